@@ -12,14 +12,14 @@ CODEGEN_INSTALLED := $(CODEGEN)/.installed
 NODE_TESTS := tests/interop/node
 NODE_INSTALLED := $(NODE_TESTS)/node_modules/.installed
 
+TEST_WORKERS ?= auto
+
 # What is formatted, linted and type-checked: whichever of these folders exist.
 PYTHON_TREES := $(wildcard client broker tests bench examples scripts)
 
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-
-##@ set up
 
 .PHONY: install
 install: $(INSTALLED) ## Make .venv: both distributions, editable, and all development tools
@@ -41,6 +41,85 @@ $(CODEGEN_INSTALLED): requirements/codegen.txt $(INSTALLED)
 	@$(CODEGEN)/bin/python -m pip --disable-pip-version-check install -qq -r requirements/codegen.txt
 	@touch $@
 
+.PHONY: node-deps
+ifeq ($(wildcard $(NODE_TESTS)/package.json),)
+node-deps:
+else
+node-deps: $(NODE_INSTALLED) ## Install what the tests in Node need
+endif
+
+$(NODE_INSTALLED): $(NODE_TESTS)/package.json
+	@if command -v npm >/dev/null 2>&1; then \
+	  echo "install: Node packages into $(NODE_TESTS)" && \
+	  cd $(NODE_TESTS) && npm install --no-audit --no-fund --no-package-lock --silent && touch node_modules/.installed; \
+	elif [ "$$CI" = true ]; then \
+	  echo "node-deps: Node and npm are required in CI (the tests of other gRPC clients need them)" >&2; exit 1; \
+	else \
+	  echo "node-deps: no npm here, so the tests that drive the broker from Node are skipped" >&2; \
+	fi
+
 .PHONY: proto
 proto: $(CODEGEN_INSTALLED) ## Regenerate client/src/towline/v1 from protos/
 	@$(CODEGEN)/bin/python scripts/generate.py
+
+.PHONY: test
+test: install node-deps ## Run all tests, in parallel and in random order (ARGS="-k name" narrows)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(ARGS)
+
+.PHONY: verify
+verify: format-check lint types imports proto-lint proto-breaking proto-check sdk-only ## Run every check that is not a test
+
+.PHONY: format
+format: install ## Format the code
+	@$(BIN)/ruff format -q $(PYTHON_TREES)
+	@$(BIN)/ruff check -q --select I --fix $(PYTHON_TREES)
+
+.PHONY: format-check
+format-check: install
+	@$(BIN)/ruff format --check $(PYTHON_TREES)
+
+.PHONY: lint
+lint: install ## Check style and likely bugs (ruff)
+	@$(BIN)/ruff check $(PYTHON_TREES)
+
+.PHONY: types
+types: install ## Check types (mypy --strict)
+	@$(BIN)/mypy $(PYTHON_TREES)
+
+.PHONY: imports
+imports: install ## Check which room may import which (import-linter)
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: proto-lint
+proto-lint: install ## Check the contract's style (buf lint)
+	@cd protos && ../$(BIN)/buf lint && echo "buf lint: the contract is clean"
+
+.PHONY: proto-breaking
+proto-breaking: install ## Check that the contract breaks no client of the last release (buf breaking)
+	@BUF=$(BIN)/buf scripts/proto-breaking
+
+.PHONY: proto-check
+proto-check: $(CODEGEN_INSTALLED) ## Check that the committed generated code is what protos/ generates
+	@$(CODEGEN)/bin/python scripts/generate.py --check
+
+.PHONY: sdk-only
+sdk-only: install ## Check that the SDK, installed alone, brings grpcio and protobuf only
+	@$(BIN)/python scripts/sdk_only.py
+
+.PHONY: demo
+demo: install ## Watch jobs run: a broker, two workers, one of them killed half-way
+	@$(BIN)/python examples/stdlib_census/demo.py
+
+.PHONY: run
+run: install ## Run a broker in this folder until Ctrl-C
+	@$(BIN)/towline-broker serve
+
+.PHONY: bench
+bench: install ## Measure throughput on this machine
+	@$(BIN)/python bench/throughput.py $(ARGS)
+
+.PHONY: clean
+clean: ## Remove everything that make created: virtual environments, caches, build output
+	@rm -rf $(VENV) $(CODEGEN) $(NODE_TESTS)/node_modules client/dist broker/dist
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find $(PYTHON_TREES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
-"""Generate the Python code of the contract, or check that the committed code is what would be generated.
+"""Generate the Python code of the contract, or check that the committed code is up to date.
 
-Run by ``make proto`` and ``make proto-check`` with the interpreter of .venv-codegen, whose versions are
-pinned in requirements/codegen.txt.
+Run by ``make proto`` and ``make proto-check`` with the interpreter of .venv-codegen, whose
+versions are pinned in requirements/codegen.txt.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-# The proto root equals the Python package, so that `from towline.v1 import queue_pb2` in generated code resolves.
+# The proto root equals the Python package, because generated code imports absolutely: towline.v1.
 PACKAGES = ROOT / "client" / "src"
 GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
 
@@ -28,14 +28,22 @@ def declares_service(proto: Path) -> bool:
 def generate(protos: list[Path], into: Path) -> None:
     """Run protoc; ends the process with protoc's own message when a .proto is wrong."""
     bundled = files("grpc_tools") / "_proto"
-    # protoc looks for protoc-gen-mypy on PATH, and the interpreter may have been called by its path alone.
+    # protoc looks for protoc-gen-mypy on PATH; this interpreter may have been called by path alone.
     plugins = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
     def protoc(sources: list[Path], *outputs: str) -> None:
         if not sources:
             return
         names = [path.relative_to(PROTOS).as_posix() for path in sources]
-        command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"-I{bundled}", *outputs, *names]
+        command = [
+            sys.executable,
+            "-m",
+            "grpc_tools.protoc",
+            "-I.",
+            f"-I{bundled}",
+            *outputs,
+            *names,
+        ]
         done = subprocess.run(command, cwd=PROTOS, env={**os.environ, "PATH": plugins})
         if done.returncode:
             sys.exit("generate: protoc failed, see above")
@@ -57,14 +65,20 @@ def show_difference(old: dict[str, str], new: dict[str, str]) -> bool:
     different = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     for name in different:
         before, after = old.get(name, "").splitlines(), new.get(name, "").splitlines()
-        diff = list(difflib.unified_diff(before, after, f"committed {name}", f"generated {name}", lineterm="", n=1))
+        diff = list(
+            difflib.unified_diff(
+                before, after, f"committed {name}", f"generated {name}", lineterm="", n=1
+            )
+        )
         print("\n".join(line[:200] for line in diff[:20]))
     return bool(different)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if the committed code differs")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if the committed code differs"
+    )
     check = parser.parse_args().check
 
     protos = sorted(PROTOS.rglob("*.proto"))
@@ -77,7 +91,7 @@ def main() -> None:
 
     if check:
         if show_difference(old, new):
-            sys.exit("generate: the committed code is not what protos/ generates; run `make proto` and commit it")
+            sys.exit("generate: the committed code is not what protos/ generates; run `make proto`")
         print(f"generate: {len(new)} generated files are up to date")
         return
     for name in old.keys() - new.keys():
