@@ -1,0 +1,118 @@
+"""Everything that the core and the drivers raise on purpose.
+
+    TowlineError
+    ├── InvalidField          a value that the caller sent is wrong
+    ├── NotFound
+    │   ├── JobNotFound
+    │   ├── QueueNotFound
+    │   └── WorkerNotFound
+    ├── Full                  try again later; nothing was changed
+    │   ├── QueueFull
+    │   ├── StoreFull         the disk or the memory
+    │   └── TooManyWaiters
+    ├── Draining              this broker is going down
+    └── StoreError
+        ├── StoreUnavailable  try again later; the effect is unknown
+        ├── StoreFailed       an fsync or the like failed: the broker must end
+        └── StoreRefused      the store cannot be opened, and waiting will not help
+"""
+
+from towline_broker.domain.time import SECOND, Micros
+
+
+class TowlineError(Exception):
+    """Root of the hierarchy. The message is fit to be shown to the caller."""
+
+
+class InvalidField(TowlineError):
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}")
+        self.field = field
+        self.description = description
+
+
+class NotFound(TowlineError):
+    reason = "NOT_FOUND"
+
+
+class JobNotFound(NotFound):
+    reason = "JOB_NOT_FOUND"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job {job_id} is stored or remembered")
+
+
+class QueueNotFound(NotFound):
+    reason = "QUEUE_NOT_FOUND"
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(
+            f"no queue {queue!r}: a queue comes into being with its first job; "
+            "ListQueues names those that exist"
+        )
+
+
+class WorkerNotFound(NotFound):
+    reason = "WORKER_NOT_FOUND"
+
+    def __init__(self, worker_id: str) -> None:
+        super().__init__(
+            f"no worker {worker_id!r} was heard of lately; ListWorkers names those that were"
+        )
+
+
+class Full(TowlineError):
+    """A bound was reached. Nothing was changed; worth another try after ``retry_after``."""
+
+    reason = "FULL"
+
+    def __init__(self, subject: str, message: str, retry_after: Micros = 1 * SECOND) -> None:
+        super().__init__(message)
+        self.subject = subject
+        self.retry_after = retry_after
+
+
+class QueueFull(Full):
+    reason = "QUEUE_FULL"
+
+    def __init__(self, queue: str, limit: int) -> None:
+        super().__init__(f"queue:{queue}", f"queue {queue!r} holds its limit of {limit} live jobs")
+        self.queue = queue
+
+
+class StoreFull(Full):
+    """The disk (or the memory) that the store lives in is full."""
+
+    def __init__(self, subject: str, message: str) -> None:
+        super().__init__(subject, message, retry_after=5 * SECOND)
+        self.reason = "MEMORY_FULL" if subject == "memory" else "DISK_FULL"
+
+
+class TooManyWaiters(Full):
+    reason = "TOO_MANY_WAITERS"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__("waiters", f"{limit} calls are waiting already, which is the limit")
+
+
+class Draining(TowlineError):
+    """The broker is going down and takes no new work."""
+
+    def __init__(self) -> None:
+        super().__init__("this broker is shutting down; try again, or try another one")
+
+
+class StoreError(TowlineError):
+    """The store did not do what it was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or is too busy, for now."""
+
+
+class StoreFailed(StoreError):
+    """The store broke a promise that durability rests on. Never retried: the broker must end."""
+
+
+class StoreRefused(StoreError):
+    """The store cannot be opened: not ours, of a newer schema, or owned by another broker."""
