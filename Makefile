@@ -26,10 +26,10 @@ install: $(INSTALLED) ## Make .venv: both distributions, editable, and all devel
 
 $(INSTALLED): constraints.txt requirements/dev.txt client/pyproject.toml broker/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Towline needs Python 3.11 or newer, and '$(PYTHON)' is not that. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+	  echo "Towline needs Python 3.11 or newer, and '$(PYTHON)' is not that. Name one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
 	  exit 1; }
 	@echo "install: Python packages into $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install -qq -c constraints.txt -r requirements/dev.txt
 	@# The build backend was just installed at its pinned version, so no isolated, unpinned one is fetched.
 	@$(PIP) install -qq -c constraints.txt --no-build-isolation -e './client[cli]' -e './broker[testing]'
@@ -37,7 +37,7 @@ $(INSTALLED): constraints.txt requirements/dev.txt client/pyproject.toml broker/
 
 $(CODEGEN_INSTALLED): requirements/codegen.txt $(INSTALLED)
 	@echo "install: code generators into $(CODEGEN)"
-	@$(PYTHON) -m venv $(CODEGEN)
+	@$(CODEGEN)/bin/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(CODEGEN)
 	@$(CODEGEN)/bin/python -m pip --disable-pip-version-check install -qq -r requirements/codegen.txt
 	@touch $@
 
