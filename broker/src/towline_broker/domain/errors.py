@@ -1,20 +1,20 @@
 """Everything that the core and the drivers raise on purpose.
 
-    TowlineError
-    ├── InvalidField          a value that the caller sent is wrong
-    ├── NotFound
-    │   ├── JobNotFound
-    │   ├── QueueNotFound
-    │   └── WorkerNotFound
-    ├── Full                  try again later; nothing was changed
-    │   ├── QueueFull
-    │   ├── StoreFull         the disk or the memory
-    │   └── TooManyWaiters
-    ├── Draining              this broker is going down
-    └── StoreError
-        ├── StoreUnavailable  try again later; the effect is unknown
-        ├── StoreFailed       an fsync or the like failed: the broker must end
-        └── StoreRefused      the store cannot be opened, and waiting will not help
+TowlineError
+├── InvalidField          a value that the caller sent is wrong
+├── NotFound
+│   ├── JobNotFound
+│   ├── QueueNotFound
+│   └── WorkerNotFound
+├── Full                  try again later; nothing was changed
+│   ├── QueueFull
+│   ├── StoreFull         the disk or the memory
+│   └── TooManyWaiters
+├── Draining              this broker is going down
+└── StoreError
+    ├── StoreUnavailable  try again later; the effect is unknown
+    ├── StoreFailed       an fsync or the like failed: the broker must end
+    └── StoreRefused      the store cannot be opened, and waiting will not help
 """
 
 from towline_broker.domain.time import SECOND, Micros

@@ -71,8 +71,9 @@ class Progress:
 class NewJob:
     """A job as a driver is asked to store it.
 
-    Everything that the broker acts upon is a field; everything that it only carries (payload, content type,
-    headers, time-out) is inside ``envelope``, whose form is the business of whoever pushes and reserves.
+    Everything that the broker acts upon is a field; everything that it only carries (payload,
+    content type, headers, time-out) is inside ``envelope``, whose form is the business of whoever
+    pushes and reserves.
     """
 
     id: str

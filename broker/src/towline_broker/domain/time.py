@@ -2,7 +2,8 @@
 
 from typing import TypeAlias
 
-#: A point in time (since the Unix epoch, on the clock of the store) or a length of time, in microseconds.
+#: A point in time (since the Unix epoch, on the clock of the store) or a length of time, in
+#: microseconds.
 Micros: TypeAlias = int
 
 MILLISECOND: Micros = 1_000

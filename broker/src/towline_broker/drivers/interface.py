@@ -1,9 +1,9 @@
 """What a driver owes the core.
 
-A driver keeps jobs in one kind of store. It does what it is told, atomically, and decides nothing: delays,
-retry decisions, limits on waiting and the meaning of an answer are the core's. It reads no clock: ``now`` comes
-in, and never runs backwards from one call to the next. Its methods are called from one event loop, many at
-a time, and must not block that loop.
+A driver keeps jobs in one kind of store. It does what it is told, atomically, and decides nothing:
+delays, retry decisions, limits on waiting and the meaning of an answer are the core's. It reads no
+clock: ``now`` comes in, and never runs backwards from one call to the next. Its methods are called
+from one event loop, many at a time, and must not block that loop.
 
 What holds for every method that changes something:
 
@@ -13,12 +13,12 @@ What holds for every method that changes something:
 * It may be cancelled by nobody: callers shield it.
 * After the change, and never before, the driver tells its :class:`Listener` what came of it.
 
-What any method may raise: :class:`~towline_broker.domain.errors.StoreUnavailable` (effect unknown),
-:class:`~towline_broker.domain.errors.StoreFailed` (the broker must end). Only ``push`` may raise
-:class:`~towline_broker.domain.errors.StoreFull`: settling must work on a full disk.
+What any method may raise: :class:`~towline_broker.domain.errors.StoreUnavailable` (effect
+unknown), :class:`~towline_broker.domain.errors.StoreFailed` (the broker must end). Only ``push``
+may raise :class:`~towline_broker.domain.errors.StoreFull`: settling must work on a full disk.
 
-The shape follows the storage seams of OpenFGA (small composed interfaces, obligations in comments) and River
-(parameter objects, declared capabilities).
+The shape follows the storage seams of OpenFGA (small composed interfaces, obligations in comments)
+and River (parameter objects, declared capabilities).
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,8 @@ class Durability(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the opened store can promise. Declared, never guessed; final once ``open`` has returned."""
+    """What the opened store can promise. Declared, never guessed; final once ``open`` has
+    returned."""
 
     name: str
     durability: Durability
@@ -130,8 +131,8 @@ class AckBatch:
 class NackItem:
     """Ends a lease without success. The core has decided what becomes of the job.
 
-    ``dead_reason`` set: DEAD. Otherwise SCHEDULED if ``due_at`` lies after ``now``, else READY, in both
-    cases with a new place behind the jobs of the same priority.
+    ``dead_reason`` set: DEAD. Otherwise SCHEDULED if ``due_at`` lies after ``now``, else READY, in
+    both cases with a new place behind the jobs of the same priority.
     """
 
     ref: LeaseRef
@@ -155,8 +156,9 @@ class NackBatch:
 class Settled:
     """What one Ack or Nack came to.
 
-    ``applied``: the lease was live and this call ended it; ``type`` and ``elapsed`` (since the lease was
-    granted) are set. Otherwise ``before`` tells how it had ended, None if that is not known.
+    ``applied``: the lease was live and this call ended it; ``type`` and ``elapsed`` (since the
+    lease was granted) are set. Otherwise ``before`` tells how it had ended, None if that is not
+    known.
     """
 
     applied: bool
@@ -230,7 +232,8 @@ class DeadSelection:
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """``matched``: all that the selection met before the call; ``handled``: those of them changed."""
+    """``matched``: all that the selection met before the call; ``handled``: those of them
+    changed."""
 
     matched: int
     handled: int
@@ -274,8 +277,8 @@ class JobStore(Protocol):
     async def push(self, batch: PushBatch) -> list[PushResult]:
         """Stores the jobs, in their order; one result for each.
 
-        EXISTING, and nothing stored, when a job of this id is stored, or is in the settle memory, or came
-        earlier in this batch; or when its unique key is held in its queue at ``now``.
+        EXISTING, and nothing stored, when a job of this id is stored, or is in the settle memory,
+        or came earlier in this batch; or when its unique key is held in its queue at ``now``.
 
         Raises QueueFull (``all_or_nothing`` and a queue is full), StoreFull.
         """
@@ -290,8 +293,8 @@ class JobStore(Protocol):
     async def cancel(self, request: CancelRequest) -> list[CancelOutcome]:
         """Makes SCHEDULED, READY and LEASED jobs CANCELLED; one outcome for each id.
 
-        The lease of a LEASED job is remembered as CANCELLED. A job whose retention is 0 is removed, and
-        remembered by the settle memory. Its unique key is freed.
+        The lease of a LEASED job is remembered as CANCELLED. A job whose retention is 0 is
+        removed, and remembered by the settle memory. Its unique key is freed.
         """
 
 
@@ -304,8 +307,8 @@ class LeaseStore(Protocol):
         Queue by queue in the given order, skipping paused ones; within a queue by priority (higher
         first), then by the order of becoming READY. The attempt grows by one.
 
-        A job that was never started (attempt 0) and whose ``expires_at`` is not after ``now`` is not
-        leased but becomes DEAD (EXPIRED), and the next one is looked at.
+        A job that was never started (attempt 0) and whose ``expires_at`` is not after ``now`` is
+        not leased but becomes DEAD (EXPIRED), and the next one is looked at.
 
         With a ``request_id`` under which leases are live: returns exactly those, with their own
         grant and deadline, and changes nothing.
@@ -318,15 +321,15 @@ class LeaseStore(Protocol):
         """Ends live leases with success, deadline passed or not; one answer for each item.
 
         The job becomes SUCCEEDED with its result. With retention 0 it is removed. In any case the
-        settle memory keeps its id, lease, state and result until ``remember_until``. Its unique key is freed unless held
-        for a time of its own.
+        settle memory keeps its id, lease, state and result until ``remember_until``. Its unique
+        key is freed unless held for a time of its own.
         """
 
     async def nack(self, batch: NackBatch) -> list[Settled]:
         """Ends live leases without success, as each item says; one answer for each item.
 
-        The settle memory keeps the lease and its settlement. A job that becomes DEAD frees its unique
-        key unless that is held for a time of its own.
+        The settle memory keeps the lease and its settlement. A job that becomes DEAD frees its
+        unique key unless that is held for a time of its own.
         """
 
     async def extend(self, batch: ExtendBatch) -> list[Extended]:
@@ -337,20 +340,20 @@ class UpkeepStore(Protocol):
     """What has to happen because time passes. The core calls these when their time has come."""
 
     async def promote(self, now: Micros, limit: int) -> int:
-        """Makes up to ``limit`` SCHEDULED jobs whose time has come READY, in the order of their due
-        times; returns how many."""
+        """Makes up to ``limit`` SCHEDULED jobs whose time has come READY, in the order of their
+        due times; returns how many."""
 
     async def expire(self, now: Micros, limit: int) -> int:
-        """Makes up to ``limit`` SCHEDULED or READY jobs that were never started (attempt 0), and whose
-        ``expires_at`` is not after ``now``, DEAD with reason EXPIRED; returns how many."""
+        """Makes up to ``limit`` SCHEDULED or READY jobs that were never started (attempt 0), and
+        whose ``expires_at`` is not after ``now``, DEAD with reason EXPIRED; returns how many."""
 
     async def expired_leases(self, now: Micros, limit: int) -> list[LeaseRecord]:
         """Up to ``limit`` live leases whose deadline is not after ``now``, earliest first. Changes
         nothing: the core settles them by :meth:`LeaseStore.nack`."""
 
     async def forget(self, now: Micros, limit: int) -> int:
-        """Removes up to ``limit`` SUCCEEDED or CANCELLED jobs past their retention, settle memories past
-        their time, and unique keys past theirs; returns how many records went."""
+        """Removes up to ``limit`` SUCCEEDED or CANCELLED jobs past their retention, settle
+        memories past their time, and unique keys past theirs; returns how many records went."""
 
     async def next_due(self) -> Micros | None:
         """The earliest time at which promote, expire or expired_leases has something to do."""
@@ -370,7 +373,8 @@ class DeadLetterStore(Protocol):
         ``expires_at`` no longer counts, and no unique key is taken."""
 
     async def discard_dead(self, selection: DeadSelection, remember_until: Micros) -> Handled:
-        """Removes them. The settle memory keeps their ids (state DEAD), and unique keys are freed."""
+        """Removes them. The settle memory keeps their ids (state DEAD), and unique keys are
+        freed."""
 
 
 class QueueStore(Protocol):
@@ -383,8 +387,9 @@ class QueueStore(Protocol):
         """Returns whether that changed anything. Raises QueueNotFound."""
 
     async def purge(self, request: PurgeRequest) -> Handled:
-        """Removes up to ``limit`` READY and SCHEDULED jobs; the settle memory keeps their ids (state
-        CANCELLED), and unique keys are freed. Counted as cancelled. Raises QueueNotFound."""
+        """Removes up to ``limit`` READY and SCHEDULED jobs; the settle memory keeps their ids
+        (state CANCELLED), and unique keys are freed. Counted as cancelled. Raises
+        QueueNotFound."""
 
     async def counts(self) -> list[Counts]:
         """Depth and totals for each queue and type that ever had a job. Costs nothing per job."""
@@ -403,13 +408,15 @@ class Driver(JobStore, LeaseStore, UpkeepStore, DeadLetterStore, QueueStore, Pro
     def capabilities(self) -> Capabilities: ...
 
     async def open(self, now: Micros, listener: Listener) -> Micros:
-        """Opens the store, making it if there is none, and returns the latest time it has seen (0 if
-        new): the core's clock goes on from there if the machine's has fallen behind.
+        """Opens the store, making it if there is none, and returns the latest time it has seen (0
+        if new): the core's clock goes on from there if the machine's has fallen behind.
 
         A store that only one broker may use is locked, and each live lease in it gets a fresh term
-        of its granted length from the later of ``now`` and the returned time. Calls the listener for jobs that are READY.
+        of its granted length from the later of ``now`` and the returned time. Calls the listener
+        for jobs that are READY.
 
-        Raises StoreRefused (not ours, newer schema, owned by another broker) having changed nothing.
+        Raises StoreRefused (not ours, newer schema, owned by another broker) having changed
+        nothing.
         """
 
     async def close(self) -> None:
