@@ -1,0 +1,170 @@
+"""What the services ask of the core, and what it answers.
+
+Lengths of time that a caller gives are relative here; the core turns them into times on its clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from towline_broker.domain.jobs import Depth, Failure, LeaseRef, Progress, Totals
+from towline_broker.domain.retry import DEFAULT_POLICY, RetryPolicy
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import Capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A job as its producer describes it. At most one of ``delay`` and ``run_at`` is set."""
+
+    id: str
+    queue: str
+    type: str
+    envelope: bytes
+    priority: int = 0
+    delay: Micros | None = None
+    run_at: Micros | None = None
+    expires_in: Micros | None = None
+    retention: Micros = 0
+    unique_key: str | None = None
+    unique_for: Micros | None = None
+    retry: RetryPolicy = DEFAULT_POLICY
+
+
+@dataclass(frozen=True, slots=True)
+class QueueWeight:
+    name: str
+    #: 0 for every queue of a call: strict order.
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveCall:
+    queues: Sequence[QueueWeight]
+    max_jobs: int = 1
+    #: How long the call may be parked; 0: not at all.
+    wait: Micros = 0
+    #: None: the default length.
+    lease: Micros | None = None
+    worker_id: str = ""
+    request_id: str = ""
+
+
+class LeaseOutcome(IntEnum):
+    """The numbers equal those of ``towline.v1.LeaseOutcome``."""
+
+    OK = 1
+    LEASE_LOST = 2
+    ALREADY_SETTLED = 3
+    NOT_FOUND = 4
+    CANCELLED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class AckCall:
+    ref: LeaseRef
+    result: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryByPolicy:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAfter:
+    delay: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    delay: Micros = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class NackCall:
+    ref: LeaseRef
+    action: RetryByPolicy | RetryAfter | Release | DeadLetter = RetryByPolicy()
+    #: Its ``at`` is set by the core.
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatItem:
+    ref: LeaseRef
+    #: None: the length that was granted.
+    extend: Micros | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatAnswer:
+    outcome: LeaseOutcome
+    #: For OK: what is left of the lease.
+    remaining: Micros = 0
+
+
+class Directive(IntEnum):
+    """The numbers equal those of ``towline.v1.WorkerDirective``."""
+
+    UNSPECIFIED = 0
+    NONE = 1
+    QUIET = 2
+    STOP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    worker_id: str
+    queues: Sequence[str]
+    leases: int
+    first_seen: Micros
+    last_seen: Micros
+    directive: Directive
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """A distribution of lengths of time; everything but ``count`` is 0 when ``count`` is."""
+
+    count: int = 0
+    mean: Micros = 0
+    p50: Micros = 0
+    p95: Micros = 0
+    p99: Micros = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    depth: Depth = field(default_factory=Depth)
+    totals: Totals = field(default_factory=Totals)
+    #: Age of the job that has been READY for longest.
+    oldest_ready: Micros | None = None
+    processing: Timing = Timing()
+    wait: Timing = Timing()
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    name: str
+    paused: bool
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that AdminService.Stats tells."""
+
+    total: Figures
+    queues: Sequence[QueueView]
+    types: Sequence[tuple[str, Figures]]
+    capabilities: Capabilities
+    workers: int
+    uptime: Micros
+    started_at: Micros
+    store_time: Micros
