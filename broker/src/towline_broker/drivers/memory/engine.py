@@ -1,0 +1,366 @@
+"""The memory engine: every verb of the driver interface as a plain function call.
+
+It is synchronous and pure: no clock, no event loop, no file, no randomness. The same calls in the
+same order always give the same state and the same answers. Each call takes place as a whole or
+raises before it has changed anything. The obligations are those of
+:mod:`towline_broker.drivers.interface`.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from towline_broker.domain.errors import InvalidField, QueueNotFound, StoreFull
+from towline_broker.domain.jobs import (
+    Counts,
+    DeadReason,
+    JobPage,
+    JobRecord,
+    JobState,
+    Leased,
+    LeaseRecord,
+    LeaseRef,
+    Settlement,
+)
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import (
+    AckBatch,
+    AckItem,
+    CancelOutcome,
+    CancelRequest,
+    DeadQuery,
+    DeadSelection,
+    ExtendBatch,
+    Extended,
+    ExtendItem,
+    Handled,
+    JobQuery,
+    NackBatch,
+    NackItem,
+    PurgeRequest,
+    PushBatch,
+    PushResult,
+    QueueState,
+    ReserveRequest,
+    Settled,
+)
+from towline_broker.drivers.memory.planning import PushPlan
+from towline_broker.drivers.memory.records import Job, Lease
+from towline_broker.drivers.memory.state import Events, Queue, State
+
+#: Most jobs that one call of list_jobs looks at.
+LOOK_LIMIT = 10_000
+
+
+class Engine:
+    def __init__(self, max_bytes: int | None = None) -> None:
+        """``max_bytes``: push raises StoreFull rather than let the store outgrow this, roughly."""
+        self._max_bytes = max_bytes
+        self._state = State()
+
+    def take_events(self) -> Events:
+        """What has happened since the last call."""
+        events, self._state.events = self._state.events, Events()
+        return events
+
+    # --- jobs ---------------------------------------------------------------------------------
+
+    def push(self, batch: PushBatch) -> list[PushResult]:
+        plan = PushPlan(self._state, batch)
+        results = [plan.place(new) for new in batch.jobs]
+        self._need_room(plan.size)
+        for new in plan.created:
+            self._state.add(new, batch.now)
+        return results
+
+    def _need_room(self, size: int) -> None:
+        limit = self._max_bytes
+        if limit is not None and size and self._state.size + size > limit:
+            raise StoreFull(
+                "memory", f"the memory store holds its limit of {limit} bytes (max_bytes)"
+            )
+
+    def get(self, job_id: str) -> JobRecord | None:
+        job = self._state.jobs.get(job_id)
+        return job.record() if job is not None else self._state.memory.record(job_id)
+
+    def list_jobs(self, query: JobQuery) -> JobPage:
+        records: list[JobRecord] = []
+        jobs = self._state.in_push_order.after(_number(query.cursor))
+        for looked, (number, job) in enumerate(jobs, start=1):
+            if _matches(job, query):
+                records.append(job.record())
+            if len(records) >= query.limit or looked >= LOOK_LIMIT:
+                return JobPage(records, str(number))
+        return JobPage(records)
+
+    def cancel(self, request: CancelRequest) -> list[CancelOutcome]:
+        return [self._cancel(job_id, request) for job_id in request.job_ids]
+
+    def _cancel(self, job_id: str, request: CancelRequest) -> CancelOutcome:
+        job = self._state.jobs.get(job_id)
+        ended = self._state.memory.state(job_id) if job is None else job.state
+        if ended is None:
+            return CancelOutcome.NOT_FOUND
+        if ended is JobState.CANCELLED:
+            return CancelOutcome.CANCELLED
+        if job is None or ended.ended:
+            return CancelOutcome.ALREADY_ENDED
+        if job.lease is not None:
+            ref = LeaseRef(job.new.queue, job_id, job.lease.grant)
+            self._state.memory.remember_lease(ref, Settlement.CANCELLED, request.remember_until)
+        job.tally.totals.cancelled += 1
+        self._state.finish(job, JobState.CANCELLED, request.now, request.remember_until)
+        return CancelOutcome.CANCELLED
+
+    # --- leases -------------------------------------------------------------------------------
+
+    def reserve(self, request: ReserveRequest) -> list[Leased]:
+        if request.request_id:
+            held = self._state.requests.get(request.request_id)
+            if held:
+                return [job.leased(job.lease) for job in held.values() if job.lease is not None]
+        granted: list[Leased] = []
+        for name in request.queues:
+            queue = self._state.queues.get(name)
+            if queue is not None and not queue.paused:
+                self._reserve_from(queue, request, granted)
+        return granted
+
+    def _reserve_from(self, queue: Queue, request: ReserveRequest, granted: list[Leased]) -> None:
+        now = request.now
+        while len(granted) < request.max_jobs:
+            job = queue.ready.first()
+            if job is None:
+                return
+            if job.attempt == 0 and job.expires_at is not None and job.expires_at <= now:
+                self._state.bury(job, DeadReason.EXPIRED, now)
+                continue
+            lease = Lease(
+                request.grant,
+                now,
+                now + request.lease,
+                request.lease,
+                request.worker_id,
+                request.request_id,
+            )
+            self._state.grant(job, lease)
+            granted.append(job.leased(lease))
+
+    def leases(self, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
+        records: list[LeaseRecord | None] = []
+        for ref in refs:
+            held = self._held(ref)
+            records.append(held[0].lease_record(held[1]) if held else None)
+        return records
+
+    def _held(self, ref: LeaseRef) -> tuple[Job, Lease] | None:
+        """The job that is leased by exactly this grant, and its lease."""
+        job = self._state.jobs.get(ref.job_id)
+        if job is None or job.lease is None:
+            return None
+        if job.lease.grant != ref.grant or job.new.queue != ref.queue:
+            return None
+        return job, job.lease
+
+    def ack(self, batch: AckBatch) -> list[Settled]:
+        return [self._ack(item, batch) for item in batch.acks]
+
+    def _ack(self, item: AckItem, batch: AckBatch) -> Settled:
+        held = self._held(item.ref)
+        if held is None:
+            return self._settled_before(item.ref)
+        job, lease = held
+        self._state.memory.remember_lease(item.ref, Settlement.ACKED, batch.remember_until)
+        job.tally.totals.completed += 1
+        job.result = item.result
+        self._state.resize(job)
+        self._state.finish(job, JobState.SUCCEEDED, batch.now, batch.remember_until)
+        return Settled(True, type=job.new.type, elapsed=batch.now - lease.granted_at)
+
+    def nack(self, batch: NackBatch) -> list[Settled]:
+        return [self._nack(item, batch) for item in batch.nacks]
+
+    def _nack(self, item: NackItem, batch: NackBatch) -> Settled:
+        held = self._held(item.ref)
+        if held is None:
+            return self._settled_before(item.ref)
+        job, lease = held
+        if item.settlement is Settlement.LOST and lease.until > batch.now:
+            return Settled(False)
+        self._state.memory.remember_lease(item.ref, item.settlement, batch.remember_until)
+        self._count_nack(job, item)
+        if item.failure is not None:
+            job.failure = item.failure
+            self._state.resize(job)
+        if item.dead_reason is not None:
+            self._state.bury(job, item.dead_reason, batch.now)
+        else:
+            self._state.wait(job, batch.now, item.due_at)
+        return Settled(True, type=job.new.type, elapsed=batch.now - lease.granted_at)
+
+    @staticmethod
+    def _count_nack(job: Job, item: NackItem) -> None:
+        totals = job.tally.totals
+        if item.settlement is Settlement.RELEASED:
+            job.attempt -= 1
+            job.releases += 1
+            totals.released += 1
+            return
+        totals.failed += 1
+        totals.lease_expired += item.settlement is Settlement.LOST
+        totals.retried += item.dead_reason is None
+
+    def _settled_before(self, ref: LeaseRef) -> Settled:
+        return Settled(False, before=self._state.memory.settlement(ref))
+
+    def extend(self, batch: ExtendBatch) -> list[Extended]:
+        return [self._extend(item, batch.now) for item in batch.items]
+
+    def _extend(self, item: ExtendItem, now: Micros) -> Extended:
+        held = self._held(item.ref)
+        if held is None:
+            return Extended(None, before=self._state.memory.settlement(item.ref))
+        job, lease = held
+        until = now + (lease.length if item.lease is None else item.lease)
+        self._state.set_lease(job, lease._replace(until=until))
+        if item.progress is not None:
+            job.progress = item.progress.merged_into(job.progress)
+            self._state.resize(job)
+        return Extended(until)
+
+    # --- upkeep -------------------------------------------------------------------------------
+
+    def promote(self, now: Micros, limit: int) -> int:
+        job_ids = self._state.due.due(now, limit)
+        for job_id in job_ids:
+            self._state.wait(self._state.jobs[job_id], now)
+        return len(job_ids)
+
+    def expire(self, now: Micros, limit: int) -> int:
+        job_ids = self._state.expiring.due(now, limit)
+        for job_id in job_ids:
+            self._state.bury(self._state.jobs[job_id], DeadReason.EXPIRED, now)
+        return len(job_ids)
+
+    def expired_leases(self, now: Micros, limit: int) -> list[LeaseRecord]:
+        jobs = [self._state.jobs[job_id] for job_id in self._state.deadlines.due(now, limit)]
+        return [job.lease_record(job.lease) for job in jobs if job.lease is not None]
+
+    def forget(self, now: Micros, limit: int) -> int:
+        job_ids = self._state.retained.due(now, limit)
+        for job_id in job_ids:
+            self._state.remove(self._state.jobs[job_id])
+        gone = len(job_ids)
+        gone += self._state.memory.forget(now, limit - gone)
+        gone += self._state.keys.forget(now, limit - gone)
+        return gone
+
+    def next_due(self) -> Micros | None:
+        state = self._state
+        times = (state.due.first_time(), state.expiring.first_time(), state.deadlines.first_time())
+        return min((time for time in times if time is not None), default=None)
+
+    # --- dead letters -------------------------------------------------------------------------
+
+    def list_dead(self, query: DeadQuery) -> JobPage:
+        after = _number(query.cursor)
+        page = list(islice(self._state.dead.select(query.filter, after), query.limit))
+        records = [job.record() for _, job in page]
+        return JobPage(records, str(page[-1][0]) if len(page) == query.limit else None)
+
+    def count_dead(self, selection: DeadSelection) -> int:
+        if selection.ids is None:
+            return self._state.dead.count(selection.filter)
+        return len(self._dead_by_ids(selection.ids))
+
+    def requeue_dead(self, selection: DeadSelection) -> Handled:
+        matched, jobs = self._selected(selection)
+        for job in jobs:
+            job.tally.totals.requeued += 1
+            self._state.revive(job, selection.now)
+        return Handled(matched, len(jobs))
+
+    def discard_dead(self, selection: DeadSelection, remember_until: Micros) -> Handled:
+        matched, jobs = self._selected(selection)
+        for job in jobs:
+            self._state.memory.remember_job(
+                job.new.id,
+                job.new.queue,
+                JobState.DEAD,
+                job.finished_at or selection.now,
+                remember_until,
+            )
+            self._state.remove(job)
+            self._state.free_key(job)
+        return Handled(matched, len(jobs))
+
+    def _selected(self, selection: DeadSelection) -> tuple[int, list[Job]]:
+        """How many jobs the selection meets, and those to be handled, oldest death first."""
+        if selection.ids is None:
+            found = islice(self._state.dead.select(selection.filter), selection.limit)
+            return self._state.dead.count(selection.filter), [job for _, job in found]
+        jobs = self._dead_by_ids(selection.ids)
+        return len(jobs), jobs[: selection.limit]
+
+    def _dead_by_ids(self, ids: Sequence[str]) -> list[Job]:
+        stored = (self._state.jobs.get(job_id) for job_id in dict.fromkeys(ids))
+        dead = [job for job in stored if job is not None and job.state is JobState.DEAD]
+        return sorted(dead, key=self._state.dead.number)
+
+    # --- queues -------------------------------------------------------------------------------
+
+    def queues(self) -> list[QueueState]:
+        return [
+            QueueState(name, queue.paused) for name, queue in sorted(self._state.queues.items())
+        ]
+
+    def set_paused(self, name: str, paused: bool) -> bool:
+        queue = self._queue(name)
+        if queue.paused == paused:
+            return False
+        queue.paused = paused
+        if not paused:
+            self._state.events.ready[name] += len(queue.ready)
+        return True
+
+    def purge(self, request: PurgeRequest) -> Handled:
+        queue = self._queue(request.queue)
+        matched = len(queue.ready) + len(queue.scheduled)
+        jobs = list(islice(queue.ready, request.limit))
+        jobs += islice(queue.scheduled.values(), request.limit - len(jobs))
+        for job in jobs:
+            job.tally.totals.cancelled += 1
+            self._state.purge(job, request.now, request.remember_until)
+        return Handled(matched, len(jobs))
+
+    def _queue(self, name: str) -> Queue:
+        queue = self._state.queues.get(name)
+        if queue is None:
+            raise QueueNotFound(name)
+        return queue
+
+    def counts(self) -> list[Counts]:
+        return [tally.counts() for _, tally in sorted(self._state.tallies.items())]
+
+    def oldest_ready(self) -> dict[str, Micros]:
+        since = {name: queue.ready.ready_since() for name, queue in self._state.queues.items()}
+        return {name: time for name, time in since.items() if time is not None}
+
+    def reset_totals(self) -> None:
+        for tally in self._state.tallies.values():
+            tally.reset()
+
+
+def _number(cursor: str | None) -> int:
+    try:
+        return 0 if cursor is None else int(cursor)
+    except ValueError:
+        raise InvalidField("page_token", "this store never gave such a token") from None
+
+
+def _matches(job: Job, query: JobQuery) -> bool:
+    return (
+        query.queue in (None, job.new.queue)
+        and query.type in (None, job.new.type)
+        and (not query.states or job.state in query.states)
+    )

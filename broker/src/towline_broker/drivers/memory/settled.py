@@ -1,0 +1,131 @@
+"""What outlives a job: the settle memory (P4) and unique keys held for a time of their own."""
+
+from heapq import heappop, heappush
+
+from towline_broker.domain.jobs import JobRecord, JobState, LeaseRef, Settlement
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.memory.lines import Agenda
+
+#: What one settle memory costs beside the result in it.
+MEMORY_OVERHEAD = 500
+
+# There may be millions. The garbage collector stops tracking a plain tuple of plain values, which
+# an enumeration's members are not: hence the state as an int.
+_Ended = tuple[str, int, bytes, Micros]
+_Lease = tuple[str, str, str]
+
+
+class SettleMemory:
+    """How jobs and leases ended, until :meth:`forget` comes past their time."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, _Ended] = {}
+        self._leases: dict[_Lease, Settlement] = {}
+        self._until: list[tuple[Micros, int, str, _Lease | None]] = []
+        self._added = 0
+        #: About how many bytes all of it takes.
+        self.size = 0
+
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self._jobs
+
+    def remember_lease(self, ref: LeaseRef, settlement: Settlement, until: Micros) -> None:
+        key = (ref.queue, ref.job_id, ref.grant)
+        self._leases[key] = settlement
+        self._add(until, "", key)
+        self.size += MEMORY_OVERHEAD
+
+    def remember_job(
+        self,
+        job_id: str,
+        queue: str,
+        state: JobState,
+        finished_at: Micros,
+        until: Micros,
+        result: bytes = b"",
+    ) -> None:
+        self._jobs[job_id] = (queue, int(state), result, finished_at)
+        self._add(until, job_id, None)
+        self.size += MEMORY_OVERHEAD + len(result)
+
+    def settlement(self, ref: LeaseRef) -> Settlement | None:
+        return self._leases.get(ref)
+
+    def state(self, job_id: str) -> JobState | None:
+        ended = self._jobs.get(job_id)
+        return None if ended is None else JobState(ended[1])
+
+    def record(self, job_id: str) -> JobRecord | None:
+        ended = self._jobs.get(job_id)
+        if ended is None:
+            return None
+        queue, state, result, finished_at = ended
+        return JobRecord(
+            id=job_id,
+            queue=queue,
+            type="",
+            envelope=b"",
+            priority=0,
+            state=JobState(state),
+            attempt=0,
+            enqueued_at=0,
+            finished_at=finished_at,
+            result=result,
+        )
+
+    def forget(self, now: Micros, limit: int) -> int:
+        forgotten = 0
+        while forgotten < limit and self._until and self._until[0][0] <= now:
+            _, _, job_id, lease = heappop(self._until)
+            if lease is None:
+                self.size -= MEMORY_OVERHEAD + len(self._jobs.pop(job_id)[2])
+            else:
+                self.size -= MEMORY_OVERHEAD
+                del self._leases[lease]
+            forgotten += 1
+        return forgotten
+
+    def _add(self, until: Micros, job_id: str, lease: _Lease | None) -> None:
+        self._added += 1
+        heappush(self._until, (until, self._added, job_id, lease))
+
+
+class UniqueKeys:
+    """Which job holds which key of which queue."""
+
+    def __init__(self) -> None:
+        #: (queue, key) to the holder's id and the time until which it is held whatever happens.
+        self._held: dict[tuple[str, str], tuple[str, Micros | None]] = {}
+        self._until: Agenda[tuple[str, str]] = Agenda()
+
+    def holder(self, queue: str, key: str, now: Micros) -> str | None:
+        held = self._held.get((queue, key))
+        if held is None or (held[1] is not None and held[1] <= now):
+            return None
+        return held[0]
+
+    def take(self, queue: str, key: str, job_id: str, until: Micros | None) -> None:
+        self._held[queue, key] = (job_id, until)
+        if until is None:
+            self._until.discard((queue, key))
+        else:
+            self._until.set((queue, key), until)
+
+    def job_ended(self, queue: str, key: str, job_id: str) -> None:
+        """Frees the key, unless it is held for a time of its own or by another job by now."""
+        if self._held.get((queue, key)) == (job_id, None):
+            del self._held[queue, key]
+
+    def free(self, queue: str, key: str, job_id: str) -> None:
+        """Frees the key, unless it is held by another job by now."""
+        held = self._held.get((queue, key))
+        if held is not None and held[0] == job_id:
+            del self._held[queue, key]
+            self._until.discard((queue, key))
+
+    def forget(self, now: Micros, limit: int) -> int:
+        past = self._until.due(now, limit)
+        for name in past:
+            self._until.discard(name)
+            del self._held[name]
+        return len(past)

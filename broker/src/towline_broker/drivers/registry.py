@@ -1,0 +1,81 @@
+"""From the url of a store to its driver."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from urllib.parse import parse_qsl, unquote
+
+from towline_broker.domain.errors import StoreRefused
+from towline_broker.drivers.interface import Driver
+
+#: Third parties add a driver by an entry point of this group: its name is the url's scheme, its
+#: object takes the url and returns the driver, raising StoreRefused for a url it cannot use.
+ENTRY_POINTS = "towline_broker.drivers"
+
+#: Scheme to module and function. Loaded when asked for: a memory store needs no SQL library.
+BUILT_IN = {
+    "memory": ("towline_broker.drivers.memory", "open_memory"),
+    "sqlite": ("towline_broker.drivers.sql", "open_sqlite"),
+}
+
+Factory = Callable[[str], Driver]
+
+
+def create_driver(url: str) -> Driver:
+    """The driver for a store, not yet opened.
+
+    Raises StoreRefused, with the way out, if no driver knows the scheme or its driver cannot use
+    the url.
+    """
+    scheme, colon, _ = url.partition(":")
+    if not colon or not scheme:
+        raise StoreRefused(f"{url!r} is not the url of a store; {_known()}")
+    return _factory(scheme.lower(), url)(url)
+
+
+def _factory(scheme: str, url: str) -> Factory:
+    if scheme in BUILT_IN:
+        module, name = BUILT_IN[scheme]
+        factory: Factory = getattr(import_module(module), name)
+        return factory
+    for entry_point in entry_points(group=ENTRY_POINTS, name=scheme):
+        loaded: Factory = entry_point.load()
+        return loaded
+    raise StoreRefused(f"{url!r}: no driver for {scheme + ':'!r} is installed; {_known()}")
+
+
+def _known() -> str:
+    schemes = {*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))}
+    return "known are " + ", ".join(f"{scheme}:" for scheme in sorted(schemes))
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    """``scheme:place?option=value``, taken apart; ``place`` is what lies between, unquoted."""
+
+    scheme: str
+    place: str
+    options: dict[str, str]
+
+
+def parse_url(url: str, options: Sequence[str] = ()) -> StoreUrl:
+    """Takes apart the url of a store that knows these options.
+
+    Raises StoreRefused for an option that it does not know, that is given twice or has no value.
+    """
+    scheme, _, rest = url.partition(":")
+    place, _, query = rest.partition("?")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        raise StoreRefused(f"{url!r}: options are written ?name=value&name=value") from None
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in options:
+            known = f"known are {', '.join(options)}" if options else "it has none"
+            raise StoreRefused(f"{url!r}: {name!r} is no option of this store; {known}")
+        if name in found or not value:
+            raise StoreRefused(f"{url!r}: option {name!r} needs one value")
+        found[name] = value
+    return StoreUrl(scheme.lower(), unquote(place), found)
