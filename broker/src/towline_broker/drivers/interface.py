@@ -11,11 +11,16 @@ What holds for every method that changes something:
   :meth:`QueueStore.counts` are part of the same change.
 * When it returns, the change is as durable as ``capabilities.durability`` says.
 * It may be cancelled by nobody: callers shield it.
-* After the change, and never before, the driver tells its :class:`Listener` what came of it.
+* After the change, and never before, the driver tells its :class:`Listener` what came of it; of
+  changes made through itself, before the method returns.
+
+A :class:`LeaseRef` is compared as a whole: one that names another queue than the job's names no
+lease. A time is past when it is not after ``now``.
 
 What any method may raise: :class:`~towline_broker.domain.errors.StoreUnavailable` (effect
 unknown), :class:`~towline_broker.domain.errors.StoreFailed` (the broker must end). Only ``push``
 may raise :class:`~towline_broker.domain.errors.StoreFull`: settling must work on a full disk.
+A cursor that the driver never gave raises InvalidField("page_token", …).
 
 The shape follows the storage seams of OpenFGA (small composed interfaces, obligations in comments)
 and River (parameter objects, declared capabilities).
@@ -68,10 +73,13 @@ class Listener(Protocol):
     """Hears, on the event loop, what has become of jobs."""
 
     def jobs_ready(self, queue: str, count: int) -> None:
-        """So many jobs of the queue became READY (or leasable again, as after a resume)."""
+        """So many jobs of the queue became READY (or leasable again, as after a resume).
+
+        While the queue is paused a driver may tell this or not."""
 
     def jobs_ended(self, job_ids: Sequence[str]) -> None:
-        """These jobs became SUCCEEDED, DEAD or CANCELLED, or were removed."""
+        """These jobs became SUCCEEDED, DEAD or CANCELLED (purged ones among them). May also name
+        jobs that had ended before and are now removed."""
 
 
 # --- parameters and results -------------------------------------------------------------------
@@ -294,7 +302,8 @@ class JobStore(Protocol):
         """Makes SCHEDULED, READY and LEASED jobs CANCELLED; one outcome for each id.
 
         The lease of a LEASED job is remembered as CANCELLED. A job whose retention is 0 is
-        removed, and remembered by the settle memory. Its unique key is freed.
+        removed. In any case the settle memory keeps its id and state until ``remember_until``. Its
+        unique key is freed, even if held for a time of its own.
         """
 
 
@@ -341,11 +350,13 @@ class UpkeepStore(Protocol):
 
     async def promote(self, now: Micros, limit: int) -> int:
         """Makes up to ``limit`` SCHEDULED jobs whose time has come READY, in the order of their
-        due times; returns how many."""
+        due times, and for equal ones of the order in which they became SCHEDULED; returns how
+        many. They are READY since ``now``."""
 
     async def expire(self, now: Micros, limit: int) -> int:
         """Makes up to ``limit`` SCHEDULED or READY jobs that were never started (attempt 0), and
-        whose ``expires_at`` is not after ``now``, DEAD with reason EXPIRED; returns how many."""
+        whose ``expires_at`` is not after ``now``, DEAD with reason EXPIRED, earliest first; returns
+        how many."""
 
     async def expired_leases(self, now: Micros, limit: int) -> list[LeaseRecord]:
         """Up to ``limit`` live leases whose deadline is not after ``now``, earliest first. Changes
@@ -363,7 +374,8 @@ class DeadLetterStore(Protocol):
     """Dead jobs. They are out of the way of every other operation."""
 
     async def list_dead(self, query: DeadQuery) -> JobPage:
-        """Dead jobs in the order in which they died; paging as in :meth:`JobStore.list_jobs`."""
+        """Dead jobs in the order of the times at which they died (of equal times: any order, but
+        always the same); paging as in :meth:`JobStore.list_jobs`."""
 
     async def count_dead(self, selection: DeadSelection) -> int:
         """How many dead jobs the selection meets, whatever its limit."""
@@ -388,8 +400,8 @@ class QueueStore(Protocol):
 
     async def purge(self, request: PurgeRequest) -> Handled:
         """Removes up to ``limit`` READY and SCHEDULED jobs; the settle memory keeps their ids
-        (state CANCELLED), and unique keys are freed. Counted as cancelled. Raises
-        QueueNotFound."""
+        (state CANCELLED), and unique keys are freed. Counted as cancelled. Retention does not
+        count. Raises QueueNotFound."""
 
     async def counts(self) -> list[Counts]:
         """Depth and totals for each queue and type that ever had a job. Costs nothing per job."""
