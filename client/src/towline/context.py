@@ -1,0 +1,315 @@
+"""The job that is being run, at hand inside its handler: ``current_job()``.
+
+A handler that runs long should look at ``current_job().cancelled`` now and then: a thread cannot be
+stopped from outside, so a handler in a thread pool ends early only when it ends itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from towline.errors import TowlineError
+
+__all__ = [
+    "CancelReason",
+    "Failure",
+    "JobContext",
+    "JobLogger",
+    "NoCurrentJob",
+    "Progress",
+    "current_job",
+]
+
+MAX_CHECKPOINT = 64 * 1024
+"""Bytes of a checkpoint that the broker takes."""
+
+MAX_PROGRESS_MESSAGE = 1024
+"""Characters of a progress message that are sent."""
+
+
+class NoCurrentJob(TowlineError):
+    """``current_job()`` was called outside a handler."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "there is no current job here: current_job() works inside a handler and the callbacks "
+            "of its job, and not in threads that the handler starts by itself"
+        )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an earlier attempt ended without success."""
+
+    type: str
+    message: str
+    trace: str
+    failed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an attempt came: a fraction from 0 to 1, a message, and the handler's own notes."""
+
+    fraction: float = 0.0
+    message: str = ""
+    checkpoint: bytes = b""
+
+
+class CancelReason(enum.Enum):
+    """Why a running handler is asked to end."""
+
+    LEASE_LOST = "the lease was lost"
+    JOB_CANCELLED = "the job was cancelled"
+    TIMEOUT = "the attempt ran longer than the job's timeout"
+    STOPPING = "the worker is stopping"
+
+
+class Cancellation:
+    """Tells one handler, once, that it is to end. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._event = threading.Event()
+        self._reason: CancelReason | None = None
+        self._closed = False
+        self._listener: Callable[[], None] | None = None
+
+    @property
+    def reason(self) -> CancelReason | None:
+        return self._reason
+
+    def cancel(self, reason: CancelReason) -> bool:
+        """Ask the handler to end. False when it was asked before, or has ended."""
+        with self._lock:
+            if self._closed or self._reason is not None:
+                return False
+            self._reason = reason
+            self._event.set()
+            if self._listener is not None:
+                self._listener()
+        return True
+
+    def close(self) -> CancelReason | None:
+        """Note that the handler has ended; return the reason if it was asked to before."""
+        with self._lock:
+            self._closed = True
+            return self._reason
+
+    @contextlib.contextmanager
+    def listening(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Call ``listener`` when cancelled in here, at once if that has happened already.
+
+        It is never called once the block is left, and must neither block nor use this object.
+        """
+        with self._lock:
+            if self._reason is not None:
+                listener()
+            else:
+                self._listener = listener
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._listener = None
+
+    def wait(self, timeout: float | None) -> bool:
+        return self._event.wait(timeout)
+
+
+class ProgressReports:
+    """The latest progress of one attempt and whether the broker has it. Safe from any thread."""
+
+    def __init__(self, on_report: Callable[[], None] | None = None) -> None:
+        self._lock = threading.Lock()
+        self._on_report = on_report
+        self._latest = Progress()
+        self._version = 0
+        self._sent_version = 0
+
+    def report(self, fraction: float | None, message: str | None, checkpoint: bytes | None) -> None:
+        """Change what is given; None keeps what was reported before."""
+        with self._lock:
+            latest = self._latest
+            self._latest = Progress(
+                latest.fraction if fraction is None else fraction,
+                latest.message if message is None else message,
+                latest.checkpoint if checkpoint is None else checkpoint,
+            )
+            first_unsent = self._version == self._sent_version
+            self._version += 1
+        if first_unsent and self._on_report is not None:
+            self._on_report()
+
+    def unsent(self) -> tuple[int, Progress] | None:
+        """The latest report and its version, unless the broker has it."""
+        with self._lock:
+            if self._version == self._sent_version:
+                return None
+            return self._version, self._latest
+
+    def sent(self, version: int) -> None:
+        """Note that the broker has the report of this version."""
+        with self._lock:
+            self._sent_version = max(self._sent_version, version)
+
+
+@dataclass
+class AttemptState:
+    """What changes while a job runs. The worker writes it, the handler sees it via JobContext.
+
+    Both deadlines are points on this process's monotonic clock, in seconds.
+    """
+
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    reports: ProgressReports = field(default_factory=ProgressReports)
+    lease_deadline: float | None = None
+    timeout_deadline: float | None = None
+
+
+class JobLogger(logging.LoggerAdapter[logging.Logger]):
+    """Logs to ``towline.job`` with job_id, job_queue, job_type and job_attempt on each record."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JobContext:
+    """The current job and what its handler may say and hear while it runs.
+
+    ``attempt`` counts from 1. ``lease_token`` names this grant of the job: treat it as a secret.
+    ``last_failure`` and ``last_progress`` are those of earlier attempts, None if there are none.
+    ``enqueued_at`` is on the clock of the broker's store.
+    """
+
+    id: str
+    queue: str
+    type: str
+    attempt: int = 1
+    lease_token: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    enqueued_at: datetime | None = None
+    timeout: float | None = None
+    """Seconds that the attempt may run, None for no limit."""
+    last_failure: Failure | None = field(default=None, repr=False)
+    last_progress: Progress | None = field(default=None, repr=False)
+    state: AttemptState = field(default_factory=AttemptState, repr=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """True once the handler should end: see ``cancel_reason``.
+
+        From then on what it returns is no longer taken for a success.
+        """
+        return self.state.cancellation.reason is not None
+
+    @property
+    def cancel_reason(self) -> CancelReason | None:
+        return self.state.cancellation.reason
+
+    def wait_cancelled(self, timeout: float | None = None) -> bool:
+        """Block until ``cancelled``, for at most ``timeout`` seconds; return whether it is.
+
+        A sleep that ends early when the job should: of use in handlers that run in threads.
+        """
+        return self.state.cancellation.wait(timeout)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the timeout strikes, on ``time.monotonic()``. None for no limit."""
+        return self.state.timeout_deadline
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the timeout strikes, at least 0. None for no limit."""
+        return _seconds_until(self.state.timeout_deadline)
+
+    @property
+    def lease_remaining(self) -> float | None:
+        """Seconds of the lease that are left unless it is prolonged (it is, time and again)."""
+        return _seconds_until(self.state.lease_deadline)
+
+    @property
+    def possibly_lost(self) -> bool:
+        """True while the lease is past its deadline, because heartbeats cannot reach the broker.
+
+        The outcome is still reported, and counts if the broker has not taken the job back.
+        """
+        return self.lease_remaining == 0
+
+    @property
+    def logger(self) -> JobLogger:
+        """A logger that adds the ids of this job to each record."""
+        ids = {
+            "job_id": self.id,
+            "job_queue": self.queue,
+            "job_type": self.type,
+            "job_attempt": self.attempt,
+        }
+        return JobLogger(logging.getLogger("towline.job"), ids)
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Tell how far the job is: ``fraction`` from 0 to 1. Sent soon, the latest one only.
+
+        Raises ValueError when the fraction is out of range.
+        """
+        if not 0 <= fraction <= 1:  # nor is NaN
+            raise ValueError(f"progress: fraction must be a number from 0 to 1, got {fraction!r}")
+        self.state.reports.report(float(fraction), message[:MAX_PROGRESS_MESSAGE], None)
+
+    def checkpoint(self, data: bytes) -> None:
+        """Leave notes, at most 64 KiB, for the next attempt: its ``last_progress.checkpoint``.
+
+        They reach the broker soon, and at the latest just before a failure of this attempt does.
+        Raises TypeError when ``data`` is not bytes, ValueError when there is too much of it.
+        """
+        if not isinstance(data, bytes):
+            raise TypeError(f"checkpoint: data must be bytes, got {type(data).__name__}")
+        if len(data) > MAX_CHECKPOINT:
+            raise ValueError(
+                f"checkpoint: data has {len(data)} bytes, at most {MAX_CHECKPOINT} are kept: "
+                "store more elsewhere and leave a reference here"
+            )
+        self.state.reports.report(None, None, data)
+
+
+def _seconds_until(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+_current: ContextVar[JobContext] = ContextVar("towline_current_job")
+
+
+def current_job() -> JobContext:
+    """Return the context of the job that is being run here.
+
+    Raises NoCurrentJob outside a handler.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise NoCurrentJob from None
+
+
+@contextlib.contextmanager
+def running(context: JobContext) -> Iterator[None]:
+    """Make ``context`` the current job in here."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
