@@ -221,9 +221,8 @@ class Job(google.protobuf.message.Message):
 
     @property
     def timeout(self) -> google.protobuf.duration_pb2.Duration:
-        """How long one attempt may run, for the worker to enforce. The broker hands it on, and grants a
-        Reserve that names no lease of its own a lease of the default length whatever the timeout is.
-        Unset: no limit of its own.
+        """How long one attempt may run. For the worker to enforce: it is handed on and changes no lease.
+        Up to 366 days. Unset: no limit.
         """
 
     @property
