@@ -1,0 +1,164 @@
+"""Where the broker is, and channels to it.
+
+Retries are those of gRPC itself, by a standard service config: a call that failed with UNAVAILABLE
+is repeated, with a growing random delay, but only where the contract calls it safe to repeat.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from towline.errors import ConfigurationError, from_rpc_error
+
+DEFAULT_ADDRESS = "127.0.0.1:7480"
+ADDRESS_VARIABLE = "TOWLINE_URL"
+
+# Safe to repeat by the comments of the contract, given that the SDK sets the ids of jobs and the
+# request_id of Reserve. Missing on purpose: ResetStats and PurgeQueue, RequeueDead and DiscardDead,
+# of which a repeat can hit what came in between.
+SAFE_TO_REPEAT = {
+    "towline.v1.QueueService": (
+        "Push",
+        "GetJob",
+        "ListJobs",
+        "CancelJob",
+        "Reserve",
+        "Ack",
+        "Nack",
+        "Heartbeat",
+    ),
+    "towline.v1.DeadLetterService": ("ListDead",),
+    "towline.v1.AdminService": (
+        "Stats",
+        "ListQueues",
+        "PauseQueue",
+        "ResumeQueue",
+        "ListWorkers",
+        "StopWorker",
+    ),
+}
+
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [
+                {"service": service, "method": method}
+                for service, methods in SAFE_TO_REPEAT.items()
+                for method in methods
+            ],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "5s",
+                "backoffMultiplier": 2.5,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
+
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    # A call larger than this buffer is not repeated, and its default, 256 KiB, is less than a batch.
+    ("grpc.per_rpc_retry_buffer_size", 64 * 1024 * 1024),
+    # A connection that died without a word is noticed; the broker is set to bear this pace.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # By default a channel waits up to two minutes before it looks for a broker that comes back.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    # The broker judges what is too large, and says so by field.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+)
+
+_HOST_AND_PORT = re.compile(r"(?P<host>[^\s/:@]+|\[[0-9A-Fa-f:.%\w]+\]):(?P<port>\d{1,5})")
+_RESOLVED_BY_GRPC = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):.")
+
+
+def parse_address(address: str | None = None) -> tuple[str, bool]:
+    """Return the gRPC target of an address, and whether it asks for TLS.
+
+    ``host:port``, ``grpc://host:port``, ``grpcs://host:port`` (TLS), or what gRPC resolves itself:
+    ``dns:///host:port``, ``ipv4:...``, ``ipv6:...``, ``unix:...``. None: the environment variable
+    TOWLINE_URL, or else 127.0.0.1:7480. Raises ConfigurationError for anything else.
+    """
+    source = "address"
+    if address is None:
+        source = ADDRESS_VARIABLE
+        address = os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+    scheme, separator, rest = address.rpartition("://")
+    match = _HOST_AND_PORT.fullmatch(rest.removesuffix("/") if separator else rest)
+    if match and scheme in ("", "grpc", "grpcs") and int(match["port"]) <= 65535:
+        return match[0], scheme == "grpcs"
+    if _RESOLVED_BY_GRPC.match(address):
+        return address, False
+    raise ConfigurationError(
+        f"{source}: expected host:port, grpc://host:port, grpcs://host:port or "
+        f"dns:///host:port, got {address!r}"
+    )
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a broker; opens any number of channels to it.
+
+    ``credentials`` None means an unencrypted channel. ``timeout`` is the deadline of a call in
+    seconds, its repeats included.
+    """
+
+    target: str
+    credentials: grpc.ChannelCredentials | None = None
+    timeout: float = 10.0
+
+    @classmethod
+    def to(
+        cls,
+        address: str | None = None,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float = 10.0,
+    ) -> "Connection":
+        """Return the connection for an address. Raises ConfigurationError."""
+        target, tls = parse_address(address)
+        if tls and credentials is None:
+            credentials = grpc.ssl_channel_credentials()
+        return cls(target, credentials, check_timeout(timeout))
+
+    def open(self) -> grpc.Channel:
+        """Return a new channel. It connects with its first call."""
+        if self.credentials is None:
+            return grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+        return grpc.secure_channel(self.target, self.credentials, options=CHANNEL_OPTIONS)
+
+    def open_aio(self) -> grpc.aio.Channel:
+        """Return a new channel of the running event loop. It connects with its first call."""
+        if self.credentials is None:
+            return grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+        return grpc.aio.secure_channel(self.target, self.credentials, options=CHANNEL_OPTIONS)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn what a failed call raises into the exceptions of towline.errors."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, self.target) from error
+
+
+def check_timeout(value: object, name: str = "timeout") -> float:
+    """Return seconds > 0. Raises ConfigurationError naming ``name``."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+        return float(value)
+    raise ConfigurationError(f"{name}: expected seconds > 0, got {value!r}")

@@ -1,0 +1,52 @@
+"""Ids of jobs: UUIDs of version 7, which sort by the time they were made."""
+
+import os
+import threading
+import time
+
+# RFC 9562: 48 bits of milliseconds, 4 of version, 12 "rand_a", 2 of variant, 62 "rand_b". rand_a
+# and rand_b are one number here, which counts up within a millisecond (the RFC's method 2).
+_VERSION = 7 << 76
+_VARIANT = 2 << 62
+_RANDOM_BITS = 74
+
+_lock = threading.Lock()
+_last_millisecond = 0
+_last_random = 0
+
+
+def uuid7() -> str:
+    """Return a new id in canonical form.
+
+    Of two ids made one after the other in this process the later is always the greater, also when
+    the clock is set back.
+    """
+    global _last_millisecond, _last_random
+    millisecond = time.time_ns() // 1_000_000
+    fresh = int.from_bytes(os.urandom(10), "big")
+    with _lock:
+        if millisecond > _last_millisecond:
+            _last_millisecond = millisecond
+            # The top bit stays free, so that counting up has room.
+            _last_random = fresh & ((1 << (_RANDOM_BITS - 1)) - 1)
+        else:
+            _last_random += 1 + (fresh & 0xFFFFFFFF)
+            if _last_random >> _RANDOM_BITS:
+                _last_millisecond += 1
+                _last_random &= (1 << (_RANDOM_BITS - 1)) - 1
+        millisecond, random = _last_millisecond, _last_random
+    value = millisecond << 80 | _VERSION | (random >> 62) << 64 | _VARIANT | random & (1 << 62) - 1
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _after_fork() -> None:
+    # A child that inherited a held lock would wait for ever, and one that inherited the counter
+    # could repeat what its parent makes.
+    global _lock, _last_random
+    _lock = threading.Lock()
+    _last_random = int.from_bytes(os.urandom(10), "big") & ((1 << (_RANDOM_BITS - 1)) - 1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)
