@@ -139,14 +139,17 @@ class Timing:
     p99: Micros = 0
 
 
+NO_TIMING = Timing()
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     depth: Depth = field(default_factory=Depth)
     totals: Totals = field(default_factory=Totals)
     #: Age of the job that has been READY for longest.
     oldest_ready: Micros | None = None
-    processing: Timing = Timing()
-    wait: Timing = Timing()
+    processing: Timing = NO_TIMING
+    wait: Timing = NO_TIMING
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,44 @@
+"""Time, injected everywhere (P10)."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from towline_broker.domain.time import SECOND, Micros
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """The one clock of a store. Never runs backwards."""
+
+    def now(self) -> Micros: ...
+
+    def not_before(self, moment: Micros) -> None:
+        """From here on ``now`` is at least ``moment``: the store has seen that time already."""
+
+    def call_at(self, when: Micros, callback: Callable[[], None]) -> Timer:
+        """Calls back on the event loop once ``now`` has reached ``when``."""
+
+
+class SystemClock:
+    """The wall clock as it was when the broker started, carried on by the monotonic clock.
+
+    A jump of the machine's wall clock therefore changes no lease and no delay.
+    """
+
+    def __init__(self) -> None:
+        self._offset = time.time_ns() // 1_000 - time.monotonic_ns() // 1_000
+
+    def now(self) -> Micros:
+        return time.monotonic_ns() // 1_000 + self._offset
+
+    def not_before(self, moment: Micros) -> None:
+        self._offset += max(0, moment - self.now())
+
+    def call_at(self, when: Micros, callback: Callable[[], None]) -> Timer:
+        delay = max(0, when - self.now()) / SECOND
+        return asyncio.get_running_loop().call_later(delay, callback)

@@ -1,0 +1,185 @@
+"""Ending leases by Ack and Nack, and prolonging them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from towline_broker.core.calls import (
+    AckCall,
+    DeadLetter,
+    Directive,
+    HeartbeatAnswer,
+    HeartbeatItem,
+    LeaseOutcome,
+    NackCall,
+    Release,
+    RetryAfter,
+)
+from towline_broker.core.clock import Clock
+from towline_broker.core.owned import OwnedTasks
+from towline_broker.core.retrying import after_failure
+from towline_broker.core.settings import CoreSettings
+from towline_broker.core.statistics import Timings
+from towline_broker.core.upkeep import Upkeep
+from towline_broker.core.workers import Workers
+from towline_broker.domain.jobs import DeadReason, LeaseRecord, LeaseRef, Settlement
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import (
+    AckBatch,
+    AckItem,
+    Driver,
+    ExtendBatch,
+    ExtendItem,
+    NackBatch,
+    NackItem,
+    Settled,
+)
+
+log = logging.getLogger("towline.broker")
+
+#: The failure type with which workers give back a job whose type they do not know.
+UNKNOWN_TYPE = "UnknownJobType"
+
+
+class Settling:
+    def __init__(
+        self,
+        driver: Driver,
+        clock: Clock,
+        settings: CoreSettings,
+        owned: OwnedTasks,
+        upkeep: Upkeep,
+        workers: Workers,
+        timings: Timings,
+        rng: Random,
+    ) -> None:
+        self._driver = driver
+        self._clock = clock
+        self._settings = settings
+        self._owned = owned
+        self._upkeep = upkeep
+        self._workers = workers
+        self._timings = timings
+        self._rng = rng
+
+    async def ack(self, calls: Sequence[AckCall]) -> list[LeaseOutcome]:
+        """Raises StoreError."""
+        now = self._clock.now()
+        batch = AckBatch(
+            [AckItem(call.ref, call.result) for call in calls],
+            now,
+            now + self._settings.settle_memory,
+        )
+        answers = await self._owned.run(self._driver.ack(batch))
+        self._count([call.ref for call in calls], answers)
+        return [_outcome(answer, Settlement.ACKED) for answer in answers]
+
+    async def nack(self, calls: Sequence[NackCall]) -> list[LeaseOutcome]:
+        """Raises StoreError."""
+        return await self._owned.run(self._nack(calls))
+
+    async def _nack(self, calls: Sequence[NackCall]) -> list[LeaseOutcome]:
+        records = await self._driver.leases([call.ref for call in calls])
+        now = self._clock.now()
+        nacks = [
+            self._decide(call, record, now) for call, record in zip(calls, records, strict=True)
+        ]
+        answers = await self._driver.nack(NackBatch(nacks, now, now + self._settings.settle_memory))
+        self._count([nack.ref for nack in nacks], answers)
+        _warn_of_unknown_types(nacks, answers)
+        due = [nack.due_at for nack in nacks if nack.due_at is not None]
+        if due:
+            self._upkeep.no_later_than(min(due))
+        return [
+            _outcome(answer, nack.settlement) for nack, answer in zip(nacks, answers, strict=True)
+        ]
+
+    async def heartbeat(
+        self, worker_id: str, items: Sequence[HeartbeatItem]
+    ) -> tuple[list[HeartbeatAnswer], Directive]:
+        """Raises StoreError."""
+        directive = self._workers.heard(worker_id)
+        if not items:
+            return [], directive
+        now = self._clock.now()
+        batch = ExtendBatch([ExtendItem(i.ref, i.extend, i.progress) for i in items], now)
+        extended = await self._owned.run(self._driver.extend(batch))
+        answers = []
+        for item, result in zip(items, extended, strict=True):
+            if result.lease_until is not None:
+                remaining = max(0, result.lease_until - self._clock.now())
+                answers.append(HeartbeatAnswer(LeaseOutcome.OK, remaining))
+                self._upkeep.no_later_than(result.lease_until)
+            else:
+                answers.append(HeartbeatAnswer(_heartbeat_outcome(result.before)))
+                self._workers.settled([item.ref.job_id])
+        return answers, directive
+
+    def _decide(self, call: NackCall, record: LeaseRecord | None, now: Micros) -> NackItem:
+        """``record`` is None when the lease is not live: then only the settlement counts, for the
+        answer."""
+        failure = None if call.failure is None else replace(call.failure, at=now)
+        match call.action:
+            case Release(pause):
+                return NackItem(call.ref, Settlement.RELEASED, due_at=now + pause, failure=failure)
+            case DeadLetter():
+                return NackItem(
+                    call.ref,
+                    Settlement.DEAD_LETTERED,
+                    dead_reason=DeadReason.REJECTED,
+                    failure=failure,
+                )
+            case RetryAfter() as asked:
+                delay: Micros | None = asked.delay
+            case _:
+                delay = None
+        if record is None:
+            return NackItem(call.ref, Settlement.RETRIED)
+        verdict = after_failure(record.retry, record.attempt, now, self._rng, delay)
+        return NackItem(call.ref, Settlement.RETRIED, verdict.due_at, verdict.dead_reason, failure)
+
+    def _count(self, refs: Sequence[LeaseRef], answers: Sequence[Settled]) -> None:
+        ended = [(ref, a) for ref, a in zip(refs, answers, strict=True) if a.applied]
+        self._timings.processed((ref.queue, a.type, a.elapsed) for ref, a in ended)
+        self._workers.settled(ref.job_id for ref, _ in ended)
+
+
+def _outcome(answer: Settled, wanted: Settlement) -> LeaseOutcome:
+    """A repeat gets the answer of the first call (P3)."""
+    if answer.applied or answer.before is wanted:
+        return LeaseOutcome.OK
+    if answer.before is None:
+        return LeaseOutcome.NOT_FOUND
+    if answer.before in (Settlement.LOST, Settlement.CANCELLED):
+        return LeaseOutcome.LEASE_LOST
+    return LeaseOutcome.ALREADY_SETTLED
+
+
+def _heartbeat_outcome(before: Settlement | None) -> LeaseOutcome:
+    match before:
+        case None:
+            return LeaseOutcome.NOT_FOUND
+        case Settlement.CANCELLED:
+            return LeaseOutcome.CANCELLED
+        case Settlement.LOST:
+            return LeaseOutcome.LEASE_LOST
+        case _:
+            return LeaseOutcome.ALREADY_SETTLED
+
+
+def _warn_of_unknown_types(nacks: Sequence[NackItem], answers: Sequence[Settled]) -> None:
+    """A job that no worker knows goes round for ever: an operator has to hear of it."""
+    for nack, answer in zip(nacks, answers, strict=True):
+        if (
+            answer.applied
+            and nack.settlement is Settlement.RELEASED
+            and nack.failure is not None
+            and nack.failure.type == UNKNOWN_TYPE
+        ):
+            log.warning(
+                "job %s went back to queue %s: its worker knows no type %s",
+                nack.ref.job_id,
+                nack.ref.queue,
+                answer.type,
+            )

@@ -1,0 +1,122 @@
+"""How long jobs wait and run: distributions per queue and type."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from towline_broker.core.calls import NO_TIMING, Timing
+from towline_broker.domain.jobs import Leased
+from towline_broker.domain.time import Micros
+
+_SUB_BITS = 4
+_SUB_BUCKETS = 1 << _SUB_BITS
+
+
+class Histogram:
+    """Counts in buckets of about 6 % width, so a percentile is right to about 3 %.
+
+    The buckets are those of HdrHistogram: a power of two, split evenly into 16.
+    """
+
+    __slots__ = ("_buckets", "count", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total: Micros = 0
+        self._buckets: dict[int, int] = {}
+
+    def add(self, value: Micros) -> None:
+        self.count += 1
+        self.total += value
+        shift = max(0, value.bit_length() - _SUB_BITS - 1)
+        bucket = (shift << _SUB_BITS) + (value >> shift)
+        self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+
+    def merge(self, other: "Histogram") -> None:
+        self.count += other.count
+        self.total += other.total
+        for bucket, count in other._buckets.items():
+            self._buckets[bucket] = self._buckets.get(bucket, 0) + count
+
+    def timing(self) -> Timing:
+        if self.count == 0:
+            return NO_TIMING
+        p50, p95, p99 = self._percentiles((0.50, 0.95, 0.99))
+        return Timing(self.count, self.total // self.count, p50, p95, p99)
+
+    def _percentiles(self, shares: Sequence[float]) -> list[Micros]:
+        found: list[Micros] = []
+        seen = 0
+        for bucket in sorted(self._buckets):
+            seen += self._buckets[bucket]
+            while len(found) < len(shares) and seen >= shares[len(found)] * self.count:
+                found.append(_middle(bucket))
+        return found
+
+
+def _middle(bucket: int) -> Micros:
+    """The middle of a bucket's range; see :meth:`Histogram.add` for its number."""
+    shift = max(0, (bucket >> _SUB_BITS) - 1)
+    lowest = (bucket - (shift << _SUB_BITS)) << shift
+    return lowest + ((1 << shift) >> 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    wait: Timing = NO_TIMING
+    processing: Timing = NO_TIMING
+
+
+class Timings:
+    """Wait and processing times since this process started or :meth:`reset` was called."""
+
+    #: Pairs of queue and type that are kept apart; any further ones are counted together.
+    MOST = 10_000
+
+    def __init__(self) -> None:
+        self._wait: dict[tuple[str, str], Histogram] = {}
+        self._processing: dict[tuple[str, str], Histogram] = {}
+
+    def started(self, leases: Sequence[Leased], now: Micros) -> None:
+        for leased in leases:
+            key = (leased.ref.queue, leased.type)
+            self._of(self._wait, key).add(max(0, now - leased.ready_at))
+
+    def processed(self, ended: Iterable[tuple[str, str, Micros]]) -> None:
+        """Each a queue, a type, and the time from lease to settle."""
+        for queue, job_type, elapsed in ended:
+            self._of(self._processing, (queue, job_type)).add(max(0, elapsed))
+
+    def reset(self) -> None:
+        self._wait.clear()
+        self._processing.clear()
+
+    def grouped(self, group: Callable[[str, str], str | None]) -> dict[str, "Times"]:
+        """Merged by what ``group`` makes of queue and type; None leaves a pair out."""
+        waits = _merged(self._wait, group)
+        processings = _merged(self._processing, group)
+        return {
+            name: Times(
+                waits[name].timing() if name in waits else NO_TIMING,
+                processings[name].timing() if name in processings else NO_TIMING,
+            )
+            for name in waits.keys() | processings.keys()
+        }
+
+    def _of(self, histograms: dict[tuple[str, str], Histogram], key: tuple[str, str]) -> Histogram:
+        found = histograms.get(key)
+        if found is None:
+            if len(histograms) >= self.MOST:
+                key = ("", "")
+            found = histograms.setdefault(key, Histogram())
+        return found
+
+
+def _merged(
+    histograms: dict[tuple[str, str], Histogram], group: Callable[[str, str], str | None]
+) -> dict[str, Histogram]:
+    merged: dict[str, Histogram] = {}
+    for (queue, job_type), histogram in histograms.items():
+        name = group(queue, job_type)
+        if name is not None:
+            merged.setdefault(name, Histogram()).merge(histogram)
+    return merged

@@ -1,0 +1,128 @@
+"""What has to happen because time passes: promotion, expiry, lost leases, forgetting."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from towline_broker.core.clock import Clock
+from towline_broker.core.owned import OwnedTasks
+from towline_broker.core.retrying import after_lost_lease
+from towline_broker.core.settings import CoreSettings
+from towline_broker.core.workers import Workers
+from towline_broker.domain.errors import StoreFailed, StoreUnavailable
+from towline_broker.domain.jobs import Failure, LeaseRecord, Settlement
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import Driver, NackBatch, NackItem
+
+log = logging.getLogger("towline.broker")
+
+LOST_LEASE = Failure(
+    "LeaseExpired", "the lease ran out: its worker was killed, hung or was cut off"
+)
+
+
+class Upkeep:
+    """One task that sleeps until the store's next due time, or for the longest interval."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        clock: Clock,
+        settings: CoreSettings,
+        owned: OwnedTasks,
+        workers: Workers,
+    ) -> None:
+        self._driver = driver
+        self._clock = clock
+        self._settings = settings
+        self._owned = owned
+        self._workers = workers
+        self._wake = asyncio.Event()
+        self._sleeps_until: Micros = 0
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = self._owned.start(self._run())
+
+    async def stop(self) -> None:
+        """Returns when the round that is under way has ended."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def no_later_than(self, moment: Micros) -> None:
+        """Something is due then. Wakes the task if it would sleep longer."""
+        if moment < self._sleeps_until:
+            self._wake.set()
+
+    async def round(self) -> None:
+        """Does everything that is due now."""
+        due = await self._driver.next_due()
+        now = self._clock.now()
+        if due is not None and due <= now:
+            await self._repeat(lambda limit: self._driver.promote(self._clock.now(), limit))
+            await self._repeat(lambda limit: self._driver.expire(self._clock.now(), limit))
+            await self._repeat(self._take_back)
+        await self._repeat(lambda limit: self._driver.forget(self._clock.now(), limit))
+        self._workers.forget_silent()
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            # Whatever falls due while the round is under way has to start another one.
+            self._sleeps_until = self._clock.now() + self._settings.upkeep_interval
+            try:
+                await self.round()
+                due = await self._driver.next_due()
+            except StoreUnavailable as error:
+                log.warning("upkeep waits for the store: %s", error)
+                due = None
+            except StoreFailed:
+                raise
+            except Exception:
+                log.exception("upkeep met a defect and goes on")
+                due = None
+            await self._sleep(due)
+
+    async def _sleep(self, due: Micros | None) -> None:
+        until = self._clock.now() + self._settings.upkeep_interval
+        self._sleeps_until = until if due is None else min(until, due)
+        timer = self._clock.call_at(self._sleeps_until, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+
+    async def _repeat(self, step: Callable[[int], Awaitable[int]]) -> None:
+        """In small steps, so that calls come in between."""
+        limit = self._settings.upkeep_batch
+        while not self._stopping and await step(limit) >= limit:
+            pass
+
+    async def _take_back(self, limit: int) -> int:
+        """Settles leases that ran out as a Nack with the same token (P5, P8)."""
+        now = self._clock.now()
+        lost = await self._driver.expired_leases(now, limit)
+        if lost:
+            nacks = [self._taken_back(lease, now) for lease in lost]
+            answers = await self._driver.nack(
+                NackBatch(nacks, now, now + self._settings.settle_memory)
+            )
+            for lease, answer in zip(lost, answers, strict=True):
+                if answer.applied:
+                    self._workers.settled([lease.ref.job_id])
+                    log.info(
+                        "job %s of queue %s lost its lease at attempt %d",
+                        lease.ref.job_id,
+                        lease.ref.queue,
+                        lease.attempt,
+                    )
+        return len(lost)
+
+    @staticmethod
+    def _taken_back(lease: LeaseRecord, now: Micros) -> NackItem:
+        verdict = after_lost_lease(lease.retry, lease.attempt, now)
+        failure = Failure(LOST_LEASE.type, LOST_LEASE.message, at=now)
+        return NackItem(lease.ref, Settlement.LOST, verdict.due_at, verdict.dead_reason, failure)

@@ -1,0 +1,129 @@
+"""Calls that are parked until something happens: Reserves, and watches for the end of a job."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from towline_broker.core.clock import Clock
+from towline_broker.domain.errors import TooManyWaiters
+from towline_broker.domain.time import Micros
+
+
+class WaitLimit:
+    """P11: how many calls may be parked at the same time, of every kind together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parked = 0
+
+    def __enter__(self) -> None:
+        if self._parked >= self._limit:
+            raise TooManyWaiters(self._limit)
+        self._parked += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._parked -= 1
+
+
+class Waiter:
+    """One parked Reserve. ``woken`` holds from being woken until it joins the line again."""
+
+    __slots__ = ("_event", "max_jobs", "queues", "superseded", "woken")
+
+    def __init__(self, queues: Sequence[str], max_jobs: int) -> None:
+        self.queues = queues
+        self.max_jobs = max_jobs
+        self.superseded = False
+        self.woken = False
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        self.woken = True
+        self._event.set()
+
+    def reset(self) -> None:
+        self.woken = False
+        self._event.clear()
+
+    async def until(self, clock: Clock, deadline: Micros) -> None:
+        """Returns when woken, or at the deadline."""
+        timer = clock.call_at(deadline, self._event.set)
+        try:
+            await self._event.wait()
+        finally:
+            timer.cancel()
+
+
+class ReserveLine:
+    """Waiters by queue, first come first served.
+
+    The rule that no job is left lying while somebody waits for it: whoever was woken and does not
+    use up the wake-up (its call is gone, or it went home with work that was there before) passes
+    it on by :meth:`pass_on`.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[str, OrderedDict[Waiter, None]] = {}
+
+    def join(self, waiter: Waiter, *, first: bool = False) -> None:
+        """``first``: back to the head, for one that was woken in vain."""
+        waiter.reset()
+        for queue in waiter.queues:
+            line = self._lines.setdefault(queue, OrderedDict())
+            line[waiter] = None
+            if first:
+                line.move_to_end(waiter, last=False)
+
+    def leave(self, waiter: Waiter) -> None:
+        for queue in waiter.queues:
+            line = self._lines.get(queue)
+            if line is not None:
+                line.pop(waiter, None)
+                if not line:
+                    del self._lines[queue]
+
+    def wake(self, queue: str, count: int) -> None:
+        """Wakes waiters for ``count`` jobs, each for as many as it can take."""
+        while count > 0 and (line := self._lines.get(queue)):
+            waiter = next(iter(line))
+            self.leave(waiter)
+            waiter.wake()
+            count -= waiter.max_jobs
+
+    def pass_on(self, waiter: Waiter) -> None:
+        """Lets the next waiter of each of its queues look in its stead."""
+        for queue in waiter.queues:
+            self.wake(queue, 1)
+
+    def wake_all(self) -> None:
+        for waiter in {waiter for line in self._lines.values() for waiter in line}:
+            self.leave(waiter)
+            waiter.wake()
+
+
+class EndWatch:
+    """Calls that wait for a job to end."""
+
+    def __init__(self) -> None:
+        self._watches: dict[str, set[asyncio.Event]] = {}
+
+    def add(self, job_id: str) -> asyncio.Event:
+        event = asyncio.Event()
+        self._watches.setdefault(job_id, set()).add(event)
+        return event
+
+    def remove(self, job_id: str, event: asyncio.Event) -> None:
+        watches = self._watches.get(job_id)
+        if watches is not None:
+            watches.discard(event)
+            if not watches:
+                del self._watches[job_id]
+
+    def ended(self, job_ids: Iterable[str]) -> None:
+        if self._watches:
+            for job_id in job_ids:
+                for event in self._watches.get(job_id, ()):
+                    event.set()
+
+    def wake_all(self) -> None:
+        self.ended(list(self._watches))

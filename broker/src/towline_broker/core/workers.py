@@ -1,0 +1,92 @@
+"""Who works for this broker."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from towline_broker.core.calls import Directive, WorkerView
+from towline_broker.core.clock import Clock
+from towline_broker.domain.errors import WorkerNotFound
+from towline_broker.domain.jobs import Leased
+from towline_broker.domain.time import Micros
+
+
+@dataclass(slots=True)
+class _Worker:
+    id: str
+    first_seen: Micros
+    last_seen: Micros
+    queues: Sequence[str] = ()
+    leases: set[str] = field(default_factory=set)
+    directive: Directive = Directive.NONE
+
+
+class Workers:
+    """Known by their calls; forgotten when not heard of for ``memory``."""
+
+    def __init__(self, clock: Clock, memory: Micros) -> None:
+        self._clock = clock
+        self._memory = memory
+        #: In the order in which they were last heard of.
+        self._workers: dict[str, _Worker] = {}
+        self._holders: dict[str, _Worker] = {}
+
+    def heard(self, worker_id: str) -> Directive:
+        """UNSPECIFIED for an anonymous worker, which is not kept."""
+        worker = self._touch(worker_id)
+        return Directive.UNSPECIFIED if worker is None else worker.directive
+
+    def reserving(self, worker_id: str, queues: Sequence[str]) -> None:
+        worker = self._touch(worker_id)
+        if worker is not None:
+            worker.queues = queues
+
+    def leased(self, worker_id: str, leases: Sequence[Leased]) -> None:
+        worker = self._workers.get(worker_id)
+        if worker is not None:
+            for leased in leases:
+                worker.leases.add(leased.ref.job_id)
+                self._holders[leased.ref.job_id] = worker
+
+    def settled(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            worker = self._holders.pop(job_id, None)
+            if worker is not None:
+                worker.leases.discard(job_id)
+
+    def direct(self, worker_id: str, directive: Directive) -> None:
+        """Raises WorkerNotFound."""
+        self.forget_silent()
+        worker = self._workers.get(worker_id)
+        if worker is None:
+            raise WorkerNotFound(worker_id)
+        worker.directive = directive
+
+    def views(self) -> list[WorkerView]:
+        self.forget_silent()
+        return [
+            WorkerView(w.id, w.queues, len(w.leases), w.first_seen, w.last_seen, w.directive)
+            for w in sorted(self._workers.values(), key=lambda w: w.id)
+        ]
+
+    def count(self) -> int:
+        self.forget_silent()
+        return len(self._workers)
+
+    def forget_silent(self) -> None:
+        horizon = self._clock.now() - self._memory
+        while self._workers:
+            worker = next(iter(self._workers.values()))
+            if worker.last_seen > horizon:
+                break
+            del self._workers[worker.id]
+            for job_id in worker.leases:
+                self._holders.pop(job_id, None)
+
+    def _touch(self, worker_id: str) -> _Worker | None:
+        if not worker_id:
+            return None
+        now = self._clock.now()
+        worker = self._workers.pop(worker_id, None) or _Worker(worker_id, now, now)
+        worker.last_seen = now
+        self._workers[worker_id] = worker
+        return worker
