@@ -1,0 +1,93 @@
+"""What operators are shown: figures, queues, workers."""
+
+from random import Random
+
+import pytest
+
+from tests.core.factories import job, reserve
+from tests.core.manual_clock import ManualClock
+from towline_broker.core.broker import Broker
+from towline_broker.core.calls import AckCall, Directive, NackCall
+from towline_broker.core.statistics import Histogram
+from towline_broker.domain.errors import QueueNotFound, WorkerNotFound
+from towline_broker.domain.time import MINUTE, SECOND
+
+
+async def test_figures_follow_a_job_through_its_life(broker: Broker, clock: ManualClock) -> None:
+    await broker.jobs.push([job(), job(), job("other", delay=MINUTE)])
+    await clock.advance(2 * SECOND)
+    first, second = await broker.leasing.reserve(reserve(max_jobs=2))
+    await clock.advance(3 * SECOND)
+    await broker.settling.ack([AckCall(first.ref)])
+    await broker.settling.nack([NackCall(second.ref)])
+    report = await broker.operating.report()
+    totals, depth = report.total.totals, report.total.depth
+    assert (totals.pushed, totals.started, totals.completed, totals.failed) == (3, 2, 1, 1)
+    assert (totals.retried, totals.dead_lettered) == (1, 0)
+    assert (depth.scheduled, depth.ready, depth.leased, depth.dead) == (2, 0, 0, 0)
+    assert report.total.wait.count == 2
+    assert report.total.wait.p50 == pytest.approx(2 * SECOND, rel=0.05)
+    assert report.total.processing.p99 == pytest.approx(3 * SECOND, rel=0.05)
+    assert [view.name for view in report.queues] == ["emails", "other"]
+    assert [name for name, _ in report.types] == ["SendEmail"]
+
+
+async def test_the_report_can_be_for_some_queues_and_names_one_that_is_not_there(
+    broker: Broker,
+) -> None:
+    await broker.jobs.push([job(), job("other")])
+    report = await broker.operating.report(["other"])
+    assert report.total.depth.ready == 1
+    with pytest.raises(QueueNotFound, match="nowhere"):
+        await broker.operating.report(["nowhere"])
+
+
+async def test_the_age_of_the_oldest_ready_job_grows(broker: Broker, clock: ManualClock) -> None:
+    await broker.jobs.push([job()])
+    await clock.advance(7 * SECOND)
+    await broker.jobs.push([job()])
+    assert (await broker.operating.report()).total.oldest_ready == 7 * SECOND
+
+
+async def test_a_reset_forgets_totals_and_times_but_no_depth(broker: Broker) -> None:
+    await broker.jobs.push([job(), job()])
+    await broker.leasing.reserve(reserve())
+    await broker.operating.reset()
+    figures = (await broker.operating.report()).total
+    assert (figures.totals.pushed, figures.wait.count, figures.depth.ready) == (0, 0, 1)
+
+
+async def test_workers_are_known_by_their_calls_and_forgotten_when_silent(
+    broker: Broker, clock: ManualClock
+) -> None:
+    await broker.jobs.push([job()])
+    (leased,) = await broker.leasing.reserve(reserve(worker_id="w1"))
+    await broker.settling.heartbeat("w2", [])
+    one, two = broker.operating.workers()
+    assert (one.worker_id, one.leases, list(one.queues)) == ("w1", 1, ["emails"])
+    assert (two.worker_id, two.leases) == ("w2", 0)
+    await broker.settling.ack([AckCall(leased.ref)])
+    assert broker.operating.workers()[0].leases == 0
+    await clock.advance(MINUTE)
+    assert broker.operating.workers() == []
+
+
+async def test_a_directive_reaches_the_worker_at_its_next_heartbeat(broker: Broker) -> None:
+    _, directive = await broker.settling.heartbeat("w1", [])
+    assert directive is Directive.NONE
+    broker.operating.stop_worker("w1", Directive.QUIET)
+    _, directive = await broker.settling.heartbeat("w1", [])
+    assert directive is Directive.QUIET
+    with pytest.raises(WorkerNotFound, match="w9"):
+        broker.operating.stop_worker("w9", Directive.STOP)
+
+
+def test_percentiles_are_right_to_five_percent() -> None:
+    rng = Random(3)
+    values = sorted(round(10 ** rng.uniform(0, 9)) for _ in range(5000))
+    histogram = Histogram()
+    for value in values:
+        histogram.add(value)
+    timing = histogram.timing()
+    for share, found in ((0.5, timing.p50), (0.95, timing.p95), (0.99, timing.p99)):
+        assert found == pytest.approx(values[round(share * len(values)) - 1], rel=0.05, abs=1)

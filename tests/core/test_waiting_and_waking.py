@@ -1,0 +1,211 @@
+"""P8: a job reaches a waiting worker without a polling delay, and wakes one worker, not all."""
+
+import asyncio
+
+import pytest
+
+from tests.core.factories import job, reserve
+from tests.core.manual_clock import ManualClock, come_to_rest
+from towline_broker.core.broker import Broker
+from towline_broker.core.calls import AckCall
+from towline_broker.core.settings import CoreSettings
+from towline_broker.domain.errors import Draining, TooManyWaiters
+from towline_broker.domain.jobs import JobState, Leased
+from towline_broker.domain.time import MINUTE, SECOND
+
+
+def parked(broker: Broker, *queues: str, max_jobs: int = 1) -> "asyncio.Task[list[Leased]]":
+    return asyncio.create_task(
+        broker.leasing.reserve(reserve(*queues, wait=MINUTE, max_jobs=max_jobs))
+    )
+
+
+async def test_a_parked_reserve_gets_the_job_the_moment_it_is_pushed(
+    broker: Broker, clock: ManualClock
+) -> None:
+    waiting = parked(broker)
+    await come_to_rest()
+    before = clock.now()
+    await broker.jobs.push([job()])
+    assert len(await waiting) == 1
+    assert clock.now() == before
+
+
+async def test_one_waiter_is_woken_for_each_job_and_the_first_come_is_first_served(
+    broker: Broker,
+) -> None:
+    waiting = []
+    for _ in range(5):
+        waiting.append(parked(broker))
+        await come_to_rest()
+    await broker.jobs.push([job(), job()])
+    await come_to_rest()
+    assert [task.done() for task in waiting] == [True, True, False, False, False]
+    broker.drain()
+    await asyncio.gather(*waiting)
+
+
+async def test_a_delayed_job_wakes_the_waiter_when_it_is_due_and_not_before(
+    broker: Broker, clock: ManualClock
+) -> None:
+    waiting = parked(broker)
+    await broker.jobs.push([job(delay=10 * SECOND)])
+    await clock.advance(10 * SECOND - 1)
+    assert not waiting.done()
+    await clock.advance(1)
+    assert len(await waiting) == 1
+
+
+async def test_no_job_is_left_lying_when_the_woken_waiter_is_gone(broker: Broker) -> None:
+    first, second = parked(broker), parked(broker)
+    await come_to_rest()
+    pushing = asyncio.create_task(broker.jobs.push([job()]))
+    first.cancel()
+    await pushing
+    assert len(await second) == 1
+
+
+async def test_a_full_batch_passes_the_rest_on_to_the_next_waiter(broker: Broker) -> None:
+    first, second = parked(broker, max_jobs=2), parked(broker, max_jobs=2)
+    await come_to_rest()
+    await broker.jobs.push([job(), job(), job()])
+    assert len(await first) == 2
+    assert len(await second) == 1
+
+
+async def test_leases_granted_to_a_caller_that_vanished_go_back_with_their_attempt(
+    broker: Broker,
+) -> None:
+    waiting = parked(broker)
+    await come_to_rest()
+    ids = [result.job_id for result in await broker.jobs.push([job()])]
+    # The waiter is woken and its claim is under way: now its caller goes.
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await come_to_rest()
+    record = await broker.jobs.get(ids[0])
+    assert (record.state, record.attempt) == (JobState.READY, 0)
+
+
+async def test_a_wait_without_work_ends_empty_at_its_end(
+    broker: Broker, clock: ManualClock
+) -> None:
+    waiting = parked(broker)
+    await clock.advance(MINUTE - 1)
+    assert not waiting.done()
+    await clock.advance(1)
+    assert await waiting == []
+
+
+async def test_listening_to_several_queues_hears_of_each(broker: Broker) -> None:
+    waiting = parked(broker, "first", "second")
+    await come_to_rest()
+    await broker.jobs.push([job("second")])
+    (leased,) = await waiting
+    assert leased.ref.queue == "second"
+
+
+async def test_strict_order_serves_the_first_queue_first(broker: Broker) -> None:
+    await broker.jobs.push([job("second"), job("first")])
+    leases = await broker.leasing.reserve(reserve("first", "second", max_jobs=2))
+    assert [leased.ref.queue for leased in leases] == ["first", "second"]
+
+
+async def test_a_resumed_queue_wakes_who_waits_for_it(broker: Broker) -> None:
+    await broker.jobs.push([job()])
+    await broker.operating.pause("emails")
+    waiting = parked(broker)
+    await come_to_rest()
+    assert not waiting.done()
+    await broker.operating.resume("emails")
+    assert len(await waiting) == 1
+
+
+async def test_a_repeated_reserve_gets_the_same_leases_and_sends_the_first_call_home(
+    broker: Broker,
+) -> None:
+    call = reserve(wait=MINUTE, request_id="r1")
+    first = asyncio.create_task(broker.leasing.reserve(call))
+    await come_to_rest()
+    second = asyncio.create_task(broker.leasing.reserve(call))
+    await come_to_rest()
+    assert await first == []
+    await broker.jobs.push([job(), job()])
+    leases = await second
+    again = await broker.leasing.reserve(call)
+    assert [leased.ref for leased in again] == [leased.ref for leased in leases]
+
+
+async def test_a_failed_delivery_does_not_take_back_what_a_repeat_delivered(
+    broker: Broker,
+) -> None:
+    await broker.jobs.push([job()])
+    lost = await broker.leasing.reserve(reserve(request_id="r1"))
+    delivered = await broker.leasing.reserve(reserve(request_id="r1"))
+    await broker.leasing.give_back(lost)
+    record = await broker.jobs.get(delivered[0].ref.job_id)
+    assert record.state is JobState.LEASED
+    await broker.leasing.give_back(delivered)
+    record = await broker.jobs.get(delivered[0].ref.job_id)
+    assert (record.state, record.attempt) == (JobState.READY, 0)
+
+
+async def test_getting_a_job_waits_for_its_end_and_brings_the_result(broker: Broker) -> None:
+    (pushed,) = await broker.jobs.push([job()])
+    waiting = asyncio.create_task(broker.jobs.get(pushed.job_id, MINUTE))
+    (leased,) = await broker.leasing.reserve(reserve())
+    await come_to_rest()
+    assert not waiting.done()
+    await broker.settling.ack([AckCall(leased.ref, b"done")])
+    record = await waiting
+    assert (record.state, record.result) == (JobState.SUCCEEDED, b"done")
+
+
+async def test_getting_a_job_shows_the_state_when_the_wait_is_over(
+    broker: Broker, clock: ManualClock
+) -> None:
+    (pushed,) = await broker.jobs.push([job()])
+    waiting = asyncio.create_task(broker.jobs.get(pushed.job_id, MINUTE))
+    await clock.advance(MINUTE)
+    assert (await waiting).state is JobState.READY
+
+
+async def test_draining_answers_parked_calls_and_refuses_new_work_but_settles(
+    broker: Broker,
+) -> None:
+    (pushed, _) = await broker.jobs.push([job(), job("other")])
+    (leased,) = await broker.leasing.reserve(reserve())
+    waiting = parked(broker)
+    watching = asyncio.create_task(broker.jobs.get(pushed.job_id, MINUTE))
+    await come_to_rest()
+    broker.drain()
+    assert await waiting == []
+    assert (await watching).state is JobState.LEASED
+    with pytest.raises(Draining):
+        await broker.jobs.push([job()])
+    with pytest.raises(Draining):
+        await broker.leasing.reserve(reserve("other"))
+    assert await broker.settling.ack([AckCall(leased.ref)])
+
+
+class TestWaitersAreBounded:
+    @pytest.fixture
+    def settings(self) -> CoreSettings:
+        return CoreSettings(max_waiters=2)
+
+    async def test_one_more_than_the_limit_is_refused_and_a_free_place_is_used(
+        self, broker: Broker
+    ) -> None:
+        waiting = [parked(broker), parked(broker)]
+        await come_to_rest()
+        with pytest.raises(TooManyWaiters):
+            await broker.leasing.reserve(reserve(wait=SECOND))
+        waiting[0].cancel()
+        await come_to_rest()
+        waiting.append(parked(broker))
+        await come_to_rest()
+        assert not waiting[2].done()
+        broker.drain()
+        await asyncio.gather(*waiting[1:])
