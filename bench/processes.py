@@ -1,0 +1,57 @@
+"""Server processes for measuring: on a free port, known to be ready, stopped by their id."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def broker(store: str) -> Iterator[str]:
+    """A broker process of its own; yields its address."""
+    command = [
+        *(sys.executable, "-m", "towline_broker", "serve"),
+        *("--store", store, "--listen", "127.0.0.1:0"),
+    ]
+    with _server(command) as address:
+        yield address
+
+
+@contextmanager
+def echo(batch: int, payload: int) -> Iterator[str]:
+    """A process that answers the same calls with ready-made answers; yields its address."""
+    with _server([sys.executable, "-m", "bench.echo", str(batch), str(payload)]) as address:
+        yield address
+
+
+@contextmanager
+def fresh_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="towline-bench-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _server(command: list[str]) -> Iterator[str]:
+    with fresh_folder() as folder:
+        ready = folder / "ready"
+        process = subprocess.Popen(
+            [*command, "--ready-file", str(ready)],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            yield _address(ready, process)
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def _address(ready: Path, process: "subprocess.Popen[bytes]") -> str:
+    while not (ready.exists() and (text := ready.read_text().strip())):
+        try:
+            code = process.wait(timeout=0.02)
+        except subprocess.TimeoutExpired:
+            continue
+        raise RuntimeError(f"the server ended with exit code {code} before it was ready")
+    return text
