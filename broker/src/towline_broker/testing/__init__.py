@@ -1,0 +1,69 @@
+"""The contract suite: checks that a driver keeps the promises of Towline.
+
+Whoever writes a driver runs it in a few lines::
+
+    from towline_broker.testing import DurableDriverContract, Harness, NewHarness
+
+    class MyHarness(Harness):
+        persists = True
+
+        def __init__(self, place: Path) -> None:
+            self.place = place
+
+        def driver(self) -> Driver:
+            return create_driver(f"mystore://{self.place}")
+
+    class TestMyDriver(DurableDriverContract):
+        @pytest.fixture
+        def new_harness(self, tmp_path_factory: pytest.TempPathFactory) -> NewHarness:
+            return lambda: MyHarness(tmp_path_factory.mktemp("store"))
+
+:class:`DriverContract` is for stores that end with their driver, :class:`DurableDriverContract` for
+those that outlive it, :class:`BoundedDriverContract` for a store that is full soon, and
+:func:`check_at_random` plays random operations against a model of what a driver owes.
+
+Needs pytest, pytest-asyncio (with ``asyncio_mode = "auto"``) and Hypothesis: the extra ``testing``.
+Tests move the clock themselves: none of them sleeps. The number in a test's name is that of the
+promise it shows, as listed in the documentation.
+"""
+
+# ruff: noqa: E402 - pytest explains a failed assertion only in modules that it is told of before
+# they are imported.
+import pytest
+
+pytest.register_assert_rewrite(
+    *(
+        f"{__name__}.{module}"
+        for module in (
+            "contract_dead",
+            "contract_push",
+            "contract_queues",
+            "contract_reopen",
+            "contract_reserve",
+            "contract_settle",
+            "contract_upkeep",
+            "store",
+        )
+    )
+)
+
+from towline_broker.testing.contract import (
+    BoundedDriverContract,
+    DriverContract,
+    DurableDriverContract,
+)
+from towline_broker.testing.factories import new_id, new_job, new_jobs
+from towline_broker.testing.harness import Harness, NewHarness
+from towline_broker.testing.store import Store
+
+__all__ = [
+    "BoundedDriverContract",
+    "DriverContract",
+    "DurableDriverContract",
+    "Harness",
+    "NewHarness",
+    "Store",
+    "new_id",
+    "new_job",
+    "new_jobs",
+]

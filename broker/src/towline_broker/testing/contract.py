@@ -1,0 +1,56 @@
+"""The contract suite as one class, to be subclassed for each driver."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from towline_broker.testing.contract_dead import DeadLetterContract
+from towline_broker.testing.contract_push import PushContract, UniqueKeyContract
+from towline_broker.testing.contract_queues import CancelContract, ListingContract, QueueContract
+from towline_broker.testing.contract_reopen import FullStoreContract, ReopenContract
+from towline_broker.testing.contract_reserve import OrderContract, ReserveContract
+from towline_broker.testing.contract_settle import AckContract, NackContract
+from towline_broker.testing.contract_upkeep import ExtendContract, UpkeepContract
+from towline_broker.testing.harness import NewHarness
+from towline_broker.testing.store import Store
+
+
+class _Opened:
+    @pytest.fixture
+    def new_harness(self) -> NewHarness:
+        """Makes a harness over a new, empty store. Override it."""
+        raise NotImplementedError("give your test class a fixture new_harness")
+
+    @pytest_asyncio.fixture
+    async def store(self, new_harness: NewHarness) -> AsyncIterator[Store]:
+        store = Store(new_harness())
+        assert await store.open() == 0, "a new store has seen no time"
+        yield store
+        await store.close()
+
+
+class DriverContract(
+    PushContract,
+    UniqueKeyContract,
+    OrderContract,
+    ReserveContract,
+    AckContract,
+    NackContract,
+    ExtendContract,
+    UpkeepContract,
+    CancelContract,
+    ListingContract,
+    QueueContract,
+    DeadLetterContract,
+    _Opened,
+):
+    """What every driver owes, whatever it stores its jobs in."""
+
+
+class DurableDriverContract(DriverContract, ReopenContract):
+    """What a driver owes besides if its store outlives the broker."""
+
+
+class BoundedDriverContract(FullStoreContract, _Opened):
+    """What a driver owes if its store can be full."""

@@ -1,0 +1,342 @@
+"""A driver in the hands of a test: short verbs, a clock that the test moves, and a listener.
+
+After every change the store's own accounts are held against each other: the counts, the lists and
+the times must tell the same.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from towline_broker.domain.jobs import (
+    Counts,
+    DeadReason,
+    Failure,
+    JobRecord,
+    JobState,
+    Leased,
+    LeaseRef,
+    NewJob,
+    Progress,
+    Settlement,
+)
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import (
+    AckBatch,
+    AckItem,
+    CancelOutcome,
+    CancelRequest,
+    DeadFilter,
+    DeadQuery,
+    DeadSelection,
+    Driver,
+    ExtendBatch,
+    Extended,
+    ExtendItem,
+    Handled,
+    JobQuery,
+    NackBatch,
+    NackItem,
+    PurgeRequest,
+    PushBatch,
+    PushOutcome,
+    PushResult,
+    ReserveRequest,
+    Settled,
+)
+from towline_broker.testing.factories import LEASE, START, WINDOW
+from towline_broker.testing.harness import Harness
+
+#: More than any test stores.
+ALL = 1_000_000
+
+
+class Heard:
+    """The listener: what the driver has told since the last take."""
+
+    def __init__(self) -> None:
+        self.ready: Counter[str] = Counter()
+        self.ended: list[str] = []
+
+    def jobs_ready(self, queue: str, count: int) -> None:
+        self.ready[queue] += count
+
+    def jobs_ended(self, job_ids: Sequence[str]) -> None:
+        self.ended.extend(job_ids)
+
+    def take(self) -> tuple[dict[str, int], list[str]]:
+        """Jobs ready by queue, and ids of jobs ended, since the last call."""
+        told = {queue: count for queue, count in self.ready.items() if count}, self.ended
+        self.ready, self.ended = Counter(), []
+        return told
+
+
+class Store:
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+        self._grants = 0
+        self.now = START
+        self.heard = Heard()
+        self.driver: Driver = harness.driver()
+
+    # --- opening, time ------------------------------------------------------------------------
+
+    async def open(self) -> Micros:
+        return await self.driver.open(self.now, self.heard)
+
+    async def close(self) -> None:
+        await self.driver.close()
+
+    async def reopen(self) -> Micros:
+        """Opens the store as after a crash of the broker."""
+        await self._harness.crash(self.driver)
+        self.driver = self._harness.driver()
+        self.heard = Heard()
+        seen = await self.open()
+        await self.check()
+        return seen
+
+    def advance(self, by: Micros) -> Micros:
+        self.now += by
+        return self.now
+
+    # --- producers ----------------------------------------------------------------------------
+
+    async def push(
+        self,
+        *jobs: NewJob,
+        all_or_nothing: bool = True,
+        max_depth: Mapping[str, int] | None = None,
+    ) -> list[PushResult]:
+        batch = PushBatch(jobs, self.now, all_or_nothing, max_depth or {})
+        results = await self.driver.push(batch)
+        await self.check()
+        return results
+
+    async def create(self, *jobs: NewJob) -> None:
+        """Pushes jobs that must be new."""
+        for job, result in zip(jobs, await self.push(*jobs), strict=True):
+            assert result == PushResult(job.id, PushOutcome.CREATED)
+
+    async def get(self, job_id: str) -> JobRecord:
+        record = await self.driver.get(job_id)
+        assert record is not None, f"job {job_id} is neither stored nor remembered"
+        return record
+
+    async def state(self, job_id: str) -> JobState | None:
+        record = await self.driver.get(job_id)
+        return None if record is None else record.state
+
+    async def cancel(self, *job_ids: str) -> list[CancelOutcome]:
+        request = CancelRequest(job_ids, self.now, self.now + WINDOW)
+        outcomes = await self.driver.cancel(request)
+        await self.check()
+        return outcomes
+
+    # --- workers ------------------------------------------------------------------------------
+
+    def new_grant(self) -> str:
+        self._grants += 1
+        return f"grant-{self._grants}"
+
+    async def reserve(
+        self,
+        *queues: str,
+        max_jobs: int = 1,
+        lease: Micros = LEASE,
+        worker_id: str = "",
+        request_id: str = "",
+    ) -> list[Leased]:
+        """From queue "q" if none is named."""
+        leased = await self.driver.reserve(
+            ReserveRequest(
+                queues=queues or ("q",),
+                max_jobs=max_jobs,
+                lease=lease,
+                grant=self.new_grant(),
+                now=self.now,
+                worker_id=worker_id,
+                request_id=request_id,
+            )
+        )
+        await self.check()
+        return leased
+
+    async def reserve_one(self, *queues: str, **options: Any) -> Leased:
+        leased = await self.reserve(*queues, **options)
+        assert len(leased) == 1
+        return leased[0]
+
+    async def reserve_ids(self, *queues: str, max_jobs: int = 100) -> list[str]:
+        return [leased.ref.job_id for leased in await self.reserve(*queues, max_jobs=max_jobs)]
+
+    async def ack(self, *refs: LeaseRef, result: bytes = b"") -> list[Settled]:
+        items = [AckItem(ref, result) for ref in refs]
+        settled = await self.driver.ack(AckBatch(items, self.now, self.now + WINDOW))
+        await self.check()
+        return settled
+
+    async def nack(self, *items: NackItem) -> list[Settled]:
+        settled = await self.driver.nack(NackBatch(items, self.now, self.now + WINDOW))
+        await self.check()
+        return settled
+
+    async def retry(
+        self, ref: LeaseRef, delay: Micros = 0, failure: Failure | None = None
+    ) -> Settled:
+        item = NackItem(ref, Settlement.RETRIED, self.now + delay, failure=failure)
+        return (await self.nack(item))[0]
+
+    async def release(
+        self, ref: LeaseRef, delay: Micros = 0, failure: Failure | None = None
+    ) -> Settled:
+        item = NackItem(ref, Settlement.RELEASED, self.now + delay, failure=failure)
+        return (await self.nack(item))[0]
+
+    async def bury(
+        self,
+        ref: LeaseRef,
+        reason: DeadReason = DeadReason.REJECTED,
+        failure: Failure | None = None,
+    ) -> Settled:
+        item = NackItem(ref, Settlement.DEAD_LETTERED, dead_reason=reason, failure=failure)
+        return (await self.nack(item))[0]
+
+    async def lose(self, ref: LeaseRef, dead_reason: DeadReason | None = None) -> Settled:
+        """Takes a job back whose lease ran out."""
+        return (await self.nack(NackItem(ref, Settlement.LOST, dead_reason=dead_reason)))[0]
+
+    async def extend(
+        self, ref: LeaseRef, lease: Micros | None = None, progress: Progress | None = None
+    ) -> Extended:
+        batch = ExtendBatch([ExtendItem(ref, lease, progress)], self.now)
+        extended = await self.driver.extend(batch)
+        await self.check()
+        return extended[0]
+
+    # --- operators ----------------------------------------------------------------------------
+
+    async def make_dead(self, *jobs: NewJob) -> list[str]:
+        """Pushes jobs and has each rejected, a second after the other."""
+        for job in jobs:
+            await self.create(job)
+            await self.bury((await self.reserve_one(job.queue)).ref)
+            self.advance(1_000_000)
+        return [job.id for job in jobs]
+
+    async def requeue(self, *job_ids: str, limit: int = ALL) -> Handled:
+        handled = await self.driver.requeue_dead(DeadSelection(limit, self.now, ids=job_ids))
+        await self.check()
+        return handled
+
+    async def requeue_by(self, wanted: DeadFilter, limit: int = ALL) -> Handled:
+        handled = await self.driver.requeue_dead(DeadSelection(limit, self.now, filter=wanted))
+        await self.check()
+        return handled
+
+    async def discard(self, *job_ids: str, limit: int = ALL) -> Handled:
+        selection = DeadSelection(limit, self.now, ids=job_ids)
+        handled = await self.driver.discard_dead(selection, self.now + WINDOW)
+        await self.check()
+        return handled
+
+    async def discard_by(self, wanted: DeadFilter, limit: int = ALL) -> Handled:
+        selection = DeadSelection(limit, self.now, filter=wanted)
+        handled = await self.driver.discard_dead(selection, self.now + WINDOW)
+        await self.check()
+        return handled
+
+    async def purge(self, queue: str = "q", limit: int = ALL) -> Handled:
+        handled = await self.driver.purge(PurgeRequest(queue, limit, self.now, self.now + WINDOW))
+        await self.check()
+        return handled
+
+    async def listed(self, limit: int = 100, **filters: Any) -> list[JobRecord]:
+        """Every page of list_jobs."""
+        records: list[JobRecord] = []
+        cursor = None
+        while True:
+            page = await self.driver.list_jobs(JobQuery(limit, cursor=cursor, **filters))
+            assert len(page.records) <= limit
+            records += page.records
+            cursor = page.next_cursor
+            if cursor is None:
+                return records
+
+    async def dead(self, wanted: DeadFilter | None = None, limit: int = 100) -> list[JobRecord]:
+        """Every page of list_dead."""
+        records: list[JobRecord] = []
+        cursor = None
+        while True:
+            query = DeadQuery(limit, wanted or DeadFilter(), cursor)
+            page = await self.driver.list_dead(query)
+            assert len(page.records) <= limit
+            records += page.records
+            cursor = page.next_cursor
+            if cursor is None:
+                return records
+
+    async def dead_ids(self, wanted: DeadFilter | None = None, limit: int = 100) -> list[str]:
+        return [record.id for record in await self.dead(wanted, limit)]
+
+    async def counts(self, queue: str = "q", type_: str = "T") -> Counts:
+        for counts in await self.driver.counts():
+            if (counts.queue, counts.type) == (queue, type_):
+                return counts
+        return Counts(queue, type_)
+
+    # --- upkeep -------------------------------------------------------------------------------
+
+    async def promote(self, limit: int = ALL) -> int:
+        promoted = await self.driver.promote(self.now, limit)
+        await self.check()
+        return promoted
+
+    async def expire(self, limit: int = ALL) -> int:
+        expired = await self.driver.expire(self.now, limit)
+        await self.check()
+        return expired
+
+    async def forget_all(self) -> int:
+        """Forgets until there is nothing left to forget."""
+        forgotten = 0
+        while count := await self.driver.forget(self.now, ALL):
+            forgotten += count
+        await self.check()
+        return forgotten
+
+    # --- the store's accounts -----------------------------------------------------------------
+
+    async def check(self) -> None:
+        """The counts equal what is listed, dead jobs are listed once, and times agree."""
+        records = await self.listed()
+        ids = [record.id for record in records]
+        assert len(ids) == len(set(ids)), "a job is listed twice"
+        listed = Counter((record.queue, record.type, record.state) for record in records)
+        counted = await self.driver.counts()
+        assert len({(one.queue, one.type) for one in counted}) == len(counted)
+        depth = {
+            (one.queue, one.type, state): number
+            for one in counted
+            for state, number in (
+                (JobState.SCHEDULED, one.depth.scheduled),
+                (JobState.READY, one.depth.ready),
+                (JobState.LEASED, one.depth.leased),
+                (JobState.DEAD, one.depth.dead),
+            )
+            if number
+        }
+        kept = (JobState.SUCCEEDED, JobState.CANCELLED)
+        assert depth == {key: number for key, number in listed.items() if key[2] not in kept}
+        dead = await self.dead()
+        assert sorted(record.id for record in dead) == sorted(
+            record.id for record in records if record.state is JobState.DEAD
+        )
+        died = [record.finished_at or 0 for record in dead]
+        assert died == sorted(died), "dead jobs are not listed in the order in which they died"
+        ready: dict[str, Micros] = {}
+        for record in records:
+            if record.state is JobState.READY and record.available_at is not None:
+                since = ready.get(record.queue, record.available_at)
+                ready[record.queue] = min(since, record.available_at)
+        assert await self.driver.oldest_ready() == ready

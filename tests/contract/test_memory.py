@@ -1,0 +1,27 @@
+"""The memory driver keeps the contract."""
+
+import pytest
+
+from towline_broker.drivers.interface import Driver
+from towline_broker.drivers.memory import open_memory
+from towline_broker.testing import BoundedDriverContract, DriverContract, Harness, NewHarness
+
+
+class MemoryHarness(Harness):
+    def __init__(self, url: str = "memory:") -> None:
+        self.url = url
+
+    def driver(self) -> Driver:
+        return open_memory(self.url)
+
+
+class TestMemory(DriverContract):
+    @pytest.fixture
+    def new_harness(self) -> NewHarness:
+        return MemoryHarness
+
+
+class TestSmallMemory(BoundedDriverContract):
+    @pytest.fixture
+    def new_harness(self) -> NewHarness:
+        return lambda: MemoryHarness("memory:?max_bytes=200000")
