@@ -1,0 +1,131 @@
+"""Towline: dispatch jobs to a broker, and run them.
+
+    from towline import Client, Job, job
+
+    class SendEmail(Job):
+        queue = "emails"
+        to: str
+
+        def handle(self) -> None: ...
+
+    with Client("127.0.0.1:7480") as client:
+        client.dispatch(SendEmail(to="a@b.c"), delay=300)
+
+Importing this package loads neither gRPC nor the messages: a module that only defines jobs is
+cheap to import, and can be imported before a server forks. Clients and workers load them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from towline.context import current_job
+from towline.errors import (
+    BatchFailed,
+    BrokerError,
+    BrokerUnavailable,
+    CallFailed,
+    ClientClosed,
+    ConfigurationError,
+    DeadlineExceeded,
+    InvalidArgument,
+    InvalidJob,
+    InvalidPayload,
+    JobCancelled,
+    JobControl,
+    JobFailed,
+    LeaseLost,
+    NotFound,
+    PermissionDenied,
+    QueueFull,
+    Reject,
+    Release,
+    ResourceExhausted,
+    ResultTimeout,
+    Retry,
+    TowlineError,
+    Unauthenticated,
+    Violation,
+)
+from towline.jobs import Job, JobFunction, job
+from towline.options import Backoff, DispatchOptions, Exponential, PolicyOptions
+from towline.registry import JobDefinition, Registry
+
+if TYPE_CHECKING:
+    from towline.aio import AsyncClient, AsyncJobHandle
+    from towline.client import Client, JobHandle
+    from towline.requests import CancelOutcome, JobRequest
+    from towline.status import DeadReason, JobState, JobStatus
+
+__all__ = [
+    "AsyncClient",
+    "AsyncJobHandle",
+    "Backoff",
+    "BatchFailed",
+    "BrokerError",
+    "BrokerUnavailable",
+    "CallFailed",
+    "CancelOutcome",
+    "Client",
+    "ClientClosed",
+    "ConfigurationError",
+    "DeadReason",
+    "DeadlineExceeded",
+    "DispatchOptions",
+    "Exponential",
+    "InvalidArgument",
+    "InvalidJob",
+    "InvalidPayload",
+    "Job",
+    "JobCancelled",
+    "JobControl",
+    "JobDefinition",
+    "JobFailed",
+    "JobFunction",
+    "JobHandle",
+    "JobRequest",
+    "JobState",
+    "JobStatus",
+    "LeaseLost",
+    "NotFound",
+    "PermissionDenied",
+    "PolicyOptions",
+    "QueueFull",
+    "Registry",
+    "Reject",
+    "Release",
+    "ResourceExhausted",
+    "ResultTimeout",
+    "Retry",
+    "TowlineError",
+    "Unauthenticated",
+    "Violation",
+    "current_job",
+    "job",
+]
+
+_LOADED_WHEN_USED = {
+    "AsyncClient": "towline.aio",
+    "AsyncJobHandle": "towline.aio",
+    "Client": "towline.client",
+    "JobHandle": "towline.client",
+    "CancelOutcome": "towline.requests",
+    "JobRequest": "towline.requests",
+    "DeadReason": "towline.status",
+    "JobState": "towline.status",
+    "JobStatus": "towline.status",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LOADED_WHEN_USED.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(module), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -67,7 +67,7 @@ SERVICE_CONFIG = {
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-    # A call larger than this buffer is not repeated, and its default, 256 KiB, is less than a batch.
+    # A call larger than this buffer is not repeated; its default, 256 KiB, is less than a batch.
     ("grpc.per_rpc_retry_buffer_size", 64 * 1024 * 1024),
     # A connection that died without a word is noticed; the broker is set to bear this pace.
     ("grpc.keepalive_time_ms", 30_000),

@@ -126,6 +126,12 @@ class InvalidArgument(CallFailed):
         super().__init__(message, code="INVALID_ARGUMENT", reason=reason)
         self.violations = violations
 
+    @classmethod
+    def of(cls, violations: tuple[Violation, ...], reason: str) -> InvalidArgument:
+        """Return the error that tells of these violations."""
+        listed = "; ".join(str(violation) for violation in violations)
+        return cls(listed, violations=violations, reason=reason)
+
 
 class NotFound(CallFailed):
     pass
@@ -332,10 +338,9 @@ _CODES = {
 def _build(code: str, message: str, details: _Details) -> TowlineError:
     match code:
         case "INVALID_ARGUMENT":
-            listed = "; ".join(str(violation) for violation in details.violations)
-            return InvalidArgument(
-                listed or message, violations=details.violations, reason=details.reason
-            )
+            if details.violations:
+                return InvalidArgument.of(details.violations, details.reason)
+            return InvalidArgument(message, reason=details.reason)
         case "RESOURCE_EXHAUSTED":
             kind = QueueFull if details.reason == "QUEUE_FULL" else ResourceExhausted
             return kind(

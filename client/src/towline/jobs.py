@@ -164,6 +164,7 @@ class JobFunction(Generic[P, R]):
         functools.update_wrapper(self, function)
         self._function = function
         self._signature = inspect.signature(function)
+        self.parameters = tuple(self._signature.parameters)
         self.job_class = _class_for(function, self._signature, type, registry, policy)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from towline.durations import as_timedelta
 from towline.errors import InvalidJob, InvalidPayload
-from towline.serialization import CONTENT_TYPE, Record, dumps, loads, plain, record_for
+from towline.serialization import CONTENT_TYPE, Record, loads, record_for, write
 
 if TYPE_CHECKING:
     from towline.jobs import Job
@@ -68,13 +68,13 @@ class JobDefinition:
         path = self.job_class.__name__
         try:
             data = job.to_dict()
-            if not isinstance(data, Mapping):
-                raise InvalidPayload(
-                    f"{path}: to_dict() returned a {type(data).__name__}, expected a dict"
-                )
-            return dumps(plain(data, path), path)
         except RecursionError:
             raise InvalidPayload(f"{path}: nested too deeply, or contains itself") from None
+        if not isinstance(data, Mapping):
+            raise InvalidPayload(
+                f"{path}: to_dict() returned a {type(data).__name__}, expected a dict"
+            )
+        return write(data, path)
 
     def decode(self, payload: bytes, content_type: str) -> Job:
         """Return the job that a payload describes.
@@ -106,11 +106,7 @@ class JobDefinition:
 
     def encode_result(self, value: Any) -> bytes:
         """Return what a handler returned as JSON. Raises InvalidPayload."""
-        path = f"{self.type} result"
-        try:
-            return dumps(plain(value, path), path)
-        except RecursionError:
-            raise InvalidPayload(f"{path}: nested too deeply, or contains itself") from None
+        return write(value, f"{self.type} result")
 
     def next_retry_delay(self, job: Job, attempt: int, error: BaseException) -> timedelta | None:
         """Return the delay that the job itself wants after a failure; None: by its policy."""

@@ -52,14 +52,18 @@ class Codec:
     decode: Convert
 
 
-def dumps(data: Json, path: str) -> bytes:
-    """Return JSON text. Raises InvalidPayload, naming ``path``, for what JSON cannot hold."""
+def write(value: Any, path: str) -> bytes:
+    """Return the JSON text of a value of no declared type.
+
+    Raises InvalidPayload, naming the place by ``path``, for what JSON cannot hold.
+    """
     try:
+        data = plain(value, path)
         text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode()
     except RecursionError:
         raise InvalidPayload(f"{path}: nested too deeply, or contains itself") from None
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise InvalidPayload(f"{path}: cannot be written as JSON: {error}") from None
 
 

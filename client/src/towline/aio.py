@@ -1,0 +1,262 @@
+"""The client of producers, for asyncio; what it does is told at towline.client.Client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
+
+import grpc
+import grpc.aio
+
+from towline import requests
+from towline.channel import Connection, check_timeout
+from towline.durations import Seconds
+from towline.errors import CallFailed, ClientClosed
+from towline.jobs import Job, JobFunction
+from towline.options import DispatchOptions
+from towline.requests import CancelOutcome, JobRequest, Pushed
+from towline.serialization import CONTENT_TYPE
+from towline.status import JobStatus, read_info
+from towline.v1 import job_pb2
+from towline.v1.queue_service_pb2_grpc import QueueServiceStub
+from towline.waiting import Waiting
+
+if TYPE_CHECKING:
+    from towline.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+# As in towline.client.
+_inherited: list[object] = []
+
+
+class AsyncClient:
+    """Client with await.
+
+        async with AsyncClient("127.0.0.1:7480") as client:
+            await client.dispatch(SendEmail(to="a@b.c"), delay=300)
+
+    Arguments and exceptions are those of Client. For use within one event loop; used in another,
+    it opens a channel there.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        call_timeout: float = 10.0,
+    ) -> None:
+        self.connection = Connection.to(address, credentials=credentials, timeout=call_timeout)
+        self._open: tuple[grpc.aio.Channel, QueueServiceAsyncStub] | None = None
+        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the channel. Calls that are under way are cancelled."""
+        self._closed = True
+        if self._open is not None and self._owner == _here():
+            channel, _ = self._open
+            self._open = None
+            await channel.close()
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The channel of the running event loop, for calls that this class does not offer."""
+        return self._opened()[0]
+
+    @property
+    def queue_service(self) -> QueueServiceAsyncStub:
+        """The plain calls of the service, on this channel. They raise grpc.RpcError."""
+        return self._opened()[1]
+
+    def _opened(self) -> tuple[grpc.aio.Channel, QueueServiceAsyncStub]:
+        if self._closed:
+            raise ClientClosed
+        if self._open is not None and self._owner != _here():
+            _inherited.append(self._open)
+            self._open = None
+        if self._open is None:
+            channel = self.connection.open_aio()
+            self._open = channel, QueueServiceStub(channel)
+            self._owner = _here()
+        return self._open
+
+    @overload
+    async def dispatch(
+        self,
+        job: Job | JobRequest,
+        /,
+        *,
+        call_timeout: float | None = None,
+        **options: Unpack[DispatchOptions],
+    ) -> AsyncJobHandle: ...
+
+    @overload
+    async def dispatch(
+        self,
+        job: str,
+        data: Mapping[str, Any] | None = None,
+        /,
+        *,
+        call_timeout: float | None = None,
+        **options: Unpack[DispatchOptions],
+    ) -> AsyncJobHandle: ...
+
+    @overload
+    async def dispatch(
+        self,
+        job: JobFunction[..., Any],
+        data: Mapping[str, Any] | None = None,
+        /,
+        *,
+        call_timeout: float | None = None,
+        **arguments: Any,
+    ) -> AsyncJobHandle: ...
+
+    async def dispatch(
+        self,
+        job: object,
+        data: Mapping[str, Any] | None = None,
+        /,
+        *,
+        call_timeout: float | None = None,
+        **arguments: Any,
+    ) -> AsyncJobHandle:
+        """Client.dispatch."""
+        return await self._push(requests.job_message(job, data, arguments), call_timeout)
+
+    async def push_raw(
+        self,
+        queue: str,
+        type: str,
+        payload: bytes,
+        /,
+        *,
+        content_type: str = CONTENT_TYPE,
+        call_timeout: float | None = None,
+        **options: Unpack[DispatchOptions],
+    ) -> AsyncJobHandle:
+        """Client.push_raw."""
+        message = requests.raw_message(queue, type, payload, content_type, options)
+        return await self._push(message, call_timeout)
+
+    async def dispatch_batch(
+        self,
+        jobs: Iterable[Job | JobRequest],
+        *,
+        allow_partial: bool = False,
+        call_timeout: float | None = None,
+        **options: Unpack[DispatchOptions],
+    ) -> list[AsyncJobHandle]:
+        """Client.dispatch_batch."""
+        batch = requests.Batch(jobs, options, allow_partial=allow_partial)
+        push = self.queue_service.Push
+        for start, request in batch.requests():
+            try:
+                response = await self._call(push, request, call_timeout)
+            except CallFailed as error:
+                batch.failed(start, error)
+                break
+            batch.answered(start, request, response)
+        return [AsyncJobHandle(self, pushed) for pushed in batch.outcomes()]
+
+    async def get(self, job_id: str, *, call_timeout: float | None = None) -> JobStatus:
+        """Client.get."""
+        return await self._get(job_id, 0.0, call_timeout)
+
+    async def wait(self, job_id: str, timeout: Seconds | None = None) -> JobStatus:
+        """Client.wait."""
+        waiting = Waiting(job_id, timeout)
+        while True:
+            try:
+                status = await self._get(job_id, waiting.next_slice(), None)
+            except CallFailed as error:
+                await asyncio.sleep(waiting.failed(error))
+                continue
+            if status.ended:
+                return status
+            waiting.answered(status)
+
+    async def cancel(
+        self, *job_ids: str, call_timeout: float | None = None
+    ) -> dict[str, CancelOutcome]:
+        """Client.cancel."""
+        outcomes: dict[str, CancelOutcome] = {}
+        for request in requests.cancel_requests(job_ids):
+            response = await self._call(self.queue_service.CancelJob, request, call_timeout)
+            outcomes.update(requests.read_cancel(response))
+        return outcomes
+
+    def handle(self, job_id: str) -> AsyncJobHandle:
+        """Client.handle."""
+        return AsyncJobHandle(self, Pushed(job_id, created=False))
+
+    async def _push(self, message: job_pb2.Job, call_timeout: float | None) -> AsyncJobHandle:
+        push = self.queue_service.Push
+        try:
+            response = await self._call(push, requests.push_one(message), call_timeout)
+        except CallFailed as error:
+            raise requests.relocated(error) from error.__cause__
+        return AsyncJobHandle(self, requests.read_push_one(response))
+
+    async def _get(self, job_id: str, wait: float, call_timeout: float | None) -> JobStatus:
+        request = requests.get_request(job_id, wait)
+        response = await self._call(self.queue_service.GetJob, request, call_timeout, held=wait)
+        return read_info(response.job)
+
+    async def _call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        call_timeout: float | None,
+        *,
+        held: float = 0.0,
+    ) -> Response:
+        """Make one call, which the broker may hold back for a time."""
+        timeout = self.connection.timeout if call_timeout is None else check_timeout(call_timeout)
+        with self.connection.errors():
+            return await method(request, timeout=timeout + held)
+
+
+def _here() -> tuple[int, asyncio.AbstractEventLoop]:
+    return os.getpid(), asyncio.get_running_loop()
+
+
+class AsyncJobHandle:
+    """A job that was dispatched; see towline.client.JobHandle."""
+
+    def __init__(self, client: AsyncClient, pushed: Pushed) -> None:
+        self._client = client
+        self.id = pushed.job_id
+        self.created = pushed.created
+
+    def __repr__(self) -> str:
+        return f"<AsyncJobHandle {self.id}>"
+
+    async def status(self) -> JobStatus:
+        """JobHandle.status."""
+        return await self._client.get(self.id)
+
+    async def result(self, timeout: Seconds | None = None) -> Any:
+        """JobHandle.result."""
+        return (await self._client.wait(self.id, timeout)).outcome()
+
+    async def cancel(self) -> CancelOutcome:
+        """JobHandle.cancel."""
+        return (await self._client.cancel(self.id))[self.id]

@@ -1,0 +1,288 @@
+"""The client of producers: dispatch jobs, look at them, await their results."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, overload
+
+import grpc
+
+from towline import requests
+from towline.channel import Connection, check_timeout
+from towline.durations import Seconds
+from towline.errors import CallFailed, ClientClosed
+from towline.jobs import Job, JobFunction
+from towline.options import DispatchOptions
+from towline.requests import CancelOutcome, JobRequest, Pushed
+from towline.serialization import CONTENT_TYPE
+from towline.status import JobStatus, read_info
+from towline.v1 import job_pb2
+from towline.v1.queue_service_pb2_grpc import QueueServiceStub
+from towline.waiting import Waiting
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+# Channels that a process inherited by fork. They cannot be used there, and closing them, which is
+# what the end of their last reference does, would wait for threads that exist in the parent only.
+_inherited: list[object] = []
+
+
+class Client:
+    """Dispatches jobs to a broker, and asks about them. Safe from any thread.
+
+        with Client("127.0.0.1:7480") as client:
+            client.dispatch(SendEmail(to="a@b.c"), delay=300)
+
+    ``address``: see towline.channel.parse_address; without one, the environment variable
+    TOWLINE_URL or 127.0.0.1:7480. ``credentials`` are those of grpc, for TLS. ``call_timeout`` is
+    the deadline of a call in seconds, repeats included; each method takes another for one call.
+
+    It connects with its first call, also again in a process that was forked off.
+
+    Every method raises ClientClosed after ``close``, and what its call fails with: a CallFailed, of
+    which towline.errors lists the kinds. The constructor raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        call_timeout: float = 10.0,
+    ) -> None:
+        self.connection = Connection.to(address, credentials=credentials, timeout=call_timeout)
+        self._lock = threading.Lock()
+        self._open: tuple[grpc.Channel, QueueServiceStub] | None = None
+        self._pid = os.getpid()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel. Calls that are under way end with an error."""
+        with self._lock:
+            self._closed = True
+            if self._open is not None and self._pid == os.getpid():
+                self._open[0].close()
+                self._open = None
+
+    @property
+    def channel(self) -> grpc.Channel:
+        """The channel of this process, for calls that this class does not offer."""
+        return self._opened()[0]
+
+    @property
+    def queue_service(self) -> QueueServiceStub:
+        """The plain calls of the service, on this channel. They raise grpc.RpcError."""
+        return self._opened()[1]
+
+    def _opened(self) -> tuple[grpc.Channel, QueueServiceStub]:
+        with self._lock:
+            if self._closed:
+                raise ClientClosed
+            if self._open is not None and self._pid != os.getpid():
+                _inherited.append(self._open)
+                self._open = None
+            if self._open is None:
+                channel = self.connection.open()
+                self._open = channel, QueueServiceStub(channel)
+                self._pid = os.getpid()
+            return self._open
+
+    @overload
+    def dispatch(
+        self,
+        job: Job | JobRequest,
+        /,
+        *,
+        call_timeout: float | None = None,
+        **options: Unpack[DispatchOptions],
+    ) -> JobHandle: ...
+
+    @overload
+    def dispatch(
+        self,
+        job: str,
+        data: Mapping[str, Any] | None = None,
+        /,
+        *,
+        call_timeout: float | None = None,
+        **options: Unpack[DispatchOptions],
+    ) -> JobHandle: ...
+
+    @overload
+    def dispatch(
+        self,
+        job: JobFunction[..., Any],
+        data: Mapping[str, Any] | None = None,
+        /,
+        *,
+        call_timeout: float | None = None,
+        **arguments: Any,
+    ) -> JobHandle: ...
+
+    def dispatch(
+        self,
+        job: object,
+        data: Mapping[str, Any] | None = None,
+        /,
+        *,
+        call_timeout: float | None = None,
+        **arguments: Any,
+    ) -> JobHandle:
+        """Hand one job to the broker; when this returns, the broker has stored it.
+
+        ``job`` is a Job, the name of a type with its ``data``, or a function with ``@job`` and its
+        arguments. ``arguments`` are else DispatchOptions, which come before the policy of the job.
+        Raises InvalidJob for impossible options and InvalidPayload for arguments that do not fit.
+        """
+        return self._push(requests.job_message(job, data, arguments), call_timeout)
+
+    def push_raw(
+        self,
+        queue: str,
+        type: str,
+        payload: bytes,
+        /,
+        *,
+        content_type: str = CONTENT_TYPE,
+        call_timeout: float | None = None,
+        **options: Unpack[DispatchOptions],
+    ) -> JobHandle:
+        """Hand over a job with a payload of the caller's own making. Raises InvalidJob."""
+        message = requests.raw_message(queue, type, payload, content_type, options)
+        return self._push(message, call_timeout)
+
+    def dispatch_batch(
+        self,
+        jobs: Iterable[Job | JobRequest],
+        *,
+        allow_partial: bool = False,
+        call_timeout: float | None = None,
+        **options: Unpack[DispatchOptions],
+    ) -> list[JobHandle]:
+        """Hand any number of jobs to the broker; returns a handle for each, in their order.
+
+        ``options`` are for every job; a JobRequest has options of its own, which come first. The
+        jobs travel in calls of up to 1,000 jobs and 3 MiB. Each call is stored as a whole or not at
+        all, unless ``allow_partial``: then the broker stores what it can. ``call_timeout`` is for
+        each call.
+
+        Raises BatchFailed when some jobs were stored and some not; any other exception means that
+        none was (as far as one can know, see towline.errors).
+        """
+        batch = requests.Batch(jobs, options, allow_partial=allow_partial)
+        push = self.queue_service.Push
+        for start, request in batch.requests():
+            try:
+                response = self._call(push, request, call_timeout)
+            except CallFailed as error:
+                batch.failed(start, error)
+                break
+            batch.answered(start, request, response)
+        return [JobHandle(self, pushed) for pushed in batch.outcomes()]
+
+    def get(self, job_id: str, *, call_timeout: float | None = None) -> JobStatus:
+        """Return what has become of a job. Raises NotFound."""
+        return self._get(job_id, 0.0, call_timeout)
+
+    def wait(self, job_id: str, timeout: Seconds | None = None) -> JobStatus:
+        """Return the job once it has ended, however it ended.
+
+        ``timeout`` is in seconds or a timedelta; None waits for as long as it takes. A restart of
+        the broker is waited out. Raises ResultTimeout, and NotFound.
+        """
+        waiting = Waiting(job_id, timeout)
+        while True:
+            try:
+                status = self._get(job_id, waiting.next_slice(), None)
+            except CallFailed as error:
+                time.sleep(waiting.failed(error))
+                continue
+            if status.ended:
+                return status
+            waiting.answered(status)
+
+    def cancel(self, *job_ids: str, call_timeout: float | None = None) -> dict[str, CancelOutcome]:
+        """Cancel jobs, any number of them; returns what came of each, by its id."""
+        outcomes: dict[str, CancelOutcome] = {}
+        for request in requests.cancel_requests(job_ids):
+            response = self._call(self.queue_service.CancelJob, request, call_timeout)
+            outcomes.update(requests.read_cancel(response))
+        return outcomes
+
+    def handle(self, job_id: str) -> JobHandle:
+        """Return a handle of a job that was dispatched before, here or elsewhere."""
+        return JobHandle(self, Pushed(job_id, created=False))
+
+    def _push(self, message: job_pb2.Job, call_timeout: float | None) -> JobHandle:
+        push = self.queue_service.Push
+        try:
+            response = self._call(push, requests.push_one(message), call_timeout)
+        except CallFailed as error:
+            raise requests.relocated(error) from error.__cause__
+        return JobHandle(self, requests.read_push_one(response))
+
+    def _get(self, job_id: str, wait: float, call_timeout: float | None) -> JobStatus:
+        request = requests.get_request(job_id, wait)
+        response = self._call(self.queue_service.GetJob, request, call_timeout, held=wait)
+        return read_info(response.job)
+
+    def _call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        call_timeout: float | None,
+        *,
+        held: float = 0.0,
+    ) -> Response:
+        """Make one call, which the broker may hold back for a time."""
+        timeout = self.connection.timeout if call_timeout is None else check_timeout(call_timeout)
+        with self.connection.errors():
+            return method(request, timeout=timeout + held)
+
+
+class JobHandle:
+    """A job that was dispatched.
+
+    ``created`` is False when the broker held the job, or one with the same unique key, already:
+    ``id`` is then that of the one it holds.
+    """
+
+    def __init__(self, client: Client, pushed: Pushed) -> None:
+        self._client = client
+        self.id = pushed.job_id
+        self.created = pushed.created
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id}>"
+
+    def status(self) -> JobStatus:
+        """Return what has become of the job. Raises NotFound."""
+        return self._client.get(self.id)
+
+    def result(self, timeout: Seconds | None = None) -> Any:
+        """Return what the handler returned, as JSON values, once the job has succeeded.
+
+        ``timeout`` as in Client.wait. Raises JobFailed when the job is dead, JobCancelled,
+        ResultTimeout, and NotFound when its retention is over.
+        """
+        return self._client.wait(self.id, timeout).outcome()
+
+    def cancel(self) -> CancelOutcome:
+        """Cancel the job."""
+        return self._client.cancel(self.id)[self.id]

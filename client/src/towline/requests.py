@@ -1,0 +1,346 @@
+"""What a producer sends, and what it reads from the answers; nothing here does any I/O.
+
+Client and AsyncClient differ in how they call, and share the rest from here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Unpack
+
+from google.protobuf.duration_pb2 import Duration
+
+from towline.durations import as_timedelta
+from towline.errors import (
+    BatchFailed,
+    BrokerError,
+    CallFailed,
+    InvalidArgument,
+    InvalidJob,
+    TowlineError,
+    Violation,
+    from_item_error,
+)
+from towline.ids import uuid7
+from towline.jobs import Job, JobFunction, definition_of
+from towline.options import DISPATCH_NAMES, DispatchOptions, Exponential, check_name, check_options
+from towline.serialization import CONTENT_TYPE, write
+from towline.v1 import job_pb2, queue_service_pb2
+
+MAX_JOBS = 1000
+"""Jobs in one Push."""
+
+MAX_BYTES = 3 * 1024 * 1024
+"""Jobs in one Push together, in bytes, unless a single one is larger. gRPC servers and proxies take
+4 MiB by default."""
+
+
+class JobRequest:
+    """A job together with options of its own, for dispatch_batch.
+
+    ``job`` is a Job, or a type name with its ``data``. Raises InvalidJob for impossible options and
+    InvalidPayload for data that cannot be carried, when it is dispatched.
+    """
+
+    def __init__(
+        self,
+        job: Job | str,
+        data: Mapping[str, Any] | None = None,
+        /,
+        **options: Unpack[DispatchOptions],
+    ) -> None:
+        self.job = job
+        self.data = data
+        self.options = options
+
+
+def job_message(
+    job: object, data: Mapping[str, Any] | None, arguments: Mapping[str, Any]
+) -> job_pb2.Job:
+    """Return the message for what a user hands to dispatch.
+
+    ``arguments`` are options, and for a function also its own arguments. Raises InvalidJob or
+    InvalidPayload.
+    """
+    if isinstance(job, JobFunction):
+        call, options = _split(job, data, arguments)
+        return _of_job(job.job(**call), options)
+    if isinstance(job, str):
+        return _of_type(job, data, arguments)
+    if data is not None:
+        raise InvalidJob("data goes with the name of a type; a Job has its own")
+    if isinstance(job, JobRequest):
+        merged = {**arguments, **job.options}
+        return job_message(job.job, job.data, merged)
+    if isinstance(job, Job):
+        return _of_job(job, arguments)
+    if isinstance(job, type) and issubclass(job, Job):
+        raise InvalidJob(f"{job.__name__} is a class: dispatch an instance, {job.__name__}(...)")
+    raise InvalidJob(
+        f"expected a Job, a function with @job or the name of a type, got a {type(job).__name__}"
+    )
+
+
+def raw_message(
+    queue: str, type: str, payload: bytes, content_type: str, options: Mapping[str, Any]
+) -> job_pb2.Job:
+    """Return the message for a payload of the caller's own making. Raises InvalidJob."""
+    if not isinstance(payload, (bytes, bytearray, memoryview)):
+        raise InvalidJob(f"{type}: the payload must be bytes, got a {payload.__class__.__name__}")
+    checked = check_options({**options, "queue": queue}, type)
+    return _build(check_name(type, "type"), bytes(payload), content_type, checked)
+
+
+def _split(
+    function: JobFunction[..., Any],
+    data: Mapping[str, Any] | None,
+    arguments: Mapping[str, Any],
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Tell the arguments of a function from the options of dispatch."""
+    if data is not None:
+        return data, arguments
+    name = function.job_class.job_type
+    for option in DISPATCH_NAMES:
+        if option in arguments and option in function.parameters:
+            raise InvalidJob(
+                f"{name}: {option!r} is an argument of the function and an option of dispatch; "
+                f"write dispatch({name}.job({option}=...))"
+            )
+    call = {key: value for key, value in arguments.items() if key not in DISPATCH_NAMES}
+    return call, {key: value for key, value in arguments.items() if key in DISPATCH_NAMES}
+
+
+def _of_type(type: str, data: Mapping[str, Any] | None, options: Mapping[str, Any]) -> job_pb2.Job:
+    checked = check_options(options, type)
+    if data is not None and not isinstance(data, Mapping):
+        raise InvalidJob(f"{type}: expected the data as a dict, got a {data.__class__.__name__}")
+    return _build(check_name(type, "type"), write(data or {}, type), CONTENT_TYPE, checked)
+
+
+def _of_job(job: Job, options: Mapping[str, Any]) -> job_pb2.Job:
+    definition = definition_of(job)
+    given = check_options(options, definition.type)
+    merged = {**definition.options, **given}
+    if "at" in given or "delay" in given:
+        merged.pop("delay" if "at" in given else "at", None)
+    if callable(merged.get("unique_key")):
+        del merged["unique_key"]
+        key = check_options({"unique_key": _own_key(job)}, definition.name)
+        merged.update(key)
+        if not key:
+            merged.pop("unique_for", None)
+    return _build(definition.type, definition.encode(job), CONTENT_TYPE, merged)
+
+
+def _own_key(job: Job) -> object:
+    """What the job's own unique_key() returns."""
+    method: Any = job.unique_key
+    return method()
+
+
+def _build(type: str, payload: bytes, content_type: str, options: Mapping[str, Any]) -> job_pb2.Job:
+    message = job_pb2.Job(
+        id=options.get("id") or uuid7(),
+        queue=options.get("queue", "default"),
+        type=type,
+        payload=payload,
+        content_type=content_type,
+        headers=options.get("headers"),
+        priority=options.get("priority", 0),
+        unique_key=options.get("unique_key") or "",
+    )
+    for name in ("delay", "timeout", "expires_in", "retention", "unique_for"):
+        if name in options:
+            getattr(message, name).CopyFrom(duration(options[name], f"{type}.{name}"))
+    if "at" in options:
+        message.run_at.FromDatetime(options["at"])
+    if "max_attempts" in options:
+        message.retry.max_attempts = options["max_attempts"]
+    if "jitter" in options:
+        message.retry.jitter = options["jitter"]
+    if "backoff" in options:
+        _set_backoff(message.retry, options["backoff"], f"{type}.backoff")
+    return message
+
+
+def _set_backoff(
+    policy: job_pb2.RetryPolicy, backoff: list[timedelta] | Exponential, where: str
+) -> None:
+    if isinstance(backoff, Exponential):
+        policy.exponential.initial.CopyFrom(duration(as_timedelta(backoff.initial, where), where))
+        policy.exponential.multiplier = backoff.multiplier
+        policy.exponential.max.CopyFrom(duration(as_timedelta(backoff.maximum, where), where))
+    else:
+        policy.delays.delays.extend(duration(delay, where) for delay in backoff)
+
+
+def duration(value: timedelta, where: str) -> Duration:
+    """Return the message for a duration. Raises InvalidJob when it is beyond what one can hold."""
+    message = Duration()
+    try:
+        message.FromTimedelta(value)
+    except ValueError:
+        raise InvalidJob(f"{where}: {value.days} days is too long") from None
+    return message
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Where a job went: its id, and whether this call stored it."""
+
+    job_id: str
+    created: bool
+
+
+def push_one(message: job_pb2.Job) -> queue_service_pb2.PushRequest:
+    return queue_service_pb2.PushRequest(jobs=[message])
+
+
+def read_push_one(response: queue_service_pb2.PushResponse) -> Pushed:
+    """Raises BrokerError when the answer does not fit the request."""
+    [result] = _results(response, 1)
+    return Pushed(result.job_id, result.outcome == queue_service_pb2.PUSH_OUTCOME_CREATED)
+
+
+def _results(
+    response: queue_service_pb2.PushResponse, expected: int
+) -> Sequence[queue_service_pb2.PushResult]:
+    if len(response.results) != expected:
+        raise BrokerError(
+            f"the broker answered with {len(response.results)} results for {expected} jobs"
+        )
+    return response.results
+
+
+def get_request(job_id: str, wait: float) -> queue_service_pb2.GetJobRequest:
+    """``wait``: seconds for which the broker holds the answer back until the job has ended."""
+    request = queue_service_pb2.GetJobRequest(id=job_id)
+    if wait > 0:
+        request.wait.FromTimedelta(timedelta(seconds=wait))
+    return request
+
+
+class CancelOutcome(StrEnum):
+    UNKNOWN = "UNKNOWN"
+    """An outcome that this version of the SDK does not know."""
+    CANCELLED = "CANCELLED"
+    ALREADY_ENDED = "ALREADY_ENDED"
+    """It had succeeded or was dead; nothing changed."""
+    NOT_FOUND = "NOT_FOUND"
+
+
+_CANCEL_OUTCOMES = {
+    queue_service_pb2.CANCEL_OUTCOME_CANCELLED: CancelOutcome.CANCELLED,
+    queue_service_pb2.CANCEL_OUTCOME_ALREADY_ENDED: CancelOutcome.ALREADY_ENDED,
+    queue_service_pb2.CANCEL_OUTCOME_NOT_FOUND: CancelOutcome.NOT_FOUND,
+}
+
+
+def cancel_requests(job_ids: Sequence[str]) -> Iterator[queue_service_pb2.CancelJobRequest]:
+    for start in range(0, len(job_ids), MAX_JOBS):
+        yield queue_service_pb2.CancelJobRequest(ids=job_ids[start : start + MAX_JOBS])
+
+
+def read_cancel(response: queue_service_pb2.CancelJobResponse) -> dict[str, CancelOutcome]:
+    return {
+        result.job_id: _CANCEL_OUTCOMES.get(result.outcome, CancelOutcome.UNKNOWN)
+        for result in response.results
+    }
+
+
+class Batch:
+    """Any number of jobs on their way to the broker, in as many calls as it takes.
+
+    For each of ``requests()`` the caller reports the answer to ``answered`` or the failure to
+    ``failed``, which ends the batch; ``outcomes`` closes it.
+    """
+
+    def __init__(
+        self, jobs: Iterable[object], options: Mapping[str, Any], *, allow_partial: bool
+    ) -> None:
+        if options.get("id") is not None:
+            raise InvalidJob("dispatch_batch: id names one job; give it by JobRequest")
+        self._messages = []
+        for index, job in enumerate(jobs):
+            try:
+                self._messages.append(job_message(job, None, options))
+            except TowlineError as error:
+                error.add_note(f"This was job {index} of the batch; none of it was sent.")
+                raise
+        self._allow_partial = allow_partial
+        self._pushed: dict[int, Pushed] = {}
+        self._errors: dict[int, TowlineError] = {}
+
+    def requests(self) -> Iterator[tuple[int, queue_service_pb2.PushRequest]]:
+        """The calls to make, each with the place of its first job in the batch."""
+        start = size = 0
+        for index, message in enumerate(self._messages):
+            bytes_of_job = message.ByteSize()
+            if index > start and (index - start == MAX_JOBS or size + bytes_of_job > MAX_BYTES):
+                yield start, self._request(start, index)
+                start, size = index, 0
+            size += bytes_of_job
+        if start < len(self._messages):
+            yield start, self._request(start, len(self._messages))
+
+    def _request(self, start: int, end: int) -> queue_service_pb2.PushRequest:
+        return queue_service_pb2.PushRequest(
+            jobs=self._messages[start:end], allow_partial=self._allow_partial
+        )
+
+    def answered(
+        self,
+        start: int,
+        request: queue_service_pb2.PushRequest,
+        response: queue_service_pb2.PushResponse,
+    ) -> None:
+        for index, result in enumerate(_results(response, len(request.jobs)), start):
+            if result.outcome == queue_service_pb2.PUSH_OUTCOME_REJECTED:
+                self._errors[index] = from_item_error(result.error)
+            else:
+                created = result.outcome == queue_service_pb2.PUSH_OUTCOME_CREATED
+                self._pushed[index] = Pushed(result.job_id, created)
+
+    def failed(self, start: int, error: CallFailed) -> None:
+        """Raises the error itself when no job can have been stored before it."""
+        error = relocated(error, start)
+        if not self._pushed and not self._errors:
+            raise error
+        for index in range(start, len(self._messages)):
+            self._errors[index] = error
+
+    def outcomes(self) -> list[Pushed]:
+        """Return where each job went. Raises BatchFailed when some were not stored."""
+        if self._errors:
+            stored = {index: pushed.job_id for index, pushed in self._pushed.items()}
+            raise BatchFailed(stored, self._errors)
+        return [self._pushed[index] for index in range(len(self._messages))]
+
+
+_JOB_IN_REQUEST = re.compile(r"jobs\[(\d+)\]\.?")
+
+
+def relocated(error: CallFailed, start: int | None = None) -> CallFailed:
+    """Return the error of a Push with paths of fields that say what its caller knows.
+
+    ``start`` is the place in the batch of the first job of the request; None: it had but one.
+    """
+    if not isinstance(error, InvalidArgument):
+        return error
+
+    def place(match: re.Match[str]) -> str:
+        if start is None:
+            return ""
+        return match[0].replace(match[1], str(start + int(match[1])), 1)
+
+    violations = tuple(
+        Violation(_JOB_IN_REQUEST.sub(place, violation.field, count=1), violation.description)
+        for violation in error.violations
+    )
+    if not violations:
+        return error
+    return InvalidArgument.of(violations, error.reason)

@@ -1,0 +1,169 @@
+"""What has become of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from towline.context import Failure, Progress
+from towline.errors import JobCancelled, JobFailed
+from towline.serialization import loads
+from towline.v1 import job_pb2
+
+
+class JobState(StrEnum):
+    UNKNOWN = "UNKNOWN"
+    """A state that this version of the SDK does not know."""
+    SCHEDULED = "SCHEDULED"
+    """Waits for its time: delayed, or between two attempts."""
+    READY = "READY"
+    """Waits for a worker."""
+    LEASED = "LEASED"
+    """Held by a worker."""
+    SUCCEEDED = "SUCCEEDED"
+    DEAD = "DEAD"
+    """In the dead-letter queue."""
+    CANCELLED = "CANCELLED"
+
+
+class DeadReason(StrEnum):
+    UNKNOWN = "UNKNOWN"
+    """A reason that this version of the SDK does not know."""
+    ATTEMPTS_EXHAUSTED = "ATTEMPTS_EXHAUSTED"
+    REJECTED = "REJECTED"
+    """Its handler or its worker refused it."""
+    EXPIRED = "EXPIRED"
+    """Not started in time."""
+    LEASE_EXPIRED = "LEASE_EXPIRED"
+    """The worker of the last attempt died, hung or was cut off."""
+
+
+_STATES = {
+    job_pb2.JOB_STATE_SCHEDULED: JobState.SCHEDULED,
+    job_pb2.JOB_STATE_READY: JobState.READY,
+    job_pb2.JOB_STATE_LEASED: JobState.LEASED,
+    job_pb2.JOB_STATE_SUCCEEDED: JobState.SUCCEEDED,
+    job_pb2.JOB_STATE_DEAD: JobState.DEAD,
+    job_pb2.JOB_STATE_CANCELLED: JobState.CANCELLED,
+}
+_DEAD_REASONS = {
+    job_pb2.DEAD_REASON_ATTEMPTS_EXHAUSTED: DeadReason.ATTEMPTS_EXHAUSTED,
+    job_pb2.DEAD_REASON_REJECTED: DeadReason.REJECTED,
+    job_pb2.DEAD_REASON_EXPIRED: DeadReason.EXPIRED,
+    job_pb2.DEAD_REASON_LEASE_EXPIRED: DeadReason.LEASE_EXPIRED,
+}
+_ENDED = frozenset({JobState.SUCCEEDED, JobState.DEAD, JobState.CANCELLED})
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """A job and what has become of it, at the moment of the answer. Times are in UTC.
+
+    id, queue      of a job that ended a while ago nothing else of what was pushed may be known
+    attempt        1 while the first attempt runs; 0 before
+    enqueued_at    when the broker accepted it
+    available_at   when it became READY, or will
+    started_at     when its latest attempt began
+    finished_at    when it ended
+    failure        why the latest failed attempt failed
+    dead_reason    set when it is DEAD
+    worker_id      who runs it, when it is LEASED
+    releases       how often a worker gave it back without running it
+    """
+
+    id: str
+    queue: str
+    type: str
+    state: JobState
+    attempt: int
+    priority: int
+    headers: Mapping[str, str] = field(repr=False)
+    enqueued_at: datetime | None
+    available_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    failure: Failure | None
+    progress: Progress | None
+    dead_reason: DeadReason | None
+    worker_id: str
+    releases: int
+    result_bytes: bytes = field(repr=False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is SUCCEEDED, DEAD or CANCELLED."""
+        return self.state in _ENDED
+
+    @property
+    def result(self) -> Any:
+        """What the handler returned, as JSON values; None as long as there is nothing.
+
+        Raises InvalidPayload when the result is no JSON: take ``result_bytes`` then.
+        """
+        return loads(self.result_bytes, f"result of job {self.id}") if self.result_bytes else None
+
+    def outcome(self) -> Any:
+        """Return the result of a job that ended.
+
+        Raises JobFailed or JobCancelled when it ended otherwise, and InvalidPayload as ``result``.
+        """
+        if self.state is JobState.CANCELLED:
+            raise JobCancelled(self.id)
+        if self.state is JobState.DEAD:
+            failure = self.failure or Failure("", "", "", None)
+            raise JobFailed(
+                self.id,
+                dead_reason=self.dead_reason or "",
+                failure_type=failure.type,
+                failure_message=failure.message,
+                trace=failure.trace,
+            )
+        return self.result
+
+
+def read_info(info: job_pb2.JobInfo) -> JobStatus:
+    """Return what a broker tells of a job."""
+    job = info.job
+
+    def moment(name: str) -> datetime | None:
+        return read_time(getattr(info, name)) if info.HasField(name) else None  # type: ignore[arg-type]
+
+    return JobStatus(
+        id=job.id,
+        queue=job.queue,
+        type=job.type,
+        state=_STATES.get(info.state, JobState.UNKNOWN),
+        attempt=info.attempt,
+        priority=job.priority,
+        headers=dict(job.headers),
+        enqueued_at=moment("enqueued_at"),
+        available_at=moment("available_at"),
+        started_at=moment("started_at"),
+        finished_at=moment("finished_at"),
+        failure=_read_failure(info.last_failure) if info.HasField("last_failure") else None,
+        progress=(
+            Progress(info.progress.fraction, info.progress.message, info.progress.checkpoint)
+            if info.HasField("progress")
+            else None
+        ),
+        dead_reason=(
+            _DEAD_REASONS.get(info.dead_reason, DeadReason.UNKNOWN) if info.dead_reason else None
+        ),
+        worker_id=info.worker_id,
+        releases=info.releases,
+        result_bytes=info.result,
+    )
+
+
+def _read_failure(failure: job_pb2.Failure) -> Failure:
+    failed_at = read_time(failure.failed_at) if failure.HasField("failed_at") else None
+    return Failure(failure.type, failure.message, failure.trace, failed_at)
+
+
+def read_time(timestamp: Timestamp) -> datetime:
+    return timestamp.ToDatetime(tzinfo=UTC)
