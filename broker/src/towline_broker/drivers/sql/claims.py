@@ -1,0 +1,172 @@
+"""Granting leases, and looking at them."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from towline_broker.domain.jobs import JobState, Leased, LeaseRecord, LeaseRef
+from towline_broker.domain.retry import RetryPolicy
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import ReserveRequest
+from towline_broker.drivers.sql.notes import NOTHING, Notes, notes_of
+from towline_broker.drivers.sql.targets import by_id, die_of_age
+from towline_broker.drivers.sql.transaction import Reader, Row, Transaction
+
+
+class _Candidate(NamedTuple):
+    seq: int
+    id: str
+    kind: int
+    priority: int
+    position: int
+    attempt: int
+    enqueued_at: Micros
+    available_at: Micros
+    expires_at: Micros | None
+    noted: int
+    lease_grant: str | None
+    lease_until: Micros | None
+    envelope: bytes
+
+
+_CANDIDATE = (
+    "SELECT seq, id, kind, priority, position, attempt, enqueued_at, available_at, expires_at,"
+    " noted, lease_grant, lease_until,"
+    " (SELECT body FROM towline_envelopes e WHERE e.seq = towline_jobs.seq) FROM towline_jobs"
+)
+NEXT_READY = f"{_CANDIDATE} WHERE queue = ? AND state = 2 ORDER BY priority DESC, position LIMIT ?"
+OF_REQUEST = f"{_CANDIDATE} WHERE request_id = ? AND state = 3"
+_QUEUES = "SELECT name, id FROM towline_queues WHERE name IN (?*) AND paused = 0"
+_LEASE = (
+    "UPDATE towline_jobs SET state = 3, attempt = attempt + 1, lease_grant = ?, lease_until = ?,"
+    " lease_length = ?, worker_id = ?, request_id = ?, started_at = ? WHERE seq IN (?*)"
+)
+_LIVE_LEASE = (
+    "SELECT q.name, j.id, j.lease_grant, k.type, j.attempt, j.lease_until, j.retry"
+    " FROM towline_jobs j JOIN towline_kinds k ON k.id = j.kind"
+    " JOIN towline_queues q ON q.id = k.queue"
+)
+_LEASES_BY_ID = f"{_LIVE_LEASE} WHERE j.id IN (?*) AND j.state = 3"
+LEASES_PAST = (
+    f"{_LIVE_LEASE} WHERE j.state = 3 AND j.lease_until <= ? ORDER BY j.lease_until LIMIT ?"
+)
+
+
+async def reserve(transaction: Transaction, request: ReserveRequest) -> list[Leased]:
+    if request.request_id:
+        granted = await _granted_before(transaction, request)
+        if granted:
+            return granted
+    rows = await transaction.rows_of(_QUEUES, request.queues)
+    ids = {row[0]: row[1] for row in rows}
+    leased: list[Leased] = []
+    for queue in dict.fromkeys(request.queues):
+        if queue in ids and len(leased) < request.max_jobs:
+            wanted = request.max_jobs - len(leased)
+            leased += await _reserve_from(transaction, ids[queue], wanted, request)
+    return leased
+
+
+async def _reserve_from(
+    transaction: Transaction, queue_id: int, wanted: int, request: ReserveRequest
+) -> list[Leased]:
+    leased: list[Leased] = []
+    while len(leased) < wanted:
+        limit = wanted - len(leased)
+        rows = await transaction.rows(NEXT_READY, queue_id, limit)
+        fresh: list[_Candidate] = []
+        expired: list[_Candidate] = []
+        for candidate in map(_Candidate._make, rows):
+            (expired if _too_old(candidate, request.now) else fresh).append(candidate)
+        if fresh:
+            leased += await _lease(transaction, fresh, request)
+        if expired:
+            found = await by_id(transaction, [candidate.id for candidate in expired])
+            dying = [found[candidate.id] for candidate in expired]
+            await die_of_age(transaction, dying, request.now)
+        if len(rows) < limit:
+            break
+    return leased
+
+
+def _too_old(candidate: _Candidate, now: Micros) -> bool:
+    expires_at = candidate.expires_at
+    return expires_at is not None and expires_at <= now and candidate.attempt == 0
+
+
+async def _lease(
+    transaction: Transaction, candidates: Sequence[_Candidate], request: ReserveRequest
+) -> list[Leased]:
+    until = request.now + request.lease
+    await transaction.change_of(
+        _LEASE,
+        [candidate.seq for candidate in candidates],
+        *(request.grant, until, request.lease, request.worker_id or None),
+        *(request.request_id or None, request.now),
+    )
+    kinds = [candidate.kind for candidate in candidates]
+    transaction.tally.move(kinds, out_of=JobState.READY, into=JobState.LEASED)
+    transaction.tally.count("started", kinds)
+    notes = await notes_of(transaction, [c.seq for c in candidates if c.noted])
+    return [_leased(transaction, c, request.grant, until, c.attempt + 1, notes) for c in candidates]
+
+
+async def _granted_before(transaction: Transaction, request: ReserveRequest) -> list[Leased]:
+    """The live leases that an earlier call of this id was granted, in the order it had."""
+    rows = await transaction.rows(OF_REQUEST, request.request_id)
+    candidates = [_Candidate._make(row) for row in rows]
+    place = {queue: index for index, queue in reversed(list(enumerate(request.queues)))}
+    candidates.sort(
+        key=lambda c: (
+            place.get(transaction.names.of(c.kind).queue, len(place)),
+            *(-c.priority, c.position),
+        )
+    )
+    notes = await notes_of(transaction, [c.seq for c in candidates if c.noted])
+    return [
+        _leased(transaction, c, c.lease_grant or "", c.lease_until or 0, c.attempt, notes)
+        for c in candidates
+    ]
+
+
+def _leased(
+    transaction: Transaction,
+    candidate: _Candidate,
+    grant: str,
+    until: Micros,
+    attempt: int,
+    notes: dict[int, Notes],
+) -> Leased:
+    kind = transaction.names.of(candidate.kind)
+    noted = notes.get(candidate.seq, NOTHING)
+    return Leased(
+        LeaseRef(kind.queue, candidate.id, grant),
+        kind.type,
+        candidate.envelope,
+        attempt,
+        until,
+        candidate.enqueued_at,
+        candidate.available_at,
+        noted.failure,
+        noted.progress,
+    )
+
+
+async def leases(reader: Reader, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
+    rows = await reader.rows_of(_LEASES_BY_ID, [ref.job_id for ref in refs])
+    live = {(record.ref.job_id, record.ref.grant): record for record in _records(rows)}
+    return [live.get((ref.job_id, ref.grant)) for ref in refs]
+
+
+async def expired_leases(reader: Reader, now: Micros, limit: int) -> list[LeaseRecord]:
+    return list(_records(await reader.rows(LEASES_PAST, now, limit)))
+
+
+def _records(rows: Iterable[Row]) -> Iterable[LeaseRecord]:
+    for queue, job_id, grant, type_, attempt, lease_until, retry in rows:
+        yield LeaseRecord(
+            LeaseRef(queue, job_id, grant),
+            type_,
+            attempt,
+            lease_until,
+            RetryPolicy.from_text(retry),
+        )

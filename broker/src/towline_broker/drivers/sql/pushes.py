@@ -1,0 +1,141 @@
+"""Storing jobs."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from towline_broker.domain.errors import QueueFull
+from towline_broker.domain.jobs import JobState, NewJob
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import PushBatch, PushOutcome, PushResult
+from towline_broker.drivers.sql.transaction import Transaction
+
+_STORED = "SELECT id FROM towline_jobs WHERE id IN (?*)"
+_REMEMBERED = "SELECT job_id FROM towline_settled WHERE job_id IN (?*) AND state IS NOT NULL"
+_HELD_KEYS = (
+    "SELECT q.name, u.unique_key, u.job_id, u.held_until FROM towline_unique_keys u"
+    " JOIN towline_queues q ON q.id = u.queue WHERE u.unique_key IN (?*)"
+)
+_LIVE = (
+    "SELECT q.name, SUM(c.scheduled + c.ready + c.leased) FROM towline_queues q"
+    " JOIN towline_kinds k ON k.queue = q.id JOIN towline_counters c ON c.kind = k.id"
+    " WHERE q.name IN (?*) GROUP BY q.name"
+)
+_INSERT = (
+    "INSERT INTO towline_jobs (seq, id, queue, kind, priority, state, position, attempt, releases,"
+    " enqueued_at, available_at, expires_at, retention, unique_key, retry, noted)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, ?, 0)"
+)
+_INSERT_ENVELOPE = "INSERT INTO towline_envelopes (seq, body) VALUES (?, ?)"
+_DROP_KEY = "DELETE FROM towline_unique_keys WHERE unique_key = ? AND queue = ? AND held_until <= ?"
+_INSERT_KEY = (
+    "INSERT INTO towline_unique_keys (unique_key, queue, job_id, held_until) VALUES (?, ?, ?, ?)"
+)
+
+
+async def push(transaction: Transaction, batch: PushBatch) -> list[PushResult]:
+    ids = [job.id for job in batch.jobs]
+    known = {row[0] for row in await transaction.rows_of(_STORED, ids)}
+    known.update(row[0] for row in await transaction.rows_of(_REMEMBERED, ids))
+    holders = await _holders(transaction, batch)
+    room = await _room(transaction, batch)
+    results: list[PushResult] = []
+    new: list[NewJob] = []
+    for job in batch.jobs:
+        holder = job.id if job.id in known else None
+        if holder is None and job.unique_key is not None:
+            holder = holders.get((job.queue, job.unique_key))
+        if holder is not None:
+            results.append(PushResult(holder, PushOutcome.EXISTING))
+            continue
+        if room and not _takes_room(room, job, batch):
+            results.append(PushResult(job.id, PushOutcome.QUEUE_FULL))
+            continue
+        known.add(job.id)
+        if job.unique_key is not None and _holds(job.unique_until, batch.now):
+            holders[job.queue, job.unique_key] = job.id
+        new.append(job)
+        results.append(PushResult(job.id, PushOutcome.CREATED))
+    if new:
+        await _store(transaction, new, batch.now)
+    return results
+
+
+def _holds(held_until: Micros | None, now: Micros) -> bool:
+    return held_until is None or held_until > now
+
+
+async def _holders(transaction: Transaction, batch: PushBatch) -> dict[tuple[str, str], str]:
+    """Who holds the unique keys of the batch, by queue and key."""
+    keys = {job.unique_key for job in batch.jobs if job.unique_key is not None}
+    return {
+        (queue, key): job_id
+        for queue, key, job_id, until in await transaction.rows_of(_HELD_KEYS, keys)
+        if _holds(until, batch.now)
+    }
+
+
+async def _room(transaction: Transaction, batch: PushBatch) -> dict[str, int]:
+    """How many jobs the limited queues of the batch still take."""
+    limited = {job.queue for job in batch.jobs} & batch.max_depth.keys()
+    live = {queue: int(depth) for queue, depth in await transaction.rows_of(_LIVE, limited)}
+    return {queue: batch.max_depth[queue] - live.get(queue, 0) for queue in limited}
+
+
+def _takes_room(room: dict[str, int], job: NewJob, batch: PushBatch) -> bool:
+    left = room.get(job.queue)
+    if left is None:
+        return True
+    if left > 0:
+        room[job.queue] = left - 1
+        return True
+    if batch.all_or_nothing:
+        raise QueueFull(job.queue, batch.max_depth[job.queue])
+    return False
+
+
+async def _store(transaction: Transaction, jobs: Sequence[NewJob], now: Micros) -> None:
+    names = transaction.names
+    kinds = await names.ensure(transaction, dict.fromkeys((job.queue, job.type) for job in jobs))
+    sequence = await transaction.sequence(len(jobs))
+    rows: list[tuple[object, ...]] = []
+    envelopes: list[tuple[object, ...]] = []
+    ready: list[tuple[str, str]] = []
+    scheduled: list[tuple[str, str]] = []
+    keys: list[tuple[object, ...]] = []
+    for seq, job in enumerate(jobs, start=sequence):
+        name = (job.queue, job.type)
+        kind = kinds[name]
+        if job.due_at is None or job.due_at <= now:
+            ready.append(name)
+            state, position, available_at = 2, seq, now
+        else:
+            scheduled.append(name)
+            state, position, available_at = 1, 0, job.due_at
+        if job.unique_key is not None and _holds(job.unique_until, now):
+            keys.append((job.unique_key, kind.queue_id, job.id, job.unique_until))
+        rows.append(
+            (
+                *(seq, job.id, kind.queue_id, kind.id, job.priority, state, position),
+                *(now, available_at, job.expires_at, job.retention, job.unique_key),
+                job.retry.to_text(),
+            )
+        )
+        envelopes.append((seq, job.envelope))
+    await transaction.change_many(_INSERT, rows)
+    await transaction.change_many(_INSERT_ENVELOPE, envelopes)
+    await _hold_keys(transaction, keys, now)
+    tally = transaction.tally
+    ready_kinds = [kinds[name].id for name in ready]
+    scheduled_kinds = [kinds[name].id for name in scheduled]
+    tally.move(ready_kinds, into=JobState.READY)
+    tally.move(scheduled_kinds, into=JobState.SCHEDULED)
+    tally.count("pushed", ready_kinds + scheduled_kinds)
+    transaction.effects.ready.update(Counter(queue for queue, _ in ready))
+
+
+async def _hold_keys(
+    transaction: Transaction, keys: Sequence[tuple[object, ...]], now: Micros
+) -> None:
+    """Takes the unique keys, in place of holders whose time is over."""
+    await transaction.change_many(_DROP_KEY, [(key, queue, now) for key, queue, _, _ in keys])
+    await transaction.change_many(_INSERT_KEY, keys)

@@ -1,0 +1,180 @@
+"""The tables of a SQL store.
+
+A job is one narrow row of ``towline_jobs``; what it only carries lies in ``towline_envelopes``, so
+that granting, extending and ending a lease never rewrites a payload. Each state is indexed apart,
+by a partial index of its own, so that a claim meets READY jobs only, however many are scheduled or
+dead.
+
+Numbers of states and reasons are those of the domain's enums. In the statements they are literals
+and never parameters: a planner uses a partial index only if it can see that the condition implies
+the index's own.
+"""
+
+import sqlalchemy as sa
+
+from towline_broker.drivers.sql.tally import COUNTERS
+
+#: Grows with every change of the tables. A store of a newer version is refused.
+SCHEMA_VERSION = 1
+
+metadata = sa.MetaData()
+
+#: One row: what this store is, and what has to outlive a broker.
+meta = sa.Table(
+    "towline_meta",
+    metadata,
+    sa.Column("application", sa.String(16), primary_key=True),
+    sa.Column("schema_version", sa.Integer, nullable=False),
+    # The latest time that the store has seen, in microseconds since the Unix epoch.
+    sa.Column("clock", sa.BigInteger, nullable=False),
+    # The last number given to a place in a line.
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+)
+
+queues = sa.Table(
+    "towline_queues",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(128), nullable=False, unique=True),
+    sa.Column("paused", sa.SmallInteger, nullable=False, default=0),
+)
+
+#: A type of job in a queue: what is counted, and what a job refers to instead of two names.
+kinds = sa.Table(
+    "towline_kinds",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("queue", sa.Integer, nullable=False),
+    sa.Column("type", sa.String(128), nullable=False),
+    sa.UniqueConstraint("queue", "type"),
+)
+
+#: A broker adds to the rows of its own shard; readers sum over shards.
+counters = sa.Table(
+    "towline_counters",
+    metadata,
+    sa.Column("kind", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+    *(
+        sa.Column(name, sa.BigInteger, nullable=False, default=0, server_default="0")
+        for name in COUNTERS
+    ),
+    sqlite_with_rowid=False,
+)
+
+jobs = sa.Table(
+    "towline_jobs",
+    metadata,
+    # The order of the pushes, from the same sequence as ``position``.
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("id", sa.String(36), nullable=False),
+    sa.Column("queue", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Integer, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    # READY: the place in its line. DEAD: the order of the deaths.
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("releases", sa.Integer, nullable=False),
+    sa.Column("enqueued_at", sa.BigInteger, nullable=False),
+    # SCHEDULED: when it is due. READY and LEASED: when it became READY.
+    sa.Column("available_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger),
+    sa.Column("retention", sa.BigInteger, nullable=False),
+    sa.Column("unique_key", sa.String(256)),
+    sa.Column("retry", sa.Text),
+    # 1: there is a row in ``towline_notes``.
+    sa.Column("noted", sa.SmallInteger, nullable=False),
+    # Of the latest lease.
+    sa.Column("started_at", sa.BigInteger),
+    # Of the live lease.
+    sa.Column("lease_grant", sa.String(64)),
+    sa.Column("lease_until", sa.BigInteger),
+    sa.Column("lease_length", sa.BigInteger),
+    sa.Column("worker_id", sa.String(256)),
+    sa.Column("request_id", sa.String(256)),
+    # Of the end.
+    sa.Column("finished_at", sa.BigInteger),
+    sa.Column("dead_reason", sa.SmallInteger),
+    sa.Column("keep_until", sa.BigInteger),
+    sa.Column("result", sa.LargeBinary),
+)
+
+
+def _partial(name: str, *columns: "sa.ColumnElement[int] | sa.Column[str]", where: str) -> sa.Index:
+    condition = sa.text(where)
+    return sa.Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+
+
+_job = jobs.c
+sa.Index("towline_jobs_id", _job.id, unique=True)
+_partial("towline_jobs_ready", _job.queue, _job.priority.desc(), _job.position, where="state = 2")
+_partial("towline_jobs_due", _job.available_at, where="state = 1")
+# For purging a queue.
+_partial("towline_jobs_scheduled", _job.queue, where="state = 1")
+_partial("towline_jobs_deadline", _job.lease_until, where="state = 3")
+_partial("towline_jobs_request", _job.request_id, where="request_id IS NOT NULL")
+_partial(
+    "towline_jobs_expiry",
+    _job.expires_at,
+    where="expires_at IS NOT NULL AND attempt = 0 AND state <= 2",
+)
+# Kind and reason are in the index so that a filter can pass over a dead job without reading it.
+_partial(
+    "towline_jobs_dead",
+    *(_job.finished_at, _job.position, _job.kind, _job.dead_reason),
+    where="state = 5",
+)
+_partial("towline_jobs_kept", _job.keep_until, where="keep_until IS NOT NULL")
+
+#: What a job only carries.
+envelopes = sa.Table(
+    "towline_envelopes",
+    metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+#: What became of earlier attempts: the last failure and the last progress.
+notes = sa.Table(
+    "towline_notes",
+    metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("failure_type", sa.Text),
+    sa.Column("failure_message", sa.Text),
+    sa.Column("failure_trace", sa.Text),
+    sa.Column("failure_at", sa.BigInteger),
+    sa.Column("fraction", sa.Float),
+    sa.Column("message", sa.Text),
+    sa.Column("checkpoint", sa.LargeBinary),
+)
+
+#: The settle memory: leases that ended, and jobs that are gone (those have a state; a job that went
+#: without a lease has the empty grant).
+settled = sa.Table(
+    "towline_settled",
+    metadata,
+    sa.Column("job_id", sa.String(36), primary_key=True),
+    sa.Column("lease_grant", sa.String(64), primary_key=True),
+    sa.Column("settlement", sa.SmallInteger),
+    sa.Column("state", sa.SmallInteger),
+    sa.Column("queue", sa.Integer, nullable=False),
+    sa.Column("finished_at", sa.BigInteger),
+    sa.Column("remember_until", sa.BigInteger, nullable=False),
+    sa.Column("result", sa.LargeBinary),
+    sqlite_with_rowid=False,
+)
+sa.Index("towline_settled_until", settled.c.remember_until)
+
+#: Unique keys that are held. The key comes first, so that a batch of keys is one look-up.
+unique_keys = sa.Table(
+    "towline_unique_keys",
+    metadata,
+    sa.Column("unique_key", sa.String(256), primary_key=True),
+    sa.Column("queue", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("job_id", sa.String(36), nullable=False),
+    # NULL: until the job has ended.
+    sa.Column("held_until", sa.BigInteger),
+    sqlite_with_rowid=False,
+)
+_partial("towline_unique_keys_until", unique_keys.c.held_until, where="held_until IS NOT NULL")

@@ -1,0 +1,259 @@
+"""Ending and prolonging leases: only under the grant that is stored."""
+
+from collections.abc import Iterable, Sequence
+
+from towline_broker.domain.jobs import JobState, LeaseRef, Settlement
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import (
+    AckBatch,
+    AckItem,
+    ExtendBatch,
+    Extended,
+    ExtendItem,
+    NackBatch,
+    NackItem,
+    Settled,
+)
+from towline_broker.drivers.sql.notes import NOTHING, Notes, notes_of, write_notes
+from towline_broker.drivers.sql.targets import (
+    Memory,
+    Target,
+    free_keys,
+    leased_by_id,
+    remember,
+    remove,
+)
+from towline_broker.drivers.sql.transaction import Reader, Transaction
+
+_SETTLEMENTS = (
+    "SELECT job_id, lease_grant, settlement FROM towline_settled"
+    " WHERE job_id IN (?*) AND settlement IS NOT NULL"
+)
+_SUCCEED = (
+    "UPDATE towline_jobs SET state = 4, finished_at = ?, keep_until = ?, result = ?,"
+    " lease_grant = NULL, lease_until = NULL, worker_id = NULL, request_id = NULL WHERE seq = ?"
+)
+_END_LEASE = (
+    "UPDATE towline_jobs SET state = ?, position = ?, available_at = ?, attempt = ?, releases = ?,"
+    " finished_at = ?, dead_reason = ?, noted = ?, lease_grant = NULL, lease_until = NULL,"
+    " worker_id = NULL, request_id = NULL WHERE seq = ?"
+)
+_EXTEND = "UPDATE towline_jobs SET lease_until = ?, noted = ? WHERE seq = ?"
+
+
+async def ack(transaction: Transaction, batch: AckBatch) -> list[Settled]:
+    held = await leased_by_id(transaction, [item.ref.job_id for item in batch.acks])
+    ended: list[tuple[AckItem, Target]] = []
+    answers: list[Settled | None] = []
+    for item in batch.acks:
+        target = _take(held, item.ref)
+        if target is not None:
+            ended.append((item, target))
+        answers.append(_applied(transaction, target, batch.now))
+    await remove(transaction, [target for _, target in ended if target.retention == 0])
+    await transaction.change_many(
+        _SUCCEED,
+        [
+            (batch.now, batch.now + target.retention, item.result or None, target.seq)
+            for item, target in ended
+            if target.retention > 0
+        ],
+    )
+    await remember(
+        transaction,
+        [
+            Memory(
+                *(target.id, item.ref.grant, Settlement.ACKED, JobState.SUCCEEDED),
+                transaction.names.of(target.kind).queue_id,
+                *(batch.now, batch.remember_until, item.result or None),
+            )
+            for item, target in ended
+        ],
+    )
+    targets = [target for _, target in ended]
+    await free_keys(transaction, targets, timed_too=False)
+    kinds = [target.kind for target in targets]
+    transaction.tally.move(kinds, out_of=JobState.LEASED)
+    transaction.tally.count("completed", kinds)
+    transaction.effects.ended.extend(target.id for target in targets)
+    return await _with_memory(transaction, [item.ref for item in batch.acks], answers)
+
+
+async def nack(transaction: Transaction, batch: NackBatch) -> list[Settled]:
+    held = await leased_by_id(transaction, [item.ref.job_id for item in batch.nacks])
+    ended: list[tuple[NackItem, Target]] = []
+    answers: list[Settled | None] = []
+    for item in batch.nacks:
+        target = None if _runs_on(held, item, batch.now) else _take(held, item.ref)
+        if target is not None:
+            ended.append((item, target))
+        answers.append(_applied(transaction, target, batch.now))
+    await _end_leases(transaction, ended, batch)
+    return await _with_memory(transaction, [item.ref for item in batch.nacks], answers)
+
+
+async def extend(transaction: Transaction, batch: ExtendBatch) -> list[Extended]:
+    held = await leased_by_id(transaction, [item.ref.job_id for item in batch.items])
+    live = [(item, target) for item in batch.items if (target := _held(held, item.ref)) is not None]
+    noted = await _report_progress(transaction, live)
+    rows = []
+    answers: list[Extended | None] = []
+    for item in batch.items:
+        target = _held(held, item.ref)
+        if target is None:
+            answers.append(None)
+            continue
+        length = target.lease_length if item.lease is None else item.lease
+        until = batch.now + (length or 0)
+        rows.append((until, 1 if target.seq in noted else target.noted, target.seq))
+        answers.append(Extended(until))
+    await transaction.change_many(_EXTEND, rows)
+    missing = [
+        item.ref for item, answer in zip(batch.items, answers, strict=True) if answer is None
+    ]
+    before = await _settlements(transaction, missing)
+    return [
+        answer or Extended(None, before.get((item.ref.job_id, item.ref.grant)))
+        for item, answer in zip(batch.items, answers, strict=True)
+    ]
+
+
+def _held(held: dict[str, Target], ref: LeaseRef) -> Target | None:
+    target = held.get(ref.job_id)
+    return target if target is not None and target.lease_grant == ref.grant else None
+
+
+def _take(held: dict[str, Target], ref: LeaseRef) -> Target | None:
+    """The job of a live lease; found once, so that a lease named twice in a call ends once."""
+    return held.pop(ref.job_id) if _held(held, ref) is not None else None
+
+
+def _runs_on(held: dict[str, Target], item: NackItem, now: Micros) -> bool:
+    """Said to be lost, but not past its deadline."""
+    target = held.get(item.ref.job_id)
+    return (
+        item.settlement is Settlement.LOST
+        and target is not None
+        and (target.lease_until or 0) > now
+    )
+
+
+def _applied(transaction: Transaction, target: Target | None, now: Micros) -> Settled | None:
+    if target is None:
+        return None
+    kind = transaction.names.of(target.kind)
+    return Settled(True, type=kind.type, elapsed=now - (target.started_at or now))
+
+
+async def _with_memory(
+    reader: Reader, refs: Sequence[LeaseRef], answers: Sequence[Settled | None]
+) -> list[Settled]:
+    """Fills the gaps in the answers with how those leases had ended."""
+    missing = [ref for ref, answer in zip(refs, answers, strict=True) if answer is None]
+    before = await _settlements(reader, missing)
+    return [
+        answer or Settled(False, before.get((ref.job_id, ref.grant)))
+        for ref, answer in zip(refs, answers, strict=True)
+    ]
+
+
+async def _settlements(
+    reader: Reader, refs: Iterable[LeaseRef]
+) -> dict[tuple[str, str], Settlement]:
+    rows = await reader.rows_of(_SETTLEMENTS, [ref.job_id for ref in refs])
+    return {(job_id, grant): Settlement(number) for job_id, grant, number in rows}
+
+
+async def _end_leases(
+    transaction: Transaction, ended: Sequence[tuple[NackItem, Target]], batch: NackBatch
+) -> None:
+    names, tally, effects = transaction.names, transaction.tally, transaction.effects
+    position = await transaction.sequence(len(ended))
+    rows: list[tuple[object, ...]] = []
+    memories: list[Memory] = []
+    for item, target in ended:
+        kind = names.of(target.kind)
+        released = item.settlement is Settlement.RELEASED
+        state = _state_after(item, batch.now)
+        dead = state is JobState.DEAD
+        rows.append(
+            (
+                *(int(state), 0 if state is JobState.SCHEDULED else position),
+                item.due_at if state is JobState.SCHEDULED else batch.now,
+                *(target.attempt - released, target.releases + released),
+                batch.now if dead else None,
+                item.dead_reason,
+                1 if item.failure is not None else target.noted,
+                target.seq,
+            )
+        )
+        position += 1
+        memories.append(
+            Memory(
+                *(target.id, item.ref.grant, item.settlement, None, kind.queue_id, None),
+                batch.remember_until,
+            )
+        )
+        tally.move([target.kind], out_of=JobState.LEASED, into=state)
+        _count(transaction, item, target)
+        if dead:
+            effects.ended.append(target.id)
+        elif state is JobState.READY:
+            effects.ready[kind.queue] += 1
+    await _record_failures(transaction, ended)
+    await transaction.change_many(_END_LEASE, rows)
+    await remember(transaction, memories)
+    dead_jobs = [target for item, target in ended if item.dead_reason is not None]
+    await free_keys(transaction, dead_jobs, timed_too=False)
+
+
+def _state_after(item: NackItem, now: Micros) -> JobState:
+    if item.dead_reason is not None:
+        return JobState.DEAD
+    if item.due_at is not None and item.due_at > now:
+        return JobState.SCHEDULED
+    return JobState.READY
+
+
+def _count(transaction: Transaction, item: NackItem, target: Target) -> None:
+    totals = []
+    if item.settlement is Settlement.RELEASED:
+        totals.append("released")
+    else:
+        totals.append("failed")
+        if item.dead_reason is None:
+            totals.append("retried")
+    if item.settlement is Settlement.LOST:
+        totals.append("lease_expired")
+    if item.dead_reason is not None:
+        totals.append("dead_lettered")
+    for total in totals:
+        transaction.tally.count(total, [target.kind])
+
+
+async def _record_failures(
+    transaction: Transaction, ended: Sequence[tuple[NackItem, Target]]
+) -> None:
+    failed = [(item, target) for item, target in ended if item.failure is not None]
+    earlier = await notes_of(transaction, [target.seq for _, target in failed if target.noted])
+    await write_notes(
+        transaction,
+        {
+            target.seq: Notes(item.failure, earlier.get(target.seq, NOTHING).progress)
+            for item, target in failed
+        },
+    )
+
+
+async def _report_progress(
+    transaction: Transaction, live: Sequence[tuple[ExtendItem, Target]]
+) -> set[int]:
+    """Records what was reported; returns the jobs that have notes by it."""
+    reported = [(item.progress, target) for item, target in live if item.progress is not None]
+    notes = await notes_of(transaction, {target.seq for _, target in reported if target.noted})
+    changed: dict[int, Notes] = {}
+    for progress, target in reported:
+        before = changed.get(target.seq) or notes.get(target.seq, NOTHING)
+        changed[target.seq] = Notes(before.failure, progress.merged_into(before.progress))
+    await write_notes(transaction, changed)
+    return set(changed)

@@ -1,0 +1,138 @@
+"""A connection to a SQLite file, and operations played on it."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+from sqlalchemy.sql import Executable
+
+from towline_broker.drivers.sql.names import Names
+from towline_broker.drivers.sql.tally import Tally
+from towline_broker.drivers.sql.transaction import Effects, Row
+
+#: How long SQLite waits for another program's lock, in seconds.
+_BUSY_TIMEOUT = 5.0
+#: Most keys in one statement.
+_MOST_KEYS = 1024
+_KEYS = "(?*)"
+
+#: WAL with FULL syncs the log at each commit. Checkpoints are the writer's business
+#: (``writer.py``): the automatic ones keep their errors to themselves. Freed pages need no zeros
+#: written over them.
+_SETTINGS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 0",
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA cache_size = -65536",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA secure_delete = OFF",
+)
+
+
+def connect(path: Path) -> sa.Connection:
+    """A connection that begins and ends no transaction on its own.
+
+    It may be used by any thread, one at a time.
+    """
+
+    def creator() -> sqlite3.Connection:
+        return sqlite3.connect(
+            path,
+            timeout=_BUSY_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+        )
+
+    engine = sa.create_engine("sqlite://", creator=creator, poolclass=NullPool)
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    for setting in _SETTINGS:
+        connection.exec_driver_sql(setting)
+    return connection
+
+
+class SqliteReader:
+    """The statements of ``transaction.Reader``. They never wait for an event loop."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    async def rows(self, sql: str, *parameters: object) -> Sequence[Row]:
+        return self._connection.exec_driver_sql(sql, parameters).fetchall()
+
+    async def rows_of(self, sql: str, keys: Iterable[object], *parameters: object) -> Sequence[Row]:
+        found: list[Row] = []
+        for chunk in _chunks(keys):
+            statement = with_keys(sql, len(chunk))
+            found += self._connection.exec_driver_sql(statement, (*parameters, *chunk)).fetchall()
+        return found
+
+    async def select(self, statement: Executable) -> Sequence[Row]:
+        return self._connection.execute(statement).fetchall()
+
+
+class SqliteTransaction(SqliteReader):
+    """The statements of ``transaction.Transaction``, for one operation."""
+
+    def __init__(self, connection: sa.Connection, names: Names, take: Callable[[int], int]) -> None:
+        super().__init__(connection)
+        self.names = names
+        self.tally = Tally()
+        self.effects = Effects()
+        self._take = take
+
+    async def change(self, sql: str, *parameters: object) -> int:
+        return self._connection.exec_driver_sql(sql, parameters).rowcount
+
+    async def change_of(self, sql: str, keys: Iterable[object], *parameters: object) -> int:
+        met = 0
+        for chunk in _chunks(keys):
+            statement = with_keys(sql, len(chunk))
+            met += self._connection.exec_driver_sql(statement, (*parameters, *chunk)).rowcount
+        return met
+
+    async def change_many(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            self._connection.exec_driver_sql(sql, list(rows))
+
+    async def put_many(self, table: sa.Table, rows: Sequence[tuple[object, ...]]) -> None:
+        await self.change_many(_put(table), rows)
+
+    async def sequence(self, count: int) -> int:
+        return self._take(count)
+
+
+def _chunks(keys: Iterable[object]) -> Iterator[list[object]]:
+    """The keys in lists whose lengths are powers of two, so that few statements are prepared.
+
+    What is missing to such a length is made up by the last key, which changes no answer.
+    """
+    rest = iter(keys)
+    while chunk := list(islice(rest, _MOST_KEYS)):
+        length = 1 << (len(chunk) - 1).bit_length()
+        yield chunk + chunk[-1:] * (length - len(chunk))
+
+
+@cache
+def with_keys(sql: str, count: int) -> str:
+    """The statement with room for so many keys."""
+    return sql.replace(_KEYS, f"({', '.join('?' * count)})")
+
+
+@cache
+def _put(table: sa.Table) -> str:
+    names = [column.name for column in table.columns]
+    values = ", ".join("?" * len(names))
+    into = f"{table.name} ({', '.join(names)})"
+    return f"INSERT OR REPLACE INTO {into} VALUES ({values})"  # noqa: S608 - constants
+
+
+def driver_connection(connection: sa.Connection) -> sqlite3.Connection:
+    """What SQLAlchemy's connection wraps."""
+    return cast("sqlite3.Connection", connection.connection.driver_connection)

@@ -1,0 +1,268 @@
+"""The driver for ``sqlite:`` URLs."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from towline_broker.domain.errors import StoreUnavailable
+from towline_broker.domain.jobs import Counts, JobPage, JobRecord, Leased, LeaseRecord, LeaseRef
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import (
+    AckBatch,
+    CancelOutcome,
+    CancelRequest,
+    Capabilities,
+    DeadQuery,
+    DeadSelection,
+    Durability,
+    ExtendBatch,
+    Extended,
+    Handled,
+    JobQuery,
+    Listener,
+    NackBatch,
+    PurgeRequest,
+    PushBatch,
+    PushResult,
+    QueueState,
+    ReserveRequest,
+    Settled,
+)
+from towline_broker.drivers.sql import (
+    cancels,
+    claims,
+    dead_letters,
+    listing,
+    pushes,
+    queues,
+    settles,
+    upkeep,
+)
+from towline_broker.drivers.sql.sqlite.connection import SqliteReader, driver_connection
+from towline_broker.drivers.sql.sqlite.errors import translated
+from towline_broker.drivers.sql.sqlite.health import Health
+from towline_broker.drivers.sql.sqlite.store import OpenStore, open_store
+from towline_broker.drivers.sql.sqlite.url import SqliteUrl, parse
+from towline_broker.drivers.sql.sqlite.writer import SHARD, Writer
+from towline_broker.drivers.sql.transaction import Query, T, run
+
+
+def free_bytes(directory: Path) -> int:
+    """What the file system of the directory has left for ordinary users."""
+    status = os.statvfs(directory)
+    return status.f_bavail * status.f_frsize
+
+
+def open_sqlite(url: str) -> "SqliteDriver":
+    """The driver for a ``sqlite:`` URL; raises StoreRefused if the URL is not of that form."""
+    return SqliteDriver(parse(url))
+
+
+class _Opened:
+    """What there is between open and close: the writer's thread, the reader's, and the store."""
+
+    def __init__(self, store: OpenStore, listener: Listener, why_full: Callable[[], str | None]):
+        self.store = store
+        self.health = Health()
+        self.writer = Writer(
+            *(store.writing, store.names, store.sequence, store.checkpoints),
+            *(self.health, listener, why_full),
+        )
+        self.reader = ThreadPoolExecutor(1, thread_name_prefix="towline-sqlite-reader")
+
+    async def read(self, query: Query[T]) -> T:
+        self.health.check()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.reader, self._play, query)
+
+    async def close(self) -> None:
+        await self.writer.stop()
+        await asyncio.to_thread(self.reader.shutdown)
+        await asyncio.to_thread(self.store.close)
+
+    def _play(self, query: Query[T]) -> T:
+        """On the reader's thread: a query sees one state of the store, and keeps it no longer."""
+        connection = self.store.reading
+        try:
+            connection.exec_driver_sql("BEGIN")
+            try:
+                return run(query(SqliteReader(connection)))
+            finally:
+                if driver_connection(connection).in_transaction:
+                    connection.exec_driver_sql("COMMIT")
+        except Exception as error:
+            failure = translated(error)
+            self.health.note(failure)
+            raise failure from error
+
+
+class SqliteDriver:
+    """See :class:`towline_broker.drivers.interface.Driver`.
+
+    Changes go to the writer's thread, which commits those that wait together. Looking goes to a
+    thread and a connection of its own and sees everything that was committed before it began.
+    """
+
+    def __init__(self, url: SqliteUrl, free_bytes: Callable[[Path], int] = free_bytes) -> None:
+        self._path = url.path.absolute()
+        self._min_free_bytes = url.min_free_bytes
+        self._free_bytes = free_bytes
+        self._opened: _Opened | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            name="sqlite",
+            durability=Durability.DURABLE,
+            durability_note="each commit is synced to the disk (WAL, synchronous=FULL)",
+        )
+
+    async def open(self, now: Micros, listener: Listener) -> Micros:
+        store = await asyncio.to_thread(open_store, self._path, now, SHARD)
+        self._opened = _Opened(store, listener, self._why_full)
+        for queue, count in store.ready.items():
+            listener.jobs_ready(queue, count)
+        return store.clock
+
+    async def close(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.close()
+
+    # --- jobs ---
+
+    async def push(self, batch: PushBatch) -> list[PushResult]:
+        return await self._open.writer.submit(
+            partial(pushes.push, batch=batch),
+            now=batch.now,
+            items=len(batch.jobs),
+            takes_room=True,
+        )
+
+    async def get(self, job_id: str) -> JobRecord | None:
+        return await self._open.read(partial(listing.get, job_id=job_id))
+
+    async def list_jobs(self, query: JobQuery) -> JobPage:
+        return await self._open.read(partial(listing.list_jobs, query=query))
+
+    async def cancel(self, request: CancelRequest) -> list[CancelOutcome]:
+        return await self._open.writer.submit(
+            partial(cancels.cancel, request=request),
+            now=request.now,
+            items=len(request.job_ids),
+        )
+
+    # --- leases ---
+
+    async def reserve(self, request: ReserveRequest) -> list[Leased]:
+        return await self._open.writer.submit(
+            partial(claims.reserve, request=request), now=request.now, items=request.max_jobs
+        )
+
+    async def leases(self, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
+        return await self._open.read(partial(claims.leases, refs=refs))
+
+    async def ack(self, batch: AckBatch) -> list[Settled]:
+        return await self._open.writer.submit(
+            partial(settles.ack, batch=batch), now=batch.now, items=len(batch.acks)
+        )
+
+    async def nack(self, batch: NackBatch) -> list[Settled]:
+        return await self._open.writer.submit(
+            partial(settles.nack, batch=batch), now=batch.now, items=len(batch.nacks)
+        )
+
+    async def extend(self, batch: ExtendBatch) -> list[Extended]:
+        return await self._open.writer.submit(
+            partial(settles.extend, batch=batch), now=batch.now, items=len(batch.items)
+        )
+
+    # --- upkeep ---
+
+    async def promote(self, now: Micros, limit: int) -> int:
+        return await self._open.writer.submit(
+            partial(upkeep.promote, now=now, limit=limit), now=now, items=limit
+        )
+
+    async def expire(self, now: Micros, limit: int) -> int:
+        return await self._open.writer.submit(
+            partial(upkeep.expire, now=now, limit=limit), now=now, items=limit
+        )
+
+    async def expired_leases(self, now: Micros, limit: int) -> list[LeaseRecord]:
+        return await self._open.read(partial(claims.expired_leases, now=now, limit=limit))
+
+    async def forget(self, now: Micros, limit: int) -> int:
+        return await self._open.writer.submit(
+            partial(upkeep.forget, now=now, limit=limit), now=now, items=limit
+        )
+
+    async def next_due(self) -> Micros | None:
+        return await self._open.read(upkeep.next_due)
+
+    # --- dead letters ---
+
+    async def list_dead(self, query: DeadQuery) -> JobPage:
+        return await self._open.read(partial(listing.list_dead, query=query))
+
+    async def count_dead(self, selection: DeadSelection) -> int:
+        return await self._open.read(partial(dead_letters.count_dead, selection=selection))
+
+    async def requeue_dead(self, selection: DeadSelection) -> Handled:
+        return await self._open.writer.submit(
+            partial(dead_letters.requeue_dead, selection=selection),
+            now=selection.now,
+            items=selection.limit,
+        )
+
+    async def discard_dead(self, selection: DeadSelection, remember_until: Micros) -> Handled:
+        return await self._open.writer.submit(
+            partial(dead_letters.discard_dead, selection=selection, remember_until=remember_until),
+            now=selection.now,
+            items=selection.limit,
+        )
+
+    # --- queues ---
+
+    async def queues(self) -> list[QueueState]:
+        return await self._open.read(queues.queues)
+
+    async def set_paused(self, queue: str, paused: bool) -> bool:
+        return await self._open.writer.submit(
+            partial(queues.set_paused, queue=queue, paused=paused)
+        )
+
+    async def purge(self, request: PurgeRequest) -> Handled:
+        return await self._open.writer.submit(
+            partial(queues.purge, request=request), now=request.now, items=request.limit
+        )
+
+    async def counts(self) -> list[Counts]:
+        return await self._open.read(queues.counts)
+
+    async def oldest_ready(self) -> dict[str, Micros]:
+        return await self._open.read(queues.oldest_ready)
+
+    async def reset_totals(self) -> None:
+        await self._open.writer.submit(queues.reset_totals)
+
+    # --- ---
+
+    @property
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            raise StoreUnavailable("the store is not open")
+        return self._opened
+
+    def _why_full(self) -> str | None:
+        """On the writer's thread: why there is no room for new jobs, None if there is."""
+        free = self._free_bytes(self._path.parent)
+        if free >= self._min_free_bytes:
+            return None
+        return (
+            f"the disk of the store has {free} bytes free, and new jobs are taken from "
+            f"{self._min_free_bytes} on (min_free_bytes); running jobs can still be settled"
+        )

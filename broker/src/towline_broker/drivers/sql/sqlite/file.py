@@ -1,0 +1,133 @@
+"""The file of a store: told from others without touching it, owned by one broker, made durably.
+
+The kind and version of a store stand in the header of the SQLite file (``application_id`` and
+``user_version``), so that a file can be refused on its first hundred bytes, before SQLite opens it
+and leaves files beside it. A new store is made under another name and renamed when it is whole.
+"""
+
+import fcntl
+import os
+import sqlite3
+import struct
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from towline_broker.domain.errors import StoreRefused
+from towline_broker.drivers.sql import schema
+
+#: "Twln" in ASCII; stands at byte 68 of the file.
+APPLICATION_ID = 0x54776C6E
+_MAGIC = b"SQLite format 3\0"
+_HEADER_SIZE = 100
+
+
+def check_place(path: Path) -> None:
+    """Raises StoreRefused unless there is a store of ours at the path, or room for one."""
+    if not path.parent.is_dir():
+        raise StoreRefused(
+            f"{path}: there is no directory {path.parent}; create it, or name another place"
+        )
+    if path.exists() and not path.is_file():
+        raise StoreRefused(f"{path} is not a regular file; name another one")
+    if is_new(path):
+        return
+    header = _header(path)
+    if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
+        raise StoreRefused(f"{path} is not a SQLite database; name another file")
+    version, application = struct.unpack_from(">I4xI", header, 60)
+    if application != APPLICATION_ID:
+        raise StoreRefused(f"{path} is a SQLite database of another program; name another file")
+    check_version(path, version)
+
+
+def check_version(path: Path, version: int) -> None:
+    if version != schema.SCHEMA_VERSION:
+        age = "newer" if version > schema.SCHEMA_VERSION else "unknown"
+        raise StoreRefused(
+            f"{path} has the {age} schema version {version}, and this broker knows "
+            f"{schema.SCHEMA_VERSION}; use the release of Towline that wrote it, or a later one"
+        )
+
+
+def is_new(path: Path) -> bool:
+    """Whether a store is to be made. Raises StoreRefused if it would adopt a lost one's log."""
+    if path.exists() and path.stat().st_size > 0:
+        return False
+    log = Path(f"{path}-wal")
+    if log.exists():
+        raise StoreRefused(
+            f"{log} belongs to a database that is not there: bring {path.name} back beside it, or "
+            "move it away"
+        )
+    return True
+
+
+class OwnerLock:
+    """Held on ``<path>.lock`` for as long as the store is open.
+
+    SQLite itself lets several processes write to a database in turn; a broker keeps what it knows
+    of its store in memory and must be the only one. The file stays when the lock is released, for
+    removing it would let two brokers lock two files of the same name.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._path = Path(f"{store}.lock")
+        self._file: int | None = None
+
+    def acquire(self) -> None:
+        """Raises StoreRefused if another broker holds it."""
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(file)
+            raise StoreRefused(
+                f"{self._store} is in use by another broker (process {holder}); stop that one, or "
+                "give this broker a store of its own"
+            ) from None
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode("ascii"), 0)
+        self._file = file
+
+    def release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def create(path: Path) -> None:
+    """Makes an empty store that is there whole, and durably, or not at all."""
+    draft = Path(f"{path}.new")
+    for leftover in (draft, Path(f"{draft}-journal")):
+        leftover.unlink(missing_ok=True)
+    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(draft))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.exec_driver_sql(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+        schema.metadata.create_all(connection)
+        connection.execute(
+            schema.meta.insert().values(
+                application="towline", schema_version=schema.SCHEMA_VERSION, clock=0, sequence=0
+            )
+        )
+    engine.dispose()
+    sync(draft)
+    draft.rename(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Flushes a file or a directory to the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEADER_SIZE)

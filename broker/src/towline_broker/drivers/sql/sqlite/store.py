@@ -1,0 +1,112 @@
+"""Opening a store: from a path to connections that a broker may use."""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from towline_broker.domain.errors import StoreRefused
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.sql import schema
+from towline_broker.drivers.sql.names import Names
+from towline_broker.drivers.sql.sqlite import file
+from towline_broker.drivers.sql.sqlite.connection import SqliteReader, SqliteTransaction, connect
+from towline_broker.drivers.sql.sqlite.wal import Checkpoints
+from towline_broker.drivers.sql.transaction import Reader, Row, run
+
+_META = "SELECT application, schema_version, clock, sequence FROM towline_meta"
+_FRESH_TERMS = "UPDATE towline_jobs SET lease_until = ? + lease_length WHERE state = 3"
+_SAVE_CLOCK = "UPDATE towline_meta SET clock = ?"
+_READY = (
+    "SELECT q.name, SUM(c.ready) FROM towline_counters c JOIN towline_kinds k ON k.id = c.kind"
+    " JOIN towline_queues q ON q.id = k.queue GROUP BY q.name HAVING SUM(c.ready) > 0"
+)
+
+
+@dataclass(slots=True)
+class OpenStore:
+    lock: file.OwnerLock
+    writing: sa.Connection
+    reading: sa.Connection
+    checkpoints: Checkpoints
+    names: Names
+    #: The latest time that the store had seen before it was opened.
+    clock: Micros
+    sequence: int
+    #: Queues with READY jobs, and how many.
+    ready: dict[str, int]
+
+    def close(self) -> None:
+        """Brings the log home and lets go of everything."""
+        self.reading.close()
+        try:
+            self.checkpoints.close()
+        finally:
+            self.writing.close()
+            self.lock.release()
+
+
+def open_store(path: Path, now: Micros, shard: int) -> OpenStore:
+    """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours."""
+    try:
+        file.check_place(path)
+        lock = file.OwnerLock(path)
+        lock.acquire()
+    except OSError as error:
+        raise StoreRefused(f"{path} cannot be opened: {error.strerror}") from error
+    try:
+        # What was seen before the lock was ours may have changed since.
+        file.check_place(path)
+        if file.is_new(path):
+            file.create(path)
+        return _connect(path, now, shard, lock)
+    except BaseException as error:
+        lock.release()
+        if isinstance(error, OSError | sqlite3.Error | SQLAlchemyError):
+            cause = getattr(error, "orig", None) or error
+            raise StoreRefused(f"{path} cannot be opened: {cause}") from error
+        raise
+
+
+def _connect(path: Path, now: Micros, shard: int, lock: file.OwnerLock) -> OpenStore:
+    writing = connect(path)
+    try:
+        meta = _meta(path, writing)
+        clock, sequence = meta[2], meta[3]
+        names = Names(shard)
+        transaction = SqliteTransaction(writing, names, lambda _: 0)
+        writing.exec_driver_sql("BEGIN IMMEDIATE")
+        run(names.load(transaction))
+        run(_resume(transaction, max(now, clock)))
+        writing.exec_driver_sql("COMMIT")
+        reading = connect(path)
+        reading.exec_driver_sql("PRAGMA query_only = ON")
+        ready = run(_ready(SqliteReader(reading)))
+        return OpenStore(
+            *(lock, writing, reading, Checkpoints(writing, path), names, clock, sequence, ready)
+        )
+    except BaseException:
+        writing.close()
+        raise
+
+
+def _meta(path: Path, connection: sa.Connection) -> Row:
+    """A newer schema may so far stand in the log only, so the header does not settle it."""
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    file.check_version(path, version)
+    meta = connection.exec_driver_sql(_META).one_or_none()
+    if meta is None or meta[0] != "towline" or meta[1] != schema.SCHEMA_VERSION:
+        raise StoreRefused(f"{path} is marked as a store of Towline but does not hold one")
+    return meta
+
+
+async def _resume(transaction: SqliteTransaction, now: Micros) -> None:
+    """Live leases get a fresh term: their workers could not reach a broker meanwhile."""
+    await transaction.change(_FRESH_TERMS, now)
+    await transaction.change(_SAVE_CLOCK, now)
+
+
+async def _ready(reader: Reader) -> dict[str, int]:
+    return {queue: int(count) for queue, count in await reader.rows(_READY)}

@@ -1,0 +1,218 @@
+"""The one thread that changes the file.
+
+It takes the operations that are waiting, plays each inside a savepoint of its own, and commits them
+together: calls that arrive while a commit is being synced share the next one, and a lone call never
+waits for company.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from towline_broker.domain.errors import StoreError, StoreFull, StoreUnavailable
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import Listener
+from towline_broker.drivers.sql.names import Names
+from towline_broker.drivers.sql.sqlite.connection import SqliteTransaction, driver_connection
+from towline_broker.drivers.sql.sqlite.errors import DiskFull, translated
+from towline_broker.drivers.sql.sqlite.health import Health
+from towline_broker.drivers.sql.sqlite.wal import Checkpoints
+from towline_broker.drivers.sql.transaction import Effects, Operation, T, perform, run
+
+#: Bounds of one transaction, so that callers do not wait long for each other.
+MOST_OPERATIONS = 256
+MOST_ITEMS = 5_000
+
+#: One broker owns the store, so there is one row of counters for each kind.
+SHARD = 0
+
+_SAVE_CLOCK = "UPDATE towline_meta SET clock = MAX(clock, ?), sequence = ?"
+
+
+@dataclass(slots=True)
+class Submitted:
+    """An operation on its way, and then what came of it."""
+
+    operation: Operation[Any]
+    answer: asyncio.Future[Any]
+    now: Micros
+    #: How many jobs it is about.
+    items: int
+    #: It takes room on the disk, and may be told that there is none.
+    takes_room: bool
+    result: Any = None
+    error: Exception | None = None
+    effects: Effects | None = None
+
+
+class Writer:
+    """``submit`` and ``stop`` belong to the event loop on which it was made."""
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        names: Names,
+        sequence: int,
+        checkpoints: Checkpoints,
+        health: Health,
+        listener: Listener,
+        why_full: Callable[[], str | None],
+    ) -> None:
+        """``why_full`` says why there is no room for new jobs, None if there is."""
+        self._connection = connection
+        self._names = names
+        self._sequence = sequence
+        self._checkpoints = checkpoints
+        self._health = health
+        self._listener = listener
+        self._why_full = why_full
+        self._loop = asyncio.get_running_loop()
+        self._waiting: queue.SimpleQueue[Submitted | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._work, name="towline-sqlite-writer", daemon=True
+        )
+        self._thread.start()
+        self._stopped = False
+        #: Committed so far.
+        self.transactions = 0
+
+    async def submit(
+        self, operation: Operation[T], *, now: Micros = 0, items: int = 1, takes_room: bool = False
+    ) -> T:
+        self._health.check()
+        if self._stopped:
+            raise StoreUnavailable("the store is closed")
+        answer: asyncio.Future[T] = self._loop.create_future()
+        self._waiting.put(Submitted(operation, answer, now, items, takes_room))
+        return await answer
+
+    async def stop(self) -> None:
+        """Returns when everything submitted before has been answered."""
+        if not self._stopped:
+            self._stopped = True
+            self._waiting.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _deliver(self, batch: Sequence[Submitted]) -> None:
+        for submitted in batch:
+            if submitted.answer.done():
+                continue
+            if submitted.error is not None:
+                submitted.answer.set_exception(submitted.error)
+            else:
+                submitted.answer.set_result(submitted.result)
+        for submitted in batch:
+            if submitted.effects is None:
+                continue
+            for name, count in submitted.effects.ready.items():
+                self._listener.jobs_ready(name, count)
+            if submitted.effects.ended:
+                self._listener.jobs_ended(submitted.effects.ended)
+
+    # --- on the thread ---
+
+    def _work(self) -> None:
+        more = True
+        while more:
+            batch, more = self._gather()
+            if batch:
+                self._commit_together(batch)
+                self._loop.call_soon_threadsafe(self._deliver, batch)
+                self._checkpoint()
+
+    def _gather(self) -> tuple[list[Submitted], bool]:
+        """Waits for an operation and takes what has come up behind it; False at the end."""
+        batch: list[Submitted] = []
+        items = 0
+        while len(batch) < MOST_OPERATIONS and items < MOST_ITEMS:
+            try:
+                submitted = self._waiting.get(block=not batch)
+            except queue.Empty:
+                break
+            if submitted is None:
+                return batch, False
+            batch.append(submitted)
+            items += submitted.items
+        return batch, True
+
+    def _commit_together(self, batch: Sequence[Submitted]) -> None:
+        """Gives each its result or its error."""
+        try:
+            self._health.check()
+            try:
+                self._commit(batch, self._why_full())
+            except DiskFull:
+                # What has been played is void, but without the pushes there may be room enough.
+                self._commit(batch, "the disk is full")
+        except Exception as error:
+            self._health.note(error)
+            for submitted in batch:
+                submitted.error = _without_disk_full(error)
+                submitted.effects = None
+
+    def _commit(self, batch: Sequence[Submitted], full: str | None) -> None:
+        sqlite = driver_connection(self._connection)
+        try:
+            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+            changes = sqlite.total_changes
+            for submitted in batch:
+                if full is not None and submitted.takes_room:
+                    submitted.error = StoreFull("disk", full)
+                else:
+                    self._play(submitted)
+            if sqlite.total_changes != changes:
+                clock = max(submitted.now for submitted in batch)
+                self._connection.exec_driver_sql(_SAVE_CLOCK, (clock, self._sequence))
+            self._connection.exec_driver_sql("COMMIT")
+        except Exception as error:
+            self._names.drop()
+            if sqlite.in_transaction:
+                self._connection.exec_driver_sql("ROLLBACK")
+            raise translated(error) from error
+        self._names.keep()
+        self.transactions += 1
+
+    def _play(self, submitted: Submitted) -> None:
+        """One operation; if it fails, nothing of it stays and the others are not concerned.
+
+        Raises what concerns the whole transaction: StoreError, DiskFull.
+        """
+        self._connection.exec_driver_sql("SAVEPOINT operation")
+        made = self._names.mark()
+        transaction = SqliteTransaction(self._connection, self._names, self._take)
+        try:
+            submitted.result = run(perform(transaction, submitted.operation, SHARD))
+        except Exception as error:
+            if isinstance(translated(error), StoreError | DiskFull):
+                raise
+            self._connection.exec_driver_sql("ROLLBACK TO operation")
+            self._names.drop(made)
+            submitted.error = error
+        else:
+            submitted.error = None
+            submitted.effects = transaction.effects
+        self._connection.exec_driver_sql("RELEASE operation")
+
+    def _take(self, count: int) -> int:
+        first = self._sequence + 1
+        self._sequence += count
+        return first
+
+    def _checkpoint(self) -> None:
+        """A failing one ends the store; nobody waits for it, so the next call hears of it."""
+        try:
+            self._checkpoints.make_if_due()
+        except Exception as error:
+            self._health.note(translated(error))
+
+
+def _without_disk_full(error: Exception) -> Exception:
+    """Only Push has an error of its own for a full disk."""
+    if isinstance(error, DiskFull):
+        return StoreUnavailable("the disk is full: nothing was changed; make room and try again")
+    return error

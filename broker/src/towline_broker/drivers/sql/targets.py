@@ -1,0 +1,117 @@
+"""Jobs that an operation is about to change, and the changes that several operations share."""
+
+# ruff: noqa: S608 - statements are composed of constants of this module
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from towline_broker.domain.jobs import DeadReason, JobState, Settlement
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.sql import schema
+from towline_broker.drivers.sql.transaction import Reader, Row, Transaction
+
+
+class Target(NamedTuple):
+    """What deciding about a job needs; the columns of ``TARGET``."""
+
+    seq: int
+    id: str
+    kind: int
+    state: int
+    attempt: int
+    releases: int
+    position: int
+    available_at: Micros
+    retention: Micros
+    unique_key: str | None
+    noted: int
+    started_at: Micros | None
+    lease_grant: str | None
+    lease_until: Micros | None
+    lease_length: Micros | None
+    finished_at: Micros | None
+
+
+TARGET = ", ".join(Target._fields)
+
+_BY_ID = f"SELECT {TARGET} FROM towline_jobs WHERE id IN (?*)"
+_LEASED_BY_ID = f"{_BY_ID} AND state = 3"
+
+_REMOVE = "DELETE FROM towline_jobs WHERE seq IN (?*)"
+_REMOVE_ENVELOPES = "DELETE FROM towline_envelopes WHERE seq IN (?*)"
+_REMOVE_NOTES = "DELETE FROM towline_notes WHERE seq IN (?*)"
+
+_FREE_KEY = "DELETE FROM towline_unique_keys WHERE unique_key = ? AND queue = ? AND job_id = ?"
+_FREE_UNTIMED_KEY = f"{_FREE_KEY} AND held_until IS NULL"
+
+_EXPIRE = (
+    "UPDATE towline_jobs SET state = 5, dead_reason = ?, finished_at = ?, position = ?"
+    " WHERE seq = ?"
+)
+
+
+def targets(rows: Iterable[Row]) -> list[Target]:
+    return [Target._make(row) for row in rows]
+
+
+async def by_id(reader: Reader, ids: Iterable[str]) -> dict[str, Target]:
+    found = targets(await reader.rows_of(_BY_ID, ids))
+    return {target.id: target for target in found}
+
+
+async def leased_by_id(reader: Reader, ids: Iterable[str]) -> dict[str, Target]:
+    found = targets(await reader.rows_of(_LEASED_BY_ID, ids))
+    return {target.id: target for target in found}
+
+
+async def remove(transaction: Transaction, gone: Sequence[Target]) -> None:
+    """Takes jobs out of the store, with all that hangs on them but their unique keys."""
+    seqs = [target.seq for target in gone]
+    await transaction.change_of(_REMOVE, seqs)
+    await transaction.change_of(_REMOVE_ENVELOPES, seqs)
+    await transaction.change_of(_REMOVE_NOTES, [t.seq for t in gone if t.noted])
+
+
+async def free_keys(transaction: Transaction, ended: Iterable[Target], *, timed_too: bool) -> None:
+    """Frees the keys that the jobs hold; those held for a time of their own only if asked to."""
+    rows = [
+        (target.unique_key, transaction.names.of(target.kind).queue_id, target.id)
+        for target in ended
+        if target.unique_key is not None
+    ]
+    await transaction.change_many(_FREE_KEY if timed_too else _FREE_UNTIMED_KEY, rows)
+
+
+class Memory(NamedTuple):
+    """A row of the settle memory; the columns of ``schema.settled``."""
+
+    job_id: str
+    lease_grant: str
+    settlement: Settlement | None
+    state: JobState | None
+    queue: int
+    finished_at: Micros | None
+    remember_until: Micros
+    result: bytes | None = None
+
+
+async def remember(transaction: Transaction, memories: Sequence[Memory]) -> None:
+    await transaction.put_many(schema.settled, memories)
+
+
+async def die_of_age(transaction: Transaction, expired: Sequence[Target], now: Micros) -> None:
+    """Makes SCHEDULED or READY jobs DEAD because nobody started them in time."""
+    if not expired:
+        return
+    position = await transaction.sequence(len(expired))
+    rows = [
+        (int(DeadReason.EXPIRED), now, position + offset, target.seq)
+        for offset, target in enumerate(expired)
+    ]
+    await transaction.change_many(_EXPIRE, rows)
+    await free_keys(transaction, expired, timed_too=False)
+    for state in (JobState.SCHEDULED, JobState.READY):
+        kinds = [target.kind for target in expired if target.state == state]
+        transaction.tally.move(kinds, out_of=state, into=JobState.DEAD)
+    transaction.tally.count("dead_lettered", [target.kind for target in expired])
+    transaction.effects.ended.extend(target.id for target in expired)
