@@ -1,0 +1,262 @@
+"""Pairs of functions from values to JSON and back, and ways to build larger ones from smaller.
+
+Every one is strict, and raises InvalidPayload naming the path of what does not fit.
+"""
+
+import base64
+import binascii
+import dataclasses
+import enum
+import math
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from towline.errors import InvalidJob, InvalidPayload
+
+Json: TypeAlias = Any
+"""What json.loads returns."""
+
+Convert: TypeAlias = Callable[[Any, str], Any]
+"""From a value and its path to the converted value. Raises InvalidPayload."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Codec:
+    """Both ways of one declared type; ``name`` is the type as error messages call it."""
+
+    name: str
+    encode: Convert
+    decode: Convert
+
+
+def show(value: object) -> str:
+    """A value for an error message. Messages end in logs, so text and bytes stay out of them."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value)[:40]
+    return f"a value of type {type(value).__name__}"
+
+
+def expected(name: str, value: object, path: str) -> InvalidPayload:
+    return InvalidPayload(f"{path}: expected {name}, got {show(value)}")
+
+
+def finite(value: float, path: str) -> float:
+    if not math.isfinite(value):
+        raise expected("a finite number", value, path)
+    return value
+
+
+def _float(value: Any, path: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise expected("float", value, path)
+    try:
+        return finite(float(value), path)
+    except OverflowError:
+        raise expected("float", value, path) from None
+
+
+def _instance(kind: type, *not_of: type) -> Convert:
+    def check(value: Any, path: str) -> Any:
+        if not isinstance(value, kind) or isinstance(value, not_of):
+            raise expected(kind.__name__, value, path)
+        return value
+
+    return check
+
+
+def unchanged(value: Any, path: str) -> Any:
+    return value
+
+
+def _none(value: Any, path: str) -> None:
+    if value is not None:
+        raise expected("None", value, path)
+
+
+def _same(kind: type, *not_of: type) -> Codec:
+    check = _instance(kind, *not_of)
+    return Codec(kind.__name__, check, check)
+
+
+def _text(
+    kind: type,
+    write: Callable[[Any], str],
+    read: Callable[[str], Any],
+    *not_of: type,
+    expects: str = "",
+) -> Codec:
+    """A type written as a string."""
+    check = _instance(kind, *not_of)
+    name = expects or kind.__name__
+
+    def encode(value: Any, path: str) -> str:
+        return write(check(value, path))
+
+    def decode(data: Json, path: str) -> Any:
+        if not isinstance(data, str):
+            raise expected(f"{name} as a string", data, path)
+        try:
+            return read(data)
+        except (ValueError, InvalidOperation):
+            raise expected(name, data, path) from None
+
+    return Codec(kind.__name__, encode, decode)
+
+
+def _read_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError from error
+
+
+def _encode_timedelta(value: Any, path: str) -> float:
+    if not isinstance(value, timedelta):
+        raise expected("timedelta", value, path)
+    return value.total_seconds()
+
+
+def _decode_timedelta(data: Json, path: str) -> timedelta:
+    try:
+        return timedelta(seconds=_float(data, path))
+    except OverflowError:
+        raise expected("timedelta in seconds", data, path) from None
+
+
+SCALARS: Mapping[Any, Codec] = {
+    str: _same(str),
+    bool: _same(bool),
+    int: _same(int, bool),
+    float: Codec("float", _float, _float),
+    type(None): Codec("None", _none, _none),
+    datetime: _text(datetime, datetime.isoformat, datetime.fromisoformat, expects="ISO date-time"),
+    date: _text(date, date.isoformat, date.fromisoformat, datetime, expects="ISO date"),
+    time: _text(time, time.isoformat, time.fromisoformat, expects="ISO time"),
+    timedelta: Codec("timedelta", _encode_timedelta, _decode_timedelta),
+    UUID: _text(UUID, str, UUID),
+    Decimal: _text(Decimal, str, Decimal),
+    bytes: _text(bytes, lambda value: base64.b64encode(value).decode(), _read_base64,
+                 expects="base64"),
+}  # fmt: skip
+
+
+def union(codecs: list[Codec]) -> Codec:
+    name = " or ".join(codec.name for codec in codecs)
+
+    def first_that_fits(convert: Callable[[Codec], Convert]) -> Convert:
+        def attempt(value: Any, path: str) -> Any:
+            failures = []
+            for codec in codecs:
+                try:
+                    return convert(codec)(value, path)
+                except InvalidPayload as failure:
+                    failures.append(failure)
+            # What is wrong deep inside one alternative says more than that none fits.
+            deep = [failure for failure in failures if not str(failure).startswith(f"{path}: ")]
+            raise deep[0] if len(deep) == 1 else expected(name, value, path)
+
+        return attempt
+
+    return Codec(
+        name,
+        first_that_fits(lambda codec: codec.encode),
+        first_that_fits(lambda codec: codec.decode),
+    )
+
+
+def literal(literals: tuple[Any, ...], path: str) -> Codec:
+    for allowed in literals:
+        if not isinstance(allowed, (str, int, type(None))) or isinstance(allowed, enum.Enum):
+            raise InvalidJob(
+                f"{path}: a Literal can hold strings, whole numbers, booleans and None"
+            )
+    name = f"one of {', '.join(map(repr, literals))}"
+
+    def check(value: Any, path: str) -> Any:
+        # 1 == True, but they are not the same literal.
+        if any(type(value) is type(allowed) and value == allowed for allowed in literals):
+            return value
+        raise expected(name, value, path)
+
+    return Codec(name, check, check)
+
+
+def enumeration(kind: type[enum.Enum], path: str) -> Codec:
+    members = list(kind)
+    if any(not isinstance(member.value, (str, int, float)) for member in members):
+        raise InvalidJob(f"{path}: the values of {kind.__name__} must be strings or numbers")
+    name = f"one of {', '.join(repr(member.value) for member in members)}"
+
+    def decode(data: Json, path: str) -> enum.Enum:
+        for member in members:
+            if type(data) is type(member.value) and data == member.value:
+                return member
+        raise expected(name, data, path)
+
+    check = _instance(kind)
+    return Codec(kind.__name__, lambda value, path: check(value, path).value, decode)
+
+
+def array(kind: type, item: Codec) -> Codec:
+    # A list serves where a tuple is declared and the other way round: JSON knows no difference.
+    accepted = (list, tuple) if kind in (list, tuple) else (set, frozenset)
+
+    def encode(value: Any, path: str) -> list[Json]:
+        if not isinstance(value, accepted):
+            raise expected(kind.__name__, value, path)
+        return [item.encode(each, f"{path}[{index}]") for index, each in enumerate(value)]
+
+    def decode(data: Json, path: str) -> Any:
+        if not isinstance(data, list):
+            raise expected("an array", data, path)
+        return kind(item.decode(each, f"{path}[{index}]") for index, each in enumerate(data))
+
+    return Codec(kind.__name__, encode, decode)
+
+
+def fixed_tuple(items: list[Codec]) -> Codec:
+    name = f"{len(items)} items"
+
+    def convert(value: Any, path: str, converts: list[Convert]) -> list[Any]:
+        if not isinstance(value, (list, tuple)) or len(value) != len(items):
+            raise expected(name, value, path)
+        pairs = zip(converts, value, strict=True)
+        return [each(item, f"{path}[{index}]") for index, (each, item) in enumerate(pairs)]
+
+    encoders = [item.encode for item in items]
+    decoders = [item.decode for item in items]
+    return Codec(
+        "tuple",
+        lambda value, path: convert(value, path, encoders),
+        lambda data, path: tuple(convert(data, path, decoders)),
+    )
+
+
+def read_int_key(key: Json, path: str) -> int:
+    try:
+        return int(key)
+    except ValueError:
+        raise expected("a whole number as key", key, path) from None
+
+
+def mapping(key: Codec, value: Codec) -> Codec:
+    def encode(data: Any, path: str) -> dict[str, Json]:
+        if not isinstance(data, Mapping):
+            raise expected("dict", data, path)
+        return {
+            key.encode(name, path): value.encode(item, f"{path}.{name}")
+            for name, item in data.items()
+        }
+
+    def decode(data: Json, path: str) -> dict[Any, Any]:
+        if not isinstance(data, Mapping):
+            raise expected("an object", data, path)
+        return {
+            key.decode(name, path): value.decode(item, f"{path}.{name}")
+            for name, item in data.items()
+        }
+
+    return Codec("dict", encode, decode)
