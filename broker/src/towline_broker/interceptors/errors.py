@@ -1,0 +1,40 @@
+"""Errors on their way out: the outermost interceptor."""
+
+import logging
+import secrets
+from typing import Any
+
+import grpc
+
+from towline_broker.domain.errors import StoreError, TowlineError
+from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
+from towline_broker.status import WireError, internal_error, wire_error
+
+log = logging.getLogger("towline.broker")
+
+
+class ErrorsInterceptor(WrappingInterceptor):
+    """What the broker raises on purpose becomes its gRPC status; anything else becomes INTERNAL
+    and tells the client nothing but a reference, under which the log has the rest."""
+
+    def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
+        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                return await behaviour(request, context)
+            except TowlineError as error:
+                if isinstance(error, StoreError):
+                    log.error("%s: %s", method, error)
+                wire = wire_error(error)
+            except grpc.aio.BaseError:  # gRPC's own: aborted by a handler, or the call is over
+                raise
+            except Exception:
+                reference = secrets.token_hex(6)
+                log.exception("%s failed unexpectedly; reference %s", method, reference)
+                wire = internal_error(reference)
+            return await _abort(context, wire)
+
+        return answer
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], wire: WireError) -> None:
+    await context.abort(wire.code, wire.message, wire.trailing_metadata())

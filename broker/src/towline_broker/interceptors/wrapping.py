@@ -1,0 +1,50 @@
+"""Wrapping the handlers of our own services; health and reflection are left as they are."""
+
+import abc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+
+Behaviour = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+PREFIX = "/towline."
+
+
+class WrappingInterceptor(grpc.aio.ServerInterceptor):
+    """Template: a subclass says in :meth:`wrap` what happens around a handler.
+
+    Handlers are coroutine functions; those that stream read and write through their context.
+    """
+
+    def __init__(self) -> None:
+        #: By method, with the handler that is wrapped: a call then costs one look-up.
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+
+    @abc.abstractmethod
+    def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
+        """A coroutine function to be called in the place of ``behaviour``."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith(PREFIX):
+            return handler
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = (handler, self._wrap_handler(method, handler))
+        return known[1]
+
+    def _wrap_handler(self, method: str, handler: Any) -> Handler:
+        # RpcMethodHandler is a named tuple; just one of these four fields is filled.
+        for field in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
+            behaviour = getattr(handler, field)
+            if behaviour is not None:
+                wrapped: Handler = handler._replace(**{field: self.wrap(method, behaviour)})
+                return wrapped
+        raise TypeError(f"{method} has no handler")

@@ -1,0 +1,53 @@
+"""How large the values in a call may be."""
+
+from dataclasses import dataclass
+
+from towline_broker.domain.time import DAY, HOUR, MINUTE, SECOND, Micros
+
+KIB = 1_024
+MIB = 1_024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The defaults are those that the contract states. Bytes of text are those of its UTF-8."""
+
+    #: Jobs, acks, nacks, leases or ids in one call.
+    batch: int = 1_000
+    #: Jobs in one page of a list, or handled by one call on dead letters and queues.
+    page: int = 1_000
+    payload_bytes: int = 1 * MIB
+    #: Of all keys and values of one job together.
+    headers_bytes: int = 8 * KIB
+    header_key_bytes: int = 128
+    content_type_bytes: int = 128
+    unique_key_bytes: int = 256
+    result_bytes: int = 1 * MIB
+    checkpoint_bytes: int = 64 * KIB
+    #: Of worker ids and request ids.
+    caller_id_bytes: int = 128
+    #: One request, or one reply. A reply that would be larger brings fewer jobs.
+    message_bytes: int = 64 * MIB
+    queues_per_reserve: int = 100
+    weight: int = 1_000
+    wait: Micros = 1 * MINUTE
+    min_lease: Micros = 1 * SECOND
+    max_lease: Micros = 12 * HOUR
+    #: Delay before a first attempt, and time to expire. Ten years with their leap days.
+    start_delay: Micros = 3_653 * DAY
+    #: Retry delays, time-outs, retention, and how long a unique key is held.
+    period: Micros = 366 * DAY
+    max_attempts: int = 1_000
+    retry_delays: int = 100
+    retry_multiplier: float = 100.0
+    #: Longer texts of a failure are cut.
+    failure_type_bytes: int = 256
+    failure_message_bytes: int = 4 * KIB
+    failure_trace_bytes: int = 32 * KIB
+    progress_message_bytes: int = 1 * KIB
+
+    @property
+    def least_message_bytes(self) -> int:
+        """A message must be able to carry any one job with all that belongs to it."""
+        texts = self.failure_message_bytes + self.failure_trace_bytes + self.headers_bytes
+        return self.payload_bytes + self.result_bytes + self.checkpoint_bytes + texts + 64 * KIB

@@ -1,0 +1,226 @@
+"""QueueService: pushing, leasing and settling jobs."""
+# ruff: noqa: N802 -- the contract names the methods
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from towline.v1.queue_service_pb2 import (
+    AckRequest,
+    AckResponse,
+    CancelJobRequest,
+    CancelJobResponse,
+    CancelResult,
+    GetJobRequest,
+    GetJobResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    HeartbeatResult,
+    LeaseOutcome,
+    ListJobsRequest,
+    ListJobsResponse,
+    NackRequest,
+    NackResponse,
+    PushOutcome,
+    PushRequest,
+    PushResponse,
+    PushResult,
+    ReserveRequest,
+    ReserveResponse,
+    SettleResult,
+)
+from towline.v1.queue_service_pb2_grpc import QueueServiceServicer
+from towline_broker.core import calls
+from towline_broker.core.broker import Broker
+from towline_broker.domain.errors import InvalidField, QueueFull, TowlineError
+from towline_broker.domain.jobs import JobPage
+from towline_broker.drivers import interface as stores
+from towline_broker.services import words
+from towline_broker.services.batches import Refusals, in_order, sift
+from towline_broker.services.checks import Checks
+from towline_broker.services.limits import Limits
+from towline_broker.services.paging import DEFAULT_PAGE, fitting_page, to_cursor, to_token
+from towline_broker.services.pushing import JobReader
+from towline_broker.services.reserving import (
+    Context,
+    deliver,
+    read_reserve,
+    wait_within_deadline,
+)
+from towline_broker.services.settling import SettleReader
+from towline_broker.services.times import to_duration
+from towline_broker.services.views import to_info
+from towline_broker.status import item_error
+
+_NOT_FOUND = LeaseOutcome.LEASE_OUTCOME_NOT_FOUND
+_REJECTED = LeaseOutcome.LEASE_OUTCOME_REJECTED
+
+
+class QueueService(QueueServiceServicer):
+    def __init__(self, broker: Broker, limits: Limits, max_queue_depth: int) -> None:
+        self._broker = broker
+        self._limits = limits
+        self._max_queue_depth = max_queue_depth
+        self._jobs = JobReader(limits)
+        self._settling = SettleReader(limits)
+
+    async def Push(self, request: PushRequest, context: Context) -> PushResponse:
+        checks = Checks()
+        checks.count(request.jobs, "jobs", self._limits.batch)
+        checks.finish()
+        if request.allow_partial:
+            return PushResponse(results=await self._push_partial(request))
+        now = self._broker.clock.now()
+        jobs = []
+        for index, job in enumerate(request.jobs):
+            jobs.append(self._jobs.read(job, f"jobs[{index}]", now, checks))
+            if checks.enough:
+                break
+        checks.finish()
+        results = await self._broker.jobs.push(jobs, all_or_nothing=True)
+        return PushResponse(
+            results=[self._result(*pair) for pair in zip(jobs, results, strict=True)]
+        )
+
+    async def _push_partial(self, request: PushRequest) -> list[PushResult]:
+        now = self._broker.clock.now()
+        rejected: dict[int, PushResult] = {}
+        jobs = []
+        for index, job in enumerate(request.jobs):
+            checks = Checks()
+            read = self._jobs.read(job, f"jobs[{index}]", now, checks)
+            if checks.found:
+                rejected[index] = _rejected(job.id, checks.found[0])
+            else:
+                jobs.append(read)
+        stored = await self._broker.jobs.push(jobs, all_or_nothing=False) if jobs else []
+        accepted = [self._result(*pair) for pair in zip(jobs, stored, strict=True)]
+        return in_order(accepted, rejected)
+
+    def _result(self, job: calls.JobRequest, result: stores.PushResult) -> PushResult:
+        if result.outcome is stores.PushOutcome.QUEUE_FULL:
+            return _rejected(job.id, QueueFull(job.queue, self._max_queue_depth))
+        return PushResult(job_id=result.job_id, outcome=words.PUSH_OUTCOMES[result.outcome])
+
+    async def GetJob(self, request: GetJobRequest, context: Context) -> GetJobResponse:
+        checks = Checks()
+        checks.uuid(request.id, "id")
+        wait = 0
+        if request.HasField("wait"):
+            wait = checks.duration(request.wait, "wait", self._limits.wait)
+        checks.finish()
+        record = await self._broker.jobs.get(request.id, wait_within_deadline(wait, context))
+        return GetJobResponse(job=to_info(record, self._broker.clock.now(), full=True))
+
+    async def ListJobs(self, request: ListJobsRequest, context: Context) -> ListJobsResponse:
+        checks = Checks()
+        if request.queue:
+            checks.name(request.queue, "queue")
+        if request.type:
+            checks.name(request.type, "type")
+        for index, state in enumerate(request.states):
+            if state not in words.STATES_BY_NUMBER:
+                checks.wrong(f"states[{index}]", f"is {state}, which is no state of a job")
+        limit = request.page_size or DEFAULT_PAGE
+        checks.whole(limit, "page_size", self._limits.page)
+        full = words.wants_all(request.view, "view", checks)
+        checks.finish()
+        states = frozenset(words.STATES_BY_NUMBER[state] for state in request.states)
+        where = f"jobs {request.queue} {request.type} {sorted(states)}"
+        cursor = to_cursor(request.page_token, where)
+
+        async def fetch(limit: int) -> JobPage:
+            return await self._broker.jobs.list_jobs(
+                stores.JobQuery(limit, request.queue or None, request.type or None, states, cursor)
+            )
+
+        def build(page: JobPage) -> ListJobsResponse:
+            now = self._broker.clock.now()
+            return ListJobsResponse(
+                jobs=[to_info(record, now, full=full) for record in page.records],
+                next_page_token=to_token(page.next_cursor, where),
+            )
+
+        return await fitting_page(fetch, build, limit, self._limits.message_bytes)
+
+    async def CancelJob(self, request: CancelJobRequest, context: Context) -> CancelJobResponse:
+        checks = Checks()
+        checks.ids(request.ids, "ids", self._limits.batch)
+        checks.finish()
+        outcomes = await self._broker.jobs.cancel(request.ids)
+        return CancelJobResponse(
+            results=[
+                CancelResult(job_id=job_id, outcome=words.CANCEL_OUTCOMES[outcome])
+                for job_id, outcome in zip(request.ids, outcomes, strict=True)
+            ]
+        )
+
+    async def Reserve(self, request: ReserveRequest, context: Context) -> ReserveResponse:
+        """Served in the streaming form, which looks the same on the wire; see :func:`deliver`."""
+        call = read_reserve(request, self._limits)
+        call = replace(call, wait=wait_within_deadline(call.wait, context))
+        leases = await self._broker.leasing.reserve(call)
+        return await deliver(leases, context, self._broker, self._limits)
+
+    async def Ack(self, request: AckRequest, context: Context) -> AckResponse:
+        self._check_batch(request.acks, "acks")
+        acks, refused = sift(request.acks, "acks", self._settling.ack)
+        outcomes = await self._broker.settling.ack(acks) if acks else []
+        return AckResponse(results=_settle_results(outcomes, refused))
+
+    async def Nack(self, request: NackRequest, context: Context) -> NackResponse:
+        self._check_batch(request.nacks, "nacks")
+        nacks, refused = sift(request.nacks, "nacks", self._settling.nack)
+        outcomes = await self._broker.settling.nack(nacks) if nacks else []
+        return NackResponse(results=_settle_results(outcomes, refused))
+
+    async def Heartbeat(self, request: HeartbeatRequest, context: Context) -> HeartbeatResponse:
+        worker_id = request.worker_id
+        checks = Checks()
+        checks.caller_id(worker_id, "worker_id", self._limits.caller_id_bytes)
+        checks.count(request.leases, "leases", self._limits.batch, least=0)
+        checks.finish()
+        items, refused = sift(request.leases, "leases", self._settling.heartbeat)
+        answers, directive = await self._broker.settling.heartbeat(worker_id, items)
+        results = in_order(
+            [_heartbeat_result(answer) for answer in answers],
+            {place: _heartbeat_refused(error) for place, error in refused.items()},
+        )
+        return HeartbeatResponse(results=results, directive=words.DIRECTIVES[directive])
+
+    def _check_batch(self, items: Sequence[object], path: str) -> None:
+        checks = Checks()
+        checks.count(items, path, self._limits.batch)
+        checks.finish()
+
+
+def _rejected(job_id: str, error: TowlineError) -> PushResult:
+    return PushResult(
+        job_id=job_id, outcome=PushOutcome.PUSH_OUTCOME_REJECTED, error=item_error(error)
+    )
+
+
+def _settle_results(
+    outcomes: Sequence[calls.LeaseOutcome], refused: Refusals
+) -> list[SettleResult]:
+    return in_order(
+        [SettleResult(outcome=words.LEASE_OUTCOMES[outcome]) for outcome in outcomes],
+        {
+            place: SettleResult(outcome=_NOT_FOUND)
+            if error is None
+            else SettleResult(outcome=_REJECTED, error=item_error(error))
+            for place, error in refused.items()
+        },
+    )
+
+
+def _heartbeat_result(answer: calls.HeartbeatAnswer) -> HeartbeatResult:
+    result = HeartbeatResult(outcome=words.LEASE_OUTCOMES[answer.outcome])
+    if answer.outcome is calls.LeaseOutcome.OK:
+        result.lease_remaining.CopyFrom(to_duration(answer.remaining))
+    return result
+
+
+def _heartbeat_refused(error: InvalidField | None) -> HeartbeatResult:
+    if error is None:
+        return HeartbeatResult(outcome=_NOT_FOUND)
+    return HeartbeatResult(outcome=_REJECTED, error=item_error(error))

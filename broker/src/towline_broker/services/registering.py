@@ -1,0 +1,54 @@
+"""Making the services known to a server."""
+
+from typing import Any, cast
+
+import grpc
+
+from towline.v1 import admin_service_pb2_grpc, dead_letter_service_pb2_grpc, queue_service_pb2_grpc
+from towline.v1.queue_service_pb2 import ReserveRequest, ReserveResponse
+from towline_broker.services.admin_service import AdminService
+from towline_broker.services.dead_letter_service import DeadLetterService
+from towline_broker.services.queue_service import QueueService
+
+QUEUE_SERVICE = "towline.v1.QueueService"
+DEAD_LETTER_SERVICE = "towline.v1.DeadLetterService"
+ADMIN_SERVICE = "towline.v1.AdminService"
+SERVICES = (QUEUE_SERVICE, DEAD_LETTER_SERVICE, ADMIN_SERVICE)
+
+Handlers = dict[str, grpc.RpcMethodHandler[Any, Any]]
+
+
+class _Recorder:
+    """Stands in for a server, to get at the handlers that the generated code makes."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Handlers] = {}
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        pass
+
+    def add_registered_method_handlers(self, service: str, handlers: Handlers) -> None:
+        self.handlers[service] = handlers
+
+
+def add_services(
+    server: grpc.aio.Server, queue: QueueService, dead: DeadLetterService, admin: AdminService
+) -> None:
+    recorder = _Recorder()
+    recording = cast(grpc.aio.Server, recorder)
+    queue_service_pb2_grpc.add_QueueServiceServicer_to_server(queue, recording)
+    dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(dead, recording)
+    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, recording)
+    # One reply is the same on the wire as a stream of one; but only the streaming form tells the
+    # handler whether its reply could be sent.
+    recorder.handlers[QUEUE_SERVICE]["Reserve"] = grpc.unary_stream_rpc_method_handler(
+        queue.Reserve,
+        request_deserializer=ReserveRequest.FromString,
+        response_serializer=ReserveResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        [
+            grpc.method_handlers_generic_handler(service, handlers)
+            for service, handlers in recorder.handlers.items()
+        ]
+    )
