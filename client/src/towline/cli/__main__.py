@@ -1,0 +1,3 @@
+from towline.cli import main
+
+main()

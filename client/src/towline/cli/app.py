@@ -1,0 +1,112 @@
+"""The commands put together, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from towline.cli import dead, jobs, output, push, queues, stats, worker, workers
+from towline.cli.exits import HELP as EXIT_CODES
+from towline.cli.exits import Exit, code_of
+from towline.cli.options import examples
+
+# What typer and its click raise for every wrong option, argument or command; it exports no name for
+# the class itself.
+_Misused: type[Exception] = typer.BadParameter.__bases__[0]
+
+_HELP = f"""Towline: a job queue over gRPC. Runs workers, pushes jobs, and looks after the broker.
+
+The broker is found by --url, or TOWLINE_URL, or at 127.0.0.1:7480. Durations are written like 30s,
+5m, 1h30m or 2d. Results go to standard output, all else to standard error. TOWLINE_DEBUG=1 shows
+the stack trace of an error.
+
+{EXIT_CODES}"""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        output.say(f"towline {version('towline')}")
+        raise typer.Exit
+
+
+def _root(
+    _: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_version),
+    ] = False,
+) -> None:
+    pass
+
+
+def build() -> typer.Typer:
+    app = typer.Typer(
+        name="towline",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(
+        help=_HELP,
+        epilog=examples(
+            "towline worker app.jobs --queue emails",
+            """towline push SendEmail '{"to": "a@b.c"}' --queue emails""",
+            "towline stats",
+            "towline dead list",
+        ),
+    )(_root)
+    for module in (worker, push, stats, queues):
+        module.register(app)
+    app.add_typer(dead.app, name="dead")
+    app.add_typer(jobs.app, name="job")
+    app.add_typer(workers.app, name="workers")
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    command = get_command(build())
+    try:
+        code = command.main(list(arguments), prog_name="towline", standalone_mode=False)
+    except _Misused as error:
+        return _misused(error)
+    except typer.Abort:
+        output.complain("interrupted")
+        return Exit.INTERRUPTED
+    except Exception as error:
+        return _failed(error)
+    return code if isinstance(code, int) else Exit.OK
+
+
+def _misused(error: Exception) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "towline"
+    message = str(getattr(error, "format_message", error.__str__)())
+    if context and message == context.get_help():
+        # No command was named.
+        output.note(message)
+        return Exit.USAGE
+    output.complain(f"{message.rstrip('.')}. See: {path} --help")
+    return Exit.USAGE
+
+
+def _failed(error: Exception) -> int:
+    code = code_of(error)
+    if os.environ.get("TOWLINE_DEBUG") == "1":
+        traceback.print_exception(error)
+    elif code is None:
+        output.complain(
+            f"a defect of this command: {type(error).__name__}: {error}; "
+            "TOWLINE_DEBUG=1 shows where"
+        )
+    else:
+        output.complain(str(error))
+    sys.stdout.flush()
+    return Exit.DEFECT if code is None else code

@@ -1,0 +1,71 @@
+"""Importing the module that defines the jobs, and what is in it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import traceback
+from pathlib import Path
+
+from towline.cli.exits import UsageError
+from towline.registry import JobDefinition, default_registry
+
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def load(module: str) -> list[JobDefinition]:
+    """Import the module and return the jobs that can be run, by type.
+
+    Raises UsageError when it does not import or when no job is defined after it.
+    """
+    if not _MODULE.fullmatch(module):
+        meant = module.removesuffix(".py").strip("./").replace("/", ".")
+        hint = f"; did you mean {meant}?" if _MODULE.fullmatch(meant) else ""
+        raise UsageError(f"MODULE: {module!r} is no module name, such as app.jobs{hint}")
+    # What python -m does; the operator chose this folder by standing in it.
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise _broken(module, error) from error
+        raise UsageError(
+            f"MODULE: there is no module {error.name!r} in {Path.cwd()} or on the Python path"
+        ) from None
+    except Exception as error:
+        raise _broken(module, error) from error
+    except SystemExit as error:
+        raise UsageError(
+            f"MODULE: importing {module} ended the process: it calls exit()"
+        ) from error
+    found = [default_registry.lookup(type) for type in default_registry.types()]
+    runnable = [definition for definition in found if definition and definition.runnable]
+    if not runnable:
+        raise UsageError(
+            f"MODULE: {module} defines no jobs: subclass towline.Job with a handle(), or put @job "
+            "on a function"
+        )
+    return runnable
+
+
+def _broken(module: str, error: Exception) -> UsageError:
+    """Say what went wrong and where, the innermost place outside the import machinery."""
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f" ({Path(error.filename).name}, line {error.lineno})"
+        what = error.msg
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if not frame.filename.startswith("<frozen")]
+        place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+        what = str(error)
+    return UsageError(
+        f"MODULE: {module} does not import: {type(error).__name__}: {what}{place}; "
+        "TOWLINE_DEBUG=1 shows the whole trace"
+    )
+
+
+def queues_of(definitions: list[JobDefinition]) -> list[str] | dict[str, int]:
+    """Return the queues that the jobs name, with equal weights so that none starves another."""
+    names = sorted({definition.options.get("queue", "default") for definition in definitions})
+    return names if len(names) == 1 else dict.fromkeys(names, 1)

@@ -1,0 +1,191 @@
+"""How things look: tables, pairs, JSON, progress bars and questions.
+
+Results go to standard output, everything said about them to standard error. On a terminal tables
+are drawn by rich; through a pipe they are plain text in columns, one line for each row, so that
+grep, awk and diff can work on them. Whatever came from a broker is shown with its control
+characters escaped: a failure's message must not be able to move the cursor.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from towline.cli.exits import Failed, UsageError
+
+STYLES = {
+    "SCHEDULED": "cyan",
+    "READY": "blue",
+    "LEASED": "yellow",
+    "SUCCEEDED": "green",
+    "DEAD": "red",
+    "CANCELLED": "magenta",
+    "paused": "yellow",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    header: str
+    align: Literal["left", "right"] = "left"
+    style: str = ""
+    #: Cut with an ellipsis where the terminal is too narrow. A pipe always gets the whole text.
+    shrinks: bool = False
+
+
+def number(header: str) -> Column:
+    return Column(header, align="right")
+
+
+def clean(text: str) -> str:
+    """Return the text in one line, with everything unprintable escaped."""
+    flat = text.replace("\n", " ")
+    if flat.isprintable():
+        return flat
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in flat
+    )
+
+
+def say(text: str) -> None:
+    """Write one line to standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Write one line about the result to standard error."""
+    sys.stderr.write(text + "\n")
+
+
+def complain(text: str) -> None:
+    note(f"towline: {clean(text)}")
+
+
+def document(data: Any) -> None:
+    """Write one JSON document: indented on a terminal, in one line through a pipe."""
+    if sys.stdout.isatty():
+        say(json.dumps(data, ensure_ascii=False, indent=2))
+    else:
+        line(data)
+
+
+def line(data: Any) -> None:
+    """Write one line of JSON lines."""
+    say(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    cells = [[clean(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _draw(columns, cells, title)
+    else:
+        _align(columns, cells, title)
+
+
+def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
+    drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        drawn.add_column(
+            column.header,
+            justify=column.align,
+            style=column.style,
+            no_wrap=True,
+            overflow="ellipsis" if column.shrinks else "fold",
+            min_width=12 if column.shrinks else None,
+        )
+    for row in rows:
+        drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    console = Console()
+    if title:
+        console.print(Text(title, style="bold"))
+    console.print(drawn)
+
+
+def _align(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
+    if title:
+        say(title)
+    lines = [[column.header for column in columns], *rows]
+    widths = [max(len(cells[place]) for cells in lines) for place in range(len(columns))]
+    for cells in lines:
+        padded = (
+            cell.rjust(width) if column.align == "right" else cell.ljust(width)
+            for cell, width, column in zip(cells, widths, columns, strict=True)
+        )
+        say("  ".join(padded).rstrip())
+
+
+def pairs(rows: Mapping[str, str]) -> None:
+    """Write names and values below each other, those without a value left out."""
+    shown = {name: clean(value) for name, value in rows.items() if value}
+    width = max(map(len, shown), default=0)
+    console = Console(highlight=False, soft_wrap=True)
+    for name, value in shown.items():
+        if sys.stdout.isatty():
+            label = Text(name.ljust(width + 2), style="dim")
+            console.print(label + Text(value, style=STYLES.get(value, "")))
+        else:
+            say(f"{name.ljust(width)}  {value}")
+
+
+def block(title: str, text: str) -> None:
+    """Write a text of several lines below its title."""
+    heading = Text(f"\n{title}", style="dim")
+    Console(highlight=False).print(heading)
+    for part in text.rstrip("\n").split("\n"):
+        say("  " + clean(part.expandtabs(4)))
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error, if that is a terminal.
+
+    Yields a function of (done, total) that moves it.
+    """
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(clean(label).replace("[", r"\["), total=total)
+        yield lambda done, out_of: bar.update(task, completed=done, total=out_of)
+
+
+@contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """Show on standard error, if that is a terminal, that something is waited for."""
+    with Console(stderr=True).status(clean(label)):
+        yield
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that cannot be taken back. Raises Failed when the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{question} Nobody is at the terminal to answer: add --yes, or --dry-run to look first"
+        )
+    if not typer.confirm(clean(question), err=True):
+        raise Failed("nothing was changed")

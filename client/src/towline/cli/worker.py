@@ -1,0 +1,128 @@
+"""`towline worker`: load a module of jobs and run them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from towline.cli import output, values
+from towline.cli.exits import UsageError
+from towline.cli.loading import load, queues_of
+from towline.cli.options import Url, examples
+from towline.errors import ConfigurationError
+from towline.registry import JobDefinition
+from towline.worker import Worker
+
+
+def worker(
+    module: Annotated[
+        str, typer.Argument(metavar="MODULE", help="The module that defines the jobs: app.jobs.")
+    ],
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--queue",
+            "-q",
+            metavar="QUEUE[=WEIGHT]",
+            help="Take jobs from here. Repeated: in strict order, or by weight, such as mail=3. "
+            "Without it: from every queue that the jobs of MODULE name, in turn.",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", "-c", metavar="N", help="Jobs at the same time.")
+    ] = 8,
+    pool: Annotated[
+        str,
+        typer.Option("--pool", metavar="thread|async", help="Where jobs run."),
+    ] = "thread",
+    once: Annotated[
+        bool, typer.Option("--once", help="Run one job if one is ready, then exit.")
+    ] = False,
+    max_jobs: Annotated[
+        int | None, typer.Option("--max-jobs", metavar="N", help="Exit after so many jobs.")
+    ] = None,
+    max_time: Annotated[
+        str | None, typer.Option("--max-time", metavar="DURATION", help="Exit after this long.")
+    ] = None,
+    lease: Annotated[
+        str,
+        typer.Option(
+            "--lease",
+            metavar="DURATION",
+            help="How soon a job goes to another worker when this one dies. 1s to 12h.",
+        ),
+    ] = "30s",
+    drain_timeout: Annotated[
+        str,
+        typer.Option(
+            "--drain-timeout", metavar="DURATION", help="How long jobs may run on after Ctrl-C."
+        ),
+    ] = "30s",
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say when each job starts and is done.")
+    ] = False,
+    url: Url = None,
+) -> None:
+    """Run the jobs that a module defines, until Ctrl-C.
+
+    MODULE is imported with the working directory on the Python path. At Ctrl-C or SIGTERM the jobs
+    that run may finish; a second one stops at once, and they are given back.
+    """
+    definitions = load(module)
+    queues = values.weighted_queues(queue) if queue else queues_of(definitions)
+    if pool not in ("thread", "async"):
+        raise UsageError(f"--pool: {pool!r} is neither thread nor async")
+    _log_to_stderr(verbose)
+    try:
+        runner = Worker(
+            url,
+            queues=queues,
+            concurrency=concurrency,
+            pool="async" if pool == "async" else "thread",
+            lease=values.seconds(lease, "--lease"),
+            max_jobs=max_jobs,
+            max_time=values.optional_seconds(max_time, "--max-time"),
+            drain_timeout=values.seconds(drain_timeout, "--drain-timeout"),
+        )
+    except ConfigurationError as error:
+        setting, _, rest = str(error).partition(":")
+        raise UsageError(f"--{_OPTIONS.get(setting, setting)}:{rest}") from None
+    _introduce(definitions, queues)
+    if once:
+        if not runner.run_once():
+            output.note("no job was ready")
+    else:
+        runner.run()
+
+
+# Where a setting of Worker and the option for it have different names.
+_OPTIONS = {"address": "url", "queues": "queue", "max_jobs": "max-jobs"}
+
+
+def _log_to_stderr(verbose: bool) -> None:
+    logging.basicConfig(
+        stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
+    )
+    logging.getLogger("towline").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def _introduce(definitions: list[JobDefinition], queues: list[str] | dict[str, int]) -> None:
+    if isinstance(queues, dict):
+        queues = [f"{name}={weight}" for name, weight in queues.items()]
+    output.note(f"queues  {', '.join(queues)}")
+    output.note(f"jobs    {', '.join(definition.type for definition in definitions)}")
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        "worker",
+        epilog=examples(
+            "towline worker app.jobs",
+            "towline worker app.jobs --queue emails --queue reports --concurrency 4",
+            "towline worker app.jobs --queue emails=3 --queue reports=1 --pool async",
+            "towline worker app.jobs --once",
+        ),
+    )(worker)
