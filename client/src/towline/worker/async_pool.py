@@ -1,0 +1,95 @@
+"""Async handlers on one event loop; a sync handler is run in a thread beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+
+from towline.context import running
+from towline.worker.attempt import Attempt, Result, Returned, capture, is_awaitable
+from towline.worker.pool import DaemonThreads, Pool, run_coroutine
+
+
+class AsyncPool(Pool):
+    """One loop in a thread of its own, and threads for handlers that are plain functions.
+
+    A coroutine is cancelled when the timeout of its job strikes or its lease is lost; the outcome
+    is reported once it has ended. A plain function cannot be stopped: see ThreadPool. An async
+    handler that blocks the loop delays its neighbours and their timeouts, but no heartbeat.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="towline-loop", daemon=True)
+        self._threads = DaemonThreads(concurrency, "towline-handler")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, attempt: Attempt) -> None:
+        self._loop.call_soon_threadsafe(self._spawn, attempt)
+
+    def close(self, timeout: float) -> None:
+        self._threads.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            # What was left behind is told to end, and has one turn of the loop to hear of it.
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+            self._loop.run_until_complete(asyncio.sleep(0))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
+            self._loop.close()
+
+    def _spawn(self, attempt: Attempt) -> None:
+        task = self._loop.create_task(self._run(attempt))
+        self._tasks.add(task)  # a loop alone does not keep its tasks alive
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, attempt: Attempt) -> None:
+        try:
+            with running(attempt.context):
+                if attempt.begin():
+                    attempt.conclude(await self._call(attempt))
+        finally:
+            attempt.end()
+
+    async def _call(self, attempt: Attempt) -> Result:
+        remaining = attempt.context.remaining
+        limit = None if remaining is None else self._loop.call_later(remaining, attempt.time_out)
+        try:
+            if attempt.is_async:
+                result = capture(attempt.call)
+            else:
+                result = await self._in_thread(attempt)
+            if isinstance(result, Returned) and is_awaitable(result):
+                return await run_coroutine(attempt, result.value)
+            return result
+        finally:
+            if limit is not None:
+                limit.cancel()
+
+    async def _in_thread(self, attempt: Attempt) -> Result:
+        done: asyncio.Future[Result] = self._loop.create_future()
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            result = context.run(capture, attempt.call)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it was left behind
+                self._loop.call_soon_threadsafe(self._resolve, done, result)
+
+        self._threads.submit(work)
+        return await done
+
+    @staticmethod
+    def _resolve(done: asyncio.Future[Result], result: Result) -> None:
+        if not done.done():
+            done.set_result(result)

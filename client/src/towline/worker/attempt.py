@@ -1,0 +1,229 @@
+"""One attempt of one job, from its lease to the decision what the broker is told.
+
+A pool calls ``begin``, then ``call`` (and awaits what it returns, if that is a coroutine), then
+``conclude`` with what came of it, and ``end`` in any case.
+
+What becomes of the job:
+
+    the handler returned           Ack with the encoded value; no such encoding: dead, InvalidResult
+    it raised Retry, Reject,       what that asks for
+        Release
+    it raised anything else        retry as next_retry_delay() says, else by the job's policy;
+                                   dead if should_retry() says no
+    it outlived its timeout        as if it had raised JobTimeout, whatever it returned
+    the lease was lost or the      nothing: the outcome would not be recorded
+        job cancelled
+    the worker stopped first       released
+    the payload cannot be decoded  dead, InvalidPayload
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from towline.context import CancelReason, JobContext
+from towline.errors import (
+    InvalidPayload,
+    JobCancelled,
+    JobControl,
+    LeaseLost,
+    Release,
+    TowlineError,
+)
+from towline.registry import JobDefinition
+from towline.worker import outcome
+from towline.worker.callbacks import Callbacks
+from towline.worker.errors import InvalidResult, JobTimeout
+from towline.worker.leases import HeldLease, Settlement
+from towline.worker.outcome import MAX_RESULT
+
+logger = logging.getLogger("towline.worker")
+
+
+@dataclass(frozen=True)
+class Returned:
+    value: Any
+
+
+@dataclass(frozen=True)
+class Raised:
+    error: BaseException
+
+
+Result: TypeAlias = Returned | Raised
+
+
+def capture(function: Callable[[], Any]) -> Result:
+    """Call it; what would end a thread or a loop, such as SystemExit, is a failure like others."""
+    try:
+        return Returned(function())
+    except BaseException as error:
+        return Raised(error)
+
+
+async def capture_awaited(awaitable: Awaitable[Any]) -> Result:
+    try:
+        return Returned(await awaitable)
+    except BaseException as error:
+        return Raised(error)
+
+
+class Attempt:
+    """See the head of this module. ``settle`` takes the decision; False if it comes too late."""
+
+    def __init__(
+        self,
+        held: HeldLease,
+        definition: JobDefinition,
+        callbacks: Callbacks,
+        settle: Callable[[HeldLease, Settlement], bool],
+        on_end: Callable[[HeldLease], None],
+    ) -> None:
+        self._held = held
+        self._definition = definition
+        self._callbacks = callbacks
+        self._settle = settle
+        self._on_end = on_end
+        self._job: Any = None
+
+    @property
+    def context(self) -> JobContext:
+        return self._held.context
+
+    @property
+    def is_async(self) -> bool:
+        return self._definition.is_async
+
+    def begin(self) -> bool:
+        """Decode the job. False when it is not to be run; that is then settled."""
+        held, definition = self._held, self._definition
+        if held.state.cancellation.reason is CancelReason.STOPPING:
+            self._settle(held, outcome.release(held.token))
+            return False
+        try:
+            self._job = definition.decode(held.payload, held.content_type)
+        except InvalidPayload as error:
+            logger.warning("%s has a payload that cannot be decoded: dead-lettered", held)
+            self._settle(held, outcome.dead_letter(held.token, outcome.failure_of(error)))
+            self._callbacks.errored(error)
+            return False
+        logger.debug("%s starts", held)
+        self._callbacks.job_started(self._job)
+        if self.context.timeout is not None:
+            held.state.timeout_deadline = time.monotonic() + self.context.timeout
+        return True
+
+    def call(self) -> Any:
+        """Run the handler: returns what it returns, which may be a coroutine."""
+        return self._definition.run(self._job)
+
+    def time_out(self) -> None:
+        if self._held.state.cancellation.cancel(CancelReason.TIMEOUT):
+            logger.warning(
+                "%s runs longer than its timeout of %g s", self._held, self.context.timeout
+            )
+
+    def conclude(self, result: Result) -> None:
+        """Decide what becomes of the job, and tell the callbacks."""
+        reason = self._held.state.cancellation.close()
+        if reason in (CancelReason.LEASE_LOST, CancelReason.JOB_CANCELLED):
+            self._discard(reason)
+        elif isinstance(result, Raised) and isinstance(result.error, JobControl):
+            self._controlled(result.error)
+        elif reason is CancelReason.STOPPING:
+            logger.info("%s was stopped with the worker: released", self._held)
+            self._settle(self._held, outcome.release(self._held.token))
+        elif reason is CancelReason.TIMEOUT:
+            error = JobTimeout(self.context.timeout or 0.0)
+            error.__cause__ = result.error if isinstance(result, Raised) else None
+            self._failed(error)
+        elif isinstance(result, Raised):
+            self._failed(result.error)
+        else:
+            self._returned(result.value)
+
+    def end(self) -> None:
+        """Give the slot back."""
+        self._on_end(self._held)
+
+    def _returned(self, value: Any) -> None:
+        try:
+            encoded = self._encode(value)
+        except InvalidResult as error:
+            self._errored(error, outcome.dead_letter(self._held.token, outcome.failure_of(error)))
+            return
+        if self._settle(self._held, outcome.ack(self._held.token, encoded)):
+            logger.debug("%s is done", self._held)
+            self._callbacks.job_completed(self._job, value)
+
+    def _encode(self, value: Any) -> bytes:
+        try:
+            encoded = self._definition.encode_result(value)
+        except Exception as error:
+            raise InvalidResult(f"the handler's result cannot be encoded: {error}") from error
+        if len(encoded) > MAX_RESULT:
+            raise InvalidResult(
+                f"the handler's result has {len(encoded)} bytes, at most {MAX_RESULT} are kept: "
+                "store it elsewhere and return a reference"
+            )
+        return encoded
+
+    def _controlled(self, control: JobControl) -> None:
+        settlement = outcome.of_control(self._held.token, control)
+        if isinstance(control, Release):
+            logger.info("%s was released by its handler", self._held)
+            self._settle(self._held, settlement)
+        else:
+            self._errored(control, settlement)
+
+    def _failed(self, error: BaseException) -> None:
+        token, failure = self._held.token, outcome.failure_of(error)
+        if not self._should_retry(error):
+            self._errored(error, outcome.dead_letter(token, failure))
+            return
+        delay = self._retry_delay(error)
+        if delay is None:
+            self._errored(error, outcome.retry_by_policy(token, failure))
+        else:
+            self._errored(error, outcome.retry_after(token, failure, delay))
+
+    def _errored(self, error: BaseException, settlement: Settlement) -> None:
+        if self._settle(self._held, settlement):
+            logger.warning("%s failed with %s", self._held, type(error).__name__)
+            self._callbacks.job_errored(self._job, error, outcome.trace_of(error))
+
+    def _should_retry(self, error: BaseException) -> bool:
+        try:
+            return self._definition.should_retry(self._job, error)
+        except Exception as raised:
+            self._hook_raised("should_retry", raised)
+            return True
+
+    def _retry_delay(self, error: BaseException) -> float | None:
+        try:
+            delay = self._definition.next_retry_delay(self._job, self.context.attempt, error)
+        except Exception as raised:
+            self._hook_raised("next_retry_delay", raised)
+            return None
+        return None if delay is None else delay.total_seconds()
+
+    def _hook_raised(self, hook: str, raised: Exception) -> None:
+        logger.error("%s of %s raised %s", hook, self._held, type(raised).__name__)
+        self._callbacks.errored(raised)
+
+    def _discard(self, reason: CancelReason) -> None:
+        error: TowlineError
+        if reason is CancelReason.JOB_CANCELLED:
+            error = JobCancelled(self.context.id)
+        else:
+            error = LeaseLost(f"the lease of job {self.context.id} was lost while it ran")
+        self._callbacks.job_errored(self._job, error, "")
+
+
+def is_awaitable(result: Result) -> bool:
+    return isinstance(result, Returned) and inspect.iscoroutine(result.value)

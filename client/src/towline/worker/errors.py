@@ -1,0 +1,52 @@
+"""What a worker reports beyond the exceptions of ``towline.errors``.
+
+TowlineError
+├── UnknownJobType    a job came whose type this worker's registry does not know
+├── InvalidResult     a handler returned what cannot be kept as a result
+├── JobTimeout        an attempt ran longer than its job allows
+├── NotSettled        the broker refused to record an outcome
+└── WorkerStateError  the worker is running already, or was never started
+
+Their class names are the failure types under which an operator finds them in the broker.
+"""
+
+from __future__ import annotations
+
+from towline.errors import TowlineError
+
+__all__ = ["InvalidResult", "JobTimeout", "NotSettled", "UnknownJobType", "WorkerStateError"]
+
+
+class UnknownJobType(TowlineError):
+    def __init__(self, job_type: str, queue: str) -> None:
+        super().__init__(
+            f"this worker knows no job type {job_type!r}: import the module that defines it "
+            f"in the worker, or let another worker take queue {queue!r}"
+        )
+        self.job_type = job_type
+        self.queue = queue
+
+
+class InvalidResult(TowlineError):
+    pass
+
+
+class JobTimeout(TowlineError):
+    """``timeout`` is in seconds."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(f"the attempt ran longer than the job's timeout of {timeout:g} s")
+        self.timeout = timeout
+
+
+class NotSettled(TowlineError):
+    def __init__(self, job_id: str, why: str) -> None:
+        super().__init__(
+            f"the broker did not record the outcome of job {job_id}: {why}; "
+            "the job runs again when its lease has run out"
+        )
+        self.job_id = job_id
+
+
+class WorkerStateError(TowlineError):
+    pass

@@ -1,0 +1,174 @@
+"""The leases that a worker holds, and what it knows about each of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias
+
+from towline.context import AttemptState, Failure, JobContext, Progress, ProgressReports
+from towline.v1 import job_pb2, queue_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+Settlement: TypeAlias = queue_service_pb2.Ack | queue_service_pb2.Nack
+"""What is to be told to the broker about a lease that ends."""
+
+
+@dataclass(eq=False)
+class HeldLease:
+    """One lease in the hands of this worker. Only its LeaseTable changes the three flags.
+
+    running     its handler occupies a slot of the pool
+    live        as far as is known the broker still takes heartbeats and an outcome for it
+    settlement  how it is to end, once that is decided
+    """
+
+    token: str
+    context: JobContext
+    payload: bytes = field(repr=False)
+    content_type: str
+    running: bool = False
+    live: bool = True
+    settlement: Settlement | None = None
+
+    @property
+    def state(self) -> AttemptState:
+        return self.context.state
+
+    def __str__(self) -> str:
+        """For logs: ids, nothing of the content and no token."""
+        return f"job {self.context.id} ({self.context.type}, attempt {self.context.attempt})"
+
+
+def hold(lease: job_pb2.Lease, timeout: float | None, on_report: Callable[[], None]) -> HeldLease:
+    """Take up a lease that has just come in.
+
+    ``timeout`` (seconds) applies to a job that names none itself.
+    """
+    job = lease.job
+    if job.HasField("timeout"):
+        timeout = job.timeout.ToTimedelta().total_seconds()
+    remaining = lease.lease_remaining.ToTimedelta().total_seconds()
+    state = AttemptState(
+        reports=ProgressReports(on_report), lease_deadline=time.monotonic() + remaining
+    )
+    context = JobContext(
+        id=job.id,
+        queue=job.queue,
+        type=job.type,
+        attempt=lease.attempt,
+        lease_token=lease.lease_token,
+        headers=MappingProxyType(dict(job.headers)),
+        enqueued_at=_utc(lease.enqueued_at) if lease.HasField("enqueued_at") else None,
+        timeout=timeout,
+        last_failure=_last_failure(lease),
+        last_progress=_last_progress(lease),
+        state=state,
+    )
+    return HeldLease(lease.lease_token, context, job.payload, job.content_type)
+
+
+def _last_failure(lease: job_pb2.Lease) -> Failure | None:
+    if not lease.HasField("last_failure"):
+        return None
+    failure = lease.last_failure
+    failed_at = _utc(failure.failed_at) if failure.HasField("failed_at") else None
+    return Failure(failure.type, failure.message, failure.trace, failed_at)
+
+
+def _last_progress(lease: job_pb2.Lease) -> Progress | None:
+    if not lease.HasField("last_progress"):
+        return None
+    progress = lease.last_progress
+    return Progress(progress.fraction, progress.message, progress.checkpoint)
+
+
+def _utc(timestamp: Timestamp) -> datetime:
+    return timestamp.ToDatetime(tzinfo=UTC)
+
+
+class LeaseTable:
+    """Every lease whose handler runs or which is not settled yet. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._leases: dict[str, HeldLease] = {}
+
+    def add(self, held: HeldLease, *, running: bool) -> bool:
+        """False when the table has this lease already."""
+        with self._lock:
+            if held.token in self._leases:
+                return False
+            held.running = running
+            self._leases[held.token] = held
+            return True
+
+    def settle(self, held: HeldLease, settlement: Settlement) -> bool:
+        """Decide how the lease ends. False when that was decided before, or the lease is lost."""
+        with self._lock:
+            if not held.live or held.settlement is not None:
+                return False
+            held.settlement = settlement
+            return True
+
+    def settle_otherwise(self, held: HeldLease, settlement: Settlement) -> None:
+        """Change the decision, after the broker has refused it."""
+        with self._lock:
+            held.settlement = settlement
+
+    def lost(self, held: HeldLease) -> bool:
+        """Note that the lease is no longer ours. False when it was settled or lost before."""
+        with self._lock:
+            if not held.live or held.settlement is not None:
+                return False
+            self._end(held)
+            return True
+
+    def settled(self, held: HeldLease) -> None:
+        """Note that the broker has answered the settlement, or never will."""
+        with self._lock:
+            self._end(held)
+
+    def ended(self, held: HeldLease) -> None:
+        """Note that the handler is over."""
+        with self._lock:
+            held.running = False
+            self._forget(held)
+
+    def _end(self, held: HeldLease) -> None:
+        held.live = False
+        self._forget(held)
+
+    def _forget(self, held: HeldLease) -> None:
+        if not held.live and not held.running:
+            self._leases.pop(held.token, None)
+
+    def live(self) -> list[HeldLease]:
+        with self._lock:
+            return [held for held in self._leases.values() if held.live]
+
+    def running(self) -> list[HeldLease]:
+        with self._lock:
+            return [held for held in self._leases.values() if held.running]
+
+    def unsettled(self) -> list[HeldLease]:
+        """Live leases about whose end nothing is decided."""
+        with self._lock:
+            return [held for held in self._leases.values() if held.live and not held.settlement]
+
+    def capacity(self, concurrency: int) -> int:
+        """How many more leases may be taken for ``concurrency`` slots.
+
+        As many outcomes again may be on their way to the broker while the slots run: beyond that
+        it does not take what it is told, and should not hand out more.
+        """
+        with self._lock:
+            running = sum(held.running for held in self._leases.values())
+            return max(0, min(concurrency - running, 2 * concurrency - len(self._leases)))

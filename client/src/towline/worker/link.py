@@ -1,0 +1,179 @@
+"""Calls to the broker: each with a deadline, each failure as one of the SDK's exceptions.
+
+While the broker cannot be reached, every thread of a worker goes on trying. One outage is logged
+once, when it begins and when it is over, whichever thread meets it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import grpc
+
+from towline.errors import (
+    BrokerUnavailable,
+    CallFailed,
+    ClientClosed,
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    TowlineError,
+    Unauthenticated,
+    from_rpc_error,
+)
+from towline.v1 import queue_service_pb2, queue_service_pb2_grpc
+
+logger = logging.getLogger("towline.worker")
+
+Response = TypeVar("Response")
+
+SETTLE_TIMEOUT = 10.0
+"""Seconds until an Ack or Nack without an answer is tried again."""
+
+
+class Interrupted(Exception):
+    """A call was given up because this worker wants something else now."""
+
+
+def is_final(error: TowlineError) -> bool:
+    """Whether trying again cannot help: the call, the credentials or the server is wrong."""
+    if isinstance(error, CallFailed):
+        wrong = (InvalidArgument, NotFound, PermissionDenied, Unauthenticated)
+        return isinstance(error, wrong) or error.code == "UNIMPLEMENTED"
+    return True
+
+
+class Backoff:
+    """Growing pauses between tries, in seconds, each with a random share so that workers spread."""
+
+    INITIAL = 0.1
+    MAXIMUM = 5.0
+    LONGEST_ASKED_FOR = 30.0
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def reset(self) -> None:
+        self.tries = 0
+
+    def pause(self, error: TowlineError) -> float:
+        """The pause after one more failure; no shorter than the broker asked for."""
+        ceiling = min(self.MAXIMUM, self.INITIAL * 2.0 ** min(self.tries, 16))
+        self.tries += 1
+        delay = ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+        if isinstance(error, (BrokerUnavailable, ResourceExhausted)) and error.retry_after:
+            delay = max(delay, min(error.retry_after, self.LONGEST_ASKED_FOR))
+        return delay
+
+
+class Outage:
+    """Whether the broker can be reached. Safe from any thread."""
+
+    def __init__(self, target: str, on_error: Callable[[BaseException], None]) -> None:
+        self._target = target
+        self._on_error = on_error
+        self._lock = threading.Lock()
+        self._since: float | None = None
+
+    def met(self, error: TowlineError) -> None:
+        with self._lock:
+            if self._since is not None:
+                return
+            self._since = time.monotonic()
+        logger.warning("cannot reach the broker at %s, trying until it answers", self._target)
+        self._on_error(error)
+
+    def over(self) -> None:
+        with self._lock:
+            if self._since is None:
+                return
+            lasted = time.monotonic() - self._since
+            self._since = None
+        logger.info("the broker at %s answers again after %.1f s", self._target, lasted)
+
+
+class Link:
+    """The broker as a worker sees it. Every method is safe from any thread.
+
+    Each raises what ``from_rpc_error`` makes of the failure of its call.
+    """
+
+    def __init__(
+        self, channel: grpc.Channel, target: str, on_error: Callable[[BaseException], None]
+    ) -> None:
+        self._stub = queue_service_pb2_grpc.QueueServiceStub(channel)
+        self._target = target
+        self._on_error = on_error
+        self._outage = Outage(target, on_error)
+
+    def failed(self, what: str, error: TowlineError, backoff: Backoff) -> None:
+        """Tell of a call that will be tried again: once for each run of failures."""
+        if isinstance(error, (BrokerUnavailable, DeadlineExceeded)):
+            self._outage.met(error)
+        elif backoff.tries == 0:
+            code = error.code if isinstance(error, CallFailed) else type(error).__name__
+            logger.warning("%s failed with %s, trying again", what, code)
+            self._on_error(error)
+
+    def start_reserve(
+        self, request: queue_service_pb2.ReserveRequest, timeout: float
+    ) -> PendingReserve:
+        """Send a Reserve without waiting for its answer; raises ClientClosed."""
+        try:
+            future = self._stub.Reserve.future(request, timeout=timeout)
+        except ValueError:  # grpc's way to say that the channel is closed
+            raise ClientClosed from None
+        return PendingReserve(future, self._answer)
+
+    def ack(self, request: queue_service_pb2.AckRequest) -> queue_service_pb2.AckResponse:
+        return self._answer(lambda: self._stub.Ack(request, timeout=SETTLE_TIMEOUT))
+
+    def nack(self, request: queue_service_pb2.NackRequest) -> queue_service_pb2.NackResponse:
+        return self._answer(lambda: self._stub.Nack(request, timeout=SETTLE_TIMEOUT))
+
+    def heartbeat(
+        self, request: queue_service_pb2.HeartbeatRequest, timeout: float
+    ) -> queue_service_pb2.HeartbeatResponse:
+        return self._answer(lambda: self._stub.Heartbeat(request, timeout=timeout))
+
+    def _answer(self, call: Callable[[], Response]) -> Response:
+        try:
+            response = call()
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, self._target) from None
+        except ValueError:
+            raise ClientClosed from None
+        self._outage.over()
+        return response
+
+
+class PendingReserve:
+    """A Reserve that may be parked at the broker."""
+
+    def __init__(
+        self,
+        future: grpc.Future[queue_service_pb2.ReserveResponse],
+        answer: Callable[
+            [Callable[[], queue_service_pb2.ReserveResponse]], queue_service_pb2.ReserveResponse
+        ],
+    ) -> None:
+        self._future = future
+        self._answer = answer
+
+    def cancel(self) -> None:
+        """Give it up, unless the answer is there already. Safe from any thread."""
+        self._future.cancel()
+
+    def wait(self) -> queue_service_pb2.ReserveResponse:
+        """Raises Interrupted after ``cancel``, and what any call of Link raises."""
+        try:
+            return self._answer(self._future.result)
+        except grpc.FutureCancelledError:
+            raise Interrupted from None

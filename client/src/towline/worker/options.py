@@ -1,0 +1,123 @@
+"""The settings of a worker, checked before it touches anything."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from towline.durations import Seconds, as_timedelta
+from towline.errors import ConfigurationError, InvalidJob
+
+PoolName: TypeAlias = Literal["thread", "async"]
+Queues: TypeAlias = Sequence[str] | Mapping[str, int]
+
+MAX_CONCURRENCY = 10_000
+MAX_QUEUES = 100
+MAX_WEIGHT = 1000
+MIN_LEASE = 1.0
+MAX_LEASE = 12 * 3600.0
+_QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_WORKER_ID = re.compile(r"[!-~]{1,128}")
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """All durations in seconds. A weight of None means strict order of the queues."""
+
+    queues: tuple[tuple[str, int | None], ...]
+    concurrency: int
+    pool: PoolName
+    lease: float
+    worker_id: str
+    max_jobs: int | None
+    max_time: float | None
+    drain_timeout: float
+
+
+def make_options(
+    *,
+    queues: Queues,
+    concurrency: int,
+    pool: PoolName,
+    lease: Seconds,
+    worker_id: str | None,
+    max_jobs: int | None,
+    max_time: Seconds | None,
+    drain_timeout: Seconds,
+) -> WorkerOptions:
+    """Check and normalize; raises ConfigurationError, naming the setting and what it may be."""
+    if pool not in ("thread", "async"):
+        raise ConfigurationError(f'pool: expected "thread" or "async", got {pool!r}')
+    length = seconds(lease, "lease")
+    if not MIN_LEASE <= length <= MAX_LEASE:
+        raise ConfigurationError(f"lease: expected 1 second to 12 hours, got {length:g} s")
+    return WorkerOptions(
+        queues=_queues(queues),
+        concurrency=_whole(concurrency, "concurrency", MAX_CONCURRENCY),
+        pool=pool,
+        lease=length,
+        worker_id=_worker_id(worker_id),
+        max_jobs=None if max_jobs is None else _whole(max_jobs, "max_jobs", None),
+        max_time=None if max_time is None else seconds(max_time, "max_time"),
+        drain_timeout=seconds(drain_timeout, "drain_timeout"),
+    )
+
+
+def seconds(value: Seconds, name: str) -> float:
+    try:
+        return as_timedelta(value, name).total_seconds()
+    except InvalidJob as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _queues(queues: Queues) -> tuple[tuple[str, int | None], ...]:
+    if isinstance(queues, str):
+        raise ConfigurationError(f"queues: expected a list of names, got a string: [{queues!r}]?")
+    if isinstance(queues, Mapping):
+        choices: list[tuple[str, int | None]] = [
+            (name, _whole(weight, f"queues[{name!r}]", MAX_WEIGHT))
+            for name, weight in queues.items()
+        ]
+    else:
+        choices = [(name, None) for name in queues]
+    if not 1 <= len(choices) <= MAX_QUEUES:
+        raise ConfigurationError(f"queues: expected 1 to {MAX_QUEUES} names, got {len(choices)}")
+    names = [name for name, _ in choices]
+    for name in names:
+        if not _QUEUE.fullmatch(str(name)):
+            raise ConfigurationError(
+                f"queues: {name!r} is no queue name: expected 1 to 128 characters of "
+                "A-Z a-z 0-9 . _ : -, the first a letter or digit"
+            )
+        if names.count(name) > 1:
+            raise ConfigurationError(f"queues: {name!r} is named twice")
+    return tuple(choices)
+
+
+def _whole(value: object, name: str, maximum: int | None) -> int:
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or value < 1
+        or (maximum is not None and value > maximum)
+    ):
+        bound = "of at least 1" if maximum is None else f"from 1 to {maximum}"
+        raise ConfigurationError(f"{name}: expected a whole number {bound}, got {value!r}")
+    return value
+
+
+def _worker_id(given: str | None) -> str:
+    if given is not None:
+        if not _WORKER_ID.fullmatch(str(given)):
+            raise ConfigurationError(
+                "worker_id: expected 1 to 128 printable ASCII characters without spaces, "
+                f"got {given!r}"
+            )
+        return given
+    host = re.sub(r"[^!-~]", "-", socket.gethostname())[:80] or "host"
+    return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"

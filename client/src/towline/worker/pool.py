@@ -1,0 +1,97 @@
+"""Where handlers run: the interface of pools, and what pools share.
+
+A pool is told of at most as many attempts as the worker has slots, so it keeps no line of its own.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from towline.worker.attempt import Attempt, Raised, Result, capture_awaited
+
+
+class Pool(abc.ABC):
+    """Runs attempts. ``start`` once, then ``submit`` from any thread, then ``close`` once."""
+
+    @abc.abstractmethod
+    def start(self) -> None: ...
+
+    @abc.abstractmethod
+    def submit(self, attempt: Attempt) -> None:
+        """Run it as soon as possible; returns at once.
+
+        The pool calls ``begin`` and, if that says so, ``call`` and ``conclude``; and ``end`` in any
+        case, once nothing of the handler runs any more.
+        """
+
+    @abc.abstractmethod
+    def close(self, timeout: float) -> None:
+        """Let go of threads and loops, waiting at most ``timeout`` seconds for them to end.
+
+        A handler that still runs then can be left behind: it does not keep the process alive.
+        """
+
+
+class DaemonThreads:
+    """Up to ``size`` threads, made when needed and then kept, that do not keep the process alive.
+
+    concurrent.futures joins its threads when the interpreter ends, so that one handler that hangs
+    would keep a worker from ever exiting.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        self._size = size
+        self._name = name
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Have ``work``, which must not raise, done by one of the threads."""
+        self._work.put(work)
+        if self._idle.acquire(blocking=False):
+            return
+        with self._lock:
+            if len(self._threads) < self._size:
+                name = f"{self._name}-{len(self._threads)}"
+                thread = threading.Thread(target=self._run, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+            del work  # it holds the job, which need not live until the next one
+            self._idle.release()
+
+    def close(self) -> None:
+        """Idle threads end; each other one ends when its work is done."""
+        for _ in self._threads:
+            self._work.put(None)
+
+
+async def run_coroutine(attempt: Attempt, coroutine: Coroutine[Any, Any, Any]) -> Result:
+    """Await what a handler returned; it is cancelled when the attempt is.
+
+    Returns only when the coroutine has ended, also if it takes its time over being cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(capture_awaited(coroutine))
+
+    def cancel() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the pool left it behind
+            loop.call_soon_threadsafe(task.cancel)
+
+    with attempt.context.state.cancellation.listening(cancel):
+        await asyncio.wait([task])
+    if task.cancelled():  # before its first step, so that nothing has awaited the coroutine
+        coroutine.close()
+        return Raised(asyncio.CancelledError())
+    return task.result()

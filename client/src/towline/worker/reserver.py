@@ -1,0 +1,103 @@
+"""Asking the broker for jobs so that no lease is granted twice and none is left lying about.
+
+Every Reserve carries an id of its own, and is repeated under that id until it is answered: the
+leases of an answer that got lost on the way are handed out again, and no others. A Reserve that is
+interrupted while it is parked is asked for once more in the same way, because its answer may have
+been on the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+
+from towline.errors import TowlineError
+from towline.v1.job_pb2 import Lease
+from towline.v1.queue_service_pb2 import QueueChoice, ReserveRequest
+from towline.worker.link import Backoff, Interrupted, Link, PendingReserve, is_final
+from towline.worker.options import WorkerOptions
+
+MAX_JOBS = 1000
+"""Leases that one Reserve may ask for."""
+
+BEYOND_WAIT = 5.0
+"""Seconds that an answer may take beyond the wait that was asked for."""
+
+RECOVERY_TIMEOUT = 2.0
+"""Seconds for asking again after an interruption: somebody waits for the worker to stop."""
+
+
+class Reserver:
+    """Reserves for one thread; ``interrupt`` and ``resume`` may come from any other."""
+
+    def __init__(self, link: Link, options: WorkerOptions) -> None:
+        self._link = link
+        self._options = options
+        self._lock = threading.Lock()
+        self._interrupted = threading.Event()
+        self._pending: PendingReserve | None = None
+
+    def interrupt(self) -> None:
+        """Make the Reserve that is under way return soon, and later ones, until ``resume``."""
+        with self._lock:
+            self._interrupted.set()
+            pending = self._pending
+        if pending is not None:
+            pending.cancel()
+
+    def resume(self) -> None:
+        self._interrupted.clear()
+
+    def reserve(self, max_jobs: int, wait: float, max_tries: int | None = None) -> Sequence[Lease]:
+        """Return up to ``max_jobs`` leases, none at the end of ``wait`` seconds.
+
+        Goes on trying while the broker cannot be reached, for ever or ``max_tries`` times; raises
+        what the last try raised. Returns what was already granted when it is interrupted.
+        """
+        request = self._request(min(max_jobs, MAX_JOBS), wait)
+        backoff = Backoff()
+        try:
+            while True:
+                try:
+                    return self._ask(request, wait + BEYOND_WAIT)
+                except TowlineError as error:
+                    if is_final(error) or backoff.tries + 1 == max_tries:
+                        raise
+                    self._link.failed("Reserve", error, backoff)
+                    if self._interrupted.wait(backoff.pause(error)):
+                        raise Interrupted from None
+        except Interrupted:
+            return self._recover(request)
+
+    def _request(self, max_jobs: int, wait: float) -> ReserveRequest:
+        options = self._options
+        request = ReserveRequest(
+            queues=[QueueChoice(name=name, weight=weight or 0) for name, weight in options.queues],
+            max_jobs=max_jobs,
+            worker_id=options.worker_id,
+            request_id=str(uuid.uuid4()),
+        )
+        request.wait.FromTimedelta(timedelta(seconds=wait))
+        request.lease.FromTimedelta(timedelta(seconds=options.lease))
+        return request
+
+    def _ask(self, request: ReserveRequest, timeout: float) -> Sequence[Lease]:
+        with self._lock:
+            if self._interrupted.is_set():
+                raise Interrupted
+            self._pending = self._link.start_reserve(request, timeout)
+        try:
+            return self._pending.wait().leases
+        finally:
+            with self._lock:
+                self._pending = None
+
+    def _recover(self, request: ReserveRequest) -> Sequence[Lease]:
+        """Return the leases of an interrupted Reserve, if it was granted any."""
+        request.ClearField("wait")
+        with contextlib.suppress(TowlineError):  # then they run out, or were never delivered
+            return self._link.start_reserve(request, RECOVERY_TIMEOUT).wait().leases
+        return ()

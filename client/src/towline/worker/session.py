@@ -1,0 +1,327 @@
+"""One run of a worker, from its first Reserve to the last outcome told.
+
+Four threads of its own, besides those of the pool:
+
+    towline-worker     takes jobs up to the free slots and hands them to the pool; at the end it
+                       waits for them, and sees to it that nothing is left behind
+    towline-settle     tells the broker outcomes
+    towline-heartbeat  keeps leases, carries progress, hears directives
+    towline-loop       the event loop, of an async pool only
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import grpc
+
+from towline.context import CancelReason
+from towline.registry import Registry
+from towline.v1 import job_pb2
+from towline.v1.queue_service_pb2 import WorkerDirective
+from towline.worker import outcome
+from towline.worker.async_pool import AsyncPool
+from towline.worker.attempt import Attempt
+from towline.worker.callbacks import Callbacks
+from towline.worker.errors import NotSettled, UnknownJobType
+from towline.worker.heartbeat import Heartbeater
+from towline.worker.leases import HeldLease, LeaseTable, hold
+from towline.worker.link import Link
+from towline.worker.options import WorkerOptions
+from towline.worker.pool import Pool
+from towline.worker.reserver import Reserver
+from towline.worker.settler import Settler
+from towline.worker.stats import Stats
+from towline.worker.thread_pool import ThreadPool
+from towline.worker.unknown import UnknownTypes
+
+logger = logging.getLogger("towline.worker")
+
+WAIT = 20.0
+"""Seconds that one Reserve waits at the broker for work."""
+
+EMPTY_PAUSE = 0.1
+"""Seconds to the next Reserve when one is answered empty at once, as by a broker that drains."""
+
+ONCE_TRIES = 3
+"""Tries of the only Reserve of a run that takes one job."""
+
+WIND_UP = 2.0
+"""Seconds that handlers have to end once they are cancelled because the worker stops."""
+
+FLUSH = 5.0
+"""Seconds, at least, for telling the last outcomes; when stopping at once, at most WIND_UP."""
+
+
+class Session:
+    """Started once. ``request_stop`` and ``halt`` may be called from any thread, more than once.
+
+    ``once``: one Reserve for one job, without waiting, and no time limit on its run.
+    """
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        registry: Registry,
+        callbacks: Callbacks,
+        channel: grpc.Channel,
+        target: str,
+        stats: Stats,
+        *,
+        once: bool,
+        on_done: Callable[[], None],
+    ) -> None:
+        self._options = options
+        self._registry = registry
+        self._callbacks = callbacks
+        self._channel = channel
+        self._once = once
+        self._on_done = on_done
+        self._unknown = UnknownTypes()
+        self._table = LeaseTable()
+        link = Link(channel, target, callbacks.errored)
+        self._reserver = Reserver(link, options)
+        self._heartbeater = Heartbeater(
+            link,
+            self._table,
+            options.worker_id,
+            options.lease,
+            self._directed,
+            callbacks.errored,
+        )
+        self._settler = Settler(
+            link, self._table, stats, self._send_reports, callbacks.errored, self._wake_up
+        )
+        pools: dict[str, Callable[[int], Pool]] = {"thread": ThreadPool, "async": AsyncPool}
+        self._pool = pools[options.pool](options.concurrency)
+        self._lock = threading.Lock()  # over the three that follow and the reserver's interruption
+        self._quiet = False
+        self._stop = threading.Event()
+        self._drain_until: float | None = None
+        self._halt = threading.Event()
+        self._wake = threading.Event()
+        self._done = threading.Event()
+        self._started_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="towline-worker", daemon=True)
+        self.taken = 0
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        self._started_at = time.monotonic()
+        self._pool.start()
+        self._settler.start()
+        self._heartbeater.start()
+        self._thread.start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the run; False when it has not come after ``timeout`` seconds."""
+        return self._done.wait(timeout)
+
+    def request_stop(self, drain_timeout: float | None = None) -> None:
+        """Take no more jobs; those that run have ``drain_timeout`` seconds (None: as configured).
+
+        Of several calls the one that leaves the least time holds.
+        """
+        if drain_timeout is None:
+            drain_timeout = self._options.drain_timeout
+        until = time.monotonic() + drain_timeout
+        with self._lock:
+            self._stop.set()
+            if self._drain_until is None or until < self._drain_until:
+                self._drain_until = until
+            self._reserver.interrupt()
+        self._wake_up()
+
+    def halt(self) -> None:
+        """Stop at once: cancel what runs, and release it."""
+        self._halt.set()
+        self.request_stop(0)
+
+    def _run(self) -> None:
+        try:
+            self._take_jobs()
+        except BaseException as error:  # whatever it is, whoever waits for the end must hear of it
+            logger.error("the worker stops because of %s", type(error).__name__)
+            self.error = error
+            self._callbacks.errored(error)
+        try:
+            self._drain()
+            self._flush()
+        finally:
+            self._heartbeater.close(timeout=1.0)
+            self._pool.close(timeout=WIND_UP)
+            self._channel.close()
+            self._done.set()
+            self._on_done()
+
+    # Taking jobs
+
+    def _take_jobs(self) -> None:
+        while not self._stop.is_set():
+            if self._time_left() == 0:
+                self.request_stop()
+            elif self._jobs_left() == 0:
+                return
+            elif (wanted := self._wanted()) == 0:
+                self._wake.wait(self._time_left())
+                self._wake.clear()
+            else:
+                self._reserve(wanted)
+                if self._once:
+                    return
+
+    def _reserve(self, wanted: int) -> None:
+        asked_at = time.monotonic()
+        if self._once:
+            leases = self._reserver.reserve(wanted, 0, ONCE_TRIES)
+        else:
+            leases = self._reserver.reserve(wanted, min(WAIT, self._time_left() or WAIT))
+        for lease in leases:
+            self._accept(lease)
+        if leases:
+            self._heartbeater.nudge()
+        elif time.monotonic() - asked_at < EMPTY_PAUSE and not self._once:
+            self._stop.wait(EMPTY_PAUSE)
+
+    def _wanted(self) -> int:
+        if self._quiet:
+            return 0
+        free = self._table.capacity(self._options.concurrency)
+        left = self._jobs_left()
+        return free if left is None else min(free, left)
+
+    def _jobs_left(self) -> int | None:
+        limit = 1 if self._once else self._options.max_jobs
+        return None if limit is None else limit - self.taken
+
+    def _time_left(self) -> float | None:
+        if self._options.max_time is None:
+            return None
+        return max(0.0, self._started_at + self._options.max_time - time.monotonic())
+
+    def _accept(self, lease: job_pb2.Lease) -> None:
+        definition = self._registry.lookup(lease.job.type)
+        timeout = None if definition is None else definition.timeout
+        held = hold(lease, timeout, self._heartbeater.nudge)
+        runs = definition is not None and definition.runnable and not self._stop.is_set()
+        if not self._table.add(held, running=runs):
+            return
+        if definition is None or not definition.runnable:
+            self._give_back_unknown(held)
+        elif not runs:
+            self._settler.put(held, outcome.release(held.token))
+        else:
+            self.taken += 1
+            attempt = Attempt(held, definition, self._callbacks, self._settler.put, self._ended)
+            self._pool.submit(attempt)
+
+    def _give_back_unknown(self, held: HeldLease) -> None:
+        context = held.context
+        error = UnknownJobType(context.type, context.queue)
+        times, delay = self._unknown.meet(context.type)
+        if times & (times - 1) == 0:  # 1, 2, 4, 8, ...: told, without filling the log
+            logger.warning(
+                "unknown job type %s (job %s, met %d times): given back for %g s",
+                context.type,
+                context.id,
+                times,
+                delay,
+            )
+        self._settler.put(held, outcome.release(held.token, outcome.failure_of(error), delay))
+        self._callbacks.errored(error)
+
+    # What other threads tell
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    def _ended(self, held: HeldLease) -> None:
+        self._table.ended(held)
+        self._wake_up()
+
+    def _directed(self, directive: WorkerDirective.ValueType) -> None:
+        if directive == WorkerDirective.WORKER_DIRECTIVE_STOP:
+            if not self._stop.is_set():
+                logger.info("told by the broker to stop")
+                self.request_stop()
+        elif directive in (
+            WorkerDirective.WORKER_DIRECTIVE_QUIET,
+            WorkerDirective.WORKER_DIRECTIVE_NONE,
+        ):
+            self._set_quiet(directive == WorkerDirective.WORKER_DIRECTIVE_QUIET)
+
+    def _set_quiet(self, quiet: bool) -> None:
+        with self._lock:
+            if quiet == self._quiet or self._stop.is_set():
+                return
+            self._quiet = quiet
+            if quiet:
+                self._reserver.interrupt()
+            else:
+                self._reserver.resume()
+        logger.info("told by the broker to %s", "take no more jobs" if quiet else "go on")
+        self._wake_up()
+
+    def _send_reports(self, leases: Sequence[HeldLease]) -> None:
+        unsent = [held for held in leases if held.state.reports.unsent() is not None]
+        if unsent:
+            self._heartbeater.send(unsent)
+
+    # The end
+
+    def _drain(self) -> None:
+        """Wait for what runs; cancel and release what does not end in time."""
+        if self.error is not None:
+            self.request_stop()
+        self._wait_until(self._nothing_runs, lambda: self._drain_until)
+        running = self._table.running()
+        if not running:
+            return
+        logger.info("stopping with %d jobs that still run", len(running))
+        for held in running:
+            held.state.cancellation.cancel(CancelReason.STOPPING)
+        self._wait_until(self._nothing_runs, _in(WIND_UP))
+        for held in self._table.unsettled():
+            logger.warning("%s does not end: released while it still runs here", held)
+            self._settler.put(held, outcome.release(held.token))
+
+    def _flush(self) -> None:
+        """Tell the last outcomes, as long as there is time."""
+        self._settler.close()
+        until = self._drain_until
+        limit = self._options.drain_timeout if until is None else until - time.monotonic()
+        self._wait_until(lambda: self._settler.ended or self._halt.is_set(), _in(max(FLUSH, limit)))
+        if self._halt.is_set():
+            self._wait_until(lambda: self._settler.ended, _in(WIND_UP))
+        self._settler.abandon()
+        for held in self._table.live():
+            logger.error("the outcome of %s could not be told before stopping", held)
+            self._callbacks.errored(
+                NotSettled(held.context.id, "the broker could not be reached in time")
+            )
+
+    def _nothing_runs(self) -> bool:
+        return not self._table.running()
+
+    def _wait_until(
+        self, condition: Callable[[], bool], deadline: Callable[[], float | None]
+    ) -> None:
+        """Wait for ``condition``, until the ``deadline`` of that moment (None: for ever).
+
+        Whatever can change one of them calls ``_wake_up``.
+        """
+        while not condition():
+            end = deadline()
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            self._wake.wait(left)
+            self._wake.clear()
+
+
+def _in(seconds: float) -> Callable[[], float]:
+    until = time.monotonic() + seconds
+    return lambda: until

@@ -1,0 +1,72 @@
+"""Handlers in threads; an async handler gets a loop of its own in its thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Iterator
+from functools import partial
+
+from towline.context import running
+from towline.worker.attempt import Attempt, Result, Returned, capture, is_awaitable
+from towline.worker.pool import DaemonThreads, Pool, run_coroutine
+
+
+class ThreadPool(Pool):
+    """One thread per slot.
+
+    A thread cannot be stopped from outside. When the timeout of a job strikes, or its lease is
+    lost, ``current_job().cancelled`` becomes true and the handler should end. Until it does, its
+    lease is kept, so that no second worker runs the job beside it, and its slot stays taken; only
+    then is the failure reported. For timeouts that always hold use async handlers, which are
+    cancelled in this pool too.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._threads = DaemonThreads(concurrency, "towline-handler")
+
+    def start(self) -> None:
+        # Threads come with the work.
+        pass
+
+    def submit(self, attempt: Attempt) -> None:
+        # A context of its own, so that no contextvar leaks from one job into the next.
+        context = contextvars.copy_context()
+        self._threads.submit(partial(context.run, _run, attempt))
+
+    def close(self, timeout: float) -> None:
+        self._threads.close()
+
+
+def _run(attempt: Attempt) -> None:
+    try:
+        with running(attempt.context):
+            if attempt.begin():
+                attempt.conclude(_call(attempt))
+    finally:
+        attempt.end()
+
+
+def _call(attempt: Attempt) -> Result:
+    with _time_limit(attempt):
+        result = capture(attempt.call)
+        if isinstance(result, Returned) and is_awaitable(result):
+            return asyncio.run(run_coroutine(attempt, result.value))
+        return result
+
+
+@contextlib.contextmanager
+def _time_limit(attempt: Attempt) -> Iterator[None]:
+    remaining = attempt.context.remaining
+    if remaining is None:
+        yield
+        return
+    timer = threading.Timer(remaining, attempt.time_out)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

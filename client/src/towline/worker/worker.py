@@ -1,0 +1,226 @@
+"""The worker: takes jobs from queues and runs their handlers."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import threading
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from towline.channel import Connection
+from towline.client import Client
+from towline.durations import Seconds
+from towline.errors import ConfigurationError
+from towline.registry import Registry, default_registry
+from towline.worker.callbacks import Callbacks, Errored, JobCompleted, JobErrored, JobStarted
+from towline.worker.errors import WorkerStateError
+from towline.worker.options import PoolName, Queues, make_options, seconds
+from towline.worker.session import WIND_UP, Session
+from towline.worker.signals import stop_signals
+from towline.worker.stats import Stats, WorkerStats
+
+logger = logging.getLogger("towline.worker")
+
+
+class Worker:
+    """Takes jobs from queues and runs them, up to ``concurrency`` at a time.
+
+        Worker(client, queues=["emails"]).run()              # until SIGTERM or Ctrl-C
+        with Worker("127.0.0.1:7480", ["emails"]): ...       # beside other things
+
+    broker         a Client, whose address and credentials are used, or an address (None: as for
+                   Client)
+    queues         names, served in strict order; or names with weights of 1 to 1000, a queue coming
+                   first in proportion to its weight
+    pool           "thread" or "async": where handlers run. Either runs sync and async handlers
+    lease          seconds after which another worker may have the job of one that vanished.
+                   Heartbeats prolong it for as long as the handler runs
+    registry       the types it can run; by default those of all modules that are imported
+    worker_id      its name at the broker; by default made of host, process and a random part
+    max_jobs       take so many jobs, then end. A job of unknown type does not count
+    max_time       stop gracefully after so many seconds
+    drain_timeout  seconds that running jobs have to end once the worker is to stop
+
+    A job's timeout cancels an async handler. A plain function cannot be stopped from outside: its
+    ``current_job().cancelled`` becomes true, its lease is kept until it has ended, so that no
+    second worker runs it meanwhile, and then the attempt counts as failed, whatever it returned.
+    ``towline.worker.attempt`` lists how each end of a handler is told to the broker.
+
+    Callbacks are plain functions, called where the handler runs; what they raise is logged and
+    goes to ``on_error``. A completed job's callback may come before the broker has recorded it.
+
+        on_job_start(job)
+        on_job_complete(job, result)
+        on_job_error(job, error, traceback)    traceback as text; empty if the lease was lost
+        on_error(error)                        everything else: a broker that cannot be reached
+                                               (once per outage), unknown types, payloads that
+                                               cannot be decoded, outcomes that came too late
+
+    The constructor raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        broker: Client | str | None = None,
+        queues: Queues = ("default",),
+        *,
+        concurrency: int = 8,
+        pool: PoolName = "thread",
+        lease: Seconds = 30,
+        registry: Registry | None = None,
+        worker_id: str | None = None,
+        max_jobs: int | None = None,
+        max_time: Seconds | None = None,
+        drain_timeout: Seconds = 30,
+        on_job_start: JobStarted | None = None,
+        on_job_complete: JobCompleted | None = None,
+        on_job_error: JobErrored | None = None,
+        on_error: Errored | None = None,
+    ) -> None:
+        self._options = make_options(
+            queues=queues,
+            concurrency=concurrency,
+            pool=pool,
+            lease=lease,
+            worker_id=worker_id,
+            max_jobs=max_jobs,
+            max_time=max_time,
+            drain_timeout=drain_timeout,
+        )
+        self._connection = _connection(broker)
+        self._registry = default_registry if registry is None else registry
+        self._callbacks = Callbacks(on_job_start, on_job_complete, on_job_error, on_error)
+        self._stats = Stats()
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+
+    @property
+    def worker_id(self) -> str:
+        return self._options.worker_id
+
+    @property
+    def stats(self) -> WorkerStats:
+        """Counts over all runs of this worker, as the broker has recorded them."""
+        return self._stats.snapshot()
+
+    @property
+    def running(self) -> bool:
+        session = self._session
+        return session is not None and not session.wait(0)
+
+    def run(self) -> None:
+        """Work until told to stop; returns when everything is settled.
+
+        In the main thread the first SIGTERM or SIGINT stops gracefully: no more jobs are taken,
+        those that run have ``drain_timeout`` seconds to end, and the rest is cancelled and given
+        back. The second stops at once in the same way. An outage of the broker is waited out;
+        raises what makes working impossible, such as Unauthenticated, and WorkerStateError when the
+        worker runs already.
+        """
+        self._run(once=False)
+
+    def run_once(self) -> int:
+        """Take one job if there is one, run it, and return how many were run: 0 or 1.
+
+        Signals and errors as for ``run``, but a broker that cannot be reached is an error too.
+        """
+        return self._run(once=True)
+
+    def start(self) -> None:
+        """Work in background threads until ``stop``. Raises WorkerStateError if it runs already."""
+        self._begin(once=False).start()
+
+    def stop(self, timeout: Seconds | None = None, *, wait: bool = True) -> None:
+        """Stop gracefully: jobs that run have ``timeout`` seconds to end (None: drain_timeout).
+
+        Returns when all is over and settled, or at once if ``wait`` is false, which is the way to
+        stop the worker from inside a handler. Raises what ended the worker before, if anything did.
+        """
+        if self._session is None:
+            return
+        self._session.request_stop(None if timeout is None else seconds(timeout, "timeout"))
+        if wait:
+            self.join()
+
+    def join(self, timeout: Seconds | None = None) -> bool:
+        """Wait for the end; False when it has not come after ``timeout`` seconds.
+
+        Raises what ended the worker, unless it was told to stop.
+        """
+        session = self._session
+        if session is None:
+            raise WorkerStateError("the worker was never started")
+        ended = session.wait(None if timeout is None else seconds(timeout, "timeout"))
+        if ended and session.error is not None:
+            raise session.error
+        return ended
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _begin(self, *, once: bool, events: Events | None = None) -> Session:
+        with self._lock:
+            if self.running:
+                raise WorkerStateError("the worker runs already")
+            session = Session(
+                self._options,
+                self._registry,
+                self._callbacks,
+                self._connection.open(),
+                self._connection.target,
+                self._stats,
+                once=once,
+                on_done=(lambda: None) if events is None else partial(events.put, None),
+            )
+            self._session = session
+            return session
+
+    def _run(self, *, once: bool) -> int:
+        events: Events = queue.SimpleQueue()
+        session = self._begin(once=once, events=events)
+        with stop_signals(events):
+            session.start()
+            try:
+                _wait_for_end(events, session)
+            finally:  # also when another signal's handler raises in this thread
+                if not session.wait(0):
+                    session.halt()
+                    session.wait(2 * WIND_UP)
+        if session.error is not None:
+            raise session.error
+        return session.taken
+
+
+Events = queue.SimpleQueue[signal.Signals | None]
+
+
+def _wait_for_end(events: Events, session: Session) -> None:
+    signalled = False
+    while (event := events.get()) is not None:
+        if signalled:
+            logger.warning("%s again: stopping at once", event.name)
+            session.halt()
+        else:
+            logger.info("%s: stopping when the jobs that run are done", event.name)
+            session.request_stop()
+        signalled = True
+
+
+def _connection(broker: object) -> Connection:
+    if isinstance(broker, Client):
+        return broker.connection
+    if broker is None or isinstance(broker, str):
+        return Connection.to(broker)
+    raise ConfigurationError(f"broker: expected a Client or an address, got {broker!r}")
