@@ -4,7 +4,13 @@ import pytest
 
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.memory import open_memory
-from towline_broker.testing import BoundedDriverContract, DriverContract, Harness, NewHarness
+from towline_broker.testing import (
+    BoundedDriverContract,
+    DriverContract,
+    Harness,
+    NewHarness,
+    check_at_random,
+)
 
 
 class MemoryHarness(Harness):
@@ -25,3 +31,7 @@ class TestSmallMemory(BoundedDriverContract):
     @pytest.fixture
     def new_harness(self) -> NewHarness:
         return lambda: MemoryHarness("memory:?max_bytes=200000")
+
+
+def test_random_operations_are_answered_as_the_model_does() -> None:
+    check_at_random(MemoryHarness)

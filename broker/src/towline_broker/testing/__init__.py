@@ -42,6 +42,7 @@ pytest.register_assert_rewrite(
             "contract_reserve",
             "contract_settle",
             "contract_upkeep",
+            "state_machine",
             "store",
         )
     )
@@ -54,6 +55,7 @@ from towline_broker.testing.contract import (
 )
 from towline_broker.testing.factories import new_id, new_job, new_jobs
 from towline_broker.testing.harness import Harness, NewHarness
+from towline_broker.testing.state_machine import check_at_random
 from towline_broker.testing.store import Store
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "Harness",
     "NewHarness",
     "Store",
+    "check_at_random",
     "new_id",
     "new_job",
     "new_jobs",

@@ -1,0 +1,383 @@
+"""Random operations on a driver, clock in hand; every answer is compared with the model's."""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from towline_broker.domain.errors import QueueFull
+from towline_broker.domain.jobs import DeadReason, JobRecord, JobState, LeaseRef, NewJob, Settlement
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import (
+    AckBatch,
+    AckItem,
+    CancelRequest,
+    DeadFilter,
+    DeadSelection,
+    ExtendBatch,
+    Handled,
+    NackBatch,
+    NackItem,
+    PurgeRequest,
+    PushBatch,
+    QueueState,
+    ReserveRequest,
+)
+from towline_broker.testing import random_input as draw
+from towline_broker.testing.factories import new_id
+from towline_broker.testing.harness import Harness, NewHarness
+from towline_broker.testing.model import Model, ModelJob
+from towline_broker.testing.store import Store
+
+T = TypeVar("T")
+
+#: How many examples a run plays unless told otherwise, and how many operations each has.
+EXAMPLES = 200
+STEPS = 40
+#: Sets the number of examples, for long runs.
+EXAMPLES_VARIABLE = "TOWLINE_CONTRACT_EXAMPLES"
+
+
+def check_at_random(new_harness: NewHarness, examples: int = EXAMPLES, **options: Any) -> None:
+    """Plays random operations against the model, and fails with the shortest sequence found on
+    which the driver differs from it.
+
+    ``options`` go to Hypothesis' settings. The environment variable TOWLINE_CONTRACT_EXAMPLES
+    stands above ``examples``.
+    """
+    examples = int(os.environ.get(EXAMPLES_VARIABLE, examples))
+    chosen: dict[str, Any] = {
+        "max_examples": examples,
+        "stateful_step_count": STEPS,
+        "deadline": None,
+        "suppress_health_check": list(HealthCheck),
+        **options,
+    }
+
+    class Machine(DriverMachine):
+        def __init__(self) -> None:
+            super().__init__(new_harness)
+
+    run_state_machine_as_test(Machine, settings=settings(**chosen))
+
+
+class DriverMachine(RuleBasedStateMachine):
+    def __init__(self, new_harness: NewHarness) -> None:
+        super().__init__()
+        self._runner = asyncio.Runner()
+        self._harness: Harness = new_harness()
+        self.store = Store(self._harness)
+        self.driver = self.store.driver
+        self.model = Model(self.store.now, draw.WINDOW)
+        #: Ids and leases that ever were, for the operations to name; the newest are named most.
+        self.ids: list[str] = []
+        self.refs: list[LeaseRef] = [LeaseRef("a", new_id(), "grant-0")]
+
+    def do(self, awaitable: Awaitable[T]) -> T:
+        async def wait() -> T:
+            return await awaitable
+
+        return self._runner.run(wait())
+
+    def teardown(self) -> None:
+        try:
+            self.do(self.store.close())
+        finally:
+            self._runner.close()
+
+    @property
+    def now(self) -> Micros:
+        return self.model.now
+
+    def named_ids(self, picks: Sequence[int]) -> list[str]:
+        return [self.ids[-1 - pick % len(self.ids)] for pick in picks] if self.ids else []
+
+    def named_refs(self, picks: Sequence[int]) -> list[LeaseRef]:
+        return [self.refs[-1 - pick % len(self.refs)] for pick in picks]
+
+    # --- operations ---------------------------------------------------------------------------
+
+    @initialize()
+    def open(self) -> None:
+        assert self.do(self.store.open()) == 0
+
+    @rule(by=draw.STEP_OF_TIME)
+    def time_passes(self, by: Micros) -> None:
+        self.store.now = self.model.now = self.model.now + by
+
+    @rule(
+        jobs=st.lists(draw.JOB, min_size=1, max_size=4),
+        all_or_nothing=st.booleans(),
+        max_depth=draw.MAX_DEPTH,
+    )
+    def push(
+        self, jobs: list[draw.RandomJob], all_or_nothing: bool, max_depth: dict[str, int]
+    ) -> None:
+        batch = PushBatch([self._job(job) for job in jobs], self.now, all_or_nothing, max_depth)
+        expected = self.model.push(batch)
+        try:
+            results = self.do(self.driver.push(batch))
+        except QueueFull:
+            assert expected is None
+        else:
+            assert results == expected
+
+    def _job(self, job: draw.RandomJob) -> NewJob:
+        if job.again is not None and self.ids:
+            (job_id,) = self.named_ids([job.again])
+        else:
+            job_id = new_id()
+            self.ids.append(job_id)
+        return job.at(self.now, job_id)
+
+    @rule(
+        queues=draw.QUEUES,
+        max_jobs=st.integers(1, 4),
+        lease=draw.LEASE,
+        worker_id=st.sampled_from(["", "w1"]),
+        request_id=st.sampled_from(["", "", "r1", "r2"]),
+    )
+    def reserve(
+        self, queues: list[str], max_jobs: int, lease: Micros, worker_id: str, request_id: str
+    ) -> None:
+        request = ReserveRequest(
+            queues, max_jobs, lease, self.store.new_grant(), self.now, worker_id, request_id
+        )
+        leased = self.do(self.driver.reserve(request))
+        expected = self.model.reserve(request, [one.ref.job_id for one in leased])
+        if expected and expected[0].ref.grant != request.grant:
+            # A repeated request is answered in any order.
+            leased.sort(key=lambda one: one.ref.job_id)
+            expected.sort(key=lambda one: one.ref.job_id)
+        assert leased == expected
+        self.refs += [one.ref for one in leased]
+
+    @rule(picks=draw.PICKS, result=st.sampled_from([b"", b"\x00\xff"]))
+    def ack(self, picks: list[int], result: bytes) -> None:
+        items = [AckItem(ref, result) for ref in self.named_refs(picks)]
+        batch = AckBatch(items, self.now, self.now + draw.WINDOW)
+        assert self.do(self.driver.ack(batch)) == [self.model.ack(item) for item in items]
+
+    @rule(nacks=st.lists(draw.NACK, min_size=1, max_size=3))
+    def nack(self, nacks: list[draw.RandomNack]) -> None:
+        self._nack([nack.at(self.now, *self.named_refs([nack.pick])) for nack in nacks])
+
+    def _nack(self, items: Sequence[NackItem]) -> None:
+        batch = NackBatch(items, self.now, self.now + draw.WINDOW)
+        assert self.do(self.driver.nack(batch)) == [self.model.nack(item) for item in items]
+
+    @rule(extensions=st.lists(draw.EXTENSION, min_size=1, max_size=3))
+    def extend(self, extensions: list[draw.RandomExtension]) -> None:
+        items = [extension.at(*self.named_refs([extension.pick])) for extension in extensions]
+        expected = [self.model.extend(item) for item in items]
+        assert self.do(self.driver.extend(ExtendBatch(items, self.now))) == expected
+
+    @rule(limit=draw.LIMIT, dead=st.booleans())
+    def take_back_expired_leases(self, limit: int, dead: bool) -> None:
+        records = self.do(self.driver.expired_leases(self.now, limit))
+        past = self.model.expired_leases()
+        assert [record.lease_until for record in records] == [
+            job.lease_until for job in past[:limit]
+        ]
+        expected = {job.id: job.lease_record() for job in past}
+        assert all(expected[record.ref.job_id] == record for record in records)
+        assert len({record.ref for record in records}) == len(records)
+        reason = DeadReason.LEASE_EXPIRED if dead else None
+        self._nack([NackItem(one.ref, Settlement.LOST, dead_reason=reason) for one in records])
+
+    @rule(limit=draw.LIMIT)
+    def promote(self, limit: int) -> None:
+        assert self.do(self.driver.promote(self.now, limit)) == self.model.promote(limit)
+
+    @rule(limit=draw.LIMIT)
+    def expire(self, limit: int) -> None:
+        old = self.model.expirable()
+        count = self.do(self.driver.expire(self.now, limit))
+        dead = self._chosen(old, count, limit, lambda record: record.state is JobState.DEAD)
+        _assert_earliest([job.expires_at for job in dead], [job.expires_at for job in old])
+        self.model.expire(job.id for job in dead)
+
+    @rule()
+    def forget(self) -> None:
+        self.do(self.store.forget_all())
+        self.model.forget()
+
+    @rule(picks=draw.PICKS)
+    def cancel(self, picks: list[int]) -> None:
+        ids = self.named_ids(picks)
+        request = CancelRequest(ids, self.now, self.now + draw.WINDOW)
+        expected = [self.model.cancel(job_id) for job_id in ids]
+        assert self.do(self.driver.cancel(request)) == expected
+
+    @precondition(lambda self: self.model.paused)
+    @rule(pick=st.integers(0, 9), paused=st.booleans())
+    def pause(self, pick: int, paused: bool) -> None:
+        queue = sorted(self.model.paused)[pick % len(self.model.paused)]
+        changed = self.do(self.driver.set_paused(queue, paused))
+        assert changed == self.model.set_paused(queue, paused)
+
+    @precondition(lambda self: self.model.paused)
+    @rule(pick=st.integers(0, 9), limit=draw.LIMIT)
+    def purge(self, pick: int, limit: int) -> None:
+        queue = sorted(self.model.paused)[pick % len(self.model.paused)]
+        waiting = self.model.those(JobState.SCHEDULED, JobState.READY, queue=queue)
+        request = PurgeRequest(queue, limit, self.now, self.now + draw.WINDOW)
+        handled = self.do(self.driver.purge(request))
+        assert handled.matched == len(waiting)
+        gone = self._chosen(
+            waiting, handled.handled, limit, lambda one: one.state is JobState.CANCELLED
+        )
+        self.model.purge(job.id for job in gone)
+
+    @rule(wanted=draw.DEAD, limit=draw.LIMIT, discard=st.booleans())
+    def requeue_or_discard(self, wanted: draw.RandomDead, limit: int, discard: bool) -> None:
+        ids = self.named_ids(wanted.picks) if wanted.picks else None
+        chosen = DeadFilter() if ids else wanted.filter_at(self.now)
+        selection = DeadSelection(limit, self.now, ids, chosen)
+        dead = self.model.dead(ids, chosen)
+        assert self.do(self.driver.count_dead(selection)) == len(dead)
+        handled: Handled
+        if discard:
+            until = self.now + draw.WINDOW
+            handled = self.do(self.driver.discard_dead(selection, until))
+            stored = {record.id for record in self.do(self.store.listed())}
+            gone = [job for job in dead if job.id not in stored]
+        else:
+            handled = self.do(self.driver.requeue_dead(selection))
+            gone = [job for job in dead if self._state(job) is JobState.READY]
+        assert handled == Handled(len(dead), len(gone))
+        assert len(gone) == min(limit, len(dead))
+        _assert_earliest([job.finished_at for job in gone], [job.finished_at for job in dead])
+        (self.model.discard if discard else self.model.requeue)(job.id for job in gone)
+
+    @rule()
+    def reset_totals(self) -> None:
+        self.do(self.driver.reset_totals())
+        self.model.totals.clear()
+
+    @precondition(lambda self: self._harness.persists)
+    @rule()
+    def reopen(self) -> None:
+        assert self.do(self.store.reopen()) <= self.now
+        self.driver = self.store.driver
+        self.store.heard.take()
+        self.model.reopen()
+
+    def _state(self, job: ModelJob) -> JobState | None:
+        return self.do(self.store.state(job.id))
+
+    def _chosen(self, able: list[ModelJob], count: int, limit: int, hit: Any) -> list[ModelJob]:
+        """Those of the jobs that a limited operation has changed."""
+        assert count == min(limit, len(able))
+        records = [(job, self.do(self.driver.get(job.id))) for job in able]
+        changed = [job for job, record in records if record is not None and hit(record)]
+        assert len(changed) == count
+        return changed
+
+    # --- comparisons, after each operation ----------------------------------------------------
+
+    @invariant()
+    def the_listener_was_told(self) -> None:
+        ready, ended = self.store.heard.take()
+        heeded = [queue for queue, paused in self.model.paused.items() if not paused]
+        assert {queue: ready.get(queue, 0) for queue in heeded} == {
+            queue: self.model.told_ready[queue] for queue in heeded
+        }
+        more = Counter(ended)
+        more.subtract(self.model.told_ended)
+        assert all(count >= 0 for count in more.values()), "of an ended job nothing was told"
+        live = {job.id for job in self.model.jobs if not job.state.ended}
+        assert not any(more[job_id] for job_id in live), "a live job was called ended"
+        self.model.told_ready.clear()
+        self.model.told_ended.clear()
+
+    @invariant()
+    def jobs_are_as_in_the_model(self) -> None:
+        records = self.do(self.store.listed(limit=7))
+        assert records == [job.record() for job in self.model.jobs]
+        dead = self.do(self.store.dead(limit=3))
+        assert [one.finished_at for one in dead] == [
+            job.finished_at for job in self.model.dead(None, DeadFilter())
+        ]
+        assert sorted(one.id for one in dead) == sorted(
+            job.id for job in self.model.those(JobState.DEAD)
+        )
+
+    @invariant()
+    def what_is_remembered_is_as_in_the_model(self) -> None:
+        for job_id in self.ids:
+            stored = self.model.find(job_id)
+            remembered = self.model.ended_jobs.get(job_id)
+            record = self.do(self.driver.get(job_id))
+            if stored is not None:
+                assert record == stored.record()
+            elif remembered is None:
+                assert record is None
+            else:
+                assert record == JobRecord(
+                    id=job_id,
+                    queue=remembered.queue,
+                    type=record.type if record else "",
+                    envelope=b"",
+                    priority=record.priority if record else 0,
+                    state=remembered.state,
+                    attempt=record.attempt if record else 0,
+                    enqueued_at=record.enqueued_at if record else 0,
+                    finished_at=remembered.finished_at,
+                    result=remembered.result,
+                )
+
+    @invariant()
+    def live_leases_are_as_in_the_model(self) -> None:
+        expected = [self.model.live_lease(ref) for ref in self.refs]
+        assert self.do(self.driver.leases(self.refs)) == [
+            job and job.lease_record() for job in expected
+        ]
+
+    @invariant()
+    def counts_are_as_in_the_model(self) -> None:
+        counted = {(one.queue, one.type): one for one in self.do(self.driver.counts())}
+        names = {(job.new.queue, job.new.type) for job in self.model.jobs} | set(self.model.totals)
+        assert names <= set(counted)
+        for (queue, type_), counts in counted.items():
+            jobs = [
+                job for job in self.model.those(*JobState, queue=queue) if job.new.type == type_
+            ]
+            states = Counter(job.state for job in jobs)
+            depth = counts.depth
+            assert (depth.scheduled, depth.ready, depth.leased, depth.dead) == (
+                states[JobState.SCHEDULED],
+                states[JobState.READY],
+                states[JobState.LEASED],
+                states[JobState.DEAD],
+            )
+            assert counts.totals == self.model.totals_of(queue, type_)
+
+    @invariant()
+    def times_and_queues_are_as_in_the_model(self) -> None:
+        oldest: dict[str, Micros] = {}
+        for job in self.model.those(JobState.READY):
+            since = oldest.get(job.new.queue, job.ready_at)
+            oldest[job.new.queue] = min(since, job.ready_at)
+        assert self.do(self.driver.oldest_ready()) == oldest
+        assert self.do(self.driver.next_due()) == self.model.next_due()
+        assert self.do(self.driver.queues()) == [
+            QueueState(queue, paused) for queue, paused in sorted(self.model.paused.items())
+        ]
+
+
+def _assert_earliest(chosen: list[Micros | None], able: list[Micros | None]) -> None:
+    earliest = sorted(time or 0 for time in able)[: len(chosen)]
+    assert sorted(time or 0 for time in chosen) == earliest, "not the earliest were chosen"
