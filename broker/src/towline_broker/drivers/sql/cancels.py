@@ -14,7 +14,7 @@ from towline_broker.drivers.sql.targets import (
 )
 from towline_broker.drivers.sql.transaction import Transaction
 
-_ENDED = "SELECT job_id FROM towline_settled WHERE job_id IN (?*) AND state IS NOT NULL"
+_ENDED = "SELECT job_id, state FROM towline_settled WHERE job_id IN (?*) AND state IS NOT NULL"
 _CANCEL = (
     "UPDATE towline_jobs SET state = 6, finished_at = ?, keep_until = ?, lease_grant = NULL,"
     " lease_until = NULL, worker_id = NULL, request_id = NULL WHERE seq = ?"
@@ -26,21 +26,21 @@ async def cancel(transaction: Transaction, request: CancelRequest) -> list[Cance
     remembered = await transaction.rows_of(
         _ENDED, [job_id for job_id in request.job_ids if job_id not in stored]
     )
-    ended = {row[0] for row in remembered}
-    cancelled: list[Target] = []
-    outcomes = []
-    for job_id in request.job_ids:
-        target = stored.get(job_id)
-        if job_id in ended or (target is not None and JobState(target.state).ended):
-            outcomes.append(CancelOutcome.ALREADY_ENDED)
-        elif target is None:
-            outcomes.append(CancelOutcome.NOT_FOUND)
-        else:
-            ended.add(job_id)
-            cancelled.append(target)
-            outcomes.append(CancelOutcome.CANCELLED)
-    await _end(transaction, cancelled, request)
-    return outcomes
+    states = {job_id: JobState(state) for job_id, state in remembered}
+    states.update((target.id, JobState(target.state)) for target in stored.values())
+    live = [target for target in stored.values() if not JobState(target.state).ended]
+    await _end(transaction, live, request)
+    states.update((target.id, JobState.CANCELLED) for target in live)
+    return [_outcome(states.get(job_id)) for job_id in request.job_ids]
+
+
+def _outcome(state: JobState | None) -> CancelOutcome:
+    """``state`` is that after the call: to cancel a cancelled job again changes nothing."""
+    if state is None:
+        return CancelOutcome.NOT_FOUND
+    if state is JobState.CANCELLED:
+        return CancelOutcome.CANCELLED
+    return CancelOutcome.ALREADY_ENDED
 
 
 async def _end(
@@ -55,14 +55,7 @@ async def _end(
             if target.retention > 0
         ],
     )
-    await remember(
-        transaction,
-        [
-            _memory(transaction, target, request)
-            for target in cancelled
-            if target.retention == 0 or target.lease_grant is not None
-        ],
-    )
+    await remember(transaction, [_memory(transaction, target, request) for target in cancelled])
     await free_keys(transaction, cancelled, timed_too=True)
     for state in (JobState.SCHEDULED, JobState.READY, JobState.LEASED):
         kinds = [target.kind for target in cancelled if target.state == state]

@@ -153,8 +153,8 @@ def _leased(
 
 async def leases(reader: Reader, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
     rows = await reader.rows_of(_LEASES_BY_ID, [ref.job_id for ref in refs])
-    live = {(record.ref.job_id, record.ref.grant): record for record in _records(rows)}
-    return [live.get((ref.job_id, ref.grant)) for ref in refs]
+    live = {record.ref: record for record in _records(rows)}
+    return [live.get(ref) for ref in refs]
 
 
 async def expired_leases(reader: Reader, now: Micros, limit: int) -> list[LeaseRecord]:

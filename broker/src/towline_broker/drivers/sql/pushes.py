@@ -107,15 +107,15 @@ async def _store(transaction: Transaction, jobs: Sequence[NewJob], now: Micros) 
         kind = kinds[name]
         if job.due_at is None or job.due_at <= now:
             ready.append(name)
-            state, position, available_at = 2, seq, now
+            state, available_at = 2, now
         else:
             scheduled.append(name)
-            state, position, available_at = 1, 0, job.due_at
+            state, available_at = 1, job.due_at
         if job.unique_key is not None and _holds(job.unique_until, now):
             keys.append((job.unique_key, kind.queue_id, job.id, job.unique_until))
         rows.append(
             (
-                *(seq, job.id, kind.queue_id, kind.id, job.priority, state, position),
+                *(seq, job.id, kind.queue_id, kind.id, job.priority, state, seq),
                 *(now, available_at, job.expires_at, job.retention, job.unique_key),
                 job.retry.to_text(),
             )

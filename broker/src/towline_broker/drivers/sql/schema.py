@@ -72,7 +72,7 @@ jobs = sa.Table(
     sa.Column("kind", sa.Integer, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("state", sa.SmallInteger, nullable=False),
-    # READY: the place in its line. DEAD: the order of the deaths.
+    # SCHEDULED and READY: the place in the line. DEAD: the order of the deaths.
     sa.Column("position", sa.BigInteger, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("releases", sa.Integer, nullable=False),
@@ -109,7 +109,7 @@ def _partial(name: str, *columns: "sa.ColumnElement[int] | sa.Column[str]", wher
 _job = jobs.c
 sa.Index("towline_jobs_id", _job.id, unique=True)
 _partial("towline_jobs_ready", _job.queue, _job.priority.desc(), _job.position, where="state = 2")
-_partial("towline_jobs_due", _job.available_at, where="state = 1")
+_partial("towline_jobs_due", _job.available_at, _job.position, where="state = 1")
 # For purging a queue.
 _partial("towline_jobs_scheduled", _job.queue, where="state = 1")
 _partial("towline_jobs_deadline", _job.lease_until, where="state = 3")

@@ -19,15 +19,16 @@ from towline_broker.drivers.sql.targets import (
     Memory,
     Target,
     free_keys,
-    leased_by_id,
+    leased,
     remember,
     remove,
 )
 from towline_broker.drivers.sql.transaction import Reader, Transaction
 
 _SETTLEMENTS = (
-    "SELECT job_id, lease_grant, settlement FROM towline_settled"
-    " WHERE job_id IN (?*) AND settlement IS NOT NULL"
+    "SELECT q.name, s.job_id, s.lease_grant, s.settlement FROM towline_settled s"
+    " JOIN towline_queues q ON q.id = s.queue"
+    " WHERE s.job_id IN (?*) AND s.settlement IS NOT NULL"
 )
 _SUCCEED = (
     "UPDATE towline_jobs SET state = 4, finished_at = ?, keep_until = ?, result = ?,"
@@ -42,11 +43,12 @@ _EXTEND = "UPDATE towline_jobs SET lease_until = ?, noted = ? WHERE seq = ?"
 
 
 async def ack(transaction: Transaction, batch: AckBatch) -> list[Settled]:
-    held = await leased_by_id(transaction, [item.ref.job_id for item in batch.acks])
+    held = await leased(transaction, [item.ref for item in batch.acks])
     ended: list[tuple[AckItem, Target]] = []
     answers: list[Settled | None] = []
     for item in batch.acks:
-        target = _take(held, item.ref)
+        # Taken out, so that a lease named twice in a call ends once.
+        target = held.pop(item.ref, None)
         if target is not None:
             ended.append((item, target))
         answers.append(_applied(transaction, target, batch.now))
@@ -80,12 +82,15 @@ async def ack(transaction: Transaction, batch: AckBatch) -> list[Settled]:
 
 
 async def nack(transaction: Transaction, batch: NackBatch) -> list[Settled]:
-    held = await leased_by_id(transaction, [item.ref.job_id for item in batch.nacks])
+    held = await leased(transaction, [item.ref for item in batch.nacks])
     ended: list[tuple[NackItem, Target]] = []
     answers: list[Settled | None] = []
     for item in batch.nacks:
-        target = None if _runs_on(held, item, batch.now) else _take(held, item.ref)
+        target = held.get(item.ref)
+        if _runs_on(target, item, batch.now):
+            target = None
         if target is not None:
+            del held[item.ref]
             ended.append((item, target))
         answers.append(_applied(transaction, target, batch.now))
     await _end_leases(transaction, ended, batch)
@@ -93,13 +98,13 @@ async def nack(transaction: Transaction, batch: NackBatch) -> list[Settled]:
 
 
 async def extend(transaction: Transaction, batch: ExtendBatch) -> list[Extended]:
-    held = await leased_by_id(transaction, [item.ref.job_id for item in batch.items])
-    live = [(item, target) for item in batch.items if (target := _held(held, item.ref)) is not None]
+    held = await leased(transaction, [item.ref for item in batch.items])
+    live = [(item, target) for item in batch.items if (target := held.get(item.ref))]
     noted = await _report_progress(transaction, live)
     rows = []
     answers: list[Extended | None] = []
     for item in batch.items:
-        target = _held(held, item.ref)
+        target = held.get(item.ref)
         if target is None:
             answers.append(None)
             continue
@@ -113,29 +118,15 @@ async def extend(transaction: Transaction, batch: ExtendBatch) -> list[Extended]
     ]
     before = await _settlements(transaction, missing)
     return [
-        answer or Extended(None, before.get((item.ref.job_id, item.ref.grant)))
+        answer or Extended(None, before.get(item.ref))
         for item, answer in zip(batch.items, answers, strict=True)
     ]
 
 
-def _held(held: dict[str, Target], ref: LeaseRef) -> Target | None:
-    target = held.get(ref.job_id)
-    return target if target is not None and target.lease_grant == ref.grant else None
-
-
-def _take(held: dict[str, Target], ref: LeaseRef) -> Target | None:
-    """The job of a live lease; found once, so that a lease named twice in a call ends once."""
-    return held.pop(ref.job_id) if _held(held, ref) is not None else None
-
-
-def _runs_on(held: dict[str, Target], item: NackItem, now: Micros) -> bool:
+def _runs_on(target: Target | None, item: NackItem, now: Micros) -> bool:
     """Said to be lost, but not past its deadline."""
-    target = held.get(item.ref.job_id)
-    return (
-        item.settlement is Settlement.LOST
-        and target is not None
-        and (target.lease_until or 0) > now
-    )
+    lost = item.settlement is Settlement.LOST
+    return lost and target is not None and (target.lease_until or 0) > now
 
 
 def _applied(transaction: Transaction, target: Target | None, now: Micros) -> Settled | None:
@@ -152,16 +143,13 @@ async def _with_memory(
     missing = [ref for ref, answer in zip(refs, answers, strict=True) if answer is None]
     before = await _settlements(reader, missing)
     return [
-        answer or Settled(False, before.get((ref.job_id, ref.grant)))
-        for ref, answer in zip(refs, answers, strict=True)
+        answer or Settled(False, before.get(ref)) for ref, answer in zip(refs, answers, strict=True)
     ]
 
 
-async def _settlements(
-    reader: Reader, refs: Iterable[LeaseRef]
-) -> dict[tuple[str, str], Settlement]:
+async def _settlements(reader: Reader, refs: Iterable[LeaseRef]) -> dict[LeaseRef, Settlement]:
     rows = await reader.rows_of(_SETTLEMENTS, [ref.job_id for ref in refs])
-    return {(job_id, grant): Settlement(number) for job_id, grant, number in rows}
+    return {LeaseRef(*ref): Settlement(number) for *ref, number in rows}
 
 
 async def _end_leases(
@@ -178,7 +166,7 @@ async def _end_leases(
         dead = state is JobState.DEAD
         rows.append(
             (
-                *(int(state), 0 if state is JobState.SCHEDULED else position),
+                *(int(state), position),
                 item.due_at if state is JobState.SCHEDULED else batch.now,
                 *(target.attempt - released, target.releases + released),
                 batch.now if dead else None,

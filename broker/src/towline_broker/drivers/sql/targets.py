@@ -5,7 +5,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from towline_broker.domain.jobs import DeadReason, JobState, Settlement
+from towline_broker.domain.jobs import DeadReason, JobState, LeaseRef, Settlement
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.sql import schema
 from towline_broker.drivers.sql.transaction import Reader, Row, Transaction
@@ -59,9 +59,14 @@ async def by_id(reader: Reader, ids: Iterable[str]) -> dict[str, Target]:
     return {target.id: target for target in found}
 
 
-async def leased_by_id(reader: Reader, ids: Iterable[str]) -> dict[str, Target]:
-    found = targets(await reader.rows_of(_LEASED_BY_ID, ids))
-    return {target.id: target for target in found}
+async def leased(transaction: Transaction, refs: Iterable[LeaseRef]) -> dict[LeaseRef, Target]:
+    """The jobs of those leases that are live; there may be other leases among them."""
+    found = targets(await transaction.rows_of(_LEASED_BY_ID, [ref.job_id for ref in refs]))
+    names = transaction.names
+    return {
+        LeaseRef(names.of(target.kind).queue, target.id, target.lease_grant or ""): target
+        for target in found
+    }
 
 
 async def remove(transaction: Transaction, gone: Sequence[Target]) -> None:

@@ -9,7 +9,7 @@ from towline_broker.drivers.sql.transaction import Reader, Transaction
 
 DUE = (
     "SELECT seq, kind FROM towline_jobs WHERE state = 1 AND available_at <= ?"
-    " ORDER BY available_at, seq LIMIT ?"
+    " ORDER BY available_at, position LIMIT ?"
 )
 _PROMOTE = "UPDATE towline_jobs SET state = 2, position = ?, available_at = ? WHERE seq = ?"
 TOO_OLD = (

@@ -57,20 +57,27 @@ def connect(path: Path) -> sa.Connection:
     return connection
 
 
+def driver_connection(connection: sa.Connection) -> sqlite3.Connection:
+    """What SQLAlchemy's connection wraps."""
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
+
+
 class SqliteReader:
     """The statements of ``transaction.Reader``. They never wait for an event loop."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
+        # Prepared text goes to the client itself: SQLAlchemy costs more than a short statement.
+        self._sqlite = driver_connection(connection)
 
     async def rows(self, sql: str, *parameters: object) -> Sequence[Row]:
-        return self._connection.exec_driver_sql(sql, parameters).fetchall()
+        return self._sqlite.execute(sql, parameters).fetchall()
 
     async def rows_of(self, sql: str, keys: Iterable[object], *parameters: object) -> Sequence[Row]:
         found: list[Row] = []
         for chunk in _chunks(keys):
             statement = with_keys(sql, len(chunk))
-            found += self._connection.exec_driver_sql(statement, (*parameters, *chunk)).fetchall()
+            found += self._sqlite.execute(statement, (*parameters, *chunk)).fetchall()
         return found
 
     async def select(self, statement: Executable) -> Sequence[Row]:
@@ -88,18 +95,18 @@ class SqliteTransaction(SqliteReader):
         self._take = take
 
     async def change(self, sql: str, *parameters: object) -> int:
-        return self._connection.exec_driver_sql(sql, parameters).rowcount
+        return self._sqlite.execute(sql, parameters).rowcount
 
     async def change_of(self, sql: str, keys: Iterable[object], *parameters: object) -> int:
         met = 0
         for chunk in _chunks(keys):
             statement = with_keys(sql, len(chunk))
-            met += self._connection.exec_driver_sql(statement, (*parameters, *chunk)).rowcount
+            met += self._sqlite.execute(statement, (*parameters, *chunk)).rowcount
         return met
 
     async def change_many(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         if rows:
-            self._connection.exec_driver_sql(sql, list(rows))
+            self._sqlite.executemany(sql, rows)
 
     async def put_many(self, table: sa.Table, rows: Sequence[tuple[object, ...]]) -> None:
         await self.change_many(_put(table), rows)
@@ -131,8 +138,3 @@ def _put(table: sa.Table) -> str:
     values = ", ".join("?" * len(names))
     into = f"{table.name} ({', '.join(names)})"
     return f"INSERT OR REPLACE INTO {into} VALUES ({values})"  # noqa: S608 - constants
-
-
-def driver_connection(connection: sa.Connection) -> sqlite3.Connection:
-    """What SQLAlchemy's connection wraps."""
-    return cast("sqlite3.Connection", connection.connection.driver_connection)

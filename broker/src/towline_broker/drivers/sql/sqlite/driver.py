@@ -85,14 +85,14 @@ class _Opened:
 
     def _play(self, query: Query[T]) -> T:
         """On the reader's thread: a query sees one state of the store, and keeps it no longer."""
-        connection = self.store.reading
+        sqlite = driver_connection(self.store.reading)
         try:
-            connection.exec_driver_sql("BEGIN")
+            sqlite.execute("BEGIN")
             try:
-                return run(query(SqliteReader(connection)))
+                return run(query(SqliteReader(self.store.reading)))
             finally:
-                if driver_connection(connection).in_transaction:
-                    connection.exec_driver_sql("COMMIT")
+                if sqlite.in_transaction:
+                    sqlite.execute("COMMIT")
         except Exception as error:
             failure = translated(error)
             self.health.note(failure)

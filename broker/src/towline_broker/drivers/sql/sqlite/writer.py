@@ -65,6 +65,7 @@ class Writer:
     ) -> None:
         """``why_full`` says why there is no room for new jobs, None if there is."""
         self._connection = connection
+        self._sqlite = driver_connection(connection)
         self._names = names
         self._sequence = sequence
         self._checkpoints = checkpoints
@@ -156,9 +157,9 @@ class Writer:
                 submitted.effects = None
 
     def _commit(self, batch: Sequence[Submitted], full: str | None) -> None:
-        sqlite = driver_connection(self._connection)
+        sqlite = self._sqlite
         try:
-            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+            self._sqlite.execute("BEGIN IMMEDIATE")
             changes = sqlite.total_changes
             for submitted in batch:
                 if full is not None and submitted.takes_room:
@@ -167,12 +168,12 @@ class Writer:
                     self._play(submitted)
             if sqlite.total_changes != changes:
                 clock = max(submitted.now for submitted in batch)
-                self._connection.exec_driver_sql(_SAVE_CLOCK, (clock, self._sequence))
-            self._connection.exec_driver_sql("COMMIT")
+                self._sqlite.execute(_SAVE_CLOCK, (clock, self._sequence))
+            self._sqlite.execute("COMMIT")
         except Exception as error:
             self._names.drop()
             if sqlite.in_transaction:
-                self._connection.exec_driver_sql("ROLLBACK")
+                self._sqlite.execute("ROLLBACK")
             raise translated(error) from error
         self._names.keep()
         self.transactions += 1
@@ -182,7 +183,7 @@ class Writer:
 
         Raises what concerns the whole transaction: StoreError, DiskFull.
         """
-        self._connection.exec_driver_sql("SAVEPOINT operation")
+        self._sqlite.execute("SAVEPOINT operation")
         made = self._names.mark()
         transaction = SqliteTransaction(self._connection, self._names, self._take)
         try:
@@ -190,13 +191,13 @@ class Writer:
         except Exception as error:
             if isinstance(translated(error), StoreError | DiskFull):
                 raise
-            self._connection.exec_driver_sql("ROLLBACK TO operation")
+            self._sqlite.execute("ROLLBACK TO operation")
             self._names.drop(made)
             submitted.error = error
         else:
             submitted.error = None
             submitted.effects = transaction.effects
-        self._connection.exec_driver_sql("RELEASE operation")
+        self._sqlite.execute("RELEASE operation")
 
     def _take(self, count: int) -> int:
         first = self._sequence + 1
