@@ -70,4 +70,6 @@ def code_of(error: Exception) -> Exit | None:
     """Return the exit code for an error that is told in one line; None for a defect of our own."""
     if isinstance(error, Failed):
         return error.code
+    if isinstance(error, errors.CallFailed) and error.code == "UNIMPLEMENTED":
+        return Exit.UNREACHABLE  # something answers there, but no Towline broker
     return next((code for kind, code in _CODES if isinstance(error, kind)), None)
