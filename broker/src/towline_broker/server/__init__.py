@@ -1,0 +1,1 @@
+"""Assembling a broker from its settings, and running it."""

@@ -1,6 +1,6 @@
 """Making the services known to a server."""
 
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import grpc
 
@@ -15,7 +15,8 @@ DEAD_LETTER_SERVICE = "towline.v1.DeadLetterService"
 ADMIN_SERVICE = "towline.v1.AdminService"
 SERVICES = (QUEUE_SERVICE, DEAD_LETTER_SERVICE, ADMIN_SERVICE)
 
-Handlers = dict[str, grpc.RpcMethodHandler[Any, Any]]
+#: Generic for the type checker only.
+Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
 
 
 class _Recorder:

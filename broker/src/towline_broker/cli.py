@@ -1,0 +1,139 @@
+"""The command ``towline-broker``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.server.logs import configure_logs
+from towline_broker.server.running import run
+from towline_broker.server.serving import VERSION
+from towline_broker.server.sources import load_settings
+
+app = typer.Typer(
+    name="towline-broker",
+    help="Towline: a job-queue broker that anyone can call over gRPC.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SERVE_HELP = """Run a broker until Ctrl-C or SIGTERM.
+
+Settings come from options, then the environment (`TOWLINE_STORE`, `TOWLINE_LIMITS__PAYLOAD_BYTES`,
+also in a file `.env`), then a file (`--config`, `TOWLINE_CONFIG`, or `towline-broker.toml` in this
+folder), then defaults.
+
+**Examples**
+
+    towline-broker serve
+
+    towline-broker serve --store sqlite:////var/lib/towline/jobs.db --listen 127.0.0.1:7480
+
+    towline-broker serve --store memory: --listen 127.0.0.1:0 --ready-file broker.address
+
+    towline-broker serve --config /etc/towline/broker.yaml --log-format json
+
+**Exit codes**
+
+0 stopped by a signal, drained; 2 wrong use of this command; 66 the store was refused (not ours, of
+a newer schema, or owned by another broker); 69 the address is in use, or the store cannot be
+reached; 70 a defect of the broker; 74 the store failed; 78 a setting is wrong; 130 and 143 stopped
+at once, by a second signal.
+"""
+
+
+class LogLevel(StrEnum):
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+class LogFormat(StrEnum):
+    console = "console"
+    json = "json"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"towline-broker {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def broker(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Towline: a job-queue broker that anyone can call over gRPC."""
+
+
+@app.command(help=SERVE_HELP)
+def serve(
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where jobs are kept. [default: sqlite:///towline.db]"),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where to serve gRPC; port 0 is any free one. [default: 127.0.0.1:7480]",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Settings in TOML, YAML or JSON."),
+    ] = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option(
+            "--insecure",
+            help="Listen on an address that other machines reach, without TLS and authentication.",
+        ),
+    ] = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="Least level that is logged. [default: info]")
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="For people or for machines. [default: console]")
+    ] = None,
+    drain_timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How long running calls may take to end when the broker stops. [default: 30s]",
+        ),
+    ] = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Write the address there once the broker serves."),
+    ] = None,
+) -> None:
+    given: dict[str, Any] = {
+        "store": store,
+        "listen": listen,
+        "insecure": insecure,
+        "log_level": log_level and log_level.value,
+        "log_format": log_format and log_format.value,
+        "drain_timeout": drain_timeout,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    try:
+        settings = load_settings(options, config)
+    except ConfigError as error:
+        typer.echo(f"towline-broker: {error}", err=True)
+        raise typer.Exit(ExitCode.CONFIG) from None
+    configure_logs(settings.log_level, settings.log_format)
+    raise typer.Exit(run(settings, ready_file))
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()

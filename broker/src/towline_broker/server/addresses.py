@@ -1,0 +1,49 @@
+"""The address that a broker listens on."""
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+
+from towline_broker.server.exits import AddressError
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @staticmethod
+    def parse(text: str) -> "Address":
+        """From ``HOST:PORT`` or ``[IPV6]:PORT``. Raises ValueError."""
+        host, colon, port = text.strip().rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise ValueError(f"{text!r}: write an IPv6 address in brackets, as in '[::1]:7480'")
+        if not colon or not host:
+            raise ValueError(f"{text!r} is no address: expected HOST:PORT, as in '127.0.0.1:7480'")
+        if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
+            raise ValueError(f"{text!r}: expected a port of 0 to 65535 (0: any free one)")
+        return Address(host, int(port))
+
+    def resolve(self) -> "Address":
+        """With the number of the host in the place of its name. Raises AddressError.
+
+        A name can stand for several addresses, and gRPC is content if it gets one of them: then two
+        brokers could both seem to have the same port. So it gets one to begin with.
+        """
+        try:
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise AddressError(f"cannot listen on {self}: {error.strerror or error}") from None
+        # 127.0.0.1 before ::1, whatever order the machine has.
+        found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+        return Address(str(found[0][4][0]), self.port)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Only for a resolved address."""
+        return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback

@@ -1,0 +1,176 @@
+"""One broker as a process: signals, the banner, and how it ends."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from towline_broker.domain.errors import StoreRefused, StoreUnavailable
+from towline_broker.domain.time import to_seconds
+from towline_broker.drivers.interface import Capabilities, Durability
+from towline_broker.server.exits import ExitCode, StartError
+from towline_broker.server.serving import VERSION, BrokerServer
+from towline_broker.server.settings import Settings
+
+log = logging.getLogger("towline.broker")
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def run(settings: Settings, ready_file: Path | None = None) -> int:
+    """Serves until a signal comes or the store fails; returns the exit code.
+
+    ``ready_file`` holds the address for as long as the broker serves.
+    """
+    try:
+        return asyncio.run(_run(settings, ready_file))
+    except Exception:
+        log.exception("unexpected end")
+        return ExitCode.UNEXPECTED
+    finally:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+
+
+async def _run(settings: Settings, ready_file: Path | None) -> int:
+    stopping = Stopping()
+    stopping.listen()
+    try:
+        server = BrokerServer(settings)
+        await server.start()
+    except StartError as error:
+        return _refuse(str(error), error.exit_code)
+    except StoreRefused as error:
+        return _refuse(f"store: {error}", ExitCode.STORE_REFUSED)
+    except StoreUnavailable as error:
+        return _refuse(f"store: {error}", ExitCode.UNAVAILABLE)
+    _announce(server, settings, ready_file)
+    return await _serve(server, settings, stopping)
+
+
+class Stopping:
+    """Signals: the first asks for a drain, the second for an end at once, the third kills."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.urgent = asyncio.Event()
+        self.signal = 0
+
+    def listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._heard, number)
+
+    def _heard(self, number: int) -> None:
+        if not self.asked.is_set():
+            self.asked.set()
+            return
+        self.signal = number
+        self.urgent.set()
+        loop = asyncio.get_running_loop()
+        for each in SIGNALS:
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+
+
+async def _serve(server: BrokerServer, settings: Settings, stopping: Stopping) -> int:
+    failed = server.broker.failed
+    await _first_of(failed.wait(), stopping.asked.wait())
+    if not failed.is_set():
+        log.info(
+            "draining for up to %g s; a second signal stops at once",
+            to_seconds(settings.drain_timeout),
+        )
+        await _first_of(failed.wait(), stopping.urgent.wait(), server.drain(settings.drain_timeout))
+    if failed.is_set():
+        log.error("the store has failed: this broker ends, and answers nothing more")
+        with suppress(Exception):  # there is nothing left to be saved by closing it well
+            await server.stop(grace=None)
+        return ExitCode.STORE_FAILED
+    if stopping.urgent.is_set():
+        log.warning("stopping at once")
+        await server.stop(grace=None)
+        return 128 + stopping.signal
+    await server.stop()
+    log.info("stopped")
+    return ExitCode.OK
+
+
+async def _first_of(*coroutines: Coroutine[Any, Any, object]) -> None:
+    """Returns when one has ended, and cancels the others. Raises what that one raised."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _announce(server: BrokerServer, settings: Settings, ready_file: Path | None) -> None:
+    address, store = str(server.address), shown_url(settings.store)
+    capabilities = server.broker.capabilities
+    _say(f"listening on {address}")
+    if settings.log_format == "console":
+        _say(_banner(address, store, capabilities))
+    else:
+        log.info(
+            "serving",
+            extra={
+                "address": address,
+                "store": store,
+                "durability": capabilities.durability.name.lower(),
+                "version": VERSION,
+            },
+        )
+    if capabilities.durability is not Durability.DURABLE:
+        log.warning("this store is not durable: %s", capabilities.durability_note)
+    if settings.insecure and not server.address.is_loopback:
+        log.warning("insecure: anyone who reaches %s can read and change jobs", address)
+    if ready_file is not None:
+        partial = ready_file.with_name(ready_file.name + ".partial")
+        partial.write_text(address + "\n", encoding="utf-8")
+        partial.replace(ready_file)
+
+
+def _banner(address: str, store: str, capabilities: Capabilities) -> str:
+    kept = "end with it" if capabilities.durability is Durability.NONE else "stay in the store"
+    return f"""
+Towline broker {VERSION}
+  address     {address}
+  store       {store}
+  durability  {capabilities.durability_note}
+
+What next, in another terminal:
+  towline push SendEmail '{{"to": "a@b.c"}}' --queue emails    store a job
+  towline worker app.jobs --queue emails                     run jobs that app/jobs.py defines
+  towline stats                                              see how it goes
+Ctrl-C drains and stops the broker; its jobs {kept}.
+"""
+
+
+def shown_url(url: str) -> str:
+    """Without the password, if it has one."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    with suppress(ValueError):
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+    return parts.scheme + ":"
+
+
+def _refuse(message: str, code: ExitCode) -> int:
+    print(f"towline-broker: {message}", file=sys.stderr)  # noqa: T201 -- said to whoever started it
+    return code
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 -- scripts and people read it on standard output

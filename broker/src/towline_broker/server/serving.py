@@ -1,0 +1,166 @@
+"""A broker behind a gRPC server: put together, started, drained, stopped."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+
+from towline_broker.core.broker import Broker
+from towline_broker.core.clock import Clock
+from towline_broker.domain.time import SECOND, Micros, to_seconds
+from towline_broker.drivers.interface import Driver
+from towline_broker.drivers.registry import create_driver
+from towline_broker.interceptors.errors import ErrorsInterceptor
+from towline_broker.interceptors.running import RunningCalls
+from towline_broker.server.addresses import Address
+from towline_broker.server.exits import AddressError, ConfigError
+from towline_broker.server.settings import Settings
+from towline_broker.services.admin_service import AdminService
+from towline_broker.services.dead_letter_service import DeadLetterService
+from towline_broker.services.queue_service import QueueService
+from towline_broker.services.registering import SERVICES, add_services
+
+log = logging.getLogger("towline.broker")
+
+VERSION = version("towline-broker")
+
+#: Clients of ours ping a quiet connection every 30 s; a server of gRPC's own taste would hang up.
+LEAST_PING_INTERVAL_MS = 20_000
+#: A worker whose machine is gone is found out by this, and its parked calls end.
+KEEPALIVE_MS = 30_000
+KEEPALIVE_TIMEOUT_MS = 10_000
+#: A drained broker refuses calls until none has come for this long, but not for longer than that:
+#: a call that meets the closing of the port is broken off, and its client told CANCELLED.
+QUIET: float = 0.1
+LAME_DUCK: float = 1.0
+#: For replies that are on their way out.
+LAST_GRACE: float = 0.5
+
+
+class BrokerServer:
+    """Call :meth:`start`, then :meth:`drain` if there is time, then :meth:`stop`.
+
+    ``driver`` and ``clock`` are for tests; without them the settings decide.
+    """
+
+    def __init__(
+        self, settings: Settings, *, driver: Driver | None = None, clock: Clock | None = None
+    ) -> None:
+        self._settings = settings
+        self._driver = driver or create_driver(settings.store)
+        core = settings.core.to_core()
+        self.broker = Broker(self._driver, clock=clock, settings=core)
+        self._limits = settings.limits.to_limits()
+        self._running = RunningCalls()
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[ErrorsInterceptor(), self._running],
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", self._limits.message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_INTERVAL_MS),
+                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+            ],
+        )
+        add_services(
+            self._server,
+            QueueService(self.broker, self._limits, core.max_queue_depth),
+            DeadLetterService(self.broker, self._limits),
+            AdminService(self.broker, self._limits, VERSION),
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self.address = Address.parse(settings.listen)
+
+    async def start(self) -> None:
+        """Takes the address, opens the store and serves; ``address`` is then the real one.
+
+        Raises AddressError, ConfigError (a public address without ``insecure``), StoreRefused,
+        StoreUnavailable.
+        """
+        address = self.address.resolve()
+        if not (address.is_loopback or self._settings.insecure):
+            raise ConfigError(
+                f"listen: {self._settings.listen} can be reached from other machines, and this "
+                "broker has neither TLS nor authentication: anyone could read and change its jobs. "
+                "Listen on 127.0.0.1, or say --insecure if the network is closed to strangers"
+            )
+        if address.is_loopback:
+            names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+            reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
+        # The address first: a broker that cannot have it leaves the store alone.
+        self.address = self._bind(address)
+        try:
+            await self.broker.start()
+        except BaseException:
+            await self._server.stop(None)
+            raise
+        for service in SERVICES:
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+
+    async def drain(self, timeout: Micros) -> None:
+        """Lets what is under way come to its end, and nothing new begin.
+
+        Health says NOT_SERVING, new work is refused with UNAVAILABLE, parked calls are answered,
+        running ones finish within ``timeout``; settling goes on until they have. Then every call is
+        refused, for a moment, so that clients turn away before the port closes.
+        """
+        await self._health.enter_graceful_shutdown()
+        self.broker.drain()
+        try:
+            async with asyncio.timeout(to_seconds(timeout)):
+                await self._running.idle()
+                self._running.close()
+                await self._running.idle()
+        except TimeoutError:
+            self._running.close()
+            log.warning("calls are still running after %g s; cut off", to_seconds(timeout))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAME_DUCK):
+                await self._running.quiet(QUIET)
+
+    async def stop(self, grace: float | None = LAST_GRACE) -> None:
+        """Ends every call, the last of them after ``grace`` seconds (None: at once), and closes the
+        store with all that was begun in it."""
+        await self._server.stop(grace)
+        await self.broker.stop()
+
+    def _bind(self, address: Address) -> Address:
+        try:
+            port = self._server.add_insecure_port(str(address))
+        except RuntimeError:  # gRPC says what happened to its own log only
+            port = 0
+        if not port:
+            raise AddressError(
+                f"cannot listen on {address}: the port is in use, or the address is not one of "
+                "this machine. Is another broker running? Choose another with --listen HOST:PORT"
+            )
+        return Address(address.host, port)
+
+
+@asynccontextmanager
+async def running_broker(
+    settings: Settings | None = None, *, driver: Driver | None = None, clock: Clock | None = None
+) -> AsyncIterator[BrokerServer]:
+    """A broker inside this process, for tests and for programs that bring their own.
+
+    Without settings: jobs in memory, on any free port of loopback. ``server.address`` says where.
+    Leaving drains it for up to 5 seconds.
+    """
+    server = BrokerServer(
+        settings or Settings(store="memory:", listen="127.0.0.1:0"), driver=driver, clock=clock
+    )
+    await server.start()
+    try:
+        yield server
+        await server.drain(5 * SECOND)
+    finally:
+        await server.stop()
