@@ -1,10 +1,19 @@
 """The address that a broker listens on."""
 
+import errno
 import ipaddress
 import socket
 from dataclasses import dataclass
 
 from towline_broker.server.exits import AddressError
+
+_REASONS = {
+    errno.EADDRINUSE: (
+        "the port is in use; is another broker running? Choose another with --listen HOST:PORT"
+    ),
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+    errno.EACCES: "ports below 1024 are for privileged users; choose another",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,19 @@ class Address:
         # 127.0.0.1 before ::1, whatever order the machine has.
         found.sort(key=lambda entry: entry[0] != socket.AF_INET)
         return Address(str(found[0][4][0]), self.port)
+
+    def check_free(self) -> None:
+        """Raises AddressError, with the reason that gRPC would tell its own log only. Whoever takes
+        the port between this and gRPC's own try meets gRPC's error."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.host, self.port))
+                probe.listen()
+            except OSError as error:
+                reason = _REASONS.get(error.errno or 0, error.strerror)
+                raise AddressError(f"cannot listen on {self}: {reason}") from None
 
     @property
     def is_loopback(self) -> bool:

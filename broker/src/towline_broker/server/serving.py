@@ -134,15 +134,11 @@ class BrokerServer:
         await self.broker.stop()
 
     def _bind(self, address: Address) -> Address:
+        address.check_free()
         try:
             port = self._server.add_insecure_port(str(address))
-        except RuntimeError:  # gRPC says what happened to its own log only
-            port = 0
-        if not port:
-            raise AddressError(
-                f"cannot listen on {address}: the port is in use, or the address is not one of "
-                "this machine. Is another broker running? Choose another with --listen HOST:PORT"
-            )
+        except RuntimeError as error:
+            raise AddressError(f"cannot listen on {address}: {error}") from None
         return Address(address.host, port)
 
 
