@@ -78,7 +78,11 @@ class ScriptedBroker:
         self.jobs: dict[str, job_pb2.JobInfo] = {}
         self.reject: Callable[[job_pb2.Job], errors_pb2.ItemError | None] = lambda job: None
         self.changed = threading.Condition()
+        self.answers_short = False
         self.address = ""
+        self.hold = threading.Event()
+        """Calls wait while it is cleared."""
+        self.hold.set()
 
     def called(self, method: str) -> list[Any]:
         return [request for name, request in self.calls if name == method]
@@ -110,6 +114,7 @@ class Handler(grpc.GenericRpcHandler):
 
         def answer(request: Message, context: grpc.ServicerContext) -> Message:
             self.broker.calls.append((method.name, request))
+            self.broker.hold.wait(10)
             if self.broker.failures[method.name]:
                 self.broker.failures[method.name].pop(0).abort(context)
             answer = self.answers.get(method.name)
@@ -123,6 +128,8 @@ class Handler(grpc.GenericRpcHandler):
 
     def push(self, request: Any, context: grpc.ServicerContext) -> Message:
         response = queue_service_pb2.PushResponse()
+        if self.broker.answers_short:
+            return response
         for job in request.jobs:
             result = response.results.add(job_id=job.id)
             error = self.broker.reject(job)

@@ -45,7 +45,7 @@ SAFE_TO_REPEAT = {
     ),
 }
 
-SERVICE_CONFIG = {
+SERVICE_CONFIG: dict[str, Any] = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {

@@ -154,6 +154,9 @@ class JobFunction(Generic[P, R]):
     type checkers, ``client.dispatch(build_report.job(month="2026-01"))``.
     """
 
+    __name__: str
+    __qualname__: str
+
     def __init__(
         self,
         function: Callable[P, R],

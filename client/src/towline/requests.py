@@ -12,8 +12,6 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Unpack
 
-from google.protobuf.duration_pb2 import Duration
-
 from towline.durations import as_timedelta
 from towline.errors import (
     BatchFailed,
@@ -155,7 +153,7 @@ def _build(type: str, payload: bytes, content_type: str, options: Mapping[str, A
     )
     for name in ("delay", "timeout", "expires_in", "retention", "unique_for"):
         if name in options:
-            getattr(message, name).CopyFrom(duration(options[name], f"{type}.{name}"))
+            getattr(message, name).FromTimedelta(options[name])
     if "at" in options:
         message.run_at.FromDatetime(options["at"])
     if "max_attempts" in options:
@@ -163,29 +161,18 @@ def _build(type: str, payload: bytes, content_type: str, options: Mapping[str, A
     if "jitter" in options:
         message.retry.jitter = options["jitter"]
     if "backoff" in options:
-        _set_backoff(message.retry, options["backoff"], f"{type}.backoff")
+        _set_backoff(message.retry, options["backoff"])
     return message
 
 
-def _set_backoff(
-    policy: job_pb2.RetryPolicy, backoff: list[timedelta] | Exponential, where: str
-) -> None:
+def _set_backoff(policy: job_pb2.RetryPolicy, backoff: list[timedelta] | Exponential) -> None:
     if isinstance(backoff, Exponential):
-        policy.exponential.initial.CopyFrom(duration(as_timedelta(backoff.initial, where), where))
+        policy.exponential.initial.FromTimedelta(as_timedelta(backoff.initial, "initial"))
         policy.exponential.multiplier = backoff.multiplier
-        policy.exponential.max.CopyFrom(duration(as_timedelta(backoff.maximum, where), where))
+        policy.exponential.max.FromTimedelta(as_timedelta(backoff.maximum, "maximum"))
     else:
-        policy.delays.delays.extend(duration(delay, where) for delay in backoff)
-
-
-def duration(value: timedelta, where: str) -> Duration:
-    """Return the message for a duration. Raises InvalidJob when it is beyond what one can hold."""
-    message = Duration()
-    try:
-        message.FromTimedelta(value)
-    except ValueError:
-        raise InvalidJob(f"{where}: {value.days} days is too long") from None
-    return message
+        for delay in backoff:
+            policy.delays.delays.add().FromTimedelta(delay)
 
 
 @dataclass(frozen=True)

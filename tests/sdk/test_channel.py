@@ -1,0 +1,69 @@
+"""Addresses are read as meant, and every RPC of the contract is repeated exactly if it may be."""
+
+import pytest
+
+from towline import Client, ConfigurationError
+from towline.channel import SAFE_TO_REPEAT, SERVICE_CONFIG, parse_address
+from towline.v1 import admin_service_pb2, dead_letter_service_pb2, queue_service_pb2
+
+# A repeat of these can hit what came in between; the contract says so at each.
+NOT_SAFE = {
+    "towline.v1.AdminService": {"ResetStats", "PurgeQueue"},
+    "towline.v1.DeadLetterService": {"RequeueDead", "DiscardDead"},
+}
+
+
+@pytest.mark.parametrize(
+    ("address", "target", "tls"),
+    [
+        ("127.0.0.1:7480", "127.0.0.1:7480", False),
+        ("broker:80", "broker:80", False),
+        ("[::1]:7480", "[::1]:7480", False),
+        ("grpc://broker.example:7480", "broker.example:7480", False),
+        ("grpc://broker:7480/", "broker:7480", False),
+        ("grpcs://broker:7480", "broker:7480", True),
+        ("dns:///broker:7480", "dns:///broker:7480", False),
+        ("dns:broker:7480", "dns:broker:7480", False),
+        ("ipv4:10.0.0.1:1,10.0.0.2:1", "ipv4:10.0.0.1:1,10.0.0.2:1", False),
+        ("unix:/run/towline.sock", "unix:/run/towline.sock", False),
+    ],
+)
+def test_an_address_is_read(address: str, target: str, tls: bool) -> None:
+    assert parse_address(address) == (target, tls)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "broker", "broker:", ":7480", "broker:port", "broker:99999", "http://broker:80",
+     "grpc://broker", "grpc://user@broker:80", "grpc://broker:80/path", "a b:80", "dns:"],
+)  # fmt: skip
+def test_any_other_address_is_refused(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="address: expected host:port"):
+        Client(address)
+
+
+def test_without_an_address_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TOWLINE_URL", raising=False)
+    assert parse_address() == ("127.0.0.1:7480", False)
+    monkeypatch.setenv("TOWLINE_URL", "grpcs://elsewhere:1")
+    assert parse_address() == ("elsewhere:1", True)
+    assert parse_address("here:2") == ("here:2", False)
+    monkeypatch.setenv("TOWLINE_URL", "nonsense")
+    with pytest.raises(ConfigurationError, match="TOWLINE_URL: expected host:port"):
+        Client()
+
+
+def test_every_rpc_of_the_contract_is_either_safe_to_repeat_or_known_not_to_be() -> None:
+    for module in (queue_service_pb2, dead_letter_service_pb2, admin_service_pb2):
+        for service in module.DESCRIPTOR.services_by_name.values():
+            name = service.full_name
+            methods = {method.name for method in service.methods}
+            safe = set(SAFE_TO_REPEAT[name])
+            assert safe | NOT_SAFE.get(name, set()) == methods
+            assert not safe & NOT_SAFE.get(name, set())
+
+
+def test_only_unavailable_is_repeated() -> None:
+    [method_config] = SERVICE_CONFIG["methodConfig"]
+    assert method_config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert method_config["retryPolicy"]["maxAttempts"] == 5

@@ -1,0 +1,377 @@
+"""What is dispatched arrives as said: arguments, policy, options, in batches of any size."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+
+from tests.sdk.both_clients import answer, connected
+from tests.sdk.scripted_broker import Failure, ScriptedBroker, invalid
+from towline import (
+    AsyncClient,
+    BatchFailed,
+    BrokerUnavailable,
+    Client,
+    Exponential,
+    InvalidArgument,
+    InvalidJob,
+    InvalidPayload,
+    Job,
+    JobRequest,
+    QueueFull,
+    Registry,
+    Violation,
+    job,
+)
+from towline.v1 import errors_pb2, job_pb2
+
+registry = Registry()
+
+
+class Mail(Job, registry=registry):
+    queue = "emails"
+    priority = 2
+    max_attempts = 5
+    backoff = (10, 30)
+    jitter = 0.0
+    timeout = 30
+    delay = 60
+    expires_in = 3600
+    retention = 120
+    unique_for = 10
+    to: str
+
+    def unique_key(self) -> str | None:
+        return f"mail:{self.to}" if self.to else None
+
+
+class Plain(Job, registry=registry):
+    text: str = ""
+
+
+class Base(Job, abstract=True):
+    pass
+
+
+@job(queue="reports", registry=registry)
+def report(month: str, pages: int = 1) -> None: ...
+
+
+@job(registry=registry)
+def lookup(id: int) -> None: ...
+
+
+@pytest.fixture(params=[Client, AsyncClient])
+async def either(request: pytest.FixtureRequest, broker: ScriptedBroker) -> AsyncIterator[Any]:
+    async with connected(request.param, broker.address) as client:
+        yield client
+
+
+def stored(broker: ScriptedBroker, handle: Any) -> job_pb2.Job:
+    return broker.jobs[handle.id].job
+
+
+async def test_a_job_travels_with_its_policy(either: Any, broker: ScriptedBroker) -> None:
+    handle = await answer(either.dispatch(Mail(to="a")))
+    message = stored(broker, handle)
+    assert handle.created
+    assert UUID(message.id).version == 7
+    assert (message.type, message.queue, message.priority) == ("Mail", "emails", 2)
+    assert (message.payload, message.content_type) == (b'{"to":"a"}', "application/json")
+    assert message.delay.seconds == 60
+    assert message.retry.max_attempts == 5
+    assert [delay.seconds for delay in message.retry.delays.delays] == [10, 30]
+    assert message.retry.HasField("jitter")
+    assert message.retry.jitter == 0
+    assert message.timeout.seconds == 30
+    assert message.expires_in.seconds == 3600
+    assert message.retention.seconds == 120
+    assert (message.unique_key, message.unique_for.seconds) == ("mail:a", 10)
+
+
+async def test_a_job_without_policy_leaves_everything_to_the_broker(
+    either: Any, broker: ScriptedBroker
+) -> None:
+    message = stored(broker, await answer(either.dispatch(Plain())))
+    assert {field.name for field, _ in message.ListFields()} == {
+        "id", "queue", "type", "payload", "content_type",
+    }  # fmt: skip
+    assert message.queue == "default"
+
+
+async def test_options_come_before_the_policy(either: Any, broker: ScriptedBroker) -> None:
+    job_id = "01890000-0000-7000-8000-000000000001"
+    at = datetime(2030, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))
+    handle = await answer(
+        either.dispatch(
+            Mail(to=""),
+            queue="slow",
+            at=at,
+            priority=-1,
+            max_attempts=1,
+            backoff=Exponential(initial=0.5, multiplier=3, maximum=timedelta(hours=1)),
+            jitter=1,
+            timeout=timedelta(milliseconds=1500),
+            expires_in=None,
+            headers={"trace": "1"},
+            id=UUID(job_id),
+        )
+    )
+    message = stored(broker, handle)
+    assert handle.id == message.id == job_id
+    assert (message.queue, message.priority, message.retry.max_attempts) == ("slow", -1, 1)
+    assert not message.HasField("delay")
+    assert message.run_at.ToDatetime(UTC) == datetime(2030, 1, 1, tzinfo=UTC)
+    exponential = message.retry.exponential
+    assert (exponential.initial.nanos, exponential.multiplier) == (500_000_000, 3)
+    assert exponential.max.seconds == 3600
+    assert message.timeout.ToTimedelta() == timedelta(seconds=1.5)
+    assert message.expires_in.seconds == 3600, "None counts as not given"
+    assert dict(message.headers) == {"trace": "1"}
+    # The job says that it is not unique this time, so the time for which it would be goes too.
+    assert not message.unique_key
+    assert not message.HasField("unique_for")
+
+
+async def test_a_delay_given_now_replaces_the_one_of_the_class(
+    either: Any, broker: ScriptedBroker
+) -> None:
+    message = stored(broker, await answer(either.dispatch(Mail(to="a"), delay=0)))
+    assert message.HasField("delay")
+    assert message.delay.ToTimedelta() == timedelta(0)
+
+
+async def test_a_type_needs_no_class(either: Any, broker: ScriptedBroker) -> None:
+    data = {"to": "a", "at": datetime(2026, 1, 1, tzinfo=UTC)}
+    handle = await answer(either.dispatch("billing.invoice", data, queue="emails"))
+    message = stored(broker, handle)
+    assert (message.type, message.queue) == ("billing.invoice", "emails")
+    assert message.payload == b'{"to":"a","at":"2026-01-01T00:00:00+00:00"}'
+    assert stored(broker, await answer(either.dispatch("x"))).payload == b"{}"
+
+
+async def test_a_function_is_dispatched_with_its_arguments(
+    either: Any, broker: ScriptedBroker
+) -> None:
+    for handle in (
+        await answer(either.dispatch(report, month="2026-01", delay=5)),
+        await answer(either.dispatch(report.job("2026-01"), delay=5)),
+        await answer(either.dispatch(report, {"month": "2026-01"}, delay=5)),
+    ):
+        message = stored(broker, handle)
+        assert (message.type, message.queue) == ("report", "reports")
+        assert message.payload == b'{"month":"2026-01","pages":1}'
+        assert message.delay.seconds == 5
+
+
+async def test_an_argument_called_like_an_option_is_not_guessed(
+    either: Any, broker: ScriptedBroker
+) -> None:
+    with pytest.raises(InvalidJob, match=r"write dispatch\(lookup.job\(id=\.\.\.\)\)"):
+        await answer(either.dispatch(lookup, id=5))
+    handle = await answer(either.dispatch(lookup.job(id=5)))
+    assert stored(broker, handle).payload == b'{"id":5}'
+
+
+async def test_raw_bytes_travel_as_they_are(either: Any, broker: ScriptedBroker) -> None:
+    handle = await answer(
+        either.push_raw("images", "resize", b"\x00\xff", content_type="image/png", priority=1)
+    )
+    message = stored(broker, handle)
+    assert (message.queue, message.type, message.priority) == ("images", "resize", 1)
+    assert (message.payload, message.content_type) == (b"\x00\xff", "image/png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((Plain(),), {"dealy": 5}, "Plain: there is no option 'dealy'; there are queue, delay, at"),
+        ((Plain(),), {"delay": -1}, "Plain.delay: expected seconds >= 0"),
+        ((Plain(),), {"delay": 1, "at": datetime.now(UTC)}, "Plain: delay and at cannot both"),
+        ((Plain(),), {"at": datetime(2026, 1, 1)}, "Plain.at: "),  # noqa: DTZ001  # the point
+        ((Plain(),), {"at": 5}, "Plain.at: expected a datetime, got 5"),
+        ((Plain(),), {"headers": {"a": 1}}, "Plain.headers: expected strings, got 'a': int"),
+        ((Plain(),), {"headers": "a"}, "Plain.headers: expected a mapping"),
+        ((Plain(),), {"id": "5"}, "Plain.id: expected a UUID, got '5'"),
+        ((Plain(),), {"unique_key": ""}, "Plain.unique_key: expected a string"),
+        ((Plain(), {}), {}, "data goes with the name of a type"),
+        ((Plain,), {}, "Plain is a class: dispatch an instance, Plain(...)"),
+        ((Base(),), {}, "Base is abstract: it cannot be dispatched"),
+        ((5,), {}, "expected a Job, a function with @job or the name of a type, got a int"),
+        (("a b",), {}, "type: expected a name"),
+        (("",), {}, "type: expected a name"),
+        (("x", [1]), {}, "x: expected the data as a dict, got a list"),
+        ((report,), {"year": 1}, "report: missing a required argument: 'month'"),
+    ],
+)
+async def test_an_impossible_dispatch_is_refused_here(
+    arguments: tuple[Any, ...],
+    options: dict[str, Any],
+    message: str,
+    either: Any,
+    broker: ScriptedBroker,
+) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        await answer(either.dispatch(*arguments, **options))
+    assert str(caught.value).startswith(message)
+    assert broker.calls == []
+
+
+async def test_arguments_that_do_not_fit_are_refused_here(
+    either: Any, broker: ScriptedBroker
+) -> None:
+    with pytest.raises(InvalidPayload, match=r"^Plain\.text: expected str, got 5$"):
+        await answer(either.dispatch(Plain(text=5)))  # type: ignore[arg-type]
+    with pytest.raises(InvalidPayload, match=r"^x\.a: a object cannot be written as JSON$"):
+        await answer(either.dispatch("x", {"a": object()}))
+    with pytest.raises(InvalidJob, match="the payload must be bytes, got a str"):
+        await answer(either.push_raw("q", "x", "text"))
+    assert broker.calls == []
+
+
+async def test_the_same_id_again_makes_no_second_job(either: Any, broker: ScriptedBroker) -> None:
+    job_id = "01890000-0000-7000-8000-000000000001"
+    first = await answer(either.dispatch(Plain(), id=job_id))
+    second = await answer(either.dispatch(Plain(), id=job_id))
+    assert (first.id, first.created) == (job_id, True)
+    assert (second.id, second.created) == (job_id, False)
+
+
+class TestBatches:
+    async def test_handles_come_in_the_order_of_the_jobs(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        jobs = [
+            Plain(text="0"),
+            JobRequest("x", {"n": 1}, queue="own", priority=7),
+            JobRequest(Mail(to="2"), delay=1),
+        ]
+        handles = await answer(either.dispatch_batch(iter(jobs), queue="all", delay=9))
+        messages = [stored(broker, handle) for handle in handles]
+        assert [message.type for message in messages] == ["Plain", "x", "Mail"]
+        assert [message.queue for message in messages] == ["all", "own", "all"]
+        assert [message.delay.seconds for message in messages] == [9, 9, 1]
+        assert len(broker.called("Push")) == 1
+
+    async def test_no_jobs_make_no_call(self, either: Any, broker: ScriptedBroker) -> None:
+        assert await answer(either.dispatch_batch([])) == []
+        assert broker.calls == []
+
+    @pytest.mark.parametrize(("count", "calls"), [(1000, [1000]), (2001, [1000, 1000, 1])])
+    async def test_a_call_holds_a_thousand_jobs(
+        self, count: int, calls: list[int], either: Any, broker: ScriptedBroker
+    ) -> None:
+        handles = await answer(either.dispatch_batch(Plain(text=str(n)) for n in range(count)))
+        assert [len(request.jobs) for request in broker.called("Push")] == calls
+        assert [stored(broker, handle).payload for handle in handles] == [
+            b'{"text":"%d"}' % n for n in range(count)
+        ]
+
+    async def test_a_call_stays_below_what_servers_take_by_default(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        large = [Plain(text="x" * 1_000_000) for _ in range(10)]
+        await answer(either.dispatch_batch(large))
+        requests = broker.called("Push")
+        assert sum(len(request.jobs) for request in requests) == 10
+        assert all(request.ByteSize() < 4 * 1024 * 1024 for request in requests)
+        assert len(requests) == 4
+
+    async def test_a_job_larger_than_that_travels_alone(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        jobs = [Plain(), Plain(text="x" * 5_000_000), Plain()]
+        await answer(either.dispatch_batch(jobs))
+        assert [len(request.jobs) for request in broker.called("Push")] == [1, 1, 1]
+
+    async def test_one_wrong_job_keeps_all_of_them_here(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        with pytest.raises(InvalidPayload) as caught:
+            await answer(either.dispatch_batch([Plain(), Plain(text=5)]))  # type: ignore[arg-type]
+        assert caught.value.__notes__ == ["This was job 1 of the batch; none of it was sent."]
+        assert broker.calls == []
+
+    async def test_one_id_is_not_for_many_jobs(self, either: Any) -> None:
+        with pytest.raises(InvalidJob, match="id names one job"):
+            await answer(either.dispatch_batch([], id="01890000-0000-7000-8000-000000000001"))
+
+    async def test_a_refused_first_call_is_told_as_it_is(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        broker.failures["Push"] = [invalid(("jobs[1].queue", "too long"))]
+        with pytest.raises(InvalidArgument) as caught:
+            await answer(either.dispatch_batch([Plain(), Plain()]))
+        assert caught.value.violations == (Violation("jobs[1].queue", "too long"),)
+
+    async def test_a_refused_later_call_tells_what_is_stored_and_what_not(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        pushed = 0
+
+        def fail_the_second(message: job_pb2.Job) -> None:
+            nonlocal pushed
+            pushed += 1
+            if pushed == 1000:
+                broker.failures["Push"] = [invalid(("jobs[7].payload", "too large"))]
+
+        broker.reject = fail_the_second
+        with pytest.raises(BatchFailed) as caught:
+            await answer(either.dispatch_batch(Plain() for _ in range(2500)))
+        failed = caught.value
+        assert sorted(failed.stored) == list(range(1000))
+        assert set(failed.stored.values()) == set(broker.jobs)
+        assert sorted(failed.errors) == list(range(1000, 2500))
+        assert str(failed.errors[1000]) == "jobs[1007].payload: too large"
+        assert str(failed).startswith("1500 of 2500 jobs of the batch were not stored; the first")
+        assert len(broker.called("Push")) == 2, "nothing is sent after a failure"
+
+    async def test_partly_stored_batches_name_each_refused_job(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        def full(message: job_pb2.Job) -> errors_pb2.ItemError | None:
+            refused = message.queue == "full"
+            error = errors_pb2.ItemError(code=8, reason="QUEUE_FULL", message="is full")
+            return error if refused else None
+
+        broker.reject = full
+        jobs = [JobRequest("x", queue=["free", "full"][n % 2]) for n in range(4)]
+        with pytest.raises(BatchFailed) as caught:
+            await answer(either.dispatch_batch(jobs, allow_partial=True))
+        assert broker.called("Push")[0].allow_partial
+        assert sorted(caught.value.stored) == [0, 2]
+        assert {place: type(error) for place, error in caught.value.errors.items()} == {
+            1: QueueFull,
+            3: QueueFull,
+        }
+
+    async def test_an_answer_that_makes_no_sense_is_not_taken_for_success(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        broker.answers_short = True
+        with pytest.raises(Exception, match="answered with 0 results for 1 jobs"):
+            await answer(either.dispatch(Plain()))
+
+
+async def test_many_threads_and_tasks_may_share_a_client(broker: ScriptedBroker) -> None:
+    with Client(broker.address) as client:
+        await asyncio.gather(
+            *(asyncio.to_thread(client.dispatch, Plain(text=str(n))) for n in range(50))
+        )
+    async with AsyncClient(broker.address) as async_client:
+        await asyncio.gather(*(async_client.dispatch(Plain(text=str(n))) for n in range(50)))
+    assert len(broker.jobs) == 100
+
+
+async def test_a_failure_before_anything_is_stored_is_no_batch_failure(
+    broker: ScriptedBroker,
+) -> None:
+    broker.failures["Push"] = [Failure(grpc.StatusCode.UNAVAILABLE, "down")] * 5
+    async with AsyncClient(broker.address) as client:
+        with pytest.raises(BrokerUnavailable):
+            await client.dispatch_batch([Plain()])
+    assert len(broker.called("Push")) == 5
