@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from towline.client import Client, JobHandle
     from towline.requests import CancelOutcome, JobRequest
     from towline.status import DeadReason, JobState, JobStatus
+    from towline.worker import Worker
 
 __all__ = [
     "AsyncClient",
@@ -100,6 +101,7 @@ __all__ = [
     "TowlineError",
     "Unauthenticated",
     "Violation",
+    "Worker",
     "current_job",
     "job",
 ]
@@ -114,6 +116,7 @@ _LOADED_WHEN_USED = {
     "DeadReason": "towline.status",
     "JobState": "towline.status",
     "JobStatus": "towline.status",
+    "Worker": "towline.worker",
 }
 
 
