@@ -25,7 +25,7 @@ from towline_broker.drivers.sql.targets import (
 )
 from towline_broker.drivers.sql.transaction import Reader, Transaction
 
-_SETTLEMENTS = (
+SETTLEMENTS = (
     "SELECT q.name, s.job_id, s.lease_grant, s.settlement FROM towline_settled s"
     " JOIN towline_queues q ON q.id = s.queue"
     " WHERE s.job_id IN (?*) AND s.settlement IS NOT NULL"
@@ -148,7 +148,7 @@ async def _with_memory(
 
 
 async def _settlements(reader: Reader, refs: Iterable[LeaseRef]) -> dict[LeaseRef, Settlement]:
-    rows = await reader.rows_of(_SETTLEMENTS, [ref.job_id for ref in refs])
+    rows = await reader.rows_of(SETTLEMENTS, [ref.job_id for ref in refs])
     return {LeaseRef(*ref): Settlement(number) for *ref, number in rows}
 
 

@@ -35,7 +35,7 @@ class Target(NamedTuple):
 TARGET = ", ".join(Target._fields)
 
 _BY_ID = f"SELECT {TARGET} FROM towline_jobs WHERE id IN (?*)"
-_LEASED_BY_ID = f"{_BY_ID} AND state = 3"
+LEASED_BY_ID = f"{_BY_ID} AND state = 3"
 
 _REMOVE = "DELETE FROM towline_jobs WHERE seq IN (?*)"
 _REMOVE_ENVELOPES = "DELETE FROM towline_envelopes WHERE seq IN (?*)"
@@ -61,7 +61,7 @@ async def by_id(reader: Reader, ids: Iterable[str]) -> dict[str, Target]:
 
 async def leased(transaction: Transaction, refs: Iterable[LeaseRef]) -> dict[LeaseRef, Target]:
     """The jobs of those leases that are live; there may be other leases among them."""
-    found = targets(await transaction.rows_of(_LEASED_BY_ID, [ref.job_id for ref in refs]))
+    found = targets(await transaction.rows_of(LEASED_BY_ID, [ref.job_id for ref in refs]))
     names = transaction.names
     return {
         LeaseRef(names.of(target.kind).queue, target.id, target.lease_grant or ""): target

@@ -81,7 +81,7 @@ class _Opened:
     async def close(self) -> None:
         await self.writer.stop()
         await asyncio.to_thread(self.reader.shutdown)
-        await asyncio.to_thread(self.store.close)
+        await asyncio.to_thread(self.store.close, checkpoint=self.health.sound)
 
     def _play(self, query: Query[T]) -> T:
         """On the reader's thread: a query sees one state of the store, and keeps it no longer."""
@@ -107,7 +107,7 @@ class SqliteDriver:
     """
 
     def __init__(self, url: SqliteUrl, free_bytes: Callable[[Path], int] = free_bytes) -> None:
-        self._path = url.path.absolute()
+        self._path = url.path.resolve()
         self._min_free_bytes = url.min_free_bytes
         self._free_bytes = free_bytes
         self._opened: _Opened | None = None
@@ -259,7 +259,10 @@ class SqliteDriver:
 
     def _why_full(self) -> str | None:
         """On the writer's thread: why there is no room for new jobs, None if there is."""
-        free = self._free_bytes(self._path.parent)
+        try:
+            free = self._free_bytes(self._path.parent)
+        except OSError as error:
+            return f"how much room the disk of the store has cannot be told: {error.strerror}"
         if free >= self._min_free_bytes:
             return None
         return (

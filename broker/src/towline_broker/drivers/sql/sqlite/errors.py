@@ -15,7 +15,6 @@ _FATAL = frozenset(
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_NOMEM,
         sqlite3.SQLITE_INTERNAL,
         sqlite3.SQLITE_PROTOCOL,
     }

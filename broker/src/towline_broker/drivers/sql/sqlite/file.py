@@ -100,7 +100,7 @@ class OwnerLock:
 
 def create(path: Path) -> None:
     """Makes an empty store that is there whole, and durably, or not at all."""
-    draft = Path(f"{path}.new")
+    draft = Path(f"{path}.creating")
     for leftover in (draft, Path(f"{draft}-journal")):
         leftover.unlink(missing_ok=True)
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(draft))

@@ -9,6 +9,10 @@ class Health:
     def __init__(self) -> None:
         self._failure: str | None = None
 
+    @property
+    def sound(self) -> bool:
+        return self._failure is None
+
     def check(self) -> None:
         """Raises StoreFailed if the store has failed before."""
         if self._failure is not None:

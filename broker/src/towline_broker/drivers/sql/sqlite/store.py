@@ -13,6 +13,7 @@ from towline_broker.drivers.sql import schema
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.sqlite import file
 from towline_broker.drivers.sql.sqlite.connection import SqliteReader, SqliteTransaction, connect
+from towline_broker.drivers.sql.sqlite.errors import translated
 from towline_broker.drivers.sql.sqlite.wal import Checkpoints
 from towline_broker.drivers.sql.transaction import Reader, Row, run
 
@@ -38,12 +39,16 @@ class OpenStore:
     #: Queues with READY jobs, and how many.
     ready: dict[str, int]
 
-    def close(self) -> None:
-        """Brings the log home and lets go of everything."""
+    def close(self, *, checkpoint: bool) -> None:
+        """Brings the log home if asked to, and lets go of everything."""
         self.reading.close()
         try:
-            self.checkpoints.close()
+            if checkpoint:
+                self.checkpoints.make_last()
+        except sqlite3.Error as error:
+            raise translated(error) from error
         finally:
+            self.checkpoints.close()
             self.writing.close()
             self.lock.release()
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from towline_broker.drivers.sql.sqlite.connection import driver_connection
+
 #: Frames of 4 KiB in the log from which on it is worth a checkpoint.
 CHECKPOINT_FRAMES = 4_000
 #: Here readers have kept checkpoints from finishing for long enough: wait for them.
@@ -19,20 +21,22 @@ INSISTENT_FRAMES = 4 * CHECKPOINT_FRAMES
 
 class Checkpoints:
     def __init__(self, connection: sa.Connection, store: Path) -> None:
-        self._connection = connection
+        self._sqlite = driver_connection(connection)
         self._index = Path(f"{store}-shm").open("rb", buffering=0)  # noqa: SIM115 - held open
 
     def make_if_due(self) -> None:
         length, home = self._frames()
         if length >= INSISTENT_FRAMES:
-            self._connection.exec_driver_sql("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            self._sqlite.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
         elif length - home >= CHECKPOINT_FRAMES:
-            self._connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._sqlite.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def make_last(self) -> None:
+        """Brings everything home and empties the log."""
+        self._sqlite.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Brings everything home and empties the log."""
         self._index.close()
-        self._connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _frames(self) -> tuple[int, int]:
         self._index.seek(0)

@@ -49,6 +49,12 @@ class Submitted:
     error: Exception | None = None
     effects: Effects | None = None
 
+    def succeed(self, result: object, effects: Effects) -> None:
+        self.result, self.error, self.effects = result, None, effects
+
+    def fail(self, error: Exception) -> None:
+        self.result, self.error, self.effects = None, error, None
+
 
 class Writer:
     """``submit`` and ``stop`` belong to the event loop on which it was made."""
@@ -153,8 +159,7 @@ class Writer:
         except Exception as error:
             self._health.note(error)
             for submitted in batch:
-                submitted.error = _without_disk_full(error)
-                submitted.effects = None
+                submitted.fail(_without_disk_full(error))
 
     def _commit(self, batch: Sequence[Submitted], full: str | None) -> None:
         sqlite = self._sqlite
@@ -163,7 +168,7 @@ class Writer:
             changes = sqlite.total_changes
             for submitted in batch:
                 if full is not None and submitted.takes_room:
-                    submitted.error = StoreFull("disk", full)
+                    submitted.fail(StoreFull("disk", full))
                 else:
                     self._play(submitted)
             if sqlite.total_changes != changes:
@@ -187,16 +192,15 @@ class Writer:
         made = self._names.mark()
         transaction = SqliteTransaction(self._connection, self._names, self._take)
         try:
-            submitted.result = run(perform(transaction, submitted.operation, SHARD))
+            result = run(perform(transaction, submitted.operation, SHARD))
         except Exception as error:
             if isinstance(translated(error), StoreError | DiskFull):
                 raise
             self._sqlite.execute("ROLLBACK TO operation")
             self._names.drop(made)
-            submitted.error = error
+            submitted.fail(error)
         else:
-            submitted.error = None
-            submitted.effects = transaction.effects
+            submitted.succeed(result, transaction.effects)
         self._sqlite.execute("RELEASE operation")
 
     def _take(self, count: int) -> int:

@@ -1,0 +1,115 @@
+"""A disk that is full leaves settling to go on; one that fails ends the store."""
+
+import asyncio
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.drivers.sqlite_support import (
+    ack,
+    opened,
+    push,
+    reserve,
+    writing_connection,
+)
+from towline_broker.domain.errors import StoreFailed, StoreFull
+from towline_broker.drivers.interface import JobQuery
+from towline_broker.drivers.sql.sqlite import wal
+from towline_broker.testing.factories import START, new_job, new_jobs
+
+
+async def test_push_is_refused_while_the_disk_has_less_than_the_reserve_free(
+    tmp_path: Path,
+) -> None:
+    free = 1 << 40
+    async with opened(tmp_path / "jobs.db", free_bytes=lambda _: free) as driver:
+        await push(driver, *new_jobs(2))
+        free = 1_000
+        with pytest.raises(StoreFull) as refused:
+            await push(driver, new_job())
+        assert refused.value.reason == "DISK_FULL"
+        assert "1000 bytes free" in str(refused.value)
+        settled = await ack(driver, await reserve(driver, 2))
+        assert [one.applied for one in settled] == [True, True]
+        free = 1 << 40
+        await push(driver, new_job())
+
+
+async def test_settling_works_on_a_full_disk(tmp_path: Path) -> None:
+    async with opened(tmp_path / "jobs.db") as driver:
+        await push(driver, *new_jobs(200, envelope=b"x" * 1_000))
+        leased = await reserve(driver, 100)
+        # From here on the database may not grow: SQLite itself reports a full disk.
+        (pages,) = writing_connection(driver).execute("PRAGMA page_count").fetchone()
+        writing_connection(driver).execute(f"PRAGMA max_page_count = {pages}")
+        too_large = new_job(envelope=b"x" * 1_000_000)
+        pushing, acking = await asyncio.gather(
+            push(driver, too_large), ack(driver, leased), return_exceptions=True
+        )
+        assert isinstance(pushing, StoreFull)
+        assert isinstance(acking, list)
+        assert [one.applied for one in acking] == [True] * 100
+        assert len(await reserve(driver, 200, "next")) == 100
+        assert await driver.get(too_large.id) is None
+
+
+async def test_an_io_error_ends_the_store(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    async with opened(path) as driver:
+        kept = new_job()
+        await push(driver, kept)
+        log = path.with_name("jobs.db-wal").stat().st_size
+        with files_no_longer_than(log), pytest.raises(StoreFailed, match="SQLITE_IOERR_WRITE"):
+            await push(driver, *new_jobs(100))
+        # The disk is well again, but what it did with earlier writes is not known.
+        with pytest.raises(StoreFailed):
+            await push(driver, new_job())
+        with pytest.raises(StoreFailed):
+            await driver.get(kept.id)
+    async with opened(path) as driver:
+        assert [r.id for r in (await driver.list_jobs(JobQuery(10))).records] == [kept.id]
+
+
+async def test_an_io_error_while_the_log_is_brought_home_ends_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "CHECKPOINT_FRAMES", 1)
+    path = tmp_path / "jobs.db"
+    first, second = new_jobs(1_000, envelope=b"x" * 1_000), new_jobs(100, envelope=b"x" * 1_000)
+    async with opened(path) as driver:
+        await push(driver, *first)
+        # Answered after the checkpoint behind the push, which leaves the log to be written anew.
+        assert await driver.promote(START, 1) == 0
+        with files_no_longer_than(path.stat().st_size):
+            await push(driver, *second)
+            with pytest.raises(StoreFailed, match="SQLITE_IOERR"):
+                await driver.promote(START, 1)
+    async with opened(path) as driver:
+        stored = (await driver.list_jobs(JobQuery(2_000))).records
+        assert [record.id for record in stored] == [job.id for job in (*first, *second)]
+
+
+async def test_the_log_stays_short(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    async with opened(path) as driver:
+        for number in range(30):
+            await push(driver, *new_jobs(1_000, envelope=b"x" * 1_000))
+            leased = await reserve(driver, 1_000, f"grant-{number}")
+            await ack(driver, leased)
+        largest = 4_096 * wal.INSISTENT_FRAMES
+        assert path.with_name("jobs.db-wal").stat().st_size < largest
+    assert not path.with_name("jobs.db-wal").exists()
+
+
+@contextmanager
+def files_no_longer_than(size: int) -> Iterator[None]:
+    """Writes of this process beyond the size fail, as on a disk that is broken there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

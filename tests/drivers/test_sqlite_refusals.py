@@ -1,0 +1,197 @@
+"""A store that this broker must not use is refused, and nothing of it is touched."""
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.drivers.sqlite_support import opened, push, write
+from towline_broker.domain.errors import StoreRefused
+from towline_broker.drivers.sql import open_sqlite
+from towline_broker.testing.factories import START, new_job
+from towline_broker.testing.store import Heard
+
+#: Opens a store, says so, and holds it until its standard input is closed.
+HOLDER = """
+import asyncio, sys
+from towline_broker.drivers.sql import open_sqlite
+from towline_broker.testing.store import Heard
+
+async def main():
+    driver = open_sqlite(sys.argv[1])
+    await driver.open(1, Heard())
+    print("open", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await driver.close()
+
+asyncio.run(main())
+"""
+
+
+def everything_in(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        file.name: (file.read_bytes(), file.stat().st_mtime_ns)
+        for file in folder.iterdir()
+        if file.is_file()
+    }
+
+
+async def refusal(path: Path) -> str:
+    """Why the store is refused; fails if it is not, or if anything in its folder changes."""
+    before = everything_in(path.parent)
+    with pytest.raises(StoreRefused) as refused:
+        await open_sqlite(f"sqlite:///{path}").open(START, Heard())
+    assert everything_in(path.parent) == before
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"x", b"Dear diary\n" * 100, b"SQLite format 3\0"])
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "jobs.db"
+    path.write_bytes(content)
+    assert await refusal(path) == f"{path} is not a SQLite database; name another file"
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+async def test_the_database_of_another_program_is_refused(
+    tmp_path: Path, journal_mode: str
+) -> None:
+    path = tmp_path / "jobs.db"
+    with sqlite3.connect(path) as foreign:
+        foreign.execute(f"PRAGMA journal_mode = {journal_mode}")
+        foreign.execute("CREATE TABLE customers (name TEXT)")
+    foreign.close()
+    assert "is a SQLite database of another program" in await refusal(path)
+
+
+async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    async with opened(path):
+        pass
+    with sqlite3.connect(path) as later_release:
+        later_release.execute("PRAGMA user_version = 2")
+    later_release.close()
+    assert await refusal(path) == (
+        f"{path} has the newer schema version 2, and this broker knows 1; "
+        "use the release of Towline that wrote it, or a later one"
+    )
+
+
+async def test_a_newer_schema_that_is_only_in_the_log_is_refused(tmp_path: Path) -> None:
+    path, copy = tmp_path / "jobs.db", tmp_path / "copy" / "jobs.db"
+    copy.parent.mkdir()
+    async with opened(path):
+        pass
+    later_release = sqlite3.connect(path, isolation_level=None)
+    later_release.execute("PRAGMA user_version = 2")
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+    later_release.close()
+    with pytest.raises(StoreRefused, match="newer schema version 2"):
+        await open_sqlite(f"sqlite:///{copy}").open(START, Heard())
+
+
+async def test_a_store_that_only_claims_to_be_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    async with opened(path):
+        pass
+    with sqlite3.connect(path) as vandal:
+        vandal.execute("DELETE FROM towline_meta")
+    vandal.close()
+    with pytest.raises(StoreRefused, match="does not hold one"):
+        await open_sqlite(f"sqlite:///{path}").open(START, Heard())
+
+
+async def test_a_store_without_its_tables_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    async with opened(path):
+        pass
+    with sqlite3.connect(path) as vandal:
+        vandal.execute("DROP TABLE towline_meta")
+    vandal.close()
+    with pytest.raises(StoreRefused, match="cannot be opened: no such table"):
+        await open_sqlite(f"sqlite:///{path}").open(START, Heard())
+
+
+async def test_a_store_of_another_process_is_refused_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with held_by_another_process(path) as pid:
+        assert await refusal(path) == (
+            f"{path} is in use by another broker (process {pid}); stop that one, or give this "
+            "broker a store of its own"
+        )
+    async with opened(path) as driver:
+        await push(driver, new_job())
+
+
+@contextmanager
+def held_by_another_process(path: Path) -> Iterator[int]:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, f"sqlite:///{path}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "open\n"
+        yield holder.pid
+        holder.stdin.close()
+        assert holder.wait(timeout=30) == 0
+
+
+async def test_a_store_is_opened_once_in_a_process_too(tmp_path: Path) -> None:
+    path, other_name = tmp_path / "jobs.db", tmp_path / "link.db"
+    other_name.symlink_to(path)
+    async with opened(path):
+        assert "in use by another broker" in await refusal(path)
+        assert "in use by another broker" in await refusal(other_name)
+
+
+async def test_the_log_of_a_lost_database_is_not_adopted(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    write(Path(f"{path}-wal"), b"frames of another database")
+    assert "jobs.db-wal belongs to a database that is not there" in await refusal(path)
+
+
+async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "no" / "such" / "jobs.db"
+    with pytest.raises(StoreRefused, match=f"there is no directory {path.parent}; create it"):
+        await open_sqlite(f"sqlite:///{path}").open(START, Heard())
+    assert not (tmp_path / "no").exists()
+
+
+async def test_a_folder_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "jobs.db").mkdir()
+    assert "is not a regular file" in await refusal(tmp_path / "jobs.db")
+
+
+async def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    path.touch()
+    async with opened(path) as driver:
+        await push(driver, new_job())
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("sqlite:jobs.db", "is no place for a SQLite store; write sqlite:///relative.db"),
+        ("sqlite://jobs.db", "is no place for a SQLite store; write sqlite:///relative.db"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///folder/", "names no file"),
+        ("sqlite:///:memory:", "names no file; .* or memory: for"),
+        ("sqlite:///a.db?journal=off", "'journal' is no option of this store"),
+        ("sqlite:///a.db?min_free_bytes=64MB", "'64MB', not a number of bytes"),
+        ("sqlite:///a.db?min_free_bytes=-1", "'-1', not a number of bytes"),
+        ("sqlite:///a.db?min_free_bytes=", "needs one value"),
+    ],
+)
+def test_a_url_that_names_no_store_is_refused(url: str, why: str) -> None:
+    with pytest.raises(StoreRefused, match=why):
+        open_sqlite(url)
