@@ -93,7 +93,7 @@ async function untilAnswered(call, signal) {
         [UNAVAILABLE, DEADLINE_EXCEEDED].includes(error.code) ||
         (error.code === RESOURCE_EXHAUSTED && retry);
       if (!again) throw error;
-      console.error(`${error.message}: trying again`);
+      console.error(`trying again: ${error.message}`);
       await sleep(retry ? inSeconds(retry.retryDelay) * 1000 : 1000, undefined, { signal });
     }
   }

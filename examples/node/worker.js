@@ -28,17 +28,19 @@ class Worker {
     this.id = `${os.hostname()}-${process.pid}`.replace(/[^!-~]/g, '_').slice(-128);
     this.running = new Map(); // lease token -> { controller, finished }
     this.quiet = false; // told by an operator to take no further jobs
-    this.stopping = new AbortController();
+    this.stopped = false;
+    this.reserving = new AbortController(); // ends the Reserve that waits at the broker
   }
 
   stop() {
-    this.stopping.abort();
+    this.stopped = true;
+    this.reserving.abort();
   }
 
   async run() {
     const heartbeats = setInterval(() => this.heartbeat(), (LEASE / 3) * 1000);
     try {
-      while (!this.stopping.signal.aborted) await this.takeJobs();
+      while (!this.stopped) await this.takeJobs();
       await Promise.all(this.finishing());
     } finally {
       clearInterval(heartbeats);
@@ -59,7 +61,8 @@ class Worker {
       workerId: this.id,
       requestId: randomUUID(), // the same at each repeat, so that an answer that got lost is given again
     };
-    const { signal } = this.stopping;
+    this.reserving = new AbortController();
+    const { signal } = this.reserving;
     try {
       const { leases } = await untilAnswered(
         () => this.broker.queue.reserve(request, { timeout: WAIT + 5, signal }),
@@ -107,6 +110,7 @@ class Worker {
         if (lost) this.running.get(token)?.controller.abort(new Error('the lease is lost'));
       });
       this.quiet = directive === 'WORKER_DIRECTIVE_QUIET';
+      if (this.quiet) this.reserving.abort();
       if (directive === 'WORKER_DIRECTIVE_STOP') this.stop();
     } catch (error) {
       console.error(`heartbeat: ${error.message}`); // the next one is soon enough

@@ -6,7 +6,7 @@ const { ack, nack, push, reserve } = require('../steps');
 
 exports.extend = async (broker, queue) => {
   const id = await push(broker, queue);
-  const lease = await reserve(broker, queue, { lease: { seconds: 2 } });
+  const lease = await reserve(broker, queue, { lease: { seconds: 20 } });
   const { results } = await broker.queue.heartbeat({
     leases: [
       { leaseToken: lease.leaseToken, extend: { seconds: 600 } },

@@ -5,6 +5,8 @@ const { randomUUID } = require('node:crypto');
 const { connect } = require('../../../../examples/node/towline');
 const { ack, job, push, reserve, state, until } = require('../steps');
 
+const DEADLINE_EXCEEDED = 4;
+
 exports.parked = async (broker, queue, address) => {
   const workerId = `parked-${randomUUID()}`;
   const waiting = reserve(broker, queue, { workerId });
@@ -32,10 +34,20 @@ exports.nothing = async (broker, queue) => {
     const { leases } = await broker.queue.reserve(request, { timeout });
     return { leases: leases.length, milliseconds: Date.now() - start };
   };
+  // The answer leaves the broker a quarter of a second early. A busy machine may need longer than
+  // that to bring it here, but not every time.
+  const inTime = async (tries) => {
+    try {
+      return await timed({ wait: { seconds: 60 } }, 2);
+    } catch (error) {
+      if (error.code !== DEADLINE_EXCEEDED || tries === 1) throw error;
+      return inTime(tries - 1);
+    }
+  };
   return {
     atOnce: await timed({}, 20),
     afterWait: await timed({ wait: { seconds: 1 } }, 20),
-    beforeDeadline: await timed({ wait: { seconds: 60 } }, 2),
+    beforeDeadline: await inTime(5),
   };
 };
 

@@ -39,7 +39,7 @@ exports.oneBadItem = async (broker, queue) => {
 
 exports.retryByPolicy = async (broker, queue) => {
   const id = await push(broker, queue, {
-    retry: { maxAttempts: 2, delays: { delays: [{ nanos: 200_000_000 }] }, jitter: 0 },
+    retry: { maxAttempts: 2, delays: { delays: [{ seconds: 1 }] }, jitter: 0 },
   });
   const first = await reserve(broker, queue);
   const failedAt = Date.now();
