@@ -87,6 +87,11 @@ class ScriptedBroker:
     def called(self, method: str) -> list[Any]:
         return [request for name, request in self.calls if name == method]
 
+    def until_called(self, method: str, times: int) -> None:
+        """Return once a method was called that often; fails after ten seconds."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.called(method)) >= times, 10)
+
     def finish(self, job_id: str, state: job_pb2.JobState.ValueType, **fields: Any) -> None:
         with self.changed:
             self.jobs[job_id].MergeFrom(job_pb2.JobInfo(state=state, **fields))
@@ -113,7 +118,9 @@ class Handler(grpc.GenericRpcHandler):
         response = GetMessageClass(method.output_type)
 
         def answer(request: Message, context: grpc.ServicerContext) -> Message:
-            self.broker.calls.append((method.name, request))
+            with self.broker.changed:
+                self.broker.calls.append((method.name, request))
+                self.broker.changed.notify_all()
             self.broker.hold.wait(10)
             if self.broker.failures[method.name]:
                 self.broker.failures[method.name].pop(0).abort(context)

@@ -1,0 +1,67 @@
+"""The SDK is light to import, and a client works on in a process that was forked off."""
+
+import subprocess
+import sys
+
+from tests.sdk.scripted_broker import ScriptedBroker
+
+
+def run(program: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_defining_jobs_loads_neither_grpc_nor_the_messages() -> None:
+    loaded = run(
+        "import sys, towline\n"
+        "class Mail(towline.Job):\n  to: str\n"
+        "@towline.job\ndef f(a: int): ...\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('grpc', 'google')])"
+    )
+    assert loaded == "[]"
+
+
+def test_every_public_name_can_be_had() -> None:
+    run("import towline\nfor name in towline.__all__: getattr(towline, name)\nassert dir(towline)")
+    run("from towline import *\nClient, AsyncClient, Worker, Job, job")
+
+
+FORKING = """
+import os, sys
+from towline import Client
+
+client = Client(sys.argv[1])
+if sys.argv[2] == "used before":
+    client.dispatch("parent")
+child = os.fork()
+if child == 0:
+    try:
+        client.dispatch("child", call_timeout=20)
+        client.close()
+    except BaseException as error:
+        print(f"child: {error!r}", file=sys.stderr)
+        os._exit(1)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+client.dispatch("parent-again")
+client.close()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_client_made_before_a_fork_works_in_both_processes(broker: ScriptedBroker) -> None:
+    run(FORKING, broker.address, "not used before")
+    types = [request.jobs[0].type for request in broker.called("Push")]
+    assert types == ["child", "parent-again"]
+
+
+def test_a_client_used_before_a_fork_works_in_both_processes(broker: ScriptedBroker) -> None:
+    run(FORKING, broker.address, "used before")
+    types = [request.jobs[0].type for request in broker.called("Push")]
+    assert types == ["parent", "child", "parent-again"]

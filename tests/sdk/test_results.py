@@ -1,0 +1,236 @@
+"""A producer hears what became of its job: the result, the failure, or that it is still open."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.sdk.both_clients import answer, connected
+from tests.sdk.scripted_broker import Failure, ScriptedBroker, unavailable
+from towline import (
+    AsyncClient,
+    BrokerUnavailable,
+    CancelOutcome,
+    Client,
+    DeadReason,
+    InvalidJob,
+    InvalidPayload,
+    JobCancelled,
+    JobFailed,
+    JobState,
+    NotFound,
+    ResultTimeout,
+)
+from towline.v1 import errors_pb2, job_pb2
+
+SUCCEEDED = job_pb2.JOB_STATE_SUCCEEDED
+UNKNOWN_ID = "01890000-0000-7000-8000-000000000001"
+
+
+@pytest.fixture(params=[Client, AsyncClient])
+async def either(request: pytest.FixtureRequest, broker: ScriptedBroker) -> AsyncIterator[Any]:
+    async with connected(request.param, broker.address) as client:
+        yield client
+
+
+async def test_the_result_is_what_the_worker_left(either: Any, broker: ScriptedBroker) -> None:
+    handle = await answer(either.dispatch("x"))
+    broker.finish(handle.id, SUCCEEDED, result=b'{"pages": [1, null]}')
+    assert await answer(handle.result(timeout=5)) == {"pages": [1, None]}
+    assert await answer(either.handle(handle.id).result()) == {"pages": [1, None]}
+
+
+async def test_a_job_without_result_gives_none(either: Any, broker: ScriptedBroker) -> None:
+    handle = await answer(either.dispatch("x"))
+    broker.finish(handle.id, SUCCEEDED)
+    assert await answer(handle.result()) is None
+
+
+async def test_waiting_ends_when_the_job_does(either: Any, broker: ScriptedBroker) -> None:
+    handle = await answer(either.dispatch("x"))
+
+    def finish_once_it_waits() -> None:
+        broker.until_called("GetJob", 1)
+        broker.finish(handle.id, SUCCEEDED, result=b"1")
+
+    thread = threading.Thread(target=finish_once_it_waits)
+    thread.start()
+    began = time.monotonic()
+    assert await answer(handle.result(timeout=20)) == 1
+    assert time.monotonic() - began < 5
+    assert len(broker.called("GetJob")) == 1, "it waits at the broker and does not poll"
+    thread.join()
+
+
+async def test_one_call_waits_for_half_a_minute_at_most(
+    either: Any, broker: ScriptedBroker
+) -> None:
+    handle = await answer(either.dispatch("x"))
+    broker.finish(handle.id, SUCCEEDED)
+    await answer(handle.result(timeout=timedelta(hours=1)))
+    await answer(handle.result())
+    assert [call.wait.seconds for call in broker.called("GetJob")] == [30, 30]
+
+
+async def test_a_dead_job_raises_with_its_failure(either: Any, broker: ScriptedBroker) -> None:
+    handle = await answer(either.dispatch("x"))
+    failure = job_pb2.Failure(type="ValueError", message="no", trace="Traceback: here")
+    broker.finish(
+        handle.id,
+        job_pb2.JOB_STATE_DEAD,
+        dead_reason=job_pb2.DEAD_REASON_ATTEMPTS_EXHAUSTED,
+        last_failure=failure,
+    )
+    with pytest.raises(
+        JobFailed, match=r"is dead \(ATTEMPTS_EXHAUSTED\): ValueError: no"
+    ) as caught:
+        await answer(handle.result())
+    error = caught.value
+    assert (error.job_id, error.failure_type, error.failure_message) == (
+        handle.id, "ValueError", "no",
+    )  # fmt: skip
+    assert error.trace == "Traceback: here"
+    assert "Traceback: here" in error.__notes__[0]
+
+
+async def test_an_expired_job_raises_although_nothing_failed(
+    either: Any, broker: ScriptedBroker
+) -> None:
+    handle = await answer(either.dispatch("x"))
+    broker.finish(handle.id, job_pb2.JOB_STATE_DEAD, dead_reason=job_pb2.DEAD_REASON_EXPIRED)
+    with pytest.raises(JobFailed, match=r"is dead \(EXPIRED\)$"):
+        await answer(handle.result())
+
+
+async def test_a_cancelled_job_raises(either: Any, broker: ScriptedBroker) -> None:
+    handle = await answer(either.dispatch("x"))
+    assert await answer(handle.cancel()) is CancelOutcome.CANCELLED
+    with pytest.raises(JobCancelled, match=handle.id):
+        await answer(handle.result())
+
+
+async def test_a_wait_that_is_over_says_where_the_job_is(
+    either: Any, broker: ScriptedBroker
+) -> None:
+    handle = await answer(either.dispatch("x"))
+    with pytest.raises(ResultTimeout, match=r"not ended within 0\.3 s: it is READY") as caught:
+        await answer(handle.result(timeout=0.3))
+    assert (caught.value.job_id, caught.value.state) == (handle.id, "READY")
+    with pytest.raises(ResultTimeout):
+        await answer(handle.result(timeout=0))
+
+
+async def test_an_unknown_job_is_not_waited_for(either: Any, broker: ScriptedBroker) -> None:
+    for ask in (either.get, either.wait, lambda job_id: either.handle(job_id).result()):
+        with pytest.raises(NotFound):
+            await answer(ask(UNKNOWN_ID))
+    assert len(broker.called("GetJob")) == 3
+
+
+@pytest.mark.parametrize("wrong", [-1, "5", float("nan")])
+async def test_an_impossible_timeout_is_refused(wrong: Any, either: Any) -> None:
+    with pytest.raises(InvalidJob, match="timeout: expected seconds >= 0"):
+        await answer(either.wait(UNKNOWN_ID, wrong))
+
+
+async def test_a_restart_of_the_broker_is_waited_out(either: Any, broker: ScriptedBroker) -> None:
+    handle = await answer(either.dispatch("x"))
+    broker.finish(handle.id, SUCCEEDED, result=b"1")
+    # Longer than what gRPC repeats by itself.
+    broker.failures["GetJob"] = [unavailable()] * 6
+    assert await answer(handle.result(timeout=30)) == 1
+    assert len(broker.called("GetJob")) == 7
+
+
+async def test_too_many_waiting_calls_are_waited_out(either: Any, broker: ScriptedBroker) -> None:
+    handle = await answer(either.dispatch("x"))
+    broker.finish(handle.id, SUCCEEDED, result=b"1")
+    retry = errors_pb2.RetryInfo()
+    retry.retry_delay.nanos = 10_000_000
+    full = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many", retry)
+    broker.failures["GetJob"] = [full] * 3
+    assert await answer(handle.result(timeout=30)) == 1
+
+
+async def test_a_broker_that_stays_away_ends_the_wait(
+    either: Any, broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("towline.waiting.OUTAGE", 0.0)
+    handle = await answer(either.dispatch("x"))
+    broker.failures["GetJob"] = [unavailable()] * 10
+    with pytest.raises(BrokerUnavailable):
+        await answer(handle.result())
+
+
+async def test_a_status_tells_everything(either: Any, broker: ScriptedBroker) -> None:
+    at = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    handle = await answer(either.dispatch("x", queue="q", priority=2, headers={"a": "b"}))
+    started = job_pb2.JobInfo(attempt=2, worker_id="w", releases=1)
+    started.started_at.FromDatetime(at)
+    started.last_failure.type = "OSError"
+    started.last_failure.failed_at.FromDatetime(at)
+    started.progress.fraction = 0.5
+    started.progress.message = "half"
+    broker.jobs[handle.id].MergeFrom(started)
+    broker.jobs[handle.id].state = job_pb2.JOB_STATE_LEASED
+
+    status = await answer(handle.status())
+    assert (status.id, status.type, status.queue, status.priority) == (handle.id, "x", "q", 2)
+    assert (status.state, status.attempt, status.releases) == (JobState.LEASED, 2, 1)
+    assert (status.worker_id, status.started_at) == ("w", at)
+    assert status.enqueued_at is not None
+    assert status.enqueued_at.tzinfo is UTC
+    assert (status.available_at, status.finished_at, status.dead_reason) == (None, None, None)
+    assert (status.failure.type, status.failure.failed_at) == ("OSError", at)
+    assert (status.progress.fraction, status.progress.message) == (0.5, "half")
+    assert dict(status.headers) == {"a": "b"}
+    assert not status.ended
+    assert status.result is None
+
+
+async def test_a_newer_broker_may_know_more_states(either: Any, broker: ScriptedBroker) -> None:
+    handle = await answer(either.dispatch("x"))
+    broker.finish(handle.id, 99, dead_reason=98)  # type: ignore[arg-type]  # the point of the test
+    status = await answer(handle.status())
+    assert status.state is JobState.UNKNOWN
+    assert status.dead_reason is DeadReason.UNKNOWN
+
+
+async def test_a_result_that_is_no_json_can_be_had_as_bytes(
+    either: Any, broker: ScriptedBroker
+) -> None:
+    handle = await answer(either.dispatch("x"))
+    broker.finish(handle.id, SUCCEEDED, result=b"\x89PNG")
+    with pytest.raises(InvalidPayload, match=f"result of job {handle.id}: is no valid JSON"):
+        await answer(handle.result())
+    assert (await answer(either.wait(handle.id))).result_bytes == b"\x89PNG"
+
+
+async def test_any_number_of_jobs_can_be_cancelled(either: Any, broker: ScriptedBroker) -> None:
+    handles = [await answer(either.dispatch("x")) for _ in range(3)]
+    broker.finish(handles[0].id, SUCCEEDED)
+    unknown = [f"01890000-0000-7000-8000-{n:012}" for n in range(1200)]
+    outcomes = await answer(either.cancel(*[handle.id for handle in handles], *unknown))
+    assert [outcomes[handle.id] for handle in handles] == [
+        CancelOutcome.ALREADY_ENDED,
+        CancelOutcome.CANCELLED,
+        CancelOutcome.CANCELLED,
+    ]
+    assert {outcomes[job_id] for job_id in unknown} == {CancelOutcome.NOT_FOUND}
+    assert [len(call.ids) for call in broker.called("CancelJob")] == [1000, 203]
+    assert await answer(either.cancel()) == {}
+
+
+async def test_many_may_wait_at_once(broker: ScriptedBroker) -> None:
+    async with AsyncClient(broker.address) as client:
+        handles = [await client.dispatch("x") for _ in range(20)]
+        waiting = asyncio.gather(*(handle.result(timeout=20) for handle in handles))
+        await asyncio.to_thread(broker.until_called, "GetJob", 20)
+        for number, handle in enumerate(handles):
+            broker.finish(handle.id, SUCCEEDED, result=str(number).encode())
+        assert await waiting == list(range(20))
