@@ -24,7 +24,7 @@ FILL = 1000
 LATER = 30 * 24 * 3600
 
 
-async def fill(stub: rpc.QueueServiceAsyncStub, depth: int, payload: int) -> None:
+async def fill(stub: "rpc.QueueServiceAsyncStub", depth: int, payload: int) -> None:
     for delay in (0, LATER):
         for start in range(0, depth, FILL):
             count = min(FILL, depth - start)
@@ -32,7 +32,7 @@ async def fill(stub: rpc.QueueServiceAsyncStub, depth: int, payload: int) -> Non
             await stub.Push(pb.PushRequest(jobs=jobs))
 
 
-async def one_reserve(stub: rpc.QueueServiceAsyncStub, payload: int) -> float:
+async def one_reserve(stub: "rpc.QueueServiceAsyncStub", payload: int) -> float:
     """Seconds that Reserve(100) took."""
     request = pb.ReserveRequest(queues=[pb.QueueChoice(name=QUEUE)], max_jobs=BATCH)
     request.lease.FromSeconds(600)

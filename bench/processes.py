@@ -11,8 +11,9 @@ from pathlib import Path
 @contextmanager
 def broker(store: str) -> Iterator[str]:
     """A broker process of its own; yields its address."""
+    serve = "from towline_broker.cli import main; main()"
     command = [
-        *(sys.executable, "-m", "towline_broker", "serve"),
+        *(sys.executable, "-c", serve, "serve"),
         *("--store", store, "--listen", "127.0.0.1:0"),
     ]
     with _server(command) as address:

@@ -52,7 +52,7 @@ async def timed(calls: Sequence[Call], clients: int) -> float:
     return time.perf_counter() - start
 
 
-def pushes(stub: rpc.QueueServiceAsyncStub, jobs: int, batch: int, payload: int) -> list[Call]:
+def pushes(stub: "rpc.QueueServiceAsyncStub", jobs: int, batch: int, payload: int) -> list[Call]:
     requests = [
         pb.PushRequest(jobs=[new_job(payload) for _ in range(batch)]) for _ in range(jobs // batch)
     ]
@@ -68,7 +68,7 @@ def pushes(stub: rpc.QueueServiceAsyncStub, jobs: int, batch: int, payload: int)
     return [call(request) for request in requests]
 
 
-def drains(stub: rpc.QueueServiceAsyncStub, jobs: int, batch: int) -> list[Call]:
+def drains(stub: "rpc.QueueServiceAsyncStub", jobs: int, batch: int) -> list[Call]:
     async def drain() -> None:
         request = pb.ReserveRequest(queues=[pb.QueueChoice(name=QUEUE)], max_jobs=batch)
         request.lease.FromSeconds(600)

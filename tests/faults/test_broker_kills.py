@@ -1,0 +1,55 @@
+"""P1, P2, P3, P5: a broker on SQLite that is killed again and again under load.
+
+`make kills` runs it a hundred times, with the figures on the screen; a plain test run a few times.
+"""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.faults.history import judge
+from tests.faults.load import QUEUE, Load
+from tests.support.broker_process import BrokerProcess
+from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
+from towline.v1.admin_service_pb2_grpc import AdminServiceStub
+
+KILLS = int(os.environ.get("TOWLINE_KILLS", "4"))
+SEED = int(os.environ.get("TOWLINE_SEED", str(random.SystemRandom().randrange(2**32))))
+#: How long a broker lives, in seconds, from serving to its death.
+LIFE = (0.05, 1.0)
+DRAIN_SECONDS = 60.0
+
+
+@pytest.mark.timeout(60 + DRAIN_SECONDS + 5 * KILLS)
+def test_no_acknowledged_job_is_lost_or_run_again_whenever_the_broker_is_killed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random_life = random.Random(SEED)
+    with BrokerProcess(f"sqlite:///{tmp_path}/jobs.db", folder=tmp_path) as broker:
+        load = Load(broker.address, producers=2, workers=2)
+        load.start()
+        for _ in range(KILLS):
+            time.sleep(random_life.uniform(*LIFE))
+            broker.kill()
+            broker.start()
+        load.stop_producing()
+        load.drain(DRAIN_SECONDS)
+        stats = figures_of(broker.address)
+    assert load.failures == []
+    verdict = judge(load.history)
+    with capsys.disabled():
+        print(f"\n{KILLS} kills, seed {SEED}: {verdict}")
+    assert verdict.kept, f"seed {SEED}: {verdict}"
+    assert len(load.history.acked) == verdict.pushed
+    totals, depth = stats.total.totals, stats.total.depth
+    assert (totals.pushed, totals.completed) == (verdict.pushed, verdict.pushed)
+    assert (depth.scheduled, depth.ready, depth.leased, depth.dead) == (0, 0, 0, 0)
+
+
+def figures_of(address: str) -> StatsResponse:
+    with grpc.insecure_channel(address) as channel:
+        return AdminServiceStub(channel).Stats(StatsRequest(queues=[QUEUE]))
