@@ -1,0 +1,169 @@
+"""How the SDK looks to a type checker: read by mypy (make types), never run.
+
+An ``ignore`` marks what must be an error: mypy fails when it is none (warn_unused_ignores).
+"""
+
+from collections.abc import Mapping
+from dataclasses import field
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Self, assert_type
+
+from towline import (
+    AsyncClient,
+    AsyncJobHandle,
+    BatchFailed,
+    CancelOutcome,
+    Client,
+    DeadReason,
+    Exponential,
+    InvalidArgument,
+    Job,
+    JobFunction,
+    JobHandle,
+    JobRequest,
+    JobState,
+    JobStatus,
+    ResourceExhausted,
+    Retry,
+    TowlineError,
+    job,
+)
+
+
+class SendEmail(Job):
+    queue = "emails"
+    max_attempts = 5
+    backoff = [10, 30, 60]  # noqa: RUF012  # as users write it
+    timeout = 30
+    server: ClassVar[str] = "smtp"
+    to: str
+    subject: str = "Hello"
+    copies: list[str] = field(default_factory=list)
+
+    def unique_key(self) -> str:
+        return self.to
+
+    def handle(self) -> int:
+        return len(self.to)
+
+
+class Slow(Job, abstract=True):
+    backoff = Exponential(initial=1, maximum=timedelta(hours=1))
+    delay = timedelta(minutes=1)
+    unique_key = "one"
+
+    def next_retry_delay(self, attempt: int, error: BaseException) -> float | None:
+        return attempt * 2
+
+    def should_retry(self, error: BaseException) -> bool:
+        return not isinstance(error, ValueError)
+
+
+class Report(Slow):
+    month: str
+
+    async def handle(self) -> dict[str, int]:
+        raise Retry(after=timedelta(seconds=5))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"month": self.month}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        return cls(month=data["month"])
+
+
+@job
+def add(a: int, b: int = 2) -> int:
+    return a + b
+
+
+@job(queue="reports", type="report.build", backoff=Exponential(), unique_key=lambda made: made.to)
+async def build(month: str) -> list[int]:
+    return [len(month)]
+
+
+def fields() -> None:
+    mail = SendEmail(to="a", copies=["b"])
+    assert_type(mail.to, str)
+    assert_type(mail.copies, list[str])
+    assert_type(mail.handle(), int)
+    SendEmail("a")  # type: ignore[call-arg]
+    SendEmail(to=5)  # type: ignore[arg-type]
+    SendEmail()  # type: ignore[call-arg]
+    SendEmail(to="a", queue="x")  # type: ignore[call-arg]
+    Report(month="2026-01")
+
+
+def functions() -> None:
+    assert_type(add(1, b=2), int)
+    assert_type(add.job(1, b=2), Job)
+    add("1")  # type: ignore[arg-type]
+    add.job(c=1)  # type: ignore[call-arg]
+    job(que="x")  # type: ignore[call-overload]
+    as_declared: JobFunction[[str], Any] = build
+    as_declared("2026-01")
+
+
+async def async_functions() -> None:
+    assert_type(await build("2026-01"), list[int])
+
+
+def sync_client() -> None:
+    with Client("127.0.0.1:7480", call_timeout=5) as client:
+        assert_type(client, Client)
+        handle = client.dispatch(SendEmail(to="a"), delay=300)
+        assert_type(handle, JobHandle)
+        assert_type(client.dispatch(add, a=1, delay=timedelta(hours=1)), JobHandle)
+        assert_type(
+            client.dispatch(build.job("2026-01"), at=datetime.now().astimezone()), JobHandle
+        )
+        assert_type(client.dispatch("x", {"a": 1}, queue="q", headers={"a": "b"}), JobHandle)
+        assert_type(client.push_raw("q", "x", b"", content_type="image/png"), JobHandle)
+        batch: list[Job | JobRequest] = [SendEmail(to="a"), JobRequest("x", {"a": 1}, priority=2)]
+        assert_type(client.dispatch_batch(batch, backoff=[1, 2.5]), list[JobHandle])
+        assert_type(client.get("id"), JobStatus)
+        assert_type(client.cancel("id", "id"), dict[str, CancelOutcome])
+        assert_type(handle.id, str)
+        assert_type(handle.created, bool)
+        assert_type(handle.status(), JobStatus)
+        assert_type(handle.cancel(), CancelOutcome)
+        handle.result(timeout=5)
+
+        client.dispatch(SendEmail(to="a"), dealy=5)  # type: ignore[call-overload]
+        client.dispatch(SendEmail(to="a"), delay="5")  # type: ignore[call-overload]
+        client.dispatch(SendEmail)  # type: ignore[call-overload]
+        client.dispatch_batch([5])  # type: ignore[list-item]
+
+
+async def async_client() -> None:
+    async with AsyncClient() as client:
+        assert_type(client, AsyncClient)
+        handle = await client.dispatch(SendEmail(to="a"), delay=300)
+        assert_type(handle, AsyncJobHandle)
+        assert_type(await client.dispatch(add, a=1), AsyncJobHandle)
+        assert_type(await client.dispatch("x"), AsyncJobHandle)
+        assert_type(await client.dispatch_batch([SendEmail(to="a")]), list[AsyncJobHandle])
+        assert_type(await handle.status(), JobStatus)
+        await handle.result(timeout=timedelta(seconds=5))
+        client.dispatch(5)  # type: ignore[call-overload]
+
+
+def answers(status: JobStatus) -> None:
+    assert_type(status.state, JobState)
+    assert_type(status.dead_reason, DeadReason | None)
+    assert_type(status.finished_at, datetime | None)
+    assert_type(status.ended, bool)
+
+
+def errors(error: TowlineError) -> None:
+    match error:
+        case InvalidArgument():
+            assert_type(error.violations[0].field, str)
+        case ResourceExhausted():
+            assert_type(error.retry_after, float | None)
+        case BatchFailed():
+            assert_type(error.stored, Mapping[int, str])
+            assert_type(error.errors, Mapping[int, TowlineError])
+        case _:
+            pass
