@@ -349,6 +349,18 @@ class TestBatches:
             3: QueueFull,
         }
 
+    async def test_a_refused_job_is_named_by_its_place_in_the_whole_batch(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        def wrong(message: job_pb2.Job) -> errors_pb2.ItemError | None:
+            error = errors_pb2.ItemError(code=3, field="jobs[5].queue", message="too long")
+            return error if message.queue == "long" else None
+
+        broker.reject = wrong
+        jobs = [JobRequest("x", queue="long" if n == 1005 else "short") for n in range(1010)]
+        with pytest.raises(BatchFailed, match=r"job 1005: jobs\[1005\]\.queue: too long"):
+            await answer(either.dispatch_batch(jobs, allow_partial=True))
+
     async def test_an_answer_that_makes_no_sense_is_not_taken_for_success(
         self, either: Any, broker: ScriptedBroker
     ) -> None:

@@ -294,7 +294,7 @@ class _Details:
     retry_after: float | None = None
 
 
-def from_rpc_error(error: grpc.RpcError, target: str = "") -> TowlineError:
+def from_rpc_error(error: grpc.RpcError, target: str = "") -> CallFailed:
     """Return the exception that says what a failed call means; ``target`` is where it was sent."""
     call: Any = (
         error  # every RpcError that a call raises is a grpc.Call as well, which no type says
@@ -315,7 +315,7 @@ def from_rpc_error(error: grpc.RpcError, target: str = "") -> TowlineError:
     return _build(code, message, details)
 
 
-def from_item_error(error: errors_pb2.ItemError) -> TowlineError:
+def from_item_error(error: errors_pb2.ItemError) -> CallFailed:
     """Return the exception for one refused item of a batch."""
     code = _CODES.get(error.code, "UNKNOWN")
     violations = (Violation(error.field, error.message),) if code == "INVALID_ARGUMENT" else ()
@@ -335,7 +335,7 @@ _CODES = {
 }
 
 
-def _build(code: str, message: str, details: _Details) -> TowlineError:
+def _build(code: str, message: str, details: _Details) -> CallFailed:
     match code:
         case "INVALID_ARGUMENT":
             if details.violations:

@@ -287,7 +287,7 @@ class Batch:
     ) -> None:
         for index, result in enumerate(_results(response, len(request.jobs)), start):
             if result.outcome == queue_service_pb2.PUSH_OUTCOME_REJECTED:
-                self._errors[index] = from_item_error(result.error)
+                self._errors[index] = relocated(from_item_error(result.error), start)
             else:
                 created = result.outcome == queue_service_pb2.PUSH_OUTCOME_CREATED
                 self._pushed[index] = Pushed(result.job_id, created)
