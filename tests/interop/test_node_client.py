@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from tests.interop.node_process import play
+from tests.support.broker_process import BrokerProcess
 
 INVALID_ARGUMENT = 3
 NOT_FOUND = 5
 CANCELLED = 1
+RESOURCE_EXHAUSTED = 8
 
 Play = Callable[[str], Any]
 
@@ -105,6 +107,10 @@ def test_a_repeated_reserve_gets_the_same_leases(found: Play) -> None:
 
 def test_queues_are_served_in_their_order_and_jobs_by_priority(found: Play) -> None:
     assert found("reserve.order") == ["urgent", "first", "second", "elsewhere"]
+
+
+def test_jobs_of_a_mebibyte_each_travel_in_one_call(found: Play) -> None:
+    assert found("reserve.large") == [True] * 8
 
 
 def test_a_reserve_that_its_caller_abandoned_takes_no_job_with_it(found: Play) -> None:
@@ -301,6 +307,20 @@ def test_what_is_not_there_is_not_found_by_its_kind(found: Play) -> None:
         "queue": "QUEUE_NOT_FOUND",
         "stats": "QUEUE_NOT_FOUND",
         "worker": "WORKER_NOT_FOUND",
+    }
+
+
+def test_a_full_queue_says_so_and_when_to_come_again(queue: str) -> None:
+    with BrokerProcess("memory:", environment={"TOWLINE_CORE__MAX_QUEUE_DEPTH": "2"}) as broker:
+        full = play(broker.address, "errors.queueFull", queue)
+    failed = full.pop("failed")
+    assert (failed["code"], failed["reason"]) == (RESOURCE_EXHAUSTED, "QUEUE_FULL")
+    assert failed["full"] == [f"queue:{queue}"]
+    assert failed["retrySeconds"] > 0
+    assert full == {
+        "elsewhere": "JOB_STATE_READY",
+        "acked": "LEASE_OUTCOME_OK",
+        "patient": "PUSH_OUTCOME_CREATED",
     }
 
 

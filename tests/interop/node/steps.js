@@ -3,7 +3,7 @@
 
 const { randomUUID } = require('node:crypto');
 const { setTimeout: sleep } = require('node:timers/promises');
-const { details } = require('../../../examples/node/towline');
+const { details, inSeconds } = require('../../../examples/node/towline');
 
 const DEADLINE = 20_000; // milliseconds
 
@@ -64,6 +64,8 @@ async function failure(call) {
       reason: found.ErrorInfo?.reason,
       domain: found.ErrorInfo?.domain,
       fields: found.BadRequest?.fieldViolations.map(({ field }) => field),
+      full: found.QuotaFailure?.violations.map(({ subject }) => subject),
+      retrySeconds: found.RetryInfo && inSeconds(found.RetryInfo.retryDelay),
     };
   }
   throw new Error('the call did not fail');

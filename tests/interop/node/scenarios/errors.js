@@ -2,7 +2,8 @@
 // Calls that fail, and what they say.
 
 const { randomUUID } = require('node:crypto');
-const { failure, job, state } = require('../steps');
+const { untilAnswered } = require('../../../../examples/node/towline');
+const { ack, failure, job, push, reserve, state } = require('../steps');
 
 exports.badFields = async (broker, queue) => {
   const good = job(queue);
@@ -37,3 +38,14 @@ exports.notFound = async (broker, queue) => ({
   stats: await failure(broker.admin.stats({ queues: [queue] })),
   worker: await failure(broker.admin.stopWorker({ workerId: 'nobody' })),
 });
+
+exports.queueFull = async (broker, queue) => {
+  await broker.queue.push({ jobs: [job(queue), job(queue)] });
+  const third = job(queue);
+  const failed = await failure(broker.queue.push({ jobs: [third] }));
+  const elsewhere = await push(broker, `${queue}-other`);
+  const patient = untilAnswered(() => broker.queue.push({ jobs: [third] }));
+  const acked = await ack(broker, await reserve(broker, queue));
+  const { results } = await patient;
+  return { failed, elsewhere: await state(broker, elsewhere), acked, patient: results[0].outcome };
+};

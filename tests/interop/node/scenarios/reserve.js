@@ -77,6 +77,13 @@ exports.order = async (broker, queue) => {
   return leases.map((lease) => names[lease.job.id]);
 };
 
+exports.large = async (broker, queue) => {
+  const payload = Buffer.alloc(1024 * 1024, 7);
+  await broker.queue.push({ jobs: Array.from({ length: 8 }, () => job(queue, { payload })) });
+  const { leases } = await broker.queue.reserve({ queues: [{ name: queue }], maxJobs: 8 });
+  return leases.map((lease) => lease.job.payload.equals(payload));
+};
+
 exports.abandoned = async (broker, queue, address) => {
   const workerId = `gone-${randomUUID()}`;
   const leaver = connect(address);
