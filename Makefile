@@ -115,8 +115,16 @@ run: install ## Run a broker in this folder until Ctrl-C
 	@$(BIN)/towline-broker serve
 
 .PHONY: bench
-bench: install ## Measure throughput on this machine
-	@$(BIN)/python bench/throughput.py $(ARGS)
+bench: install ## Measure throughput on this machine, beside an empty gRPC echo
+	@$(BIN)/python -m bench.throughput $(ARGS)
+
+.PHONY: bench-depth
+bench-depth: install ## Measure Reserve with a thousand and with a million jobs waiting
+	@$(BIN)/python -m bench.depth $(ARGS)
+
+.PHONY: kills
+kills: install ## Kill a broker a hundred times under load and look for lost jobs (about 3 minutes)
+	@TOWLINE_KILLS=$${TOWLINE_KILLS:-100} $(BIN)/python -m pytest -q tests/faults/test_broker_kills.py
 
 .PHONY: clean
 clean: ## Remove everything that make created: virtual environments, caches, build output

@@ -28,26 +28,37 @@ DRAIN_SECONDS = 60.0
 def test_no_acknowledged_job_is_lost_or_run_again_whenever_the_broker_is_killed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    random_life = random.Random(SEED)
     with BrokerProcess(f"sqlite:///{tmp_path}/jobs.db", folder=tmp_path) as broker:
-        load = Load(broker.address, producers=2, workers=2)
-        load.start()
-        for _ in range(KILLS):
-            time.sleep(random_life.uniform(*LIFE))
-            broker.kill()
-            broker.start()
-        load.stop_producing()
-        load.drain(DRAIN_SECONDS)
+        load = killed_under_load(broker, KILLS, DRAIN_SECONDS)
         stats = figures_of(broker.address)
-    assert load.failures == []
     verdict = judge(load.history)
     with capsys.disabled():
-        print(f"\n{KILLS} kills, seed {SEED}: {verdict}")
+        print(f"\n{KILLS} kills, seed {SEED}: {verdict}")  # noqa: T201 -- the figures are wanted
+    assert load.failures == []
     assert verdict.kept, f"seed {SEED}: {verdict}"
     assert len(load.history.acked) == verdict.pushed
     totals, depth = stats.total.totals, stats.total.depth
     assert (totals.pushed, totals.completed) == (verdict.pushed, verdict.pushed)
     assert (depth.scheduled, depth.ready, depth.leased, depth.dead) == (0, 0, 0, 0)
+
+
+def test_a_store_that_forgets_is_found_out(tmp_path: Path) -> None:
+    with BrokerProcess("memory:", folder=tmp_path) as broker:
+        load = killed_under_load(broker, kills=2, drain_seconds=2.0)
+    assert judge(load.history).lost > 0
+
+
+def killed_under_load(broker: BrokerProcess, kills: int, drain_seconds: float) -> Load:
+    lives = random.Random(SEED)
+    load = Load(broker.address, producers=2, workers=2)
+    load.start()
+    for _ in range(kills):
+        time.sleep(lives.uniform(*LIFE))
+        broker.kill()
+        broker.start()
+    load.stop_producing()
+    load.drain(drain_seconds)
+    return load
 
 
 def figures_of(address: str) -> StatsResponse:
