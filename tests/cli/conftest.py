@@ -5,50 +5,28 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from towline import Client
+from tests.support.broker_process import BrokerProcess
+from towline import Client, JobRequest
 from towline.cli.app import run
 from towline.v1 import job_pb2
 from towline.v1 import queue_service_pb2 as pb
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
-
-START_TIMEOUT = 60.0
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a broker process on a new SQLite store."""
     folder = tmp_path_factory.mktemp("broker")
-    ready = folder / "address"
-    options = ["--store", f"sqlite:///{folder / 'jobs.db'}", "--listen", "127.0.0.1:0"]
-    command = [str(Path(sys.executable).with_name("towline-broker")), "serve", *options]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--ready-file", str(ready)], cwd=folder, stdout=log, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + START_TIMEOUT
-        while not ready.exists():
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.02)
-        yield ready.read_text().strip()
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    with BrokerProcess(f"sqlite:///{folder / 'jobs.db'}", folder=folder) as broker:
+        yield broker.address
 
 
 @dataclass(frozen=True)
@@ -103,6 +81,12 @@ class Line:
             self.client.dispatch("Stack", {"n": n}, queue=self.queue, **options).id
             for n in range(count)
         ]
+
+    def push_batch(self, count: int) -> None:
+        """Store many jobs in few calls."""
+        self.client.dispatch_batch(
+            JobRequest("Stack", {"n": n}, queue=self.queue) for n in range(count)
+        )
 
     def reserve(self, count: int = 1, worker_id: str = "") -> list[str]:
         """Lease jobs; return the tokens."""

@@ -5,7 +5,6 @@ import uuid
 import pytest
 
 from tests.cli.conftest import Command, Line
-from towline import JobRequest
 
 
 def dead_ids(towline: Command, *filters: str) -> list[str]:

@@ -48,7 +48,7 @@ app = typer.Typer(
     "show",
     epilog=examples(
         "towline job show 01980a3c-7d7e-7c4e-9f5e-3d6a1c1f0a11",
-        "towline job show 01980a3c-7d7e-7c4e-9f5e-3d6a1c1f0a11 --wait 1m --json | jq .result",
+        'towline job show "$id" --wait 1m --json | jq .result',
     ),
 )
 def show(

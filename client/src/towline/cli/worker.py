@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from towline.cli import output, values
+from towline.cli.connection import connect
 from towline.cli.exits import UsageError
 from towline.cli.loading import load, queues_of
-from towline.cli.options import Url, examples
+from towline.cli.options import DEFAULT_TIMEOUT, Url, examples
 from towline.errors import ConfigurationError
 from towline.registry import JobDefinition
 from towline.worker import Worker
@@ -91,11 +92,13 @@ def worker(
         setting, _, rest = str(error).partition(":")
         raise UsageError(f"--{_OPTIONS.get(setting, setting)}:{rest}") from None
     _introduce(definitions, queues)
-    if once:
-        if not runner.run_once():
-            output.note("no job was ready")
-    else:
+    if not once:
         runner.run()
+        return
+    with connect(url, DEFAULT_TIMEOUT):  # says at once when there is no broker
+        taken = runner.run_once()
+    if not taken:
+        output.note("no job was ready")
 
 
 # Where a setting of Worker and the option for it have different names.
