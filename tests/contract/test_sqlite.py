@@ -45,4 +45,4 @@ class TestSqlite(DurableDriverContract):
 def test_random_operations_are_answered_as_the_model_does(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    check_at_random(lambda: SqliteHarness(tmp_path_factory.mktemp("store")), examples=40)
+    check_at_random(lambda: SqliteHarness(tmp_path_factory.mktemp("store")), examples=25)

@@ -15,7 +15,7 @@ from towline_broker.domain.jobs import (
 )
 from towline_broker.domain.retry import DelayList, RetryPolicy
 from towline_broker.domain.time import SECOND, Micros
-from towline_broker.drivers.interface import DeadFilter, ExtendItem, NackItem
+from towline_broker.drivers.interface import DeadFilter, ExtendItem, NackItem, ReserveRequest
 
 WINDOW: Micros = 8 * SECOND
 
@@ -29,9 +29,7 @@ def _maybe(strategy: st.SearchStrategy[Micros]) -> st.SearchStrategy[Micros | No
 
 
 STEP_OF_TIME = _times(1, 2, 3, 8) | st.just(1)
-LEASE = _times(2, 5)
 LIMIT = st.sampled_from([1, 2, 1000])
-QUEUES = st.sampled_from([["a"], ["b"], ["a", "b"], ["b", "a"]])
 MAX_DEPTH = st.sampled_from([{}, {}, {}, {"a": 3}, {"a": 2, "b": 4}])
 #: Positions from the end of what was named so far.
 PICK = st.integers(0, 3) | st.integers(0, 30)
@@ -73,16 +71,43 @@ class RandomJob:
 
 JOB = st.builds(
     RandomJob,
-    again=st.sampled_from([None, None, None, 0, 1, 5]),
-    queue=st.sampled_from(["a", "b"]),
+    again=st.sampled_from([None] * 9 + [0, 5]),
+    queue=st.sampled_from(["a", "a", "b"]),
     type=st.sampled_from(["T", "U"]),
-    priority=st.sampled_from([0, 0, 0, 1, -1, 2**31 - 1]),
-    delay=st.sampled_from([None, None, 0, SECOND, 3 * SECOND, -SECOND]),
-    expires_in=st.sampled_from([None, None, SECOND, 4 * SECOND]),
+    priority=st.sampled_from([0, 0, 0, 0, 1, -(2**31)]),
+    delay=st.sampled_from([None, None, None, None, 0, SECOND, 3 * SECOND, -SECOND]),
+    expires_in=st.sampled_from([None, None, None, SECOND, 4 * SECOND]),
     retention=_times(0, 0, 3, 20),
-    unique_key=st.sampled_from([None, None, "k1", "ключ"]),
+    unique_key=st.sampled_from([None, None, None, "k", "ключ"]),
     unique_for=_maybe(_times(1, 4)),
     retry=st.sampled_from([RetryPolicy(), RetryPolicy(5, DelayList((0, SECOND)), 0.0)]),
+)
+
+
+JOBS = st.lists(JOB, min_size=1, max_size=4)
+
+
+@dataclass(frozen=True)
+class RandomReserve:
+    queues: list[str]
+    max_jobs: int
+    lease: Micros
+    worker_id: str
+    request_id: str
+
+    def at(self, now: Micros, grant: str) -> ReserveRequest:
+        return ReserveRequest(
+            self.queues, self.max_jobs, self.lease, grant, now, self.worker_id, self.request_id
+        )
+
+
+RESERVE = st.builds(
+    RandomReserve,
+    queues=st.sampled_from([["a", "b"], ["b", "a"], ["a"], ["b"]]),
+    max_jobs=st.integers(1, 4),
+    lease=_times(2, 5),
+    worker_id=st.sampled_from(["", "w1"]),
+    request_id=st.sampled_from(["", "", "", "r1", "r2"]),
 )
 
 
@@ -119,6 +144,7 @@ NACK = st.builds(
     dead=st.booleans(),
     failure=st.none() | st.builds(Failure, st.sampled_from(["E", "Ошибка"]), at=st.just(SECOND)),
 )
+NACKS = st.lists(NACK, min_size=1, max_size=3)
 
 
 @dataclass(frozen=True)
@@ -143,6 +169,7 @@ EXTENSION = st.builds(
         st.sampled_from([b"", b"\x00row"]),
     ),
 )
+EXTENSIONS = st.lists(EXTENSION, min_size=1, max_size=3)
 
 
 @dataclass(frozen=True)

@@ -27,25 +27,25 @@ from towline_broker.drivers.interface import (
     DeadFilter,
     DeadSelection,
     ExtendBatch,
+    ExtendItem,
     Handled,
     NackBatch,
     NackItem,
     PurgeRequest,
     PushBatch,
     QueueState,
-    ReserveRequest,
 )
 from towline_broker.testing import random_input as draw
 from towline_broker.testing.factories import new_id
 from towline_broker.testing.harness import Harness, NewHarness
 from towline_broker.testing.model import Model, ModelJob
-from towline_broker.testing.store import Store
+from towline_broker.testing.store import ALL, Store
 
 T = TypeVar("T")
 
 #: How many examples a run plays unless told otherwise, and how many operations each has.
 EXAMPLES = 200
-STEPS = 40
+STEPS = 50
 #: Sets the number of examples, for long runs.
 EXAMPLES_VARIABLE = "TOWLINE_CONTRACT_EXAMPLES"
 
@@ -83,7 +83,7 @@ class DriverMachine(RuleBasedStateMachine):
         self.model = Model(self.store.now, draw.WINDOW)
         #: Ids and leases that ever were, for the operations to name; the newest are named most.
         self.ids: list[str] = []
-        self.refs: list[LeaseRef] = [LeaseRef("a", new_id(), "grant-0")]
+        self.refs: list[LeaseRef] = []
 
     def do(self, awaitable: Awaitable[T]) -> T:
         async def wait() -> T:
@@ -105,24 +105,39 @@ class DriverMachine(RuleBasedStateMachine):
         return [self.ids[-1 - pick % len(self.ids)] for pick in picks] if self.ids else []
 
     def named_refs(self, picks: Sequence[int]) -> list[LeaseRef]:
-        return [self.refs[-1 - pick % len(self.refs)] for pick in picks]
+        """Live leases come first, so that most picks meet one; then the others, newest first."""
+        live = [job.ref for job in self.model.those(JobState.LEASED)]
+        refs = [*live, *(ref for ref in reversed(self.refs) if ref not in live)]
+        return [refs[pick % len(refs)] for pick in picks]
+
+    def has(self, *states: JobState) -> bool:
+        return bool(self.model.those(*states))
 
     # --- operations ---------------------------------------------------------------------------
 
-    @initialize()
-    def open(self) -> None:
+    # Hypothesis leaves many rules out of each example, and draws the others with equal chances.
+    # Where one operation means little without another before it, one rule does both.
+
+    @initialize(jobs=draw.JOBS)
+    def open(self, jobs: list[draw.RandomJob]) -> None:
         assert self.do(self.store.open()) == 0
+        self._push(jobs, True, {})
 
-    @rule(by=draw.STEP_OF_TIME)
-    def time_passes(self, by: Micros) -> None:
+    @rule(by=draw.STEP_OF_TIME, upkeep=st.booleans(), dead=st.booleans())
+    def time_passes(self, by: Micros, upkeep: bool, dead: bool) -> None:
         self.store.now = self.model.now = self.model.now + by
+        if upkeep:
+            self._promote(ALL)
+            self._take_back(ALL, dead)
+            self._expire(ALL)
 
-    @rule(
-        jobs=st.lists(draw.JOB, min_size=1, max_size=4),
-        all_or_nothing=st.booleans(),
-        max_depth=draw.MAX_DEPTH,
-    )
+    @rule(jobs=draw.JOBS, all_or_nothing=st.booleans(), max_depth=draw.MAX_DEPTH)
     def push(
+        self, jobs: list[draw.RandomJob], all_or_nothing: bool, max_depth: dict[str, int]
+    ) -> None:
+        self._push(jobs, all_or_nothing, max_depth)
+
+    def _push(
         self, jobs: list[draw.RandomJob], all_or_nothing: bool, max_depth: dict[str, int]
     ) -> None:
         batch = PushBatch([self._job(job) for job in jobs], self.now, all_or_nothing, max_depth)
@@ -142,19 +157,24 @@ class DriverMachine(RuleBasedStateMachine):
             self.ids.append(job_id)
         return job.at(self.now, job_id)
 
-    @rule(
-        queues=draw.QUEUES,
-        max_jobs=st.integers(1, 4),
-        lease=draw.LEASE,
-        worker_id=st.sampled_from(["", "w1"]),
-        request_id=st.sampled_from(["", "", "r1", "r2"]),
-    )
-    def reserve(
-        self, queues: list[str], max_jobs: int, lease: Micros, worker_id: str, request_id: str
+    @rule(reserve=draw.RESERVE)
+    def reserve(self, reserve: draw.RandomReserve) -> None:
+        self._reserve(reserve)
+
+    @rule(reserve=draw.RESERVE, nacks=draw.NACKS)
+    def reserve_and_nack(self, reserve: draw.RandomReserve, nacks: list[draw.RandomNack]) -> None:
+        refs = self._reserve(reserve)
+        self._nack([nack.at(self.now, ref) for nack, ref in zip(nacks, refs, strict=False)])
+
+    @rule(reserve=draw.RESERVE, extensions=draw.EXTENSIONS)
+    def reserve_and_extend(
+        self, reserve: draw.RandomReserve, extensions: list[draw.RandomExtension]
     ) -> None:
-        request = ReserveRequest(
-            queues, max_jobs, lease, self.store.new_grant(), self.now, worker_id, request_id
-        )
+        refs = self._reserve(reserve)
+        self._extend([one.at(ref) for one, ref in zip(extensions, refs, strict=False)])
+
+    def _reserve(self, reserve: draw.RandomReserve) -> list[LeaseRef]:
+        request = reserve.at(self.now, self.store.new_grant())
         leased = self.do(self.driver.reserve(request))
         expected = self.model.reserve(request, [one.ref.job_id for one in leased])
         if expected and expected[0].ref.grant != request.grant:
@@ -162,15 +182,19 @@ class DriverMachine(RuleBasedStateMachine):
             leased.sort(key=lambda one: one.ref.job_id)
             expected.sort(key=lambda one: one.ref.job_id)
         assert leased == expected
-        self.refs += [one.ref for one in leased]
+        refs = [one.ref for one in leased]
+        self.refs += [ref for ref in refs if ref not in self.refs]
+        return refs
 
+    @precondition(lambda self: self.refs)
     @rule(picks=draw.PICKS, result=st.sampled_from([b"", b"\x00\xff"]))
     def ack(self, picks: list[int], result: bytes) -> None:
         items = [AckItem(ref, result) for ref in self.named_refs(picks)]
         batch = AckBatch(items, self.now, self.now + draw.WINDOW)
         assert self.do(self.driver.ack(batch)) == [self.model.ack(item) for item in items]
 
-    @rule(nacks=st.lists(draw.NACK, min_size=1, max_size=3))
+    @precondition(lambda self: self.refs)
+    @rule(nacks=draw.NACKS)
     def nack(self, nacks: list[draw.RandomNack]) -> None:
         self._nack([nack.at(self.now, *self.named_refs([nack.pick])) for nack in nacks])
 
@@ -178,14 +202,21 @@ class DriverMachine(RuleBasedStateMachine):
         batch = NackBatch(items, self.now, self.now + draw.WINDOW)
         assert self.do(self.driver.nack(batch)) == [self.model.nack(item) for item in items]
 
-    @rule(extensions=st.lists(draw.EXTENSION, min_size=1, max_size=3))
+    @precondition(lambda self: self.refs)
+    @rule(extensions=draw.EXTENSIONS)
     def extend(self, extensions: list[draw.RandomExtension]) -> None:
-        items = [extension.at(*self.named_refs([extension.pick])) for extension in extensions]
+        self._extend([one.at(*self.named_refs([one.pick])) for one in extensions])
+
+    def _extend(self, items: Sequence[ExtendItem]) -> None:
         expected = [self.model.extend(item) for item in items]
         assert self.do(self.driver.extend(ExtendBatch(items, self.now))) == expected
 
+    @precondition(lambda self: self.has(JobState.LEASED))
     @rule(limit=draw.LIMIT, dead=st.booleans())
-    def take_back_expired_leases(self, limit: int, dead: bool) -> None:
+    def take_back(self, limit: int, dead: bool) -> None:
+        self._take_back(limit, dead)
+
+    def _take_back(self, limit: int, dead: bool) -> None:
         records = self.do(self.driver.expired_leases(self.now, limit))
         past = self.model.expired_leases()
         assert [record.lease_until for record in records] == [
@@ -197,23 +228,33 @@ class DriverMachine(RuleBasedStateMachine):
         reason = DeadReason.LEASE_EXPIRED if dead else None
         self._nack([NackItem(one.ref, Settlement.LOST, dead_reason=reason) for one in records])
 
+    @precondition(lambda self: self.has(JobState.SCHEDULED))
     @rule(limit=draw.LIMIT)
     def promote(self, limit: int) -> None:
+        self._promote(limit)
+
+    def _promote(self, limit: int) -> None:
         assert self.do(self.driver.promote(self.now, limit)) == self.model.promote(limit)
 
+    @precondition(lambda self: self.has(JobState.SCHEDULED, JobState.READY))
     @rule(limit=draw.LIMIT)
     def expire(self, limit: int) -> None:
+        self._expire(limit)
+
+    def _expire(self, limit: int) -> None:
         old = self.model.expirable()
         count = self.do(self.driver.expire(self.now, limit))
         dead = self._chosen(old, count, limit, lambda record: record.state is JobState.DEAD)
         _assert_earliest([job.expires_at for job in dead], [job.expires_at for job in old])
         self.model.expire(job.id for job in dead)
 
+    @precondition(lambda self: self.model.ended_jobs or self.model.ended_leases or self.model.keys)
     @rule()
     def forget(self) -> None:
         self.do(self.store.forget_all())
         self.model.forget()
 
+    @precondition(lambda self: self.ids)
     @rule(picks=draw.PICKS)
     def cancel(self, picks: list[int]) -> None:
         ids = self.named_ids(picks)
@@ -241,6 +282,7 @@ class DriverMachine(RuleBasedStateMachine):
         )
         self.model.purge(job.id for job in gone)
 
+    @precondition(lambda self: self.has(JobState.DEAD))
     @rule(wanted=draw.DEAD, limit=draw.LIMIT, discard=st.booleans())
     def requeue_or_discard(self, wanted: draw.RandomDead, limit: int, discard: bool) -> None:
         ids = self.named_ids(wanted.picks) if wanted.picks else None
@@ -262,6 +304,7 @@ class DriverMachine(RuleBasedStateMachine):
         _assert_earliest([job.finished_at for job in gone], [job.finished_at for job in dead])
         (self.model.discard if discard else self.model.requeue)(job.id for job in gone)
 
+    @precondition(lambda self: sum(one.pushed for one in self.model.totals.values()) > 5)
     @rule()
     def reset_totals(self) -> None:
         self.do(self.driver.reset_totals())
@@ -286,10 +329,18 @@ class DriverMachine(RuleBasedStateMachine):
         assert len(changed) == count
         return changed
 
-    # --- comparisons, after each operation ----------------------------------------------------
+    # --- comparisons --------------------------------------------------------------------------
 
     @invariant()
-    def the_listener_was_told(self) -> None:
+    def agrees_with_the_model(self) -> None:
+        self._compare_what_was_told()
+        self._compare_jobs()
+        self._compare_memory()
+        self._compare_leases()
+        self._compare_counts()
+        self._compare_times_and_queues()
+
+    def _compare_what_was_told(self) -> None:
         ready, ended = self.store.heard.take()
         heeded = [queue for queue, paused in self.model.paused.items() if not paused]
         assert {queue: ready.get(queue, 0) for queue in heeded} == {
@@ -303,8 +354,7 @@ class DriverMachine(RuleBasedStateMachine):
         self.model.told_ready.clear()
         self.model.told_ended.clear()
 
-    @invariant()
-    def jobs_are_as_in_the_model(self) -> None:
+    def _compare_jobs(self) -> None:
         records = self.do(self.store.listed(limit=7))
         assert records == [job.record() for job in self.model.jobs]
         dead = self.do(self.store.dead(limit=3))
@@ -315,8 +365,7 @@ class DriverMachine(RuleBasedStateMachine):
             job.id for job in self.model.those(JobState.DEAD)
         )
 
-    @invariant()
-    def what_is_remembered_is_as_in_the_model(self) -> None:
+    def _compare_memory(self) -> None:
         for job_id in self.ids:
             stored = self.model.find(job_id)
             remembered = self.model.ended_jobs.get(job_id)
@@ -339,15 +388,13 @@ class DriverMachine(RuleBasedStateMachine):
                     result=remembered.result,
                 )
 
-    @invariant()
-    def live_leases_are_as_in_the_model(self) -> None:
+    def _compare_leases(self) -> None:
         expected = [self.model.live_lease(ref) for ref in self.refs]
         assert self.do(self.driver.leases(self.refs)) == [
             job and job.lease_record() for job in expected
         ]
 
-    @invariant()
-    def counts_are_as_in_the_model(self) -> None:
+    def _compare_counts(self) -> None:
         counted = {(one.queue, one.type): one for one in self.do(self.driver.counts())}
         names = {(job.new.queue, job.new.type) for job in self.model.jobs} | set(self.model.totals)
         assert names <= set(counted)
@@ -365,8 +412,7 @@ class DriverMachine(RuleBasedStateMachine):
             )
             assert counts.totals == self.model.totals_of(queue, type_)
 
-    @invariant()
-    def times_and_queues_are_as_in_the_model(self) -> None:
+    def _compare_times_and_queues(self) -> None:
         oldest: dict[str, Micros] = {}
         for job in self.model.those(JobState.READY):
             since = oldest.get(job.new.queue, job.ready_at)
