@@ -16,8 +16,9 @@ from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 class Calls:
     """The stubs of the three services over one channel."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, address: str) -> None:
         self.channel = channel
+        self.address = address
         self.queue: Any = QueueServiceStub(channel)
         self.dead: Any = DeadLetterServiceStub(channel)
         self.admin: Any = AdminServiceStub(channel)
@@ -32,7 +33,7 @@ async def calls_to(address: str) -> AsyncIterator[Calls]:
         ("grpc.enable_retries", 0),
     ]
     async with grpc.aio.insecure_channel(address, options=options) as channel:
-        yield Calls(channel)
+        yield Calls(channel, address)
 
 
 class WireFailure:
