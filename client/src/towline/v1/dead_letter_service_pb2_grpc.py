@@ -58,7 +58,8 @@ class DeadLetterServiceServicer(object):
 
     def ListDead(self, request, context):
         """Lists dead jobs in the order in which they died, page by page. A page may hold fewer jobs than
-        asked for and still not be the last: go on until next_page_token is empty.
+        asked for and still not be the last, because an answer has a bounded size: go on until
+        next_page_token is empty.
 
         Safe to repeat. Errors: INVALID_ARGUMENT.
         """

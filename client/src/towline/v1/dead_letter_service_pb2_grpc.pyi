@@ -110,7 +110,8 @@ class DeadLetterServiceStub(typing.Generic[_DeadLetterServiceListDeadType, _Dead
 
     ListDead: _DeadLetterServiceListDeadType
     """Lists dead jobs in the order in which they died, page by page. A page may hold fewer jobs than
-    asked for and still not be the last: go on until next_page_token is empty.
+    asked for and still not be the last, because an answer has a bounded size: go on until
+    next_page_token is empty.
 
     Safe to repeat. Errors: INVALID_ARGUMENT.
     """
@@ -158,7 +159,8 @@ class DeadLetterServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[towline.v1.dead_letter_service_pb2.ListDeadResponse, collections.abc.Awaitable[towline.v1.dead_letter_service_pb2.ListDeadResponse]]:
         """Lists dead jobs in the order in which they died, page by page. A page may hold fewer jobs than
-        asked for and still not be the last: go on until next_page_token is empty.
+        asked for and still not be the last, because an answer has a bounded size: go on until
+        next_page_token is empty.
 
         Safe to repeat. Errors: INVALID_ARGUMENT.
         """

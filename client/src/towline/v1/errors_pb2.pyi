@@ -19,9 +19,15 @@ so on.
   UNAUTHENTICATED      -                           no credentials, or bad ones        no
   INTERNAL             -                           a defect of the broker             no
 
-Every one also carries ErrorInfo with domain "towline" and one of these reasons: INVALID_FIELD,
+Every one that the broker gives also carries ErrorInfo with domain "towline" and one of these reasons: INVALID_FIELD,
 JOB_NOT_FOUND, QUEUE_NOT_FOUND, WORKER_NOT_FOUND, QUEUE_FULL, DISK_FULL, MEMORY_FULL,
 TOO_MANY_WAITERS, STORE_UNAVAILABLE, DRAINING, PERMISSION_DENIED, UNAUTHENTICATED, INTERNAL.
+
+UNAVAILABLE also carries the metadata "grpc-retry-pushback-ms", which gRPC clients with a retry policy
+obey by themselves. Errors that gRPC itself makes carry no details: a message over the limit
+(RESOURCE_EXHAUSTED), an unknown method (UNIMPLEMENTED), a connection that broke (UNAVAILABLE), a
+deadline (DEADLINE_EXCEEDED). Repeat RESOURCE_EXHAUSTED only when it carries RetryInfo; repeat
+UNAVAILABLE without RetryInfo after a delay of your own.
 
 A call that failed with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, PERMISSION_DENIED or
 UNAUTHENTICATED changed nothing. After UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED or INTERNAL the

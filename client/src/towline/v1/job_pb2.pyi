@@ -190,7 +190,10 @@ class Job(google.protobuf.message.Message):
     type: builtins.str
     """Names what to run. A key in the worker's registry, same alphabet and length as a queue. Required."""
     payload: builtins.bytes
-    """The arguments, opaque to the broker. At most 1 MiB."""
+    """The arguments, opaque to the broker. At most 1 MiB. By convention, and in the Python SDK, the content
+    type is "application/json", the payload an object with one member for each argument, and the
+    result any JSON value.
+    """
     content_type: builtins.str
     """Media type of the payload, and of the result unless the worker and the producer agree
     otherwise. At most 128 bytes. Unset: "application/octet-stream".

@@ -118,7 +118,9 @@ class _WorkerDirectiveEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     """Take no further jobs, finish or release those at hand, exit."""
 
 class WorkerDirective(_WorkerDirective, metaclass=_WorkerDirectiveEnumTypeWrapper):
-    """What an operator wants of a worker."""
+    """What an operator wants of a worker. A Reserve that is parked is not ended by this: the worker cancels
+    it, or lets it come back.
+    """
 
 WORKER_DIRECTIVE_UNSPECIFIED: WorkerDirective.ValueType  # 0
 """Given in answer to an anonymous worker."""

@@ -34,6 +34,10 @@ class QueueServiceStub(object):
     for as long as the broker remembers settled jobs and leases (10 minutes by default). A client that
     vanishes in the middle of a call leaves the whole effect or none.
 
+    A request or an answer has at most 64 MiB. Raise your client's limit for received messages to that:
+    many gRPC libraries refuse more than 4 MiB unless told otherwise. An answer that would be larger
+    carries fewer jobs.
+
     Errors that any of these RPCs can give are listed in errors.proto: UNAVAILABLE (store down or
     broker draining; wait RetryInfo and repeat), UNAUTHENTICATED, PERMISSION_DENIED, INTERNAL. Those
     named below come on top.
@@ -96,6 +100,10 @@ class QueueServiceServicer(object):
     for as long as the broker remembers settled jobs and leases (10 minutes by default). A client that
     vanishes in the middle of a call leaves the whole effect or none.
 
+    A request or an answer has at most 64 MiB. Raise your client's limit for received messages to that:
+    many gRPC libraries refuse more than 4 MiB unless told otherwise. An answer that would be larger
+    carries fewer jobs.
+
     Errors that any of these RPCs can give are listed in errors.proto: UNAVAILABLE (store down or
     broker draining; wait RetryInfo and repeat), UNAUTHENTICATED, PERMISSION_DENIED, INTERNAL. Those
     named below come on top.
@@ -121,7 +129,8 @@ class QueueServiceServicer(object):
         """Returns one job with its state and, once it succeeded, its result.
 
         With wait, the answer is held back until the job has ended (SUCCEEDED, DEAD or CANCELLED) or the
-        wait is over; in the latter case it shows the state at that moment. A job that ended and whose
+        wait is over; in the latter case it shows the state at that moment. Shortly before the call's own
+        deadline it is answered in any case: give it a few seconds beyond `wait`. A job that ended and whose
         retention has passed is answered from the settle memory, without its payload.
 
         Safe to repeat. Errors: NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED (too many calls are
@@ -133,7 +142,8 @@ class QueueServiceServicer(object):
 
     def ListJobs(self, request, context):
         """Lists jobs in the order of their Push, page by page. A page may hold fewer jobs than asked for
-        and still not be the last: go on until next_page_token is empty.
+        and still not be the last, because a call looks at a bounded number of jobs and an answer has a
+        bounded size: go on until next_page_token is empty.
 
         Safe to repeat. Errors: INVALID_ARGUMENT.
         """
@@ -163,14 +173,16 @@ class QueueServiceServicer(object):
         With nothing to lease the call is parked for at most `wait`, and answered the moment there is
         work; one waiting call is woken for each job. Shortly before the call's own deadline, or at the
         end of `wait`, it is answered OK with no leases. Give the call a deadline a few seconds beyond
-        `wait`.
+        `wait`. An answer may bring fewer than max_jobs although more are ready.
 
         Work is routed by queue and not by type: a worker that meets a type unknown to it gives the job
         back with Nack(release).
 
         Safe to repeat with a request_id: the same request_id again returns the leases that the first
         call was granted, as far as they are still live, and grants none beside them. Leases that could not
-        be delivered, because the caller was gone, are released at once.
+        be delivered, because the caller was gone, are released at once. A caller that goes while the
+        answer is on its way cannot be told from one that got it: those leases are fetched by the same
+        request_id, or run out.
 
         Errors: INVALID_ARGUMENT, RESOURCE_EXHAUSTED (too many calls are waiting).
         """
@@ -277,6 +289,10 @@ class QueueService(object):
     has at most one live lease. A repeated Push, Ack or Nack has one effect and gets the same answer
     for as long as the broker remembers settled jobs and leases (10 minutes by default). A client that
     vanishes in the middle of a call leaves the whole effect or none.
+
+    A request or an answer has at most 64 MiB. Raise your client's limit for received messages to that:
+    many gRPC libraries refuse more than 4 MiB unless told otherwise. An answer that would be larger
+    carries fewer jobs.
 
     Errors that any of these RPCs can give are listed in errors.proto: UNAVAILABLE (store down or
     broker draining; wait RetryInfo and repeat), UNAUTHENTICATED, PERMISSION_DENIED, INTERNAL. Those
