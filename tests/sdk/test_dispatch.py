@@ -6,15 +6,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
-import grpc
 import pytest
 
 from tests.sdk.both_clients import answer, connected
-from tests.sdk.scripted_broker import Failure, ScriptedBroker, invalid
+from tests.sdk.scripted_broker import ScriptedBroker, invalid
 from towline import (
     AsyncClient,
     BatchFailed,
-    BrokerUnavailable,
     Client,
     Exponential,
     InvalidArgument,
@@ -377,13 +375,3 @@ async def test_many_threads_and_tasks_may_share_a_client(broker: ScriptedBroker)
     async with AsyncClient(broker.address) as async_client:
         await asyncio.gather(*(async_client.dispatch(Plain(text=str(n))) for n in range(50)))
     assert len(broker.jobs) == 100
-
-
-async def test_a_failure_before_anything_is_stored_is_no_batch_failure(
-    broker: ScriptedBroker,
-) -> None:
-    broker.failures["Push"] = [Failure(grpc.StatusCode.UNAVAILABLE, "down")] * 5
-    async with AsyncClient(broker.address) as client:
-        with pytest.raises(BrokerUnavailable):
-            await client.dispatch_batch([Plain()])
-    assert len(broker.called("Push")) == 5

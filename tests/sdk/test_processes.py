@@ -32,6 +32,26 @@ def test_every_public_name_can_be_had() -> None:
     run("from towline import *\nClient, AsyncClient, Worker, Job, job")
 
 
+EVENT_LOOPS = """
+import asyncio, sys
+from towline import AsyncClient
+
+client = AsyncClient(sys.argv[1])
+
+async def dispatch(type):
+    await client.dispatch(type)
+
+asyncio.run(dispatch("first"))
+asyncio.run(dispatch("second"))
+asyncio.run(client.close())
+"""
+
+
+def test_an_async_client_works_in_one_event_loop_after_another(broker: ScriptedBroker) -> None:
+    run(EVENT_LOOPS, broker.address)
+    assert [request.jobs[0].type for request in broker.called("Push")] == ["first", "second"]
+
+
 FORKING = """
 import os, sys
 from towline import Client

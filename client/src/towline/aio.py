@@ -89,7 +89,8 @@ class AsyncClient:
         if self._closed:
             raise ClientClosed
         if self._open is not None and self._owner != _here():
-            _inherited.append(self._open)
+            if self._owner is not None and self._owner[0] != os.getpid():
+                _inherited.append(self._open)
             self._open = None
         if self._open is None:
             channel = self.connection.open_aio()

@@ -49,6 +49,9 @@ from towline.errors import InvalidJob, InvalidPayload
 
 CONTENT_TYPE = "application/json"
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_PLAIN_ALREADY = frozenset({str, int, bool, type(None)})
+
 
 def write(value: Any, path: str) -> bytes:
     """Return the JSON text of a value of no declared type.
@@ -57,8 +60,7 @@ def write(value: Any, path: str) -> bytes:
     """
     try:
         data = plain(value, path)
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode()
+        return _ENCODER.encode(data).encode()
     except RecursionError:
         raise InvalidPayload(f"{path}: nested too deeply, or contains itself") from None
     except ValueError as error:
@@ -81,10 +83,12 @@ def _refuse_constant(name: str) -> Json:
 
 def plain(value: Any, path: str) -> Json:
     """Return the JSON of a value of no declared type, by what it is at run time."""
+    if type(value) in _PLAIN_ALREADY:
+        return value
     match value:
         case enum.Enum():
             return plain(value.value, path)
-        case None | bool() | str() | int():
+        case str() | int():
             return value
         case float():
             return finite(value, path)
@@ -106,6 +110,8 @@ def plain(value: Any, path: str) -> Json:
 
 
 def _plain_key(key: Any, path: str) -> str:
+    if type(key) is str:
+        return key
     written = plain(key, path)
     if isinstance(written, bool) or not isinstance(written, (str, int)):
         raise InvalidPayload(f"{path}: a key must be a string or a whole number, not {show(key)}")
