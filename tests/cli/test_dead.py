@@ -109,7 +109,7 @@ def test_all_takes_every_dead_job(towline: Command, line: Line) -> None:
 
 
 def test_more_than_one_call_can_handle_is_handled(towline: Command, line: Line) -> None:
-    line.client.dispatch_batch(JobRequest("Stack", {"n": n}, queue=line.queue) for n in range(2300))
+    line.push_batch(2300)
     for count in (1000, 1000, 300):
         line.reject(count)
     done = towline("dead", "discard", "--queue", line.queue, "--yes", "--json")

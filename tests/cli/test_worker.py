@@ -4,11 +4,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Command, Line
+from tests.cli.conftest import Line
 
 JOBS = """
 import asyncio, time
@@ -42,34 +44,43 @@ def app(tmp_path: Path, line: Line) -> Path:
     return tmp_path
 
 
-def start(app: Path, *options: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextmanager
+def worker(app: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
         [sys.executable, "-m", "towline.cli", "worker", "app.jobs", *options],
         cwd=app,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def finish(process: "subprocess.Popen[str]") -> str:
+def said_by(process: "subprocess.Popen[str]") -> str:
     """Wait for its end, which must be a good one; return what it said."""
-    try:
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert out == ""
     return err
 
 
+def run(app: Path, *options: str) -> str:
+    """Run a worker that ends by itself; return what it said."""
+    with worker(app, *options) as process:
+        return said_by(process)
+
+
 @pytest.mark.parametrize("pool", ["thread", "async"])
 def test_it_runs_the_jobs_of_the_module_and_ends_after_max_jobs(
-    towline: Command, line: Line, app: Path, pool: str
+    line: Line, app: Path, pool: str
 ) -> None:
     added = line.client.dispatch("Add", {"a": 1, "b": 2}, queue=line.queue)
     shouted = line.client.dispatch("shout", {"text": "ahoy"}, queue=line.queue)
-    said = finish(start(app, "--pool", pool, "--max-jobs", "2"))
+    said = run(app, "--pool", pool, "--max-jobs", "2")
     assert added.result(timeout=10) == 3
     assert shouted.result(timeout=10) == "AHOY"
     assert "jobs    Add, nap, shout" in said
@@ -77,36 +88,35 @@ def test_it_runs_the_jobs_of_the_module_and_ends_after_max_jobs(
     assert "ahoy" not in said.lower()
 
 
-def test_once_runs_one_job_or_says_that_there_is_none(
-    towline: Command, line: Line, app: Path
-) -> None:
+def test_once_runs_one_job_or_says_that_there_is_none(line: Line, app: Path) -> None:
     jobs = [line.client.dispatch("Add", {"a": n, "b": 2}, queue=line.queue) for n in range(2)]
     for job in jobs:
-        finish(start(app, "--once", "--queue", line.queue))
+        run(app, "--once", "--queue", line.queue)
         assert job.status().state == "SUCCEEDED"
-    assert "no job was ready" in finish(start(app, "--once"))
+    assert "no job was ready" in run(app, "--once")
 
 
-def test_sigterm_lets_the_running_job_finish(towline: Command, line: Line, app: Path) -> None:
+def test_sigterm_lets_the_running_job_finish(line: Line, app: Path) -> None:
     running = line.client.dispatch("nap", {"seconds": 1}, queue=line.queue)
-    process = start(app, "--queue", f"{line.queue}=3", "--queue", "other=1", "--concurrency", "1")
-    deadline = time.monotonic() + 30
-    while running.status().state != "LEASED":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    said = finish(process)
+    options = ("--queue", f"{line.queue}=3", "--queue", "other=1", "--concurrency", "1")
+    with worker(app, *options) as process:
+        deadline = time.monotonic() + 30
+        while running.status().state != "LEASED":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        said = said_by(process)
     assert running.status().result == "rested"
     assert f"queues  {line.queue}=3, other=1" in said
 
 
-def test_max_time_ends_it(towline: Command, line: Line, app: Path) -> None:
-    finish(start(app, "--max-time", "200ms", "--verbose"))
+def test_max_time_ends_it(line: Line, app: Path) -> None:
+    run(app, "--max-time", "200ms", "--verbose")
 
 
 def test_once_without_a_broker_is_exit_code_3(app: Path) -> None:
-    process = start(app, "--once", "--url", "127.0.0.1:1")
-    _, err = process.communicate(timeout=60)
+    with worker(app, "--once", "--url", "127.0.0.1:1") as process:
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "no broker can be reached at 127.0.0.1:1" in err
     assert "Traceback" not in err
