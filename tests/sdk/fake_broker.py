@@ -147,9 +147,15 @@ class FakeBroker(queue_service_pb2_grpc.QueueServiceServicer):
             self._failures.setdefault(method, deque()).extend([(code, after)] * times)
 
     def keep_back(self, method: str) -> None:
-        """Let the next call of a method take effect and its answer stay on the way."""
+        """Let the next call of a method take effect and its answer stay on the way, for now."""
         with self.changed:
             self._kept_back.add(method)
+
+    def let_go(self) -> None:
+        """Send the answers that were kept back."""
+        with self.changed:
+            self._kept_back.clear()
+            self.changed.notify_all()
 
     def set_outcome(self, job_id: str, outcome: LeaseOutcome.ValueType) -> None:
         """What Ack, Nack and Heartbeat of this job's lease are answered from now on."""
@@ -190,6 +196,9 @@ class FakeBroker(queue_service_pb2_grpc.QueueServiceServicer):
 
     def settled_count(self) -> int:
         return len(self._settlements)
+
+    def was_granted(self, job_id: str) -> bool:
+        return job_id in self.grants()
 
     def heartbeats_of(self, job_id: str) -> int:
         return sum(
@@ -329,5 +338,6 @@ class FakeBroker(queue_service_pb2_grpc.QueueServiceServicer):
     def _keep_back_if_scripted(self, method: str, context: Any) -> None:
         if method in self._kept_back:
             self._kept_back.remove(method)
-            while context.is_active():
+            self._kept_back.add(f"answer of {method}")
+            while context.is_active() and f"answer of {method}" in self._kept_back:
                 self.changed.wait(PATIENCE)

@@ -28,7 +28,7 @@ class Heard:
     errors: list[BaseException] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def callbacks(self) -> dict[str, Callable[..., None]]:
+    def callbacks(self) -> dict[str, Any]:
         return {
             "on_job_start": lambda job: self._hear(self.started, job),
             "on_job_complete": lambda job, result: self._hear(self.completed, (job, result)),

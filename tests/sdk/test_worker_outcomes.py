@@ -14,6 +14,7 @@ from towline.jobs import Job, job
 from towline.registry import Registry
 from towline.v1.queue_service_pb2 import Nack
 from towline.worker import InvalidResult
+from towline.worker.options import PoolName
 
 registry = Registry()
 
@@ -106,7 +107,7 @@ def payload(**arguments: object) -> bytes:
 
 @both_pools
 @adding
-def test_what_a_handler_returns_is_the_result(pool: str, type: str) -> None:
+def test_what_a_handler_returns_is_the_result(pool: PoolName, type: str) -> None:
     heard = Heard()
     with fake_broker() as broker, working(broker, registry, heard, pool=pool) as worker:
         ack = broker.ack(broker.add(type, payload(a=40, b=2)))
@@ -122,12 +123,12 @@ def test_what_a_handler_returns_is_the_result(pool: str, type: str) -> None:
 
 
 @both_pools
-def test_a_coroutine_that_a_plain_function_returns_is_awaited(pool: str) -> None:
+def test_a_coroutine_that_a_plain_function_returns_is_awaited(pool: PoolName) -> None:
     with fake_broker() as broker, working(broker, registry, pool=pool):
         assert json.loads(broker.ack(broker.add("returns_coroutine")).result) == "awaited"
 
 
-def nacked(pool: str, type: str, body: bytes, **fields: Any) -> tuple[Nack, Heard]:
+def nacked(pool: PoolName, type: str, body: bytes, **fields: Any) -> tuple[Nack, Heard]:
     heard = Heard()
     with fake_broker() as broker, working(broker, registry, heard, pool=pool) as worker:
         nack = broker.nack(broker.add(type, body, **fields))
@@ -140,7 +141,7 @@ def nacked(pool: str, type: str, body: bytes, **fields: Any) -> tuple[Nack, Hear
 
 @both_pools
 @failing
-def test_an_exception_is_retried_by_the_policy_of_the_job(pool: str, type: str) -> None:
+def test_an_exception_is_retried_by_the_policy_of_the_job(pool: PoolName, type: str) -> None:
     nack, heard = nacked(pool, type, payload(how="plain"))
     assert nack.WhichOneof("action") is None
     assert nack.failure.type == "ValueError"
@@ -163,7 +164,7 @@ def test_an_exception_is_retried_by_the_policy_of_the_job(pool: str, type: str) 
     [("exit", "SystemExit"), ("interrupt", "KeyboardInterrupt"), ("cancelled", "CancelledError")],
 )
 def test_what_would_end_a_thread_or_a_loop_is_a_failure_like_others(
-    pool: str, type: str, how: str, name: str
+    pool: PoolName, type: str, how: str, name: str
 ) -> None:
     with fake_broker() as broker, working(broker, registry, pool=pool, concurrency=1):
         nack = broker.nack(broker.add(type, payload(how=how)))
@@ -174,7 +175,7 @@ def test_what_would_end_a_thread_or_a_loop_is_a_failure_like_others(
 
 
 @both_pools
-def test_a_failure_fits_into_a_message_whatever_the_exception_says(pool: str) -> None:
+def test_a_failure_fits_into_a_message_whatever_the_exception_says(pool: PoolName) -> None:
     nack, _ = nacked(pool, "fail", payload(how="long"))
     assert len(nack.failure.message) == 4096
     assert len(nack.failure.trace) == 32 * 1024
@@ -186,7 +187,7 @@ def test_a_failure_fits_into_a_message_whatever_the_exception_says(pool: str) ->
 
 @both_pools
 @failing
-def test_retry_asks_for_another_attempt_after_a_delay_of_its_own(pool: str, type: str) -> None:
+def test_retry_asks_for_another_attempt_after_a_delay_of_its_own(pool: PoolName, type: str) -> None:
     nack, heard = nacked(pool, type, payload(how="retry-in-90"))
     assert nack.retry_after.ToSeconds() == 90
     assert nack.failure.type == "Retry"
@@ -197,7 +198,7 @@ def test_retry_asks_for_another_attempt_after_a_delay_of_its_own(pool: str, type
 
 @both_pools
 @failing
-def test_reject_sends_the_job_to_the_dead_letter_queue(pool: str, type: str) -> None:
+def test_reject_sends_the_job_to_the_dead_letter_queue(pool: PoolName, type: str) -> None:
     nack, heard = nacked(pool, type, payload(how="reject"))
     assert nack.dead_letter
     assert (nack.failure.type, nack.failure.message) == ("Reject", "no such customer")
@@ -206,7 +207,7 @@ def test_reject_sends_the_job_to_the_dead_letter_queue(pool: str, type: str) -> 
 
 @both_pools
 @failing
-def test_release_gives_the_job_back(pool: str, type: str) -> None:
+def test_release_gives_the_job_back(pool: PoolName, type: str) -> None:
     nack, heard = nacked(pool, type, payload(how="release-for-30"))
     assert nack.release.delay.ToSeconds() == 30
     assert not heard.job_errors
@@ -216,14 +217,14 @@ def test_release_gives_the_job_back(pool: str, type: str) -> None:
 
 
 @both_pools
-def test_should_retry_sends_what_cannot_succeed_to_the_dead_letter_queue(pool: str) -> None:
+def test_should_retry_sends_what_cannot_succeed_to_the_dead_letter_queue(pool: PoolName) -> None:
     nack, _ = nacked(pool, "Picky", payload(error="permanent"))
     assert nack.dead_letter
     assert nack.failure.type == "LookupError"
 
 
 @both_pools
-def test_next_retry_delay_comes_before_the_policy(pool: str) -> None:
+def test_next_retry_delay_comes_before_the_policy(pool: PoolName) -> None:
     nack, _ = nacked(pool, "Picky", payload(error="slow"), attempt=3)
     assert nack.retry_after.ToSeconds() == 300
     nack, _ = nacked(pool, "Picky", payload(error="other"))
@@ -231,7 +232,7 @@ def test_next_retry_delay_comes_before_the_policy(pool: str) -> None:
 
 
 @both_pools
-def test_a_hook_that_raises_leaves_the_policy_in_force(pool: str) -> None:
+def test_a_hook_that_raises_leaves_the_policy_in_force(pool: PoolName) -> None:
     nack, heard = nacked(pool, "Picky", payload(error="permanent", broken_hooks=True))
     assert nack.WhichOneof("action") is None
     assert nack.failure.type == "LookupError"
@@ -241,7 +242,7 @@ def test_a_hook_that_raises_leaves_the_policy_in_force(pool: str) -> None:
 @both_pools
 @pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", payload(), payload(a=1, b="two")])
 def test_a_payload_that_cannot_be_decoded_is_dead_at_once_with_the_reason(
-    pool: str, body: bytes
+    pool: PoolName, body: bytes
 ) -> None:
     nack, heard = nacked(pool, "add", body)
     assert nack.dead_letter
@@ -257,7 +258,7 @@ def test_a_payload_that_cannot_be_decoded_is_dead_at_once_with_the_reason(
     [("useless_result", "cannot be encoded"), ("huge_result", "has 1048578 bytes")],
 )
 def test_a_result_that_cannot_be_kept_makes_the_job_dead(
-    pool: str, type: str, message: str
+    pool: PoolName, type: str, message: str
 ) -> None:
     nack, heard = nacked(pool, type, b"{}")
     assert nack.dead_letter

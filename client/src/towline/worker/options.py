@@ -87,9 +87,9 @@ def _queues(queues: Queues) -> tuple[tuple[str, int | None], ...]:
         choices = [(name, None) for name in queues]
     if not 1 <= len(choices) <= MAX_QUEUES:
         raise ConfigurationError(f"queues: expected 1 to {MAX_QUEUES} names, got {len(choices)}")
-    names = [name for name, _ in choices]
+    names: list[object] = [name for name, _ in choices]
     for name in names:
-        if not _QUEUE.fullmatch(str(name)):
+        if not isinstance(name, str) or not _QUEUE.fullmatch(name):
             raise ConfigurationError(
                 f"queues: {name!r} is no queue name: expected 1 to 128 characters of "
                 "A-Z a-z 0-9 . _ : -, the first a letter or digit"

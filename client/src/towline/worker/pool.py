@@ -49,17 +49,16 @@ class DaemonThreads:
         self._size = size
         self._name = name
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
         self._lock = threading.Lock()
+        self._unfinished = 0
         self._threads: list[threading.Thread] = []
 
     def submit(self, work: Callable[[], None]) -> None:
         """Have ``work``, which must not raise, done by one of the threads."""
         self._work.put(work)
-        if self._idle.acquire(blocking=False):
-            return
         with self._lock:
-            if len(self._threads) < self._size:
+            self._unfinished += 1
+            if len(self._threads) < min(self._size, self._unfinished):
                 name = f"{self._name}-{len(self._threads)}"
                 thread = threading.Thread(target=self._run, name=name, daemon=True)
                 self._threads.append(thread)
@@ -69,7 +68,8 @@ class DaemonThreads:
         while (work := self._work.get()) is not None:
             work()
             del work  # it holds the job, which need not live until the next one
-            self._idle.release()
+            with self._lock:
+                self._unfinished -= 1
 
     def close(self) -> None:
         """Idle threads end; each other one ends when its work is done."""

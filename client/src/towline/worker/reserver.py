@@ -26,6 +26,9 @@ MAX_JOBS = 1000
 BEYOND_WAIT = 5.0
 """Seconds that an answer may take beyond the wait that was asked for."""
 
+ONLY_TRY = 15.0
+"""The same when there is no second try: enough for all repeats of the channel."""
+
 RECOVERY_TIMEOUT = 2.0
 """Seconds for asking again after an interruption: somebody waits for the worker to stop."""
 
@@ -51,20 +54,21 @@ class Reserver:
     def resume(self) -> None:
         self._interrupted.clear()
 
-    def reserve(self, max_jobs: int, wait: float, max_tries: int | None = None) -> Sequence[Lease]:
+    def reserve(self, max_jobs: int, wait: float, *, persistent: bool = True) -> Sequence[Lease]:
         """Return up to ``max_jobs`` leases, none at the end of ``wait`` seconds.
 
-        Goes on trying while the broker cannot be reached, for ever or ``max_tries`` times; raises
-        what the last try raised. Returns what was already granted when it is interrupted.
+        Goes on trying while the broker cannot be reached, if ``persistent``; raises what trying
+        again cannot help. When it is interrupted it returns what was granted already.
         """
         request = self._request(min(max_jobs, MAX_JOBS), wait)
+        timeout = wait + (BEYOND_WAIT if persistent else ONLY_TRY)
         backoff = Backoff()
         try:
             while True:
                 try:
-                    return self._ask(request, wait + BEYOND_WAIT)
+                    return self._ask(request, timeout)
                 except TowlineError as error:
-                    if is_final(error) or backoff.tries + 1 == max_tries:
+                    if is_final(error) or not persistent:
                         raise
                     self._link.failed("Reserve", error, backoff)
                     if self._interrupted.wait(backoff.pause(error)):

@@ -46,9 +46,6 @@ WAIT = 20.0
 EMPTY_PAUSE = 0.1
 """Seconds to the next Reserve when one is answered empty at once, as by a broker that drains."""
 
-ONCE_TRIES = 3
-"""Tries of the only Reserve of a run that takes one job."""
-
 WIND_UP = 2.0
 """Seconds that handlers have to end once they are cancelled because the worker stops."""
 
@@ -110,6 +107,8 @@ class Session:
         self.error: BaseException | None = None
 
     def start(self) -> None:
+        names = ", ".join(name for name, _ in self._options.queues)
+        logger.info("worker %s takes jobs from %s", self._options.worker_id, names)
         self._started_at = time.monotonic()
         self._pool.start()
         self._settler.start()
@@ -154,6 +153,7 @@ class Session:
             self._heartbeater.close(timeout=1.0)
             self._pool.close(timeout=WIND_UP)
             self._channel.close()
+            logger.info("worker %s has stopped", self._options.worker_id)
             self._done.set()
             self._on_done()
 
@@ -176,7 +176,7 @@ class Session:
     def _reserve(self, wanted: int) -> None:
         asked_at = time.monotonic()
         if self._once:
-            leases = self._reserver.reserve(wanted, 0, ONCE_TRIES)
+            leases = self._reserver.reserve(wanted, 0, persistent=False)
         else:
             leases = self._reserver.reserve(wanted, min(WAIT, self._time_left() or WAIT))
         for lease in leases:

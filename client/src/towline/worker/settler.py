@@ -41,7 +41,8 @@ class Settler:
     """Owns one thread. ``put`` may be called from any other.
 
     ``send_reports`` hands the progress and checkpoint of jobs that are about to be given back to
-    the broker, as far as it has not got them; it raises what calls of Link raise.
+    the broker, as far as it has not got them; it raises what calls of Link raise. ``on_change`` is
+    called when leases were settled and when the thread has ended.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Settler:
         stats: Stats,
         send_reports: Callable[[Sequence[HeldLease]], None],
         on_error: Callable[[BaseException], None],
-        on_end: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
         self._link = link
         self._table = table
@@ -63,7 +64,7 @@ class Settler:
         self._closing = False
         self._abandoned = False
         self._ended = False
-        self._on_end = on_end
+        self._on_change = on_change
         self._thread = threading.Thread(target=self._run, name="towline-settle", daemon=True)
 
     def start(self) -> None:
@@ -102,7 +103,7 @@ class Settler:
             self._serve()
         finally:
             self._ended = True
-            self._on_end()
+            self._on_change()
 
     def _serve(self) -> None:
         backoff = Backoff()
@@ -112,6 +113,7 @@ class Settler:
             except TowlineError as error:
                 if is_final(error):
                     self._refused(batch, error)
+                    self._on_change()
                     continue
                 self._link.failed("settling jobs", error, backoff)
                 with self._changed:
@@ -120,6 +122,7 @@ class Settler:
                 self._pause(backoff.pause(error))
             else:
                 backoff.reset()
+                self._on_change()
 
     def _next_batch(self) -> list[Item] | None:
         """The next call's worth of Acks or of Nacks; None when there is nothing left to do."""

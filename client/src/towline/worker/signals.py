@@ -1,35 +1,66 @@
-"""SIGTERM and SIGINT as events of the main thread."""
+"""SIGTERM and SIGINT as events of the thread that runs a worker."""
 
 from __future__ import annotations
 
 import contextlib
-import queue
 import signal
+import socket
 import threading
-from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_DONE = b"\0"
 
 
-@contextlib.contextmanager
-def stop_signals(events: queue.SimpleQueue[signal.Signals | None]) -> Iterator[None]:
-    """Put SIGTERM and SIGINT into ``events`` in here; nothing changes in any other thread but main.
+class StopSignals:
+    """Within its block a thread waits for the end of a worker, and hears signals meanwhile.
 
-    A handler runs between two steps of whatever the main thread does, and must not take a lock
-    that it may hold. SimpleQueue.put is made for this.
+    Python runs signal handlers between two steps of the main thread, so that one which comes just
+    before that thread starts to wait is not seen until the wait is over. Hence the signals are
+    read from a socket, into which the interpreter writes them the moment they come.
+
+    Outside the main thread, where Python takes no signal handlers, it hears of the end only.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        events.put(signal.Signals(number))
+    def __init__(self) -> None:
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._wakeup_fd = -1
 
-    before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._wakeup_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+            self._handlers = {number: signal.signal(number, _ignore) for number in STOP_SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._handlers.items():
             # None: it was not set from Python, so Python cannot put it back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if self._handlers:
+            signal.set_wakeup_fd(self._wakeup_fd)
+        self._sender.close()
+        self._receiver.close()
+
+    def done(self) -> None:
+        """Tell of the end. Safe from any thread."""
+        with contextlib.suppress(OSError):  # nobody waits any more
+            self._sender.send(_DONE)
+
+    def wait(self) -> signal.Signals | None:
+        """Wait for the next stop signal; None when the end has come."""
+        while (byte := self._receiver.recv(1)) != _DONE:
+            if byte[0] in STOP_SIGNALS:  # it may be any other that this process handles
+                return signal.Signals(byte[0])
+        return None
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """A handler there must be, for the interpreter to take notice of the signal."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import queue
-import signal
 import threading
-from functools import partial
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +17,7 @@ from towline.worker.callbacks import Callbacks, Errored, JobCompleted, JobErrore
 from towline.worker.errors import WorkerStateError
 from towline.worker.options import PoolName, Queues, make_options, seconds
 from towline.worker.session import WIND_UP, Session
-from towline.worker.signals import stop_signals
+from towline.worker.signals import StopSignals
 from towline.worker.stats import Stats, WorkerStats
 
 logger = logging.getLogger("towline.worker")
@@ -170,7 +168,7 @@ class Worker:
     ) -> None:
         self.stop()
 
-    def _begin(self, *, once: bool, events: Events | None = None) -> Session:
+    def _begin(self, *, once: bool, on_done: Callable[[], None] = lambda: None) -> Session:
         with self._lock:
             if self.running:
                 raise WorkerStateError("the worker runs already")
@@ -182,19 +180,18 @@ class Worker:
                 self._connection.target,
                 self._stats,
                 once=once,
-                on_done=(lambda: None) if events is None else partial(events.put, None),
+                on_done=on_done,
             )
             self._session = session
             return session
 
     def _run(self, *, once: bool) -> int:
-        events: Events = queue.SimpleQueue()
-        session = self._begin(once=once, events=events)
-        with stop_signals(events):
+        with StopSignals() as signals:
+            session = self._begin(once=once, on_done=signals.done)
             session.start()
             try:
-                _wait_for_end(events, session)
-            finally:  # also when another signal's handler raises in this thread
+                _wait_for_end(signals, session)
+            finally:  # also when the handler of some other signal raises in this thread
                 if not session.wait(0):
                     session.halt()
                     session.wait(2 * WIND_UP)
@@ -203,17 +200,14 @@ class Worker:
         return session.taken
 
 
-Events = queue.SimpleQueue[signal.Signals | None]
-
-
-def _wait_for_end(events: Events, session: Session) -> None:
+def _wait_for_end(signals: StopSignals, session: Session) -> None:
     signalled = False
-    while (event := events.get()) is not None:
+    while (number := signals.wait()) is not None:
         if signalled:
-            logger.warning("%s again: stopping at once", event.name)
+            logger.warning("%s again: stopping at once", number.name)
             session.halt()
         else:
-            logger.info("%s: stopping when the jobs that run are done", event.name)
+            logger.info("%s: stopping when the jobs that run are done", number.name)
             session.request_stop()
         signalled = True
 

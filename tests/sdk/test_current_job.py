@@ -1,0 +1,98 @@
+"""The current job: known in its handler only, and strict about what it is told."""
+
+import math
+import threading
+
+import pytest
+
+from towline.context import CancelReason, JobContext, NoCurrentJob, current_job, running
+from towline.errors import TowlineError
+
+
+@pytest.fixture
+def context() -> JobContext:
+    return JobContext(id="1", queue="emails", type="SendEmail", lease_token="secret")
+
+
+def test_outside_a_handler_there_is_none() -> None:
+    with pytest.raises(NoCurrentJob, match="works inside a handler"):
+        current_job()
+    assert issubclass(NoCurrentJob, TowlineError)
+
+
+def test_inside_it_is_at_hand_and_afterwards_no_more(context: JobContext) -> None:
+    with running(context):
+        assert current_job() is context
+    with pytest.raises(NoCurrentJob):
+        current_job()
+
+
+def test_a_thread_of_its_own_has_none(context: JobContext) -> None:
+    raised: list[BaseException] = []
+
+    def look() -> None:
+        try:
+            current_job()
+        except NoCurrentJob as error:
+            raised.append(error)
+
+    with running(context):
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    assert raised
+
+
+def test_it_shows_no_token(context: JobContext) -> None:
+    assert "secret" not in repr(context)
+    assert "secret" not in str(context)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan, math.inf])
+def test_a_fraction_is_from_0_to_1(context: JobContext, fraction: float) -> None:
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        context.progress(fraction)
+
+
+def test_a_checkpoint_has_at_most_64_kib(context: JobContext) -> None:
+    context.checkpoint(b"x" * 64 * 1024)
+    with pytest.raises(ValueError, match="65537 bytes"):
+        context.checkpoint(b"x" * (64 * 1024 + 1))
+    with pytest.raises(TypeError, match="must be bytes, got str"):
+        context.checkpoint("notes")  # type: ignore[arg-type]
+
+
+def test_it_is_cancelled_once_and_the_first_reason_holds(context: JobContext) -> None:
+    assert not context.wait_cancelled(0)
+    assert context.state.cancellation.cancel(CancelReason.TIMEOUT)
+    assert not context.state.cancellation.cancel(CancelReason.LEASE_LOST)
+    assert context.cancelled
+    assert context.wait_cancelled(0)
+    assert context.cancel_reason is CancelReason.TIMEOUT
+
+
+def test_a_handler_that_has_ended_is_not_cancelled(context: JobContext) -> None:
+    assert context.state.cancellation.close() is None
+    assert not context.state.cancellation.cancel(CancelReason.TIMEOUT)
+    assert not context.cancelled
+
+
+def test_who_listens_hears_of_a_cancellation_before_and_during_but_not_after(
+    context: JobContext,
+) -> None:
+    heard: list[str] = []
+    cancellation = context.state.cancellation
+    with cancellation.listening(lambda: heard.append("before")):
+        pass
+    with cancellation.listening(lambda: heard.append("during")):
+        cancellation.cancel(CancelReason.STOPPING)
+    with cancellation.listening(lambda: heard.append("late")):
+        pass
+    assert heard == ["during", "late"]
+
+
+def test_without_limits_nothing_remains_to_be_counted(context: JobContext) -> None:
+    assert context.remaining is None
+    assert context.deadline is None
+    assert context.lease_remaining is None
+    assert not context.possibly_lost

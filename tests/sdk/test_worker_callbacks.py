@@ -1,0 +1,169 @@
+"""Callbacks and logs: they tell, they cannot harm, and they give nothing away."""
+
+import json
+import logging
+
+import grpc
+import pytest
+
+from tests.sdk.fake_broker import duration
+from tests.sdk.running import Heard, both_pools, fake_broker, working
+from towline.context import current_job
+from towline.errors import ConfigurationError, InvalidPayload
+from towline.jobs import job
+from towline.registry import Registry
+from towline.v1.queue_service_pb2 import LeaseOutcome
+from towline.worker import UnknownJobType, Worker
+from towline.worker.options import PoolName
+
+registry = Registry()
+
+
+@job(registry=registry)
+def succeed(secret: str = "") -> str:
+    return secret
+
+
+@job(registry=registry)
+def fail(secret: str = "") -> None:
+    raise ValueError(secret)
+
+
+@job(registry=registry)
+async def slow(secret: str = "") -> None:
+    import asyncio
+
+    await asyncio.sleep(1000)
+
+
+@both_pools
+@pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt])
+def test_a_callback_that_raises_harms_neither_its_job_nor_the_worker(
+    pool: PoolName, raised: type[BaseException]
+) -> None:
+    def broken(*told: object) -> None:
+        raise raised("callback")
+
+    heard = Heard()
+    callbacks = dict.fromkeys(["on_job_start", "on_job_complete", "on_job_error"], broken)
+    with (
+        fake_broker() as broker,
+        working(broker, registry, heard, pool=pool, concurrency=1, **callbacks) as worker,
+    ):
+        for _ in range(2):
+            broker.ack(broker.add("succeed"))
+            assert broker.nack(broker.add("fail")).failure.type == "ValueError"
+        heard.wait_for(lambda: len(heard.errors) == 8)
+        worker.stop()
+    assert {type(error) for error in heard.errors} == {raised}
+    assert (worker.stats.processed, worker.stats.failed) == (2, 2)
+
+
+@both_pools
+def test_an_on_error_that_raises_harms_nothing(pool: PoolName) -> None:
+    def broken(error: BaseException) -> None:
+        raise SystemExit
+
+    with fake_broker() as broker, working(broker, registry, pool=pool, on_error=broken) as worker:
+        broker.nack(broker.add("Unknown"))
+        broker.nack(broker.add("succeed", b"{"))
+        broker.fail("Heartbeat", grpc.StatusCode.INTERNAL)
+        broker.ack(broker.add("succeed"))
+        worker.stop()
+    assert (worker.stats.processed, worker.stats.failed, worker.stats.released) == (1, 1, 1)
+
+
+@both_pools
+def test_callbacks_know_the_current_job(pool: PoolName) -> None:
+    seen: list[str] = []
+
+    def look(*told: object) -> None:
+        seen.append(current_job().id)
+
+    with (
+        fake_broker() as broker,
+        working(
+            broker,
+            registry,
+            pool=pool,
+            concurrency=1,
+            on_job_start=look,
+            on_job_complete=look,
+            on_job_error=look,
+        ) as worker,
+    ):
+        good, bad = broker.add("succeed"), broker.add("fail")
+        broker.ack(good)
+        broker.nack(bad)
+        worker.stop()
+    assert seen == [good, good, bad, bad]
+
+
+async def a_coroutine_function(job: object) -> None: ...
+
+
+@pytest.mark.parametrize("name", ["on_job_start", "on_job_complete", "on_job_error", "on_error"])
+@pytest.mark.parametrize("callback", [a_coroutine_function, "print"])
+def test_a_callback_must_be_a_plain_function(name: str, callback: object) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        Worker("127.0.0.1:1", **{name: callback})  # type: ignore[arg-type]
+
+
+@both_pools
+def test_no_payload_result_token_or_message_is_logged(
+    pool: PoolName, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "towline")
+    heard = Heard()
+    secret = "the-secret-of-the-test"
+    payload = json.dumps({"secret": secret}).encode()
+    with (
+        fake_broker() as broker,
+        working(broker, registry, heard, pool=pool, lease=1) as worker,
+    ):
+        done = broker.add("succeed", payload)
+        broker.nack(broker.add("fail", payload))
+        broker.nack(broker.add("succeed", payload[:-1]))
+        broker.nack(broker.add("Unknown", payload))
+        broker.nack(broker.add("slow", payload, timeout=duration(0.1)))
+        broker.ack(done)
+        lost = broker.add("slow", payload)
+        broker.set_outcome(lost, LeaseOutcome.LEASE_OUTCOME_LEASE_LOST)
+        heard.wait_for(lambda: len(heard.job_errors) == 3)
+        worker.stop()
+    lines = [record.getMessage() for record in caplog.records]
+    assert not [line for line in lines if secret in line or "secret-token" in line]
+    assert not [record for record in caplog.records if record.exc_info]
+    for told in (done, lost, "Unknown", "ValueError", "timeout"):
+        assert [line for line in lines if told in line]
+    assert {type(error) for error in heard.errors} >= {UnknownJobType, InvalidPayload}
+
+
+def test_an_outage_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "towline")
+    heard = Heard()
+    with fake_broker() as broker, working(broker, registry, heard, lease=1):
+        broker.ack(broker.add("succeed"))
+        broker.stop()
+        heard.wait_for(lambda: heard.errors)
+        broker.start()
+        broker.ack(broker.add("succeed"))
+    lines = [record.getMessage() for record in caplog.records]
+    assert len([line for line in lines if line.startswith("cannot reach the broker")]) == 1
+    assert len([line for line in lines if "answers again after" in line]) == 1
+    assert len(heard.errors) == 1
+
+
+def test_the_logger_of_a_job_adds_its_ids(caplog: pytest.LogCaptureFixture) -> None:
+    @job(type="log", registry=(own := Registry()))
+    def log() -> None:
+        current_job().logger.info("half way", extra={"mine": 1})
+
+    caplog.set_level(logging.INFO, "towline.job")
+    with fake_broker() as broker, working(broker, own):
+        job_id = broker.add("log", attempt=2, queue="default")
+        broker.ack(job_id)
+    [record] = [each for each in caplog.records if each.name == "towline.job"]
+    told = vars(record)
+    assert (told["job_id"], told["job_queue"], told["job_type"]) == (job_id, "default", "log")
+    assert (told["job_attempt"], told["mine"]) == (2, 1)

@@ -1,0 +1,68 @@
+"""Settings of a worker: a wrong one is named together with what it may be."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.sdk.running import fake_broker
+from towline.client import Client
+from towline.errors import ConfigurationError
+from towline.registry import Registry
+from towline.worker import Worker
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"queues": []}, "queues: expected 1 to 100 names, got 0"),
+        ({"queues": "emails"}, "queues: expected a list of names, got a string"),
+        ({"queues": ["no spaces"]}, "queues: 'no spaces' is no queue name"),
+        ({"queues": ["x" * 129]}, "is no queue name"),
+        ({"queues": [7]}, "queues: 7 is no queue name"),
+        ({"queues": ["a", "b", "a"]}, "queues: 'a' is named twice"),
+        ({"queues": [f"q{n}" for n in range(101)]}, "queues: expected 1 to 100 names, got 101"),
+        ({"queues": {"a": 0}}, r"queues\['a'\]: expected a whole number from 1 to 1000, got 0"),
+        ({"queues": {"a": 1001}}, r"queues\['a'\]: expected"),
+        ({"queues": {"a": 1.5}}, r"queues\['a'\]: expected"),
+        ({"concurrency": 0}, "concurrency: expected a whole number from 1 to 10000, got 0"),
+        ({"concurrency": 10_001}, "concurrency: expected"),
+        ({"concurrency": True}, "concurrency: expected"),
+        ({"concurrency": "8"}, "concurrency: expected"),
+        ({"pool": "process"}, 'pool: expected "thread" or "async"'),
+        ({"lease": 0.5}, "lease: expected 1 second to 12 hours, got 0.5 s"),
+        ({"lease": timedelta(hours=13)}, "lease: expected 1 second to 12 hours"),
+        ({"lease": "30"}, "lease: expected seconds"),
+        ({"max_jobs": 0}, "max_jobs: expected a whole number of at least 1, got 0"),
+        ({"max_time": -1}, "max_time: expected seconds"),
+        ({"drain_timeout": float("nan")}, "drain_timeout: expected seconds"),
+        ({"worker_id": ""}, "worker_id: expected 1 to 128 printable ASCII"),
+        ({"worker_id": "with space"}, "worker_id: expected"),
+        ({"worker_id": "x" * 129}, "worker_id: expected"),
+        ({"broker": 7480}, "broker: expected a Client or an address, got 7480"),
+        ({"broker": "no address"}, "address: expected host:port"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Worker(**settings)
+
+
+def test_the_bounds_themselves_are_taken() -> None:
+    Worker(concurrency=10_000, lease=1, queues={"q": 1000}, worker_id="x" * 128)
+    Worker(concurrency=1, lease=timedelta(hours=12), drain_timeout=0, queues=["x" * 128])
+
+
+def test_workers_have_ids_of_their_own() -> None:
+    first, second = Worker(), Worker()
+    assert first.worker_id != second.worker_id
+    assert Worker(worker_id="mine").worker_id == "mine"
+
+
+def test_a_client_gives_its_address_and_may_be_closed_meanwhile() -> None:
+    with fake_broker() as broker:
+        client = Client(broker.address)
+        with Worker(client, registry=Registry()):
+            client.close()
+            job_id = broker.add("Unknown")
+            assert broker.nack(job_id).failure.type == "UnknownJobType"
