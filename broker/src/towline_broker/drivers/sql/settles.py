@@ -86,11 +86,11 @@ async def nack(transaction: Transaction, batch: NackBatch) -> list[Settled]:
     ended: list[tuple[NackItem, Target]] = []
     answers: list[Settled | None] = []
     for item in batch.nacks:
-        target = held.get(item.ref)
-        if _runs_on(target, item, batch.now):
-            target = None
+        if _runs_on(held.get(item.ref), item, batch.now):
+            answers.append(Settled(False))
+            continue
+        target = held.pop(item.ref, None)
         if target is not None:
-            del held[item.ref]
             ended.append((item, target))
         answers.append(_applied(transaction, target, batch.now))
     await _end_leases(transaction, ended, batch)
