@@ -172,6 +172,10 @@ class FakeBroker(queue_service_pb2_grpc.QueueServiceServicer):
         with self.changed:
             assert self.changed.wait_for(condition, timeout), "it did not happen in time"
 
+    def wait_for_last_reserve(self) -> None:
+        """Wait until a worker has given up its parked Reserve, and asked what it was granted."""
+        self.wait_for(lambda: self.reserves and not self.reserves[-1].HasField("wait"))
+
     def settlement(self, job_id: str) -> Settlement:
         """How the job was settled first; waits for it."""
         token = self._tokens[job_id]

@@ -240,7 +240,7 @@ def test_told_to_stop_the_worker_finishes_what_runs_and_ends(handlers: Handlers)
         handlers.wait_for_start()
         broker.wait_for(lambda: broker.parked == 1)
         broker.directive = WorkerDirective.WORKER_DIRECTIVE_STOP
-        broker.wait_for(lambda: broker.parked == 0)
+        broker.wait_for_last_reserve()
         left = broker.add("quick")
         assert worker.running
         handlers.go_on.set()

@@ -203,15 +203,16 @@ def test_a_quiet_worker_takes_nothing_until_it_may_go_on() -> None:
         assert started.acquire(timeout=PATIENCE)
         parked(broker)
         broker.directive = WorkerDirective.WORKER_DIRECTIVE_QUIET
-        broker.wait_for(lambda: broker.parked == 0)
+        broker.wait_for_last_reserve()
         waiting = broker.add("quick")
         beats = len(broker.heartbeats)
         broker.wait_for(lambda: len(broker.heartbeats) >= beats + 3)
         assert not broker.was_granted(waiting)
-        go_on.set()
-        broker.ack(running)  # what was at hand is finished
+        assert not broker.is_settled(running)  # what is at hand is finished
         broker.directive = WorkerDirective.WORKER_DIRECTIVE_NONE
         broker.ack(waiting)
+        go_on.set()
+        broker.ack(running)
 
 
 @both_pools

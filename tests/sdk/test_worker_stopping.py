@@ -79,7 +79,7 @@ def test_a_signal_lets_running_jobs_finish_and_takes_no_more(
         worker.hears("started")
         broker.wait_for(lambda: broker.parked == 1)
         worker.send(number)
-        broker.wait_for(lambda: broker.parked == 0)
+        broker.wait_for_last_reserve()
         left = broker.add("wait_for_cancel")
         path.touch()
         assert broker.ack(running).result == b'"there"'
@@ -115,7 +115,7 @@ def test_a_second_signal_stops_at_once_and_gives_back_what_runs(
             worker.hears("started")
         broker.wait_for(lambda: broker.parked == 1)
         worker.send(number)
-        broker.wait_for(lambda: broker.parked == 0)
+        broker.wait_for_last_reserve()
         assert not any(broker.is_settled(each) for each in running)
         worker.send(number)
         for each in running:

@@ -102,6 +102,7 @@ class Reserver:
     def _recover(self, request: ReserveRequest) -> Sequence[Lease]:
         """Return the leases of an interrupted Reserve, if it was granted any."""
         request.ClearField("wait")
+        request.max_jobs = 1  # should it have been granted none, and there be work by now
         with contextlib.suppress(TowlineError):  # then they run out, or were never delivered
             return self._link.start_reserve(request, RECOVERY_TIMEOUT).wait().leases
         return ()

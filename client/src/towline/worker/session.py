@@ -206,7 +206,8 @@ class Session:
         definition = self._registry.lookup(lease.job.type)
         timeout = None if definition is None else definition.timeout
         held = hold(lease, timeout, self._heartbeater.nudge)
-        runs = definition is not None and definition.runnable and not self._stop.is_set()
+        wanted = not (self._quiet or self._stop.is_set())
+        runs = wanted and definition is not None and definition.runnable
         if not self._table.add(held, running=runs):
             return
         if definition is None or not definition.runnable:
