@@ -1,16 +1,24 @@
-"""The contract suite can fail: each bug planted in the memory engine is caught, and by name."""
+"""The contract suite can fail: each planted bug is caught, and by the test meant to catch it."""
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import Phase
 
+from tests.contract.kept_memory import REOPEN_BUGS, KeptHarness, Recover
 from tests.contract.planted_bugs import BUGS, Bug
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.memory import Engine, MemoryDriver
-from towline_broker.testing import DriverContract, Harness, Store, check_at_random
+from towline_broker.testing import (
+    DriverContract,
+    DurableDriverContract,
+    Harness,
+    NewHarness,
+    Store,
+    check_at_random,
+)
 
 #: Random examples that are played before a bug counts as overlooked.
 EXAMPLES = 400
@@ -18,46 +26,41 @@ EXAMPLES = 400
 
 class SpoiledHarness(Harness):
     def __init__(self, plant: Callable[[Engine], None]) -> None:
-        self.plant = plant
+        self._plant = plant
 
     def driver(self) -> Driver:
         engine = Engine()
-        self.plant(engine)
+        self._plant(engine)
         return MemoryDriver(engine)
 
 
-def leave_as_it_is(engine: Engine) -> None:
-    pass
+def contract_tests(contract: type[DriverContract]) -> list[str]:
+    members = inspect.getmembers(contract, inspect.iscoroutinefunction)
+    return [name for name, _ in members if name.startswith("test_")]
 
 
-def contract_tests() -> Iterator[str]:
-    for name, _ in inspect.getmembers(DriverContract, inspect.iscoroutinefunction):
-        if name.startswith("test_"):
-            yield name
-
-
-def failing_tests(plant: Callable[[Engine], None]) -> set[str]:
-    """Runs every contract test, each on a new engine; the names of those that fail."""
+def failing_tests(contract: type[DriverContract], new_harness: NewHarness) -> set[str]:
+    """Runs every test of the contract, each on a new store; the names of those that fail."""
 
     async def passes(name: str) -> bool:
-        store = Store(SpoiledHarness(plant))
+        store = Store(new_harness())
         await store.open()
         try:
-            await getattr(DriverContract(), name)(store)
+            await getattr(contract(), name)(store)
         except (Exception, pytest.fail.Exception):
             return False
         return True
 
     async def run() -> set[str]:
-        return {name for name in contract_tests() if not await passes(name)}
+        return {name for name in contract_tests(contract) if not await passes(name)}
 
     return asyncio.run(run())
 
 
-def fails_at_random(plant: Callable[[Engine], None]) -> bool:
+def fails_at_random(new_harness: NewHarness) -> bool:
     try:
         check_at_random(
-            lambda: SpoiledHarness(plant),
+            new_harness,
             examples=EXAMPLES,
             phases=[Phase.generate],
             database=None,
@@ -70,21 +73,32 @@ def fails_at_random(plant: Callable[[Engine], None]) -> bool:
     return False
 
 
-def test_the_sound_engine_passes() -> None:
-    assert failing_tests(leave_as_it_is) == set()
+def test_a_sound_engine_passes() -> None:
+    assert failing_tests(DriverContract, lambda: SpoiledHarness(lambda engine: None)) == set()
+    assert failing_tests(DurableDriverContract, KeptHarness) == set()
 
 
-def test_enough_bugs_are_planted() -> None:
-    assert len(BUGS) >= 18
-    assert {bug.caught_by for bug in BUGS} <= set(contract_tests())
+def test_random_operations_and_crashes_on_a_sound_store_pass() -> None:
+    check_at_random(KeptHarness, examples=100)
+
+
+def test_the_tests_meant_to_catch_the_bugs_exist() -> None:
+    meant = {*(bug.caught_by for bug in BUGS), *REOPEN_BUGS.values()}
+    assert meant <= set(contract_tests(DurableDriverContract))
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
-def test_a_planted_bug_is_caught_by_the_test_of_its_promise(bug: Bug) -> None:
-    failed = failing_tests(bug.plant)
+def test_a_planted_bug_is_caught_by_the_test_meant_to(bug: Bug) -> None:
+    failed = failing_tests(DriverContract, lambda: SpoiledHarness(bug.plant))
     assert bug.caught_by in failed, f"caught only by {sorted(failed)}"
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_planted_bug_is_caught_by_random_operations(bug: Bug) -> None:
-    assert fails_at_random(bug.plant), f"overlooked in {EXAMPLES} examples"
+    assert fails_at_random(lambda: SpoiledHarness(bug.plant)), "overlooked"
+
+
+@pytest.mark.parametrize("recover", REOPEN_BUGS, ids=lambda recover: recover.__name__)
+def test_a_bug_in_reopening_is_caught_by_the_test_meant_to(recover: Recover) -> None:
+    failed = failing_tests(DurableDriverContract, lambda: KeptHarness(recover))
+    assert REOPEN_BUGS[recover] in failed, f"caught only by {sorted(failed)}"

@@ -38,7 +38,10 @@ PICKS = st.lists(PICK, min_size=1, max_size=4)
 
 @dataclass(frozen=True)
 class RandomJob:
+    #: The position of an id that was pushed before.
     again: int | None
+    #: First digit of a new id, so that ids do not sort in the order of their push.
+    digit: str
     queue: str
     type: str
     priority: int
@@ -72,6 +75,7 @@ class RandomJob:
 JOB = st.builds(
     RandomJob,
     again=st.sampled_from([None] * 9 + [0, 5]),
+    digit=st.sampled_from("082f"),
     queue=st.sampled_from(["a", "a", "b"]),
     type=st.sampled_from(["T", "U"]),
     priority=st.sampled_from([0, 0, 0, 0, 1, -(2**31)]),

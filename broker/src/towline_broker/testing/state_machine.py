@@ -44,7 +44,7 @@ from towline_broker.testing.store import ALL, Store
 T = TypeVar("T")
 
 #: How many examples a run plays unless told otherwise, and how many operations each has.
-EXAMPLES = 200
+EXAMPLES = 150
 STEPS = 50
 #: Sets the number of examples, for long runs.
 EXAMPLES_VARIABLE = "TOWLINE_CONTRACT_EXAMPLES"
@@ -153,7 +153,7 @@ class DriverMachine(RuleBasedStateMachine):
         if job.again is not None and self.ids:
             (job_id,) = self.named_ids([job.again])
         else:
-            job_id = new_id()
+            job_id = job.digit + new_id()[1:]
             self.ids.append(job_id)
         return job.at(self.now, job_id)
 
@@ -285,6 +285,18 @@ class DriverMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.has(JobState.DEAD))
     @rule(wanted=draw.DEAD, limit=draw.LIMIT, discard=st.booleans())
     def requeue_or_discard(self, wanted: draw.RandomDead, limit: int, discard: bool) -> None:
+        self._requeue_or_discard(wanted, limit, discard)
+
+    @rule(reserve=draw.RESERVE, wanted=draw.DEAD, limit=draw.LIMIT, discard=st.booleans())
+    def bury_then_requeue_or_discard(
+        self, reserve: draw.RandomReserve, wanted: draw.RandomDead, limit: int, discard: bool
+    ) -> None:
+        dead = DeadReason.REJECTED
+        refs = self._reserve(reserve)
+        self._nack([NackItem(ref, Settlement.DEAD_LETTERED, dead_reason=dead) for ref in refs])
+        self._requeue_or_discard(wanted, limit, discard)
+
+    def _requeue_or_discard(self, wanted: draw.RandomDead, limit: int, discard: bool) -> None:
         ids = self.named_ids(wanted.picks) if wanted.picks else None
         chosen = DeadFilter() if ids else wanted.filter_at(self.now)
         selection = DeadSelection(limit, self.now, ids, chosen)
