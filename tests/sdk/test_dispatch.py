@@ -202,7 +202,9 @@ async def test_raw_bytes_travel_as_they_are(either: Any, broker: ScriptedBroker)
         ((5,), {}, "expected a Job, a function with @job or the name of a type, got a int"),
         (("a b",), {}, "type: expected a name"),
         (("",), {}, "type: expected a name"),
-        (("x", [1]), {}, "x: expected the data as a dict, got a list"),
+        (("x", [1]), {}, "x: the data must be a dict with strings as keys"),
+        (("x", {1: 1}), {}, "x: the data must be a dict with strings as keys"),
+        ((report, [1]), {}, "report: the data must be a dict with strings as keys"),
         ((report,), {"year": 1}, "report: missing a required argument: 'month'"),
     ],
 )
@@ -254,6 +256,19 @@ class TestBatches:
         assert [message.queue for message in messages] == ["all", "own", "all"]
         assert [message.delay.seconds for message in messages] == [9, 9, 1]
         assert len(broker.called("Push")) == 1
+
+    async def test_what_a_request_says_comes_before_what_the_batch_says(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        at = datetime(2030, 1, 1, tzinfo=UTC)
+        jobs = [JobRequest("x", at=at), JobRequest("x", delay=None, priority=None), Plain()]
+        handles = await answer(either.dispatch_batch(jobs, delay=9, priority=1))
+        first, second, third = (stored(broker, handle) for handle in handles)
+        assert first.run_at.ToDatetime(UTC) == at
+        assert [second.delay.seconds, third.delay.seconds] == [9, 9]
+        assert [message.priority for message in (first, second, third)] == [1, 1, 1]
+        with pytest.raises(InvalidJob, match="x: delay and at cannot both be given"):
+            await answer(either.dispatch_batch([JobRequest("x", at=at, delay=1)], delay=2))
 
     async def test_no_jobs_make_no_call(self, either: Any, broker: ScriptedBroker) -> None:
         assert await answer(either.dispatch_batch([])) == []

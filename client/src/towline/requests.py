@@ -72,8 +72,7 @@ def job_message(
     if data is not None:
         raise InvalidJob("data goes with the name of a type; a Job has its own")
     if isinstance(job, JobRequest):
-        merged = {**arguments, **job.options}
-        return job_message(job.job, job.data, merged)
+        return job_message(job.job, job.data, _overridden(arguments, job.options))
     if isinstance(job, Job):
         return _of_job(job, arguments)
     if isinstance(job, type) and issubclass(job, Job):
@@ -99,9 +98,9 @@ def _split(
     arguments: Mapping[str, Any],
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Tell the arguments of a function from the options of dispatch."""
-    if data is not None:
-        return data, arguments
     name = function.job_class.job_type
+    if data is not None:
+        return _arguments(data, name), arguments
     for option in DISPATCH_NAMES:
         if option in arguments and option in function.parameters:
             raise InvalidJob(
@@ -113,18 +112,27 @@ def _split(
 
 
 def _of_type(type: str, data: Mapping[str, Any] | None, options: Mapping[str, Any]) -> job_pb2.Job:
-    checked = check_options(options, type)
-    if data is not None and not isinstance(data, Mapping):
-        raise InvalidJob(f"{type}: expected the data as a dict, got a {data.__class__.__name__}")
-    return _build(check_name(type, "type"), write(data or {}, type), CONTENT_TYPE, checked)
+    name = check_name(type, "type")
+    payload = write({} if data is None else _arguments(data, name), name)
+    return _build(name, payload, CONTENT_TYPE, check_options(options, name))
+
+
+def _arguments(data: object, type: str) -> dict[str, Any]:
+    if isinstance(data, Mapping) and all(isinstance(key, str) for key in data):
+        return dict(data)
+    raise InvalidJob(f"{type}: the data must be a dict with strings as keys")
+
+
+def _overridden(options: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of which some are said otherwise; delay and at say the same thing."""
+    given = {name: value for name, value in by.items() if value is not None}
+    start = {"delay", "at"} if given.keys() & {"delay", "at"} else set()
+    return {name: value for name, value in options.items() if name not in start} | given
 
 
 def _of_job(job: Job, options: Mapping[str, Any]) -> job_pb2.Job:
     definition = definition_of(job)
-    given = check_options(options, definition.type)
-    merged = {**definition.options, **given}
-    if "at" in given or "delay" in given:
-        merged.pop("delay" if "at" in given else "at", None)
+    merged = _overridden(definition.options, check_options(options, definition.type))
     if callable(merged.get("unique_key")):
         del merged["unique_key"]
         key = check_options({"unique_key": _own_key(job)}, definition.name)
