@@ -17,7 +17,7 @@ STOP_SECONDS = 30.0
 
 
 class BrokerProcess:
-    """``towline-broker serve`` over a store, on a free port of loopback.
+    """``towline-broker serve`` over a store, on a free port of loopback unless told otherwise.
 
     As a context manager it is started, and killed at the end if it still runs. After :meth:`stop`
     or :meth:`kill`, :meth:`start` runs it again on the same store and the same port.
@@ -32,10 +32,11 @@ class BrokerProcess:
         *options: str,
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        address: str = "127.0.0.1:0",
     ) -> None:
         self.store = store
         self.folder = folder or Path(tempfile.mkdtemp(prefix="towline-broker-"))
-        self.address = "127.0.0.1:0"
+        self.address = address
         self._options = options
         self._environment = environment or {}
         self._own_folder = folder is None

@@ -119,7 +119,8 @@ def read_file(path: Path) -> dict[str, Any]:
                     "or .json"
                 )
     except (tomllib.TOMLDecodeError, yaml.YAMLError, json.JSONDecodeError) as error:
-        raise ConfigError(f"configuration file {path} cannot be read: {error}") from None
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"configuration file {path} cannot be read: {reason}") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"configuration file {path}: expected settings by name at its top")
     return values
@@ -193,7 +194,10 @@ def _explain(details: ErrorDetails, merged: Merged) -> str:
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] != "value_error":
         message = f"{_shown(details['input'])} is wrong: {message[:1].lower()}{message[1:]}"
-    return f"{name}: {message}{where}" if name else f"{message}{where}"
+    if not name:  # values that do not go together: the message names them
+        named = [its for at, its in merged.origins.items() if ".".join(at) in message]
+        return f"{message} ({', '.join(dict.fromkeys(named))})"
+    return f"{name}: {message}{where}"
 
 
 def _shown(value: object) -> str:
