@@ -80,12 +80,12 @@ def test_requeue_by_ids_needs_no_yes_and_tells_of_those_not_dead(
 ) -> None:
     one, two = line.bury(2)
     done = towline("dead", "requeue", one, str(uuid.uuid4()))
-    assert (done.code, done.out) == (1, "1 dead jobs requeued\n")
+    assert (done.code, done.out) == (1, "1 dead job requeued\n")
     assert "1 of 2 ids are not in the dead-letter queue" in done.err
     listed = towline("dead", "list", "-q", line.queue, "--json").out
     piped = towline("dead", "requeue", "-", stdin="\n".join(dead_ids(towline, "-q", line.queue)))
     assert two in listed
-    assert (piped.code, piped.out) == (0, "1 dead jobs requeued\n")
+    assert (piped.code, piped.out) == (0, "1 dead job requeued\n")
 
 
 def test_discard_removes_only_what_fits(towline: Command, line: Line) -> None:

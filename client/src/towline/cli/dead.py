@@ -12,7 +12,7 @@ import typer
 from towline.cli import bulk, output, values
 from towline.cli.connection import Broker, connect
 from towline.cli.exits import Failed, UsageError
-from towline.cli.formats import count
+from towline.cli.formats import many
 from towline.cli.job_views import print_job, reason_name, state_name
 from towline.cli.listing import DEAD_LIST, print_jobs
 from towline.cli.options import (
@@ -183,7 +183,7 @@ def requeue(
             answer = broker.call(broker.dead.RequeueDead, request)
             return bulk.Step(answer.matched, answer.requeued)
 
-        action = _Action("requeue", "requeued", "Requeue {} dead jobs?", call)
+        action = _Action("requeue", "requeued", "Requeue {}?", call)
         _decide(broker, action, _chosen(ids, wanted, all), wanted, dry_run, yes, json)
 
 
@@ -218,7 +218,7 @@ def discard(
             answer = broker.call(broker.dead.DiscardDead, request)
             return bulk.Step(answer.matched, answer.discarded)
 
-        action = _Action("discard", "discarded", "Remove {} dead jobs for good?", call)
+        action = _Action("discard", "discarded", "Remove {} for good?", call)
         _decide(broker, action, _chosen(ids, wanted, all), wanted, dry_run, yes, json)
 
 
@@ -266,7 +266,7 @@ def _decide(
     done = 0
     if matched and not dry_run:
         if not (ids and action.verb == "requeue"):
-            output.confirm(action.question.format(count(matched)), yes=yes)
+            output.confirm(action.question.format(many(matched, "dead job")), yes=yes)
         done = sum(
             bulk.repeat(action.verb, matched, partial(action.call, selection))
             for selection in selections
@@ -274,9 +274,9 @@ def _decide(
     if json:
         output.document({"matched": matched, action.done: done, "dry_run": dry_run})
     elif dry_run:
-        output.say(f"{count(matched)} dead jobs would be {action.done}")
+        output.say(f"{many(matched, 'dead job')} would be {action.done}")
     else:
-        output.say(f"{count(done)} dead jobs {action.done}")
+        output.say(f"{many(done, 'dead job')} {action.done}")
     if len(ids) > matched:
         raise Failed(f"{len(ids) - matched} of {len(ids)} ids are not in the dead-letter queue")
 

@@ -75,3 +75,8 @@ def share(rate: float | None) -> str:
 
 def count(value: int) -> str:
     return f"{value:,}"
+
+
+def many(value: int, what: str) -> str:
+    """Return the count with its noun: ``1 dead job``, ``1,200 dead jobs``."""
+    return f"{value:,} {what}" if value == 1 else f"{value:,} {what}s"

@@ -110,7 +110,7 @@ def print_job(info: pb.JobInfo, *, as_json: bool) -> None:
         output.document(whole_job_json(info))
         return
     job, state = info.job, state_name(info.state)
-    attempts = f"{info.attempt} of {job.retry.max_attempts or 'the default'}"
+    at_most = f" of {job.retry.max_attempts}" if job.retry.max_attempts else ""
     lease = length(info, "lease_remaining")
     output.pairs(
         {
@@ -119,7 +119,7 @@ def print_job(info: pb.JobInfo, *, as_json: bool) -> None:
             "type": job.type,
             "state": state,
             "dead because": reason_name(info.dead_reason),
-            "attempts": attempts if job.type else "",
+            "attempts": f"{info.attempt}{at_most}" if job.type else "",
             "releases": str(info.releases) if info.releases else "",
             "priority": str(job.priority) if job.priority else "",
             "unique key": job.unique_key,

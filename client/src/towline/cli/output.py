@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -37,6 +38,10 @@ STYLES = {
     "CANCELLED": "magenta",
     "paused": "yellow",
 }
+
+
+_GAP = 2
+_LEAST = 12
 
 
 @dataclass(frozen=True)
@@ -89,41 +94,47 @@ def line(data: Any) -> None:
     say(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str = "") -> None:
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     cells = [[clean(cell) for cell in row] for row in rows]
+    lines = [[column.header for column in columns], *cells]
+    widths = [max(cell_len(line[place]) for line in lines) for place in range(len(columns))]
     if sys.stdout.isatty():
-        _draw(columns, cells, title)
+        _draw(columns, cells, widths)
     else:
-        _align(columns, cells, title)
+        _align(columns, lines, widths)
 
 
-def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
-    drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
+def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
+    gaps = _GAP * (len(columns) - 1)
+    missing = sum(widths) + gaps - Console().width
+    fitted = [
+        max(_LEAST, width - missing) if column.shrinks and missing > 0 else width
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
+    for column, width in zip(columns, fitted, strict=True):
         drawn.add_column(
             column.header,
             justify=column.align,
             style=column.style,
+            width=width,
             no_wrap=True,
-            overflow="ellipsis" if column.shrinks else "fold",
-            min_width=12 if column.shrinks else None,
+            overflow="ellipsis",
         )
     for row in rows:
         drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    console = Console()
-    if title:
-        console.print(Text(title, style="bold"))
-    console.print(drawn)
+    # What does not shrink is wrapped by a narrow terminal, not cut: an id is there to be copied.
+    Console(width=max(Console().width, sum(fitted) + gaps)).print(drawn)
 
 
-def _align(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
-    if title:
-        say(title)
-    lines = [[column.header for column in columns], *rows]
-    widths = [max(len(cells[place]) for cells in lines) for place in range(len(columns))]
+def _align(
+    columns: Sequence[Column], lines: Sequence[Sequence[str]], widths: Sequence[int]
+) -> None:
     for cells in lines:
         padded = (
-            cell.rjust(width) if column.align == "right" else cell.ljust(width)
+            " " * (width - cell_len(cell)) + cell
+            if column.align == "right"
+            else cell + " " * (width - cell_len(cell))
             for cell, width, column in zip(cells, widths, columns, strict=True)
         )
         say("  ".join(padded).rstrip())

@@ -34,6 +34,10 @@ def push(
     priority: Annotated[
         int, typer.Option("--priority", metavar="N", help="Higher leaves first.")
     ] = 0,
+    max_attempts: Annotated[
+        int | None,
+        typer.Option("--max-attempts", metavar="N", help="Attempts in all; 1 is no retry."),
+    ] = None,
     id: Annotated[
         str | None,
         typer.Option("--id", metavar="UUID", help="Makes repeating this push safe."),
@@ -70,6 +74,7 @@ def push(
     options: DispatchOptions = {
         "delay": values.optional_seconds(delay, "--delay"),
         "priority": priority,
+        "max_attempts": max_attempts,
         "id": id,
         "unique_key": unique_key,
     }

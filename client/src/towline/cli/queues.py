@@ -11,7 +11,7 @@ from towline.cli import bulk, output, values
 from towline.cli.connection import Broker, connect
 from towline.cli.exits import Exit, Failed
 from towline.cli.figure_views import depth_json, queue_json
-from towline.cli.formats import count, span
+from towline.cli.formats import count, many, span
 from towline.cli.options import (
     DEFAULT_TIMEOUT,
     DryRun,
@@ -122,15 +122,15 @@ def purge(
         matched = call(bulk.BATCH, dry_run=True).matched
         purged = 0
         if matched and not dry_run:
-            question = f"Remove {count(matched)} waiting jobs from {queue} for good?"
+            question = f"Remove {many(matched, 'waiting job')} from {queue} for good?"
             output.confirm(question, yes=yes)
             purged = bulk.repeat(f"purge {queue}", matched, call)
     if json:
         output.document({"queue": queue, "matched": matched, "purged": purged, "dry_run": dry_run})
     elif dry_run:
-        output.say(f"{count(matched)} waiting jobs would be removed from {queue}")
+        output.say(f"{many(matched, 'waiting job')} would be removed from {queue}")
     else:
-        output.say(f"{count(purged)} waiting jobs removed from {queue}")
+        output.say(f"{many(purged, 'waiting job')} removed from {queue}")
 
 
 def drain(
@@ -174,7 +174,7 @@ def drain(
     elif not left:
         output.say(f"{queue} is empty after {span(took)}")
     if left:
-        raise Failed(f"{queue} still has {count(left)} jobs after {span(took)}", Exit.TIMEOUT)
+        raise Failed(f"{queue} still has {many(left, 'job')} after {span(took)}", Exit.TIMEOUT)
 
 
 def _look(broker: Broker, queue: str) -> pb.QueueFigures:
