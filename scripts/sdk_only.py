@@ -78,7 +78,7 @@ def main() -> None:
         wheel = build_wheel(folder)
         check("current versions", folder / "current", wheel, "-c", ROOT / "constraints.txt")
         if sys.version_info[:2] <= OLDEST_GRPCIO_UP_TO:
-            check("oldest versions", folder / "oldest", wheel, "grpcio==1.71.0", "protobuf==5.29.0")
+            check("oldest versions", folder / "oldest", wheel, "grpcio==1.71.0", "protobuf==5.29.1")
         else:
             print("sdk-only: oldest versions: not checked, they have no wheels for this Python")
 
