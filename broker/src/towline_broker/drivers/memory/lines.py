@@ -84,9 +84,6 @@ class Agenda(Generic[K]):
         #: Of equal times, the one that was set first comes first.
         self._added = 0
 
-    def __len__(self) -> int:
-        return len(self._current)
-
     def set(self, key: K, at: Micros) -> None:
         self._added += 1
         entry = (at, self._added, key)

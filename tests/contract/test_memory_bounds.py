@@ -1,0 +1,91 @@
+"""P11: what the memory engine keeps is bounded by what it holds, not by what has happened."""
+
+from towline_broker.domain.jobs import LeaseRef, NewJob, Settlement
+from towline_broker.domain.time import HOUR
+from towline_broker.drivers.interface import (
+    AckBatch,
+    AckItem,
+    CancelRequest,
+    ExtendBatch,
+    ExtendItem,
+    NackBatch,
+    NackItem,
+    PushBatch,
+    ReserveRequest,
+)
+from towline_broker.drivers.memory import Engine
+from towline_broker.drivers.memory.lines import SWEEP_SLACK, Agenda, NumberedLine
+from towline_broker.testing import new_job, new_jobs
+
+ALL = 1_000_000
+
+
+def push(engine: Engine, *jobs: NewJob) -> None:
+    engine.push(PushBatch(jobs, now=0))
+
+
+def reserve(engine: Engine, count: int) -> list[LeaseRef]:
+    leased = engine.reserve(ReserveRequest(["q"], count, HOUR, "g", now=0))
+    return [one.ref for one in leased]
+
+
+def test_p11_heartbeats_leave_nothing_behind() -> None:
+    engine = Engine()
+    push(engine, new_job())
+    (ref,) = reserve(engine, 1)
+    for now in range(5000):
+        engine.extend(ExtendBatch([ExtendItem(ref)], now))
+    assert len(engine._state.deadlines._heap) <= 2 + SWEEP_SLACK
+
+
+def test_p11_jobs_that_come_and_go_leave_nothing_behind() -> None:
+    engine = Engine()
+    for now in range(100):
+        jobs = [
+            *new_jobs(4, expires_at=HOUR, unique_key=f"k{now}", unique_until=now + 1),
+            *new_jobs(4, due_at=HOUR, priority=now),
+            *new_jobs(4, retention=5),
+        ]
+        engine.push(PushBatch(jobs, now))
+        request = ReserveRequest(["q"], 3, HOUR, f"g{now}", now, request_id=f"r{now}")
+        refs = [leased.ref for leased in engine.reserve(request)]
+        lost = [NackItem(ref, Settlement.RELEASED, due_at=HOUR) for ref in refs[:1]]
+        engine.nack(NackBatch(lost, now, now + 10))
+        engine.ack(AckBatch([AckItem(ref, b"x" * 100) for ref in refs[1:]], now, now + 10))
+        engine.cancel(CancelRequest([job.id for job in jobs], now, now + 10))
+    engine.forget(HOUR, ALL)
+    state = engine._state
+    assert not state.jobs
+    assert state.size == 0
+    (queue,) = state.queues.values()
+    assert (len(queue.ready), len(queue.scheduled), queue.live) == (0, 0, 0)
+    assert not queue.ready._priorities
+    for agenda in (state.due, state.expiring, state.deadlines, state.retained, state.keys._until):
+        assert len(agenda._heap) <= SWEEP_SLACK
+    assert not state.requests
+    assert not state.keys._held
+    assert len(state.in_push_order._numbers) <= SWEEP_SLACK
+
+
+def test_an_agenda_gives_what_is_due_in_order_of_time_then_of_setting() -> None:
+    agenda: Agenda[str] = Agenda()
+    for key, at in (("late", 9), ("b", 5), ("a", 5), ("moved", 1), ("gone", 2), ("moved", 5)):
+        agenda.set(key, at)
+    agenda.discard("gone")
+    agenda.discard("never there")
+    assert agenda.first_time() == 5
+    assert agenda.due(4, ALL) == []
+    assert agenda.due(5, 2) == ["b", "a"]
+    assert agenda.due(9, ALL) == ["b", "a", "moved", "late"]
+
+
+def test_a_numbered_line_is_read_on_from_any_number() -> None:
+    line: NumberedLine[str] = NumberedLine()
+    for number in range(1, 301):
+        line.append(number, f"item {number}")
+    for number in range(2, 300):
+        line.remove(number)
+    assert list(line.after(0)) == [(1, "item 1"), (300, "item 300")]
+    assert list(line.after(1)) == list(line.after(299)) == [(300, "item 300")]
+    assert list(line.after(300)) == []
+    assert len(line) == 2
