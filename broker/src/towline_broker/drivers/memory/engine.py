@@ -231,13 +231,13 @@ class Engine:
     # --- upkeep -------------------------------------------------------------------------------
 
     def promote(self, now: Micros, limit: int) -> int:
-        job_ids = self._state.due.due(now, limit)
+        job_ids = self._state.due.take_due(now, limit)
         for job_id in job_ids:
             self._state.wait(self._state.jobs[job_id], now)
         return len(job_ids)
 
     def expire(self, now: Micros, limit: int) -> int:
-        job_ids = self._state.expiring.due(now, limit)
+        job_ids = self._state.expiring.take_due(now, limit)
         for job_id in job_ids:
             self._state.bury(self._state.jobs[job_id], DeadReason.EXPIRED, now)
         return len(job_ids)
@@ -247,7 +247,7 @@ class Engine:
         return [job.lease_record(job.lease) for job in jobs if job.lease is not None]
 
     def forget(self, now: Micros, limit: int) -> int:
-        job_ids = self._state.retained.due(now, limit)
+        job_ids = self._state.retained.take_due(now, limit)
         for job_id in job_ids:
             self._state.remove(self._state.jobs[job_id])
         gone = len(job_ids)

@@ -101,15 +101,26 @@ class Agenda(Generic[K]):
 
     def due(self, now: Micros, limit: int) -> list[K]:
         """Up to ``limit`` keys whose time is not after ``now``, earliest first; they stay."""
+        found = self._pop_due(now, limit)
+        for entry in found:
+            heappush(self._heap, entry)
+        return [key for _, _, key in found]
+
+    def take_due(self, now: Micros, limit: int) -> list[K]:
+        """As :meth:`due`, but they go."""
+        found = self._pop_due(now, limit)
+        for entry in found:
+            del self._current[entry[2]]
+        return [key for _, _, key in found]
+
+    def _pop_due(self, now: Micros, limit: int) -> list[tuple[Micros, int, K]]:
         found: list[tuple[Micros, int, K]] = []
         while len(found) < limit:
             entry = self._first()
             if entry is None or entry[0] > now:
                 break
             found.append(heappop(self._heap))
-        for entry in found:
-            heappush(self._heap, entry)
-        return [key for _, _, key in found]
+        return found
 
     def _first(self) -> tuple[Micros, int, K] | None:
         heap, current = self._heap, self._current

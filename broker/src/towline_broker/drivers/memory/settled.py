@@ -124,8 +124,7 @@ class UniqueKeys:
             self._until.discard((queue, key))
 
     def forget(self, now: Micros, limit: int) -> int:
-        past = self._until.due(now, limit)
+        past = self._until.take_due(now, limit)
         for name in past:
-            self._until.discard(name)
             del self._held[name]
         return len(past)
