@@ -28,16 +28,17 @@ class JobReader:
     def read(self, job: Job, path: str, now: Micros, checks: Checks) -> JobRequest:
         """Fills in the id and the queue if unset. The request is good only if nothing was found."""
         limits = self._limits
-        if not job.id:
-            job.id = uuid7()
-        elif not is_uuid(job.id):
-            checks.uuid(job.id, f"{path}.id")
-        if not job.queue:
-            job.queue = DEFAULT_QUEUE
-        elif not is_name(job.queue):
-            checks.name(job.queue, f"{path}.queue")
-        if not is_name(job.type):
-            checks.name(job.type, f"{path}.type")
+        job_id, queue, kind = job.id, job.queue, job.type
+        if not job_id:
+            job.id = job_id = uuid7()
+        elif not is_uuid(job_id):
+            checks.uuid(job_id, f"{path}.id")
+        if not queue:
+            job.queue = queue = DEFAULT_QUEUE
+        elif not is_name(queue):
+            checks.name(queue, f"{path}.queue")
+        if not is_name(kind):
+            checks.name(kind, f"{path}.type")
         if len(job.payload) > limits.payload_bytes:
             checks.size(len(job.payload), f"{path}.payload", limits.payload_bytes)
         if job.content_type:
@@ -48,9 +49,9 @@ class JobReader:
         delay, run_at = self._start(job, path, now, checks)
         unique_key, unique_for = self._unique(job, path, checks)
         return JobRequest(
-            id=job.id,
-            queue=job.queue,
-            type=job.type,
+            id=job_id,
+            queue=queue,
+            type=kind,
             envelope=job.SerializeToString(),
             priority=job.priority,
             delay=delay,

@@ -13,7 +13,7 @@ from towline_broker.domain.jobs import Leased
 from towline_broker.domain.time import MILLISECOND, Micros, from_seconds
 from towline_broker.services.checks import Checks
 from towline_broker.services.limits import Limits
-from towline_broker.services.views import to_lease
+from towline_broker.services.views import fill_lease
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -73,7 +73,9 @@ async def deliver(
     """
     now = broker.clock.now()
     try:
-        reply = ReserveResponse(leases=[to_lease(leased, now) for leased in leases])
+        reply = ReserveResponse()
+        for leased in leases:
+            fill_lease(reply.leases.add(), leased, now)
         sent = _cut_to_fit(reply, limits.message_bytes)
         await context.write(reply)
     except BaseException as error:

@@ -9,22 +9,27 @@ from towline.v1.job_pb2 import (
 )
 from towline_broker.core import tokens
 from towline_broker.domain import jobs as domain
-from towline_broker.domain.time import Micros
+from towline_broker.domain.time import SECOND, Micros
 from towline_broker.services.times import to_duration, to_timestamp
 from towline_broker.services.words import DEAD_REASONS, STATES
 
 
-def to_lease(leased: domain.Leased, now: Micros) -> Lease:
-    message = Lease(
-        lease_token=tokens.encode(leased.ref),
-        attempt=leased.attempt,
-        lease_remaining=to_duration(max(0, leased.lease_until - now)),
-        enqueued_at=to_timestamp(leased.enqueued_at),
-        last_failure=_failure(leased.failure),
-        last_progress=_progress(leased.progress),
-    )
-    message.job.ParseFromString(leased.envelope)
-    return message
+def fill_lease(message: Lease, leased: domain.Leased, now: Micros) -> None:
+    """Into a new message, field by field: a third of the time of making its parts first."""
+    message.lease_token = tokens.encode(leased.ref)
+    message.attempt = leased.attempt
+    remaining = max(0, leased.lease_until - now)
+    duration = message.lease_remaining
+    duration.seconds = remaining // SECOND
+    duration.nanos = remaining % SECOND * 1_000
+    timestamp = message.enqueued_at
+    timestamp.seconds = leased.enqueued_at // SECOND
+    timestamp.nanos = leased.enqueued_at % SECOND * 1_000
+    message.job.MergeFromString(leased.envelope)
+    if leased.failure is not None:
+        message.last_failure.CopyFrom(to_failure(leased.failure))
+    if leased.progress is not None:
+        message.last_progress.CopyFrom(to_progress(leased.progress))
 
 
 def to_info(record: domain.JobRecord, now: Micros, *, full: bool) -> JobInfo:
@@ -33,9 +38,11 @@ def to_info(record: domain.JobRecord, now: Micros, *, full: bool) -> JobInfo:
         attempt=record.attempt,
         worker_id=record.worker_id,
         releases=record.releases,
-        last_failure=_failure(record.failure),
-        progress=_progress(record.progress),
     )
+    if record.failure is not None:
+        info.last_failure.CopyFrom(to_failure(record.failure))
+    if record.progress is not None:
+        info.progress.CopyFrom(to_progress(record.progress))
     if record.dead_reason is not None:
         info.dead_reason = DEAD_REASONS[record.dead_reason]
     if record.lease_until is not None:
@@ -73,9 +80,7 @@ def _reduce(info: JobInfo) -> None:
         info.progress.ClearField("checkpoint")
 
 
-def _failure(failure: domain.Failure | None) -> Failure | None:
-    if failure is None:
-        return None
+def to_failure(failure: domain.Failure) -> Failure:
     return Failure(
         type=failure.type,
         message=failure.message,
@@ -84,9 +89,7 @@ def _failure(failure: domain.Failure | None) -> Failure | None:
     )
 
 
-def _progress(progress: domain.Progress | None) -> Progress | None:
-    if progress is None:
-        return None
+def to_progress(progress: domain.Progress) -> Progress:
     return Progress(
         fraction=progress.fraction,
         message=progress.message,
