@@ -16,6 +16,7 @@ from towline.jobs import job
 from towline.registry import Registry
 from towline.v1 import job_pb2
 from towline.v1.queue_service_pb2 import HeartbeatRequest, LeaseOutcome, WorkerDirective
+from towline.worker import Worker
 from towline.worker.options import PoolName
 
 
@@ -165,7 +166,7 @@ def test_a_job_whose_lease_is_gone_is_cancelled_and_its_outcome_not_sent(
     heard = Heard()
     with (
         fake_broker() as broker,
-        working(broker, handlers.registry, heard, pool=pool, lease=1, concurrency=1),
+        working(broker, handlers.registry, heard, pool=pool, lease=1, concurrency=1) as worker,
     ):
         job_id = broker.add(type)
         context = handlers.wait_for_start()
@@ -176,10 +177,44 @@ def test_a_job_whose_lease_is_gone_is_cancelled_and_its_outcome_not_sent(
         # The only slot is free again.
         broker.ack(broker.add("quick"))
         assert not broker.is_settled(job_id)
+        worker.stop()
+    assert (worker.stats.processed, worker.stats.lost) == (1, 1)
     assert handlers.ended == ["on_loop cancelled" if type == "on_loop" else "in_thread"]
     assert [each.__class__ for each in heard.errors] == [error]
     assert isinstance(heard.job_errors[0][1], error)
     assert len(heard.completed) == 1
+
+
+def test_an_answer_of_a_newer_broker_counts_as_lost(handlers: Handlers) -> None:
+    heard = Heard()
+    with fake_broker() as broker, working(broker, handlers.registry, heard, lease=1) as worker:
+        job_id = broker.add("in_thread")
+        handlers.wait_for_start()
+        broker.set_outcome(job_id, 99)  # type: ignore[arg-type]
+        heard.wait_for(lambda: heard.job_errors)
+        late = broker.add("quick")
+        broker.set_outcome(late, 99)  # type: ignore[arg-type]
+        heard.wait_for(lambda: len(heard.errors) == 2)
+        broker.ack(broker.add("quick"))
+        worker.stop()
+    assert worker.stats.lost == 2
+
+
+def test_a_worker_that_cannot_keep_its_leases_stops(
+    handlers: Handlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*told: object) -> None:
+        raise RuntimeError("a defect")
+
+    with fake_broker() as broker:
+        worker = Worker(broker.address, registry=handlers.registry, lease=1, drain_timeout=0)
+        worker.start()
+        job_id = broker.add("in_thread")
+        handlers.wait_for_start()
+        monkeypatch.setattr("towline.worker.heartbeat.Heartbeater.send", break_down)
+        with pytest.raises(RuntimeError, match="a defect"):
+            worker.join(PATIENCE)
+        assert broker.nack(job_id).WhichOneof("action") == "release"
 
 
 def test_heartbeats_stop_for_a_lost_lease_but_go_on_for_others(handlers: Handlers) -> None:
@@ -271,6 +306,7 @@ def test_progress_is_told_soon_and_once(handlers: Handlers, pool: PoolName) -> N
         context.progress(0.25, "a quarter")
         broker.wait_for(lambda: reports_of(broker))
         assert time.monotonic() - begun < 3
+        context.progress(0.5, "\udc80 is no UTF-8")
         for step in range(1000):
             context.progress(step / 1000)
         context.checkpoint(b"notes")

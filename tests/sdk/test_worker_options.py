@@ -50,6 +50,7 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> Non
 
 def test_the_bounds_themselves_are_taken() -> None:
     Worker(concurrency=10_000, lease=1, queues={"q": 1000}, worker_id="x" * 128)
+    Worker(max_time=1e13, drain_timeout=1e13)
     Worker(concurrency=1, lease=timedelta(hours=12), drain_timeout=0, queues=["x" * 128])
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import pytest
 
@@ -266,3 +266,35 @@ def test_a_result_that_cannot_be_kept_makes_the_job_dead(
     assert message in nack.failure.message
     assert isinstance(heard.job_errors[0][1], InvalidResult)
     assert not heard.completed
+
+
+class Explosive(Job, registry=registry):
+    """Ends its process, or would, at a place beside its handler."""
+
+    where: str
+
+    def handle(self) -> None:
+        raise ValueError("the handler's own")
+
+    def should_retry(self, error: BaseException) -> bool:
+        if self.where == "should_retry":
+            raise SystemExit
+        return True
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        if data["where"] == "from_dict":
+            raise SystemExit
+        return super().from_dict(data)
+
+
+@both_pools
+@pytest.mark.parametrize("where", ["from_dict", "should_retry"])
+def test_what_a_job_does_beside_its_handler_ends_no_thread_and_no_loop(
+    pool: PoolName, where: str
+) -> None:
+    with fake_broker() as broker, working(broker, registry, pool=pool, concurrency=1):
+        nack = broker.nack(broker.add("Explosive", payload(where=where)))
+        assert nack.WhichOneof("action") is None
+        assert nack.failure.type == "SystemExit"
+        assert json.loads(broker.ack(broker.add("add", payload(a=1, b=2))).result) == 3

@@ -34,7 +34,7 @@ MAX_CHECKPOINT = 64 * 1024
 """Bytes of a checkpoint that the broker takes."""
 
 MAX_PROGRESS_MESSAGE = 1024
-"""Characters of a progress message that are sent."""
+"""Bytes of a progress message that the broker keeps."""
 
 
 class NoCurrentJob(TowlineError):
@@ -269,7 +269,9 @@ class JobContext:
         """
         if not 0 <= fraction <= 1:  # nor is NaN
             raise ValueError(f"progress: fraction must be a number from 0 to 1, got {fraction!r}")
-        self.state.reports.report(float(fraction), message[:MAX_PROGRESS_MESSAGE], None)
+        # Cut to what can be sent: a text may hold what is no UTF-8.
+        sent = message.encode("utf-8", "replace")[:MAX_PROGRESS_MESSAGE].decode("utf-8", "ignore")
+        self.state.reports.report(float(fraction), sent, None)
 
     def checkpoint(self, data: bytes) -> None:
         """Leave notes, at most 64 KiB, for the next attempt: its ``last_progress.checkpoint``.

@@ -101,6 +101,13 @@ class Attempt:
 
     def begin(self) -> bool:
         """Decode the job. False when it is not to be run; that is then settled."""
+        try:
+            return self._begin()
+        except BaseException as error:
+            self._broken(error)
+            return False
+
+    def _begin(self) -> bool:
         held, definition = self._held, self._definition
         if held.state.cancellation.reason is CancelReason.STOPPING:
             self._settle(held, outcome.release(held.token))
@@ -130,6 +137,22 @@ class Attempt:
 
     def conclude(self, result: Result) -> None:
         """Decide what becomes of the job, and tell the callbacks."""
+        try:
+            self._conclude(result)
+        except BaseException as error:
+            self._broken(error)
+
+    def _broken(self, error: BaseException) -> None:
+        """Code of the job beside its handler raised what nobody expects of it, such as SystemExit.
+
+        That must not end the loop of a pool, nor leave a lease that nobody settles.
+        """
+        logger.error("%s failed outside its handler with %s", self._held, type(error).__name__)
+        token = self._held.token
+        self._settle(self._held, outcome.retry_by_policy(token, outcome.failure_of(error)))
+        self._callbacks.errored(error)
+
+    def _conclude(self, result: Result) -> None:
         reason = self._held.state.cancellation.close()
         if reason in (CancelReason.LEASE_LOST, CancelReason.JOB_CANCELLED):
             self._discard(reason)

@@ -22,8 +22,10 @@ from towline.v1.queue_service_pb2 import (
     LeaseOutcome,
     WorkerDirective,
 )
-from towline.worker.leases import HeldLease, LeaseTable
+from towline.worker.leases import HeldLease, LeaseTable, outcome_name
 from towline.worker.link import Backoff, Link
+from towline.worker.options import WorkerOptions
+from towline.worker.stats import Stats
 
 logger = logging.getLogger("towline.worker")
 
@@ -52,18 +54,21 @@ class Heartbeater:
         self,
         link: Link,
         table: LeaseTable,
-        worker_id: str,
-        lease: float,
+        stats: Stats,
+        options: WorkerOptions,
         on_directive: Callable[[WorkerDirective.ValueType], None],
         on_error: Callable[[BaseException], None],
+        on_crash: Callable[[BaseException], None],
     ) -> None:
         self._link = link
         self._table = table
-        self._worker_id = worker_id
-        self._lease = lease
+        self._stats = stats
+        self._worker_id = options.worker_id
+        self._lease = options.lease
         self._on_directive = on_directive
         self._on_error = on_error
-        self._timeout = max(1.0, min(CALL_TIMEOUT, lease / 3))
+        self._on_crash = on_crash
+        self._timeout = max(1.0, min(CALL_TIMEOUT, options.lease / 3))
         self._last = time.monotonic()
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -84,6 +89,12 @@ class Heartbeater:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:
+            self._on_crash(error)
+
+    def _serve(self) -> None:
         backoff = Backoff()
         while self._wait_until_due():
             try:
@@ -152,7 +163,7 @@ class Heartbeater:
             case LeaseOutcome.LEASE_OUTCOME_CANCELLED:
                 self._lost(held, CancelReason.JOB_CANCELLED, JobCancelled(held.context.id))
             case _:
-                name = LeaseOutcome.Name(result.outcome).removeprefix("LEASE_OUTCOME_")
+                name = outcome_name(result.outcome)
                 error = LeaseLost(f"the lease of job {held.context.id} is lost: {name}")
                 self._lost(held, CancelReason.LEASE_LOST, error)
 
@@ -160,6 +171,7 @@ class Heartbeater:
         # A lease whose end is decided may well be unknown by now, through its own Ack.
         if self._table.lost(held):
             logger.warning("%s is no longer ours: %s", held, reason.value)
+            self._stats.count_lost()
             held.state.cancellation.cancel(reason)
             self._on_error(error)
 

@@ -94,6 +94,12 @@ def _utc(timestamp: Timestamp) -> datetime:
     return timestamp.ToDatetime(tzinfo=UTC)
 
 
+def outcome_name(outcome: queue_service_pb2.LeaseOutcome.ValueType) -> str:
+    """For messages; a newer broker may answer what this SDK has no name for."""
+    known = queue_service_pb2.LeaseOutcome.DESCRIPTOR.values_by_number.get(outcome)
+    return str(outcome) if known is None else str(known.name).removeprefix("LEASE_OUTCOME_")
+
+
 class LeaseTable:
     """Every lease whose handler runs or which is not settled yet. Safe from any thread."""
 

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import socket
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -21,6 +22,7 @@ MAX_QUEUES = 100
 MAX_WEIGHT = 1000
 MIN_LEASE = 1.0
 MAX_LEASE = 12 * 3600.0
+_LONGEST_WAIT = threading.TIMEOUT_MAX / 2
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _WORKER_ID = re.compile(r"[!-~]{1,128}")
 
@@ -69,8 +71,9 @@ def make_options(
 
 
 def seconds(value: Seconds, name: str) -> float:
+    """Check a duration; one that is longer than threads can wait is cut to that."""
     try:
-        return as_timedelta(value, name).total_seconds()
+        return min(as_timedelta(value, name).total_seconds(), _LONGEST_WAIT)
     except InvalidJob as error:
         raise ConfigurationError(str(error)) from None
 

@@ -75,6 +75,7 @@ class Session:
         self._registry = registry
         self._callbacks = callbacks
         self._channel = channel
+        self._stats = stats
         self._once = once
         self._on_done = on_done
         self._unknown = UnknownTypes()
@@ -84,13 +85,20 @@ class Session:
         self._heartbeater = Heartbeater(
             link,
             self._table,
-            options.worker_id,
-            options.lease,
+            stats,
+            options,
             self._directed,
             callbacks.errored,
+            self._crashed,
         )
         self._settler = Settler(
-            link, self._table, stats, self._send_reports, callbacks.errored, self._wake_up
+            link,
+            self._table,
+            stats,
+            self._send_reports,
+            callbacks.errored,
+            self._wake_up,
+            self._crashed,
         )
         pools: dict[str, Callable[[int], Pool]] = {"thread": ThreadPool, "async": AsyncPool}
         self._pool = pools[options.pool](options.concurrency)
@@ -143,9 +151,7 @@ class Session:
         try:
             self._take_jobs()
         except BaseException as error:  # whatever it is, whoever waits for the end must hear of it
-            logger.error("the worker stops because of %s", type(error).__name__)
-            self.error = error
-            self._callbacks.errored(error)
+            self._crashed(error)
         try:
             self._drain()
             self._flush()
@@ -178,7 +184,8 @@ class Session:
         if self._once:
             leases = self._reserver.reserve(wanted, 0, persistent=False)
         else:
-            leases = self._reserver.reserve(wanted, min(WAIT, self._time_left() or WAIT))
+            left = self._time_left()
+            leases = self._reserver.reserve(wanted, WAIT if left is None else min(WAIT, left))
         for lease in leases:
             self._accept(lease)
         if leases:
@@ -236,6 +243,13 @@ class Session:
 
     # What other threads tell
 
+    def _crashed(self, error: BaseException) -> None:
+        """A thread of this session cannot go on, so neither can the session."""
+        logger.error("the worker stops because of %s", type(error).__name__)
+        self.error = error
+        self._callbacks.errored(error)
+        self.request_stop()
+
     def _wake_up(self) -> None:
         self._wake.set()
 
@@ -275,8 +289,6 @@ class Session:
 
     def _drain(self) -> None:
         """Wait for what runs; cancel and release what does not end in time."""
-        if self.error is not None:
-            self.request_stop()
         self._wait_until(self._nothing_runs, lambda: self._drain_until)
         running = self._table.running()
         if not running:
@@ -300,6 +312,7 @@ class Session:
         self._settler.abandon()
         for held in self._table.live():
             logger.error("the outcome of %s could not be told before stopping", held)
+            self._stats.count_lost()
             self._callbacks.errored(
                 NotSettled(held.context.id, "the broker could not be reached in time")
             )

@@ -24,7 +24,7 @@ from towline.v1.queue_service_pb2 import (
 )
 from towline.worker import outcome
 from towline.worker.errors import InvalidResult, NotSettled
-from towline.worker.leases import HeldLease, LeaseTable, Settlement
+from towline.worker.leases import HeldLease, LeaseTable, Settlement, outcome_name
 from towline.worker.link import Backoff, Link, is_final
 from towline.worker.stats import Stats
 
@@ -53,6 +53,7 @@ class Settler:
         send_reports: Callable[[Sequence[HeldLease]], None],
         on_error: Callable[[BaseException], None],
         on_change: Callable[[], None],
+        on_crash: Callable[[BaseException], None],
     ) -> None:
         self._link = link
         self._table = table
@@ -65,6 +66,7 @@ class Settler:
         self._abandoned = False
         self._ended = False
         self._on_change = on_change
+        self._on_crash = on_crash
         self._thread = threading.Thread(target=self._run, name="towline-settle", daemon=True)
 
     def start(self) -> None:
@@ -101,6 +103,8 @@ class Settler:
     def _run(self) -> None:
         try:
             self._serve()
+        except Exception as error:
+            self._on_crash(error)
         finally:
             self._ended = True
             self._on_change()
@@ -168,7 +172,7 @@ class Settler:
         if result.outcome == LeaseOutcome.LEASE_OUTCOME_OK:
             self._stats.recorded(settlement)
         else:
-            name = LeaseOutcome.Name(result.outcome).removeprefix("LEASE_OUTCOME_")
+            name = outcome_name(result.outcome)
             logger.warning("the outcome of %s came too late: %s", held, name)
             self._stats.count_lost()
             self._on_error(

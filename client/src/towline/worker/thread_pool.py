@@ -63,7 +63,7 @@ def _time_limit(attempt: Attempt) -> Iterator[None]:
     if remaining is None:
         yield
         return
-    timer = threading.Timer(remaining, attempt.time_out)
+    timer = threading.Timer(min(remaining, threading.TIMEOUT_MAX), attempt.time_out)
     timer.daemon = True
     timer.start()
     try:
