@@ -196,9 +196,14 @@ async def test_an_unknown_method_is_unimplemented(calls: Calls) -> None:
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_bytes_that_are_no_message_harm_nothing(calls: Calls) -> None:
-    call: Any = calls.channel.unary_unary("/towline.v1.QueueService/Push")
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(b"\xff\xff\xff")
-    assert caught.value.code() is not grpc.StatusCode.OK
+@pytest.mark.parametrize("method", ["Push", "Reserve"])
+@pytest.mark.parametrize("raw", [b"\xff\xff\xff", b"\x0a\x04\x0a\x02\xff\xfe"])
+async def test_bytes_that_are_no_message_are_refused_as_any_bad_input(
+    raw: bytes, method: str, calls: Calls
+) -> None:
+    call: Any = calls.channel.unary_unary(f"/towline.v1.QueueService/{method}")
+    failure = await failure_of(call(raw))
+    assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(failure.violations) == [""]
+    assert failure.message == "the bytes of the request are no message of this method"
     await push(calls, "q")

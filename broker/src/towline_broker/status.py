@@ -130,6 +130,8 @@ def _bad_request(message: str, violations: Sequence[InvalidField]) -> WireError:
         if size > MAX_VIOLATION_BYTES:
             break
         details.field_violations.append(entry)
+    # An error of the request as a whole has no path to begin with.
+    message = message.removeprefix(": ")
     return WireError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", message, [details])
 
 

@@ -2,12 +2,15 @@
 
 import logging
 import secrets
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from towline_broker.domain.errors import StoreError, TowlineError
-from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
+from towline_broker.domain.errors import InvalidField, StoreError, TowlineError
+from towline_broker.interceptors.wrapping import Behaviour, Handler, WrappingInterceptor
 from towline_broker.status import WireError, internal_error, wire_error
 
 log = logging.getLogger("towline.broker")
@@ -17,9 +20,17 @@ class ErrorsInterceptor(WrappingInterceptor):
     """What the broker raises on purpose becomes its gRPC status; anything else becomes INTERNAL
     and tells the client nothing but a reference, under which the log has the rest."""
 
+    def wrap_handler(self, method: str, handler: Any) -> "Handler":
+        read = handler.request_deserializer
+        return super().wrap_handler(
+            method, handler._replace(request_deserializer=partial(_read_or_none, read))
+        )
+
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
+                if request is None:
+                    raise InvalidField("", "the bytes of the request are no message of this method")
                 return await behaviour(request, context)
             except TowlineError as error:
                 if isinstance(error, StoreError):
@@ -34,6 +45,14 @@ class ErrorsInterceptor(WrappingInterceptor):
             return await _abort(context, wire)
 
         return answer
+
+
+def _read_or_none(read: Callable[[bytes], Any], raw: bytes) -> Any:
+    # Raised from here, an error would go past all interceptors, and its text to the client.
+    try:
+        return read(raw)
+    except DecodeError:
+        return None
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], wire: WireError) -> None:

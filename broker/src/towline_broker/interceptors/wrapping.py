@@ -38,10 +38,10 @@ class WrappingInterceptor(grpc.aio.ServerInterceptor):
             return handler
         known = self._wrapped.get(method)
         if known is None or known[0] is not handler:
-            known = self._wrapped[method] = (handler, self._wrap_handler(method, handler))
+            known = self._wrapped[method] = (handler, self.wrap_handler(method, handler))
         return known[1]
 
-    def _wrap_handler(self, method: str, handler: Any) -> Handler:
+    def wrap_handler(self, method: str, handler: Any) -> Handler:
         # RpcMethodHandler is a named tuple; just one of these four fields is filled.
         for field in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
             behaviour = getattr(handler, field)
