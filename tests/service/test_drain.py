@@ -127,27 +127,6 @@ async def test_a_signal_drains_the_process_and_it_ends_with_0(number: int, store
         assert "draining" in broker.log
 
 
-async def test_a_second_signal_stops_at_once() -> None:
-    with BrokerProcess("memory:", "--drain-timeout", "1h") as broker:
-        async with calls_to(broker.address) as calls:
-            watch = health_pb2_grpc.HealthStub(calls.channel).Watch(health_pb2.HealthCheckRequest())
-            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-            pushing = begun(push_until_refused(calls))
-            broker.send_signal(SIGTERM)
-            assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-            broker.send_signal(SIGINT)
-            await pushing
-        assert broker.wait() in (128 + SIGINT, ExitCode.OK)
-
-
-async def push_until_refused(calls: Calls) -> None:
-    while True:
-        try:
-            await calls.queue.Push(one_job())
-        except grpc.aio.AioRpcError:
-            return
-
-
 async def test_a_client_that_retries_sees_no_failure_through_a_restart(store: str) -> None:
     if store == "memory:":
         store = "memory:?max_bytes=100000000"

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGINT, SIGKILL, SIGTERM
 from typing import Any
 
 import grpc
@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.broker_process import BrokerProcess, start_command
 from tests.support.calls import Calls, calls_to
+from tests.support.waiting import until
 from towline.v1.admin_service_pb2 import Durability, StatsRequest
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import (
@@ -170,8 +171,10 @@ def test_wrong_settings_are_all_told_at_once(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-#: A driver from elsewhere, found by its entry point: its store fails for good at a certain job.
+#: A driver from elsewhere, found by its entry point: at certain jobs its store fails for good, or
+#: does not answer any more.
 FAILING_STORE = """
+import asyncio
 from towline_broker.domain.errors import StoreFailed
 from towline_broker.drivers.registry import create_driver
 
@@ -181,6 +184,9 @@ def open_failing(url):
     async def failing_push(batch):
         if any(job.type == "Fail" for job in batch.jobs):
             raise StoreFailed("fsync: Input/output error on /a/secret/path")
+        if any(job.type == "Hang" for job in batch.jobs):
+            print("hanging", flush=True)
+            await asyncio.sleep(3600)
         return await push(batch)
     driver.push = failing_push
     return driver
@@ -217,6 +223,29 @@ async def test_a_store_that_fails_ends_the_broker_without_another_answer(third_p
                 await parked
         assert await asyncio.to_thread(broker.wait) == ExitCode.STORE_FAILED
         assert "the store has failed" in broker.log
+
+
+async def test_a_second_signal_ends_a_drain_that_does_not_end(third_party: Path) -> None:
+    environment = {"PYTHONPATH": os.fspath(third_party)}
+    with BrokerProcess("failing:", "--drain-timeout", "1h", environment=environment) as broker:
+        async with calls_to(broker.address) as calls:
+            hanging = asyncio.ensure_future(push(calls, one_job(type="Hang")))
+            await until(lambda: said(broker, "hanging"), "the call hangs")
+            broker.send_signal(SIGTERM)
+            await until(lambda: said(broker, "draining"), "the broker drains")
+            assert broker.returncode is None
+            broker.send_signal(SIGINT)
+            assert await asyncio.to_thread(broker.wait) == 128 + SIGINT
+            with pytest.raises(grpc.aio.AioRpcError):
+                await hanging
+
+
+async def push(calls: Calls, request: PushRequest) -> Any:
+    return await calls.queue.Push(request)
+
+
+async def said(broker: BrokerProcess, words: str) -> bool:
+    return words in broker.output + broker.log
 
 
 async def reserve(calls: Calls, queue: str) -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -18,6 +19,9 @@ from towline_broker.server.serving import VERSION, BrokerServer
 from towline_broker.server.settings import Settings
 
 log = logging.getLogger("towline.broker")
+
+#: How long a broker that ends at once may still take to close its store.
+LAST_SECONDS = 3.0
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -89,16 +93,27 @@ async def _serve(server: BrokerServer, settings: Settings, stopping: Stopping) -
         await _first_of(failed.wait(), stopping.urgent.wait(), server.drain(settings.drain_timeout))
     if failed.is_set():
         log.error("the store has failed: this broker ends, and answers nothing more")
-        with suppress(Exception):  # there is nothing left to be saved by closing it well
-            await server.stop(grace=None)
-        return ExitCode.STORE_FAILED
+        return await _end_at_once(server, ExitCode.STORE_FAILED)
     if stopping.urgent.is_set():
         log.warning("stopping at once")
-        await server.stop(grace=None)
-        return 128 + stopping.signal
+        return await _end_at_once(server, 128 + stopping.signal)
     await server.stop()
     log.info("stopped")
     return ExitCode.OK
+
+
+async def _end_at_once(server: BrokerServer, code: int) -> int:
+    """Closes the store if that can be done soon; what is acknowledged is safe in it either way."""
+    try:
+        async with asyncio.timeout(LAST_SECONDS):
+            await server.stop(grace=None)
+    except TimeoutError:
+        log.error("the store does not close; ending without it")
+        logging.shutdown()
+        os._exit(code)  # a regular end would wait for the threads of the store
+    except Exception:
+        log.exception("closing the store failed")
+    return code
 
 
 async def _first_of(*coroutines: Coroutine[Any, Any, object]) -> None:
