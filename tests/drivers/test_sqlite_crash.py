@@ -96,6 +96,18 @@ async def test_live_leases_begin_their_term_anew(tmp_path: Path) -> None:
         assert job.state is JobState.LEASED
 
 
+async def test_a_clock_that_was_set_back_shortens_no_lease(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    async with opened(path) as driver:
+        await push(driver, new_job())
+        (leased,) = await reserve(driver, 1)
+        await push(driver, new_job(), now=START + 20 * SECOND)
+    async with opened(path, now=START - 60 * SECOND) as driver:
+        (record,) = await driver.leases([leased.ref])
+        assert record is not None
+        assert record.lease_until == START + 20 * SECOND + LEASE
+
+
 async def test_an_opened_store_tells_of_jobs_that_are_ready(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     async with opened(path) as driver:

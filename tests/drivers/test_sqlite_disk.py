@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.drivers.sqlite_support import (
     opened,
     push,
     reserve,
+    writer_of,
     writing_connection,
 )
 from towline_broker.domain.errors import StoreFailed, StoreFull
@@ -102,6 +104,54 @@ async def test_the_log_stays_short(tmp_path: Path) -> None:
         largest = 4_096 * wal.INSISTENT_FRAMES
         assert path.with_name("jobs.db-wal").stat().st_size < largest
     assert not path.with_name("jobs.db-wal").exists()
+
+
+async def test_a_long_look_from_outside_does_not_keep_the_log_growing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "CHECKPOINT_FRAMES", 50)
+    monkeypatch.setattr(wal, "INSISTENT_FRAMES", 200)
+    path = tmp_path / "jobs.db"
+    async with opened(path) as driver:
+        await push(driver, new_job())
+        backup = long_look(path)
+        checkpoints = writer_of(driver)._checkpoints
+        async with asyncio.timeout(60):
+            while checkpoints._checked < 200:
+                if checkpoints._frames() - checkpoints._checked < 50:
+                    await push(driver, *new_jobs(10, envelope=b"x" * 10_000))
+                # Else a checkpoint is about to begin, behind the push that made it due.
+                await asyncio.sleep(0)
+        # The writer now waits for the look to end, and then begins the log anew.
+        backup.close()
+        await push(driver, new_job())
+        assert checkpoints._frames() < 50
+
+
+async def test_a_log_that_cannot_begin_anew_is_not_tried_at_every_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "CHECKPOINT_FRAMES", 200)
+    path = tmp_path / "jobs.db"
+    tried: list[str] = []
+    async with opened(path) as driver:
+        backup = long_look(path)
+        writing_connection(driver).set_trace_callback(tried.append)
+        while writer_of(driver)._checkpoints._frames() < 500:
+            await push(driver, new_job(envelope=b"x" * 10_000))
+        # Answered after the checkpoint behind the last push.
+        await driver.promote(START, 1)
+        writing_connection(driver).set_trace_callback(None)
+        backup.close()
+    assert len([sql for sql in tried if "wal_checkpoint" in sql]) == 2
+
+
+def long_look(path: Path) -> sqlite3.Connection:
+    """Another program that reads the store, and keeps what it sees until it is closed."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN")
+    connection.execute("SELECT COUNT(*) FROM towline_jobs").fetchone()
+    return connection
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """Bringing what is in the write-ahead log into the file, before the log grows long.
 
 SQLite's automatic checkpoints swallow their errors, so the writer makes them itself and meets a
-failing sync. How long the log is stands in the header of its index, the ``-shm`` file (a documented
-format, in the byte order of the machine): the frames in the log at byte 16, those that a checkpoint
-has brought home at byte 96.
+failing sync. Once a checkpoint has brought everything home and nobody reads from the log, SQLite
+writes it anew from its beginning. The file does not shrink by that, so how long the log is has to
+be read from the header of its index, the ``-shm`` file: the number of frames, a documented field,
+stands at byte 16 in the byte order of the machine.
 """
 
+import os
 import struct
 from pathlib import Path
 
@@ -13,32 +15,35 @@ import sqlalchemy as sa
 
 from towline_broker.drivers.sql.sqlite.connection import driver_connection
 
-#: Frames of 4 KiB in the log from which on it is worth a checkpoint.
+#: A checkpoint is due whenever the log has grown by so many frames of 4 KiB.
 CHECKPOINT_FRAMES = 4_000
-#: Here readers have kept checkpoints from finishing for long enough: wait for them.
+#: From here on readers have kept the log from beginning anew for long enough: wait for them.
 INSISTENT_FRAMES = 4 * CHECKPOINT_FRAMES
 
 
 class Checkpoints:
     def __init__(self, connection: sa.Connection, store: Path) -> None:
         self._sqlite = driver_connection(connection)
-        self._index = Path(f"{store}-shm").open("rb", buffering=0)  # noqa: SIM115 - held open
+        self._index = os.open(f"{store}-shm", os.O_RDONLY | os.O_CLOEXEC)
+        # How long the log was at the checkpoint before.
+        self._checked = 0
 
     def make_if_due(self) -> None:
-        length, home = self._frames()
-        if length >= INSISTENT_FRAMES:
-            self._sqlite.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-        elif length - home >= CHECKPOINT_FRAMES:
-            self._sqlite.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        length = self._frames()
+        if length < self._checked:
+            self._checked = 0
+        if length - self._checked >= CHECKPOINT_FRAMES:
+            self._checked = length
+            mode = "PASSIVE" if length < INSISTENT_FRAMES else "RESTART"
+            self._sqlite.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
 
     def make_last(self) -> None:
         """Brings everything home and empties the log."""
         self._sqlite.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        self._index.close()
+        os.close(self._index)
 
-    def _frames(self) -> tuple[int, int]:
-        self._index.seek(0)
-        header = self._index.read(100)
-        return struct.unpack_from("=I", header, 16)[0], struct.unpack_from("=I", header, 96)[0]
+    def _frames(self) -> int:
+        (frames,) = struct.unpack("=I", os.pread(self._index, 4, 16))
+        return int(frames)
