@@ -11,7 +11,9 @@ each is packed with the type url of its original: "type.googleapis.com/google.rp
 so on.
 
   code                 details                     when                               try again?
-  INVALID_ARGUMENT     BadRequest                  a field is wrong or too large      no
+  INVALID_ARGUMENT     BadRequest                  a field is wrong or too large,     no
+                                                   an id is no UUID, or the bytes
+                                                   are no message of this contract
   NOT_FOUND            -                           no such job, queue or worker       no
   RESOURCE_EXHAUSTED   QuotaFailure, RetryInfo     queue, disk or broker is full      after the delay
   UNAVAILABLE          RetryInfo                   store down, or broker draining     after the delay

@@ -225,14 +225,14 @@ class Job(google.protobuf.message.Message):
     @property
     def timeout(self) -> google.protobuf.duration_pb2.Duration:
         """How long one attempt may run. For the worker to enforce: it is handed on and changes no lease.
-        Up to 366 days. Unset: no limit.
+        More than 0, up to 366 days. Unset: no limit.
         """
 
     @property
     def expires_in(self) -> google.protobuf.duration_pb2.Duration:
         """Counted from the Push: a job that was never started by then goes to the dead-letter queue with
         reason EXPIRED. A release gives the attempt back, so a job that was only ever released counts
-        as never started. Unset: never.
+        as never started. More than 0, up to 10 years. Unset: never.
         """
 
     @property
@@ -245,7 +245,7 @@ class Job(google.protobuf.message.Message):
     def unique_for(self) -> google.protobuf.duration_pb2.Duration:
         """How long the key is held, counted from the Push, whether or not the job ends before. Unset:
         until the job has ended (SUCCEEDED, DEAD or CANCELLED). Cancelling, purging or discarding the
-        job frees the key in any case. At most 366 days; only together with unique_key.
+        job frees the key in any case. More than 0, up to 366 days; only together with unique_key.
         """
 
     def __init__(
