@@ -35,6 +35,7 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
         for module in (
+            "comparisons",
             "contract_dead",
             "contract_push",
             "contract_queues",

@@ -1,0 +1,146 @@
+"""Bugs in who gets which job."""
+
+from dataclasses import replace
+from typing import Any
+
+from tests.contract.planted_bugs.planting import bug, line_of, with_ready_line, wrap
+from towline_broker.domain.jobs import JobState
+from towline_broker.drivers.memory import Engine
+from towline_broker.drivers.memory.lines import ReadyLine
+from towline_broker.drivers.memory.records import Lease
+
+
+@bug("test_p2_a_leased_job_is_not_leased_again")
+def a_lease_is_granted_twice(engine: Engine) -> None:
+    def make(reserve_from: Any) -> Any:
+        def broken(queue: Any, request: Any, granted: Any) -> None:
+            reserve_from(queue, request, granted)
+            for job in engine._state.jobs.values():
+                wanted = len(granted) < request.max_jobs and job.new.queue == queue.name
+                if wanted and job.state is JobState.LEASED:
+                    length = request.lease
+                    lease = Lease(request.grant, request.now, request.now + length, length, "", "")
+                    granted.append(job.leased(lease))
+
+        return broken
+
+    wrap(engine, "_reserve_from", make)
+
+
+@bug("test_p5_attempts_equal_leases_less_releases")
+def attempts_are_off_by_one(engine: Engine) -> None:
+    def make(grant: Any) -> Any:
+        def broken(job: Any, lease: Any) -> None:
+            grant(job, lease)
+            if job.attempt > 1:
+                job.attempt += 1
+
+        return broken
+
+    wrap(engine._state, "grant", make)
+
+
+@bug("test_p6_higher_priority_leaves_first")
+def priority_is_reversed(engine: Engine) -> None:
+    def first(line: ReadyLine) -> Any:
+        if not line._priorities:
+            return None
+        return next(iter(line._by_priority[line._priorities[0]].values()))
+
+    with_ready_line(engine, first=first)
+
+
+@bug("test_p6_push_order_holds_for_any_ids")
+def jobs_leave_in_the_order_of_their_ids(engine: Engine) -> None:
+    def first(line: ReadyLine) -> Any:
+        if not line._priorities:
+            return None
+        jobs = line._by_priority[line._priorities[-1]].values()
+        return min(jobs, key=lambda job: job.new.id)
+
+    with_ready_line(engine, first=first)
+
+
+@bug("test_p6_a_delayed_job_stands_behind_those_that_are_ready")
+def a_delayed_job_comes_in_front(engine: Engine) -> None:
+    def make(promote: Any) -> Any:
+        def broken(now: Any, limit: Any) -> Any:
+            job_ids = engine._state.due.due(now, limit)
+            count = promote(now, limit)
+            for job_id in reversed(job_ids):
+                line_of(engine, job_id).move_to_end(job_id, last=False)
+            return count
+
+        return broken
+
+    wrap(engine, "promote", make)
+
+
+@bug("test_p6_a_retried_job_stands_behind_those_that_are_ready")
+def a_retried_job_comes_in_front(engine: Engine) -> None:
+    def make(nack: Any) -> Any:
+        def broken(item: Any, batch: Any) -> Any:
+            settled = nack(item, batch)
+            job = engine._state.jobs.get(item.ref.job_id)
+            if settled.applied and job is not None and job.state is JobState.READY:
+                line_of(engine, job.new.id).move_to_end(job.new.id, last=False)
+            return settled
+
+        return broken
+
+    wrap(engine, "_nack", make)
+
+
+@bug("test_p6_a_delayed_job_is_not_leased_before_its_time")
+def a_delayed_job_comes_too_early(engine: Engine) -> None:
+    wrap(engine, "promote", lambda promote: lambda now, limit: promote(now + 1, limit))
+
+
+@bug("test_at_most_max_jobs_are_leased")
+def more_than_max_jobs_are_leased(engine: Engine) -> None:
+    def make(reserve_from: Any) -> Any:
+        def broken(queue: Any, request: Any, granted: Any) -> None:
+            reserve_from(queue, replace(request, max_jobs=request.max_jobs + 1), granted)
+
+        return broken
+
+    wrap(engine, "_reserve_from", make)
+
+
+@bug("test_p7_a_job_past_its_validity_is_not_leased_but_dead")
+def an_expired_job_is_leased(engine: Engine) -> None:
+    def make(reserve_from: Any) -> Any:
+        def broken(queue: Any, request: Any, granted: Any) -> None:
+            for job in queue.ready:
+                job.expires_at = None
+            reserve_from(queue, request, granted)
+
+        return broken
+
+    wrap(engine, "_reserve_from", make)
+
+
+@bug("test_a_paused_queue_gives_nothing")
+def a_paused_queue_leaks(engine: Engine) -> None:
+    def make(reserve: Any) -> Any:
+        def broken(request: Any) -> Any:
+            paused = [queue for queue in engine._state.queues.values() if queue.paused]
+            for queue in paused:
+                queue.paused = False
+            try:
+                return reserve(request)
+            finally:
+                for queue in paused:
+                    queue.paused = True
+
+        return broken
+
+    wrap(engine, "reserve", make)
+
+
+@bug("test_p3_the_same_request_gets_the_same_leases")
+def a_repeated_request_gets_new_leases(engine: Engine) -> None:
+    def make(reserve: Any) -> Any:
+        return lambda request: reserve(replace(request, request_id=""))
+
+    wrap(engine, "reserve", make)

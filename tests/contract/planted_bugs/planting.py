@@ -1,0 +1,60 @@
+"""How a bug is planted in a memory engine."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from towline_broker.drivers.memory import Engine
+from towline_broker.drivers.memory.lines import ReadyLine
+
+
+@dataclass(frozen=True)
+class Bug:
+    #: A contract test that must fail on it.
+    caught_by: str
+    plant: Callable[[Engine], None]
+
+    @property
+    def name(self) -> str:
+        return self.plant.__name__
+
+
+BUGS: list[Bug] = []
+
+
+def bug(caught_by: str) -> Callable[[Callable[[Engine], None]], Callable[[Engine], None]]:
+    def add(plant: Callable[[Engine], None]) -> Callable[[Engine], None]:
+        BUGS.append(Bug(caught_by, plant))
+        return plant
+
+    return add
+
+
+def wrap(part: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Replaces a method of one object by what ``make`` makes of it."""
+    setattr(part, name, make(getattr(part, name)))
+
+
+def line_of(engine: Engine, job_id: str) -> "OrderedDict[str, Any]":
+    new = engine._state.jobs[job_id].new
+    return engine._state.queues[new.queue].ready._by_priority[new.priority]
+
+
+def with_ready_line(engine: Engine, **methods: Any) -> None:
+    """Gives every queue that comes into being a line with other methods."""
+    spoiled = type("SpoiledLine", (ReadyLine,), methods)
+
+    def make(add: Any) -> Any:
+        def broken(new: Any, now: Any) -> None:
+            add(new, now)
+            queue = engine._state.queues[new.queue]
+            if not isinstance(queue.ready, spoiled):
+                line = spoiled()
+                for job in queue.ready:
+                    line.add(job)
+                queue.ready = line
+
+        return broken
+
+    wrap(engine._state, "add", make)
