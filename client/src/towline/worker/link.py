@@ -50,6 +50,13 @@ def is_final(error: TowlineError) -> bool:
     return True
 
 
+def _is_outage(error: TowlineError) -> bool:
+    # A server that goes away in the middle of a call may cancel it.
+    return isinstance(error, (BrokerUnavailable, DeadlineExceeded)) or (
+        isinstance(error, CallFailed) and error.code == "CANCELLED"
+    )
+
+
 class Backoff:
     """Growing pauses between tries, in seconds, each with a random share so that workers spread."""
 
@@ -115,7 +122,7 @@ class Link:
 
     def failed(self, what: str, error: TowlineError, backoff: Backoff) -> None:
         """Tell of a call that will be tried again: once for each run of failures."""
-        if isinstance(error, (BrokerUnavailable, DeadlineExceeded)):
+        if _is_outage(error):
             self._outage.met(error)
         elif backoff.tries == 0:
             code = error.code if isinstance(error, CallFailed) else type(error).__name__
