@@ -117,8 +117,8 @@ async def test_a_long_look_from_outside_does_not_keep_the_log_growing(
         backup = long_look(path)
         checkpoints = writer_of(driver)._checkpoints
         async with asyncio.timeout(60):
-            while checkpoints._checked < 200:
-                if checkpoints._frames() - checkpoints._checked < 50:
+            while (checked := checkpoints._checked) < 200:
+                if checkpoints._frames() - checked < 50:
                     await push(driver, *new_jobs(10, envelope=b"x" * 10_000))
                 # Else a checkpoint is about to begin, behind the push that made it due.
                 await asyncio.sleep(0)

@@ -48,8 +48,8 @@ class OpenStore:
         except sqlite3.Error as error:
             raise translated(error) from error
         finally:
-            self.checkpoints.close()
             self.writing.close()
+            self.checkpoints.close()
             self.lock.release()
 
 

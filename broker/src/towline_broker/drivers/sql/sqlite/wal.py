@@ -42,6 +42,7 @@ class Checkpoints:
         self._sqlite.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
+        """Only once every connection is closed: closing a file drops this process's locks on it."""
         os.close(self._index)
 
     def _frames(self) -> int:
