@@ -7,7 +7,7 @@ import pytest
 from tests.core.factories import job, reserve
 from tests.core.manual_clock import ManualClock
 from towline_broker.core.broker import Broker
-from towline_broker.core.calls import AckCall, Directive, NackCall
+from towline_broker.core.calls import AckCall, Directive, HeartbeatItem, LeaseOutcome, NackCall
 from towline_broker.core.statistics import Histogram
 from towline_broker.domain.errors import QueueNotFound, WorkerNotFound
 from towline_broker.domain.time import MINUTE, SECOND
@@ -70,6 +70,25 @@ async def test_workers_are_known_by_their_calls_and_forgotten_when_silent(
     assert broker.operating.workers()[0].leases == 0
     await clock.advance(MINUTE)
     assert broker.operating.workers() == []
+
+
+async def test_a_worker_holds_no_lease_that_was_ended_by_a_cancel(broker: Broker) -> None:
+    (pushed,) = await broker.jobs.push([job()])
+    (leased,) = await broker.leasing.reserve(reserve(worker_id="w1"))
+    await broker.jobs.cancel([pushed.job_id])
+    assert await broker.settling.ack([AckCall(leased.ref)]) == [LeaseOutcome.LEASE_LOST]
+    assert broker.operating.workers()[0].leases == 0
+
+
+async def test_a_worker_that_asks_for_a_lost_lease_takes_none_from_the_next_one(
+    broker: Broker, clock: ManualClock
+) -> None:
+    await broker.jobs.push([job()])
+    (lost,) = await broker.leasing.reserve(reserve(worker_id="w1", lease=SECOND))
+    await clock.advance(2 * SECOND)
+    await broker.leasing.reserve(reserve(worker_id="w2"))
+    await broker.settling.heartbeat("w1", [HeartbeatItem(lost.ref)])
+    assert [worker.leases for worker in broker.operating.workers()] == [0, 1]
 
 
 async def test_a_directive_reaches_the_worker_at_its_next_heartbeat(broker: Broker) -> None:

@@ -167,6 +167,8 @@ class TestDelays:
         assert base_delay(policy, 999) == MINUTE
         huge = RetryPolicy(1000, ExponentialBackoff(SECOND, 100, 366 * DAY))
         assert base_delay(huge, 999) == 366 * DAY
+        at_once = RetryPolicy(1000, ExponentialBackoff(0, 100, 366 * DAY))
+        assert base_delay(at_once, 999) == 0
 
     @pytest.mark.parametrize("jitter", [0.0, 0.1, 1.0])
     def test_jitter_only_adds_and_at_most_its_share(self, jitter: float) -> None:

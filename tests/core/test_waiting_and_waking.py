@@ -1,17 +1,46 @@
 """P8: a job reaches a waiting worker without a polling delay, and wakes one worker, not all."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from tests.core.factories import job, reserve
 from tests.core.manual_clock import ManualClock, come_to_rest
 from towline_broker.core.broker import Broker
-from towline_broker.core.calls import AckCall
+from towline_broker.core.calls import AckCall, LeaseOutcome
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.errors import Draining, TooManyWaiters
 from towline_broker.domain.jobs import JobState, Leased
 from towline_broker.domain.time import MINUTE, SECOND
+from towline_broker.drivers.interface import ReserveRequest
+from towline_broker.drivers.registry import create_driver
+
+
+class CountingDriver:
+    """The memory driver; counts the Reserves, and keeps their answers back until ``held`` is
+    set."""
+
+    def __init__(self) -> None:
+        self._driver = create_driver("memory:")
+        self.reserves = 0
+        self.held = asyncio.Event()
+        self.held.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+    async def reserve(self, request: ReserveRequest) -> list[Leased]:
+        self.reserves += 1
+        leases = await self._driver.reserve(request)
+        await self.held.wait()
+        return leases
+
+
+@pytest.fixture
+async def driver() -> Any:
+    return CountingDriver()
 
 
 def parked(broker: Broker, *queues: str, max_jobs: int = 1) -> "asyncio.Task[list[Leased]]":
@@ -150,6 +179,85 @@ async def test_a_failed_delivery_does_not_take_back_what_a_repeat_delivered(
     await broker.leasing.give_back(delivered)
     record = await broker.jobs.get(delivered[0].ref.job_id)
     assert (record.state, record.attempt) == (JobState.READY, 0)
+
+
+async def test_a_repeat_that_is_abandoned_leaves_the_leases_to_the_first_call(
+    broker: Broker,
+) -> None:
+    await broker.jobs.push([job()])
+    call = reserve(request_id="r1")
+    (leased,) = await broker.leasing.reserve(call)
+    repeat = asyncio.create_task(broker.leasing.reserve(call))
+    await asyncio.sleep(0)
+    repeat.cancel()
+    await asyncio.gather(repeat, return_exceptions=True)
+    await come_to_rest()
+    assert await broker.settling.ack([AckCall(leased.ref)]) == [LeaseOutcome.OK]
+
+
+async def test_a_repeat_gets_no_lease_that_is_on_its_way_back(driver: CountingDriver) -> None:
+    """The store still told of it, but the first call's delivery had failed before the answer."""
+    broker = Broker(driver, clock=ManualClock())
+    await broker.start()
+    await broker.jobs.push([job()])
+    lost = await broker.leasing.reserve(reserve(request_id="r1"))
+    driver.held.clear()
+    repeat = asyncio.create_task(broker.leasing.reserve(reserve(request_id="r1")))
+    await come_to_rest()
+    await broker.leasing.give_back(lost)
+    driver.held.set()
+    (leased,) = await repeat
+    assert await broker.settling.ack([AckCall(leased.ref)]) == [LeaseOutcome.OK]
+    await broker.stop()
+
+
+class TestWakeUps:
+    """Each one is for so many jobs of one queue, and costs the store one look."""
+
+    @pytest.fixture
+    async def broker(self, driver: CountingDriver) -> AsyncIterator[Broker]:
+        broker = Broker(driver, clock=ManualClock())
+        await broker.start()
+        yield broker
+        await broker.stop()
+
+    async def test_a_job_wakes_one_worker_also_when_all_wait_for_many_queues(
+        self, broker: Broker, driver: CountingDriver
+    ) -> None:
+        waiting = [parked(broker, "a", "b", "c") for _ in range(20)]
+        await come_to_rest()
+        driver.reserves = 0
+        await broker.jobs.push([job("b")])
+        await come_to_rest()
+        assert [task.done() for task in waiting].count(True) == 1
+        assert driver.reserves == 1
+        broker.drain()
+        await asyncio.gather(*waiting)
+
+    async def test_a_wait_that_ends_empty_wakes_nobody(
+        self, broker: Broker, driver: CountingDriver
+    ) -> None:
+        brief = asyncio.create_task(broker.leasing.reserve(reserve("a", "b", wait=SECOND)))
+        patient = [parked(broker, "a", "b") for _ in range(5)]
+        await come_to_rest()
+        driver.reserves = 0
+        clock = broker.clock
+        assert isinstance(clock, ManualClock)
+        await clock.advance(SECOND)
+        assert await brief == []
+        assert driver.reserves == 0
+        broker.drain()
+        await asyncio.gather(*patient)
+
+    async def test_whoever_goes_home_with_another_job_passes_the_wake_up_on(
+        self, broker: Broker
+    ) -> None:
+        both, only_b = parked(broker, "a", "b"), parked(broker, "b")
+        await come_to_rest()
+        await broker.jobs.push([job("b"), job("a")])
+        await come_to_rest()
+        (first,), (second,) = both.result(), only_b.result()
+        assert (first.ref.queue, second.ref.queue) == ("a", "b")
 
 
 async def test_getting_a_job_waits_for_its_end_and_brings_the_result(broker: Broker) -> None:

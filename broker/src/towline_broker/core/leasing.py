@@ -1,7 +1,7 @@
 """Granting leases, and giving back those that never reached their worker."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
 from towline_broker.core import tokens
@@ -13,8 +13,8 @@ from towline_broker.core.statistics import Timings
 from towline_broker.core.upkeep import Upkeep
 from towline_broker.core.waiting import ReserveLine, Waiter, WaitLimit
 from towline_broker.core.workers import Workers
-from towline_broker.domain.errors import Draining
-from towline_broker.domain.jobs import Leased, Settlement
+from towline_broker.domain.errors import Draining, StoreError
+from towline_broker.domain.jobs import Leased, LeaseRef, Settlement
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Driver, NackBatch, NackItem, ReserveRequest
 
@@ -74,11 +74,18 @@ class Leasing:
         refs = [leased.ref for leased in leases if leased.ref.grant in lost]
         if not refs:
             return
+        self._repeats.taken_back(refs)
+        await self._owned.run(self._release(refs))
+
+    async def _release(self, refs: Sequence[LeaseRef]) -> None:
         now = self._clock.now()
         nacks = [NackItem(ref, Settlement.RELEASED) for ref in refs]
-        batch = NackBatch(nacks, now, now + self._settings.settle_memory)
-        await self._owned.run(self._driver.nack(batch))
-        self._workers.settled(ref.job_id for ref in refs)
+        try:
+            await self._driver.nack(NackBatch(nacks, now, now + self._settings.settle_memory))
+        except StoreError:
+            self._repeats.not_taken_back(refs)
+            raise
+        self._workers.settled(refs)
 
     def drain(self) -> None:
         """No new leases from here on; parked calls are answered with none."""
@@ -90,14 +97,10 @@ class Leasing:
     ) -> list[Leased]:
         """Joins the line before it looks, so that no job can arrive unseen between the two."""
         self._line.join(waiter)
-        content = False
         try:
             while not self._draining and not waiter.superseded:
                 leases = await self._claim(call, waiter)
                 if leases:
-                    # Further jobs of these queues are for the next in line: those that did not
-                    # fit, and one that woke this waiter but came after its claim.
-                    content = len(leases) < call.max_jobs and not waiter.woken
                     return leases
                 await waiter.until(self._clock, deadline)
                 if not waiter.woken:
@@ -106,10 +109,20 @@ class Leasing:
             return []
         finally:
             self._line.leave(waiter)
-            if not content:
-                self._line.pass_on(waiter)
+            self._line.pass_on(waiter)
 
     async def _claim(self, call: ReserveCall, waiter: Waiter) -> list[Leased]:
+        while True:
+            leases, repeated = await self._ask_store(call, waiter)
+            if not repeated:
+                return leases
+            held = self._repeats.still_held(leases)
+            if held:
+                self._repeats.repeated(held[0].ref.grant)
+                return held
+
+    async def _ask_store(self, call: ReserveCall, waiter: Waiter) -> tuple[list[Leased], bool]:
+        """The leases, and whether they are those of an earlier call with the same request id."""
         now = self._clock.now()
         grant = tokens.new_grant()
         request = ReserveRequest(
@@ -121,16 +134,20 @@ class Leasing:
             worker_id=call.worker_id,
             request_id=call.request_id,
         )
-        leases = await self._owned.run(self._driver.reserve(request), self.give_back)
-        if not leases:
-            return leases
-        if leases[0].ref.grant == grant:
+
+        async def give_back_ours(leases: Sequence[Leased]) -> None:
+            """What an earlier call was granted may have reached its worker."""
+            await self.give_back([leased for leased in leases if leased.ref.grant == grant])
+
+        leases = await self._owned.run(self._driver.reserve(request), give_back_ours)
+        repeated = bool(leases) and leases[0].ref.grant != grant
+        if not repeated:
+            waiter.took([leased.ref.queue for leased in leases])
             self._timings.started(leases, now)
-        else:
-            self._repeats.repeated(leases[0].ref.grant)
-        self._workers.leased(call.worker_id, leases)
-        self._upkeep.no_later_than(min(leased.lease_until for leased in leases))
-        return leases
+        if leases:
+            self._workers.leased(call.worker_id, [leased.ref for leased in leases])
+            self._upkeep.no_later_than(min(leased.lease_until for leased in leases))
+        return leases, repeated
 
 
 class Repeats:
@@ -140,12 +157,13 @@ class Repeats:
     parked, or may be about to take back what the first one was granted.
     """
 
-    #: Grants kept in mind; far more than can be between two deliveries at any moment.
+    #: Grants, and leases taken back, kept in mind; far more than can be under way at any moment.
     MOST = 10_000
 
     def __init__(self) -> None:
         self._parked: dict[str, Waiter] = {}
         self._deliveries: OrderedDict[str, int] = OrderedDict()
+        self._taken_back: OrderedDict[LeaseRef, None] = OrderedDict()
 
     def supersede(self, request_id: str, waiter: Waiter) -> None:
         """The earlier call goes home with nothing: nobody listens to its answer."""
@@ -154,7 +172,7 @@ class Repeats:
             self._parked[request_id] = waiter
             if earlier is not None:
                 earlier.superseded = True
-                earlier.wake()
+                earlier.stir()
 
     def finished(self, request_id: str, waiter: Waiter) -> None:
         if self._parked.get(request_id) is waiter:
@@ -173,6 +191,21 @@ class Repeats:
             return False
         self._deliveries[grant] = again - 1
         return True
+
+    def taken_back(self, refs: Iterable[LeaseRef]) -> None:
+        """From here on these leases are no longer for anybody."""
+        self._taken_back.update(dict.fromkeys(refs))
+        while len(self._taken_back) > self.MOST:
+            self._taken_back.popitem(last=False)
+
+    def not_taken_back(self, refs: Iterable[LeaseRef]) -> None:
+        """It did not succeed, as far as is known."""
+        for ref in refs:
+            self._taken_back.pop(ref, None)
+
+    def still_held(self, leases: Iterable[Leased]) -> list[Leased]:
+        """Those that were not taken back while the store was asked for them."""
+        return [leased for leased in leases if leased.ref not in self._taken_back]
 
 
 def _order(queues: Sequence[QueueWeight], rng: Random) -> list[str]:

@@ -21,6 +21,8 @@ def base_delay(policy: RetryPolicy, failures: int) -> Micros:
     backoff = policy.backoff
     if isinstance(backoff, DelayList):
         return backoff.delays[min(failures, len(backoff.delays)) - 1]
+    if backoff.initial == 0:
+        return 0  # of however large a factor
     try:
         delay = backoff.initial * backoff.multiplier ** (failures - 1)
     except OverflowError:

@@ -113,7 +113,7 @@ class Settling:
                 self._upkeep.no_later_than(result.lease_until)
             else:
                 answers.append(HeartbeatAnswer(_heartbeat_outcome(result.before)))
-                self._workers.settled([item.ref.job_id])
+                self._workers.settled([item.ref])
         return answers, directive
 
     def _decide(self, call: NackCall, record: LeaseRecord | None, now: Micros) -> NackItem:
@@ -140,9 +140,12 @@ class Settling:
         return NackItem(call.ref, Settlement.RETRIED, verdict.due_at, verdict.dead_reason, failure)
 
     def _count(self, refs: Sequence[LeaseRef], answers: Sequence[Settled]) -> None:
-        ended = [(ref, a) for ref, a in zip(refs, answers, strict=True) if a.applied]
-        self._timings.processed((ref.queue, a.type, a.elapsed) for ref, a in ended)
-        self._workers.settled(ref.job_id for ref, _ in ended)
+        self._timings.processed(
+            (ref.queue, answer.type, answer.elapsed)
+            for ref, answer in zip(refs, answers, strict=True)
+            if answer.applied
+        )
+        self._workers.settled(refs)  # one that was lost or cancelled before is over, too
 
 
 def _outcome(answer: Settled, wanted: Settlement) -> LeaseOutcome:

@@ -112,7 +112,7 @@ class Upkeep:
             )
             for lease, answer in zip(lost, answers, strict=True):
                 if answer.applied:
-                    self._workers.settled([lease.ref.job_id])
+                    self._workers.settled([lease.ref])
                     log.info(
                         "job %s of queue %s lost its lease at attempt %d",
                         lease.ref.job_id,

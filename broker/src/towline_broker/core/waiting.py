@@ -1,7 +1,7 @@
 """Calls that are parked until something happens: Reserves, and watches for the end of a job."""
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 
 from towline_broker.core.clock import Clock
@@ -28,22 +28,37 @@ class WaitLimit:
 class Waiter:
     """One parked Reserve. ``woken`` holds from being woken until it joins the line again."""
 
-    __slots__ = ("_event", "max_jobs", "queues", "superseded", "woken")
+    __slots__ = ("_event", "max_jobs", "owed", "queues", "superseded", "woken")
 
     def __init__(self, queues: Sequence[str], max_jobs: int) -> None:
         self.queues = queues
         self.max_jobs = max_jobs
         self.superseded = False
         self.woken = False
+        #: For how many jobs of which queue it was woken and has not accounted yet.
+        self.owed: Counter[str] = Counter()
         self._event = asyncio.Event()
 
-    def wake(self) -> None:
+    def wake(self, queue: str, count: int) -> None:
+        """For so many jobs of a queue."""
+        self.owed[queue] += count
+        self.stir()
+
+    def stir(self) -> None:
+        """Wakes it for no job: it is to see what else has changed."""
         self.woken = True
         self._event.set()
 
     def reset(self) -> None:
         self.woken = False
         self._event.clear()
+
+    def took(self, queues: Sequence[str]) -> None:
+        """A claim of its own has brought one job from each of these (a queue once for each job)."""
+        if len(queues) < self.max_jobs and not self.woken:
+            self.owed.clear()  # there was no more to be had
+        else:
+            self.owed -= Counter(queues)
 
     async def until(self, clock: Clock, deadline: Micros) -> None:
         """Returns when woken, or at the deadline."""
@@ -57,9 +72,9 @@ class Waiter:
 class ReserveLine:
     """Waiters by queue, first come first served.
 
-    The rule that no job is left lying while somebody waits for it: whoever was woken and does not
-    use up the wake-up (its call is gone, or it went home with work that was there before) passes
-    it on by :meth:`pass_on`.
+    The rule that no job is left lying while somebody waits for it: a wake-up is for a number of
+    jobs of one queue, and whoever was woken and goes without having taken so many (its call is
+    gone, or it went home with other jobs) passes the rest on by :meth:`pass_on`.
     """
 
     def __init__(self) -> None:
@@ -87,18 +102,19 @@ class ReserveLine:
         while count > 0 and (line := self._lines.get(queue)):
             waiter = next(iter(line))
             self.leave(waiter)
-            waiter.wake()
-            count -= waiter.max_jobs
+            share = min(count, waiter.max_jobs)
+            waiter.wake(queue, share)
+            count -= share
 
     def pass_on(self, waiter: Waiter) -> None:
-        """Lets the next waiter of each of its queues look in its stead."""
-        for queue in waiter.queues:
-            self.wake(queue, 1)
+        """Lets the next in line look for the jobs that this one was woken for and did not take."""
+        for queue, count in waiter.owed.items():
+            self.wake(queue, count)
 
     def wake_all(self) -> None:
         for waiter in {waiter for line in self._lines.values() for waiter in line}:
             self.leave(waiter)
-            waiter.wake()
+            waiter.stir()
 
 
 class EndWatch:

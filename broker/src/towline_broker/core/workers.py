@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from towline_broker.core.calls import Directive, WorkerView
 from towline_broker.core.clock import Clock
 from towline_broker.domain.errors import WorkerNotFound
-from towline_broker.domain.jobs import Leased
+from towline_broker.domain.jobs import LeaseRef
 from towline_broker.domain.time import Micros
 
 
@@ -16,7 +16,7 @@ class _Worker:
     first_seen: Micros
     last_seen: Micros
     queues: Sequence[str] = ()
-    leases: set[str] = field(default_factory=set)
+    leases: set[LeaseRef] = field(default_factory=set)
     directive: Directive = Directive.NONE
 
 
@@ -28,7 +28,8 @@ class Workers:
         self._memory = memory
         #: In the order in which they were last heard of.
         self._workers: dict[str, _Worker] = {}
-        self._holders: dict[str, _Worker] = {}
+        #: By lease and not by job: the next lease of a job may be another worker's.
+        self._holders: dict[LeaseRef, _Worker] = {}
 
     def heard(self, worker_id: str) -> Directive:
         """UNSPECIFIED for an anonymous worker, which is not kept."""
@@ -40,18 +41,19 @@ class Workers:
         if worker is not None:
             worker.queues = queues
 
-    def leased(self, worker_id: str, leases: Sequence[Leased]) -> None:
+    def leased(self, worker_id: str, refs: Iterable[LeaseRef]) -> None:
         worker = self._workers.get(worker_id)
         if worker is not None:
-            for leased in leases:
-                worker.leases.add(leased.ref.job_id)
-                self._holders[leased.ref.job_id] = worker
+            for ref in refs:
+                worker.leases.add(ref)
+                self._holders[ref] = worker
 
-    def settled(self, job_ids: Iterable[str]) -> None:
-        for job_id in job_ids:
-            worker = self._holders.pop(job_id, None)
+    def settled(self, refs: Iterable[LeaseRef]) -> None:
+        """These leases are no longer held, whatever ended them."""
+        for ref in refs:
+            worker = self._holders.pop(ref, None)
             if worker is not None:
-                worker.leases.discard(job_id)
+                worker.leases.discard(ref)
 
     def direct(self, worker_id: str, directive: Directive) -> None:
         """Raises WorkerNotFound."""
@@ -79,8 +81,8 @@ class Workers:
             if worker.last_seen > horizon:
                 break
             del self._workers[worker.id]
-            for job_id in worker.leases:
-                self._holders.pop(job_id, None)
+            for ref in worker.leases:
+                self._holders.pop(ref, None)
 
     def _touch(self, worker_id: str) -> _Worker | None:
         if not worker_id:
