@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import Executable
 
+from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.tally import Tally
 from towline_broker.drivers.sql.transaction import Effects, Row
@@ -25,7 +26,6 @@ _KEYS = "(?*)"
 #: (``writer.py``): the automatic ones keep their errors to themselves. Freed pages need no zeros
 #: written over them.
 _SETTINGS = (
-    "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 0",
     "PRAGMA journal_size_limit = 67108864",
@@ -38,7 +38,7 @@ _SETTINGS = (
 def connect(path: Path) -> sa.Connection:
     """A connection that begins and ends no transaction on its own.
 
-    It may be used by any thread, one at a time.
+    It may be used by any thread, one at a time. Raises StoreRefused where there can be no log.
     """
 
     def creator() -> sqlite3.Connection:
@@ -52,6 +52,11 @@ def connect(path: Path) -> sa.Connection:
 
     engine = sa.create_engine("sqlite://", creator=creator, poolclass=NullPool)
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    if connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar_one() != "wal":
+        connection.close()
+        raise StoreRefused(
+            f"{path}: SQLite cannot keep a write-ahead log there; put the store on a local disk"
+        )
     for setting in _SETTINGS:
         connection.exec_driver_sql(setting)
     return connection

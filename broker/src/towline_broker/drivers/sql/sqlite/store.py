@@ -1,6 +1,7 @@
 """Opening a store: from a path to connections that a broker may use."""
 
 import sqlite3
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +77,9 @@ def open_store(path: Path, now: Micros, shard: int) -> OpenStore:
 
 
 def _connect(path: Path, now: Micros, shard: int, lock: file.OwnerLock) -> OpenStore:
-    writing = connect(path)
-    try:
+    with ExitStack() as unless_opened:
+        writing = connect(path)
+        unless_opened.callback(writing.close)
         meta = _meta(path, writing)
         clock, sequence = meta[2], meta[3]
         names = Names(shard)
@@ -87,14 +89,12 @@ def _connect(path: Path, now: Micros, shard: int, lock: file.OwnerLock) -> OpenS
         run(_resume(transaction, max(now, clock)))
         writing.exec_driver_sql("COMMIT")
         reading = connect(path)
+        unless_opened.callback(reading.close)
         reading.exec_driver_sql("PRAGMA query_only = ON")
         ready = run(_ready(SqliteReader(reading)))
-        return OpenStore(
-            *(lock, writing, reading, Checkpoints(writing, path), names, clock, sequence, ready)
-        )
-    except BaseException:
-        writing.close()
-        raise
+        checkpoints = Checkpoints(writing, path)
+        unless_opened.pop_all()
+        return OpenStore(lock, writing, reading, checkpoints, names, clock, sequence, ready)
 
 
 def _meta(path: Path, connection: sa.Connection) -> Row:

@@ -80,13 +80,13 @@ class Writer:
         self._why_full = why_full
         self._loop = asyncio.get_running_loop()
         self._waiting: queue.SimpleQueue[Submitted | None] = queue.SimpleQueue()
+        self._stopped = False
+        #: Committed so far.
+        self.transactions = 0
         self._thread = threading.Thread(
             target=self._work, name="towline-sqlite-writer", daemon=True
         )
         self._thread.start()
-        self._stopped = False
-        #: Committed so far.
-        self.transactions = 0
 
     async def submit(
         self, operation: Operation[T], *, now: Micros = 0, items: int = 1, takes_room: bool = False
