@@ -3,7 +3,7 @@
 import asyncio
 import resource
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,12 @@ from tests.drivers.sqlite_support import (
 from towline_broker.domain.errors import StoreFailed, StoreFull
 from towline_broker.drivers.interface import JobQuery
 from towline_broker.drivers.sql.sqlite import wal
+from towline_broker.drivers.sql.sqlite.driver import SqliteDriver
+from towline_broker.drivers.sql.sqlite.errors import DiskFull
+from towline_broker.drivers.sql.sqlite.url import SqliteUrl
+from towline_broker.drivers.sql.sqlite.writer import Submitted
 from towline_broker.testing.factories import START, new_job, new_jobs
+from towline_broker.testing.store import Heard
 
 
 async def test_push_is_refused_while_the_disk_has_less_than_the_reserve_free(
@@ -38,6 +43,42 @@ async def test_push_is_refused_while_the_disk_has_less_than_the_reserve_free(
         assert [one.applied for one in settled] == [True, True]
         free = 1 << 40
         await push(driver, new_job())
+
+
+async def test_room_that_settled_jobs_left_in_the_file_is_used_again(tmp_path: Path) -> None:
+    driver = SqliteDriver(SqliteUrl(tmp_path / "jobs.db", 1_000_000), lambda _: free)
+    free = 1 << 40
+    await driver.open(START, Heard())
+    await push(driver, *new_jobs(40, envelope=b"x" * 50_000))
+    leased = await reserve(driver, 40)
+    free = 0
+    with pytest.raises(StoreFull):
+        await push(driver, new_job())
+    await ack(driver, leased)
+    await push(driver, new_job())
+    await driver.close()
+
+
+async def test_a_log_that_cannot_grow_begins_anew_for_settling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "jobs.db") as driver:
+        await push(driver, *new_jobs(10))
+        leased = await reserve(driver, 10)
+        writer = writer_of(driver)
+        commit, log = writer._commit, writer._checkpoints
+        frames = log._frames()
+
+        def commit_into_the_old_log(batch: Sequence[Submitted], full: str | None) -> None:
+            if log._frames() >= frames and log._checked:
+                raise DiskFull
+            commit(batch, full)
+
+        log._checked = 1  # reset by a log that begins anew
+        monkeypatch.setattr(writer, "_commit", commit_into_the_old_log)
+        settled = await ack(driver, leased)
+        assert [one.applied for one in settled] == [True] * 10
+        assert log._frames() < frames
 
 
 async def test_settling_works_on_a_full_disk(tmp_path: Path) -> None:

@@ -67,6 +67,14 @@ def driver_connection(connection: sa.Connection) -> sqlite3.Connection:
     return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
+def unused_bytes(connection: sa.Connection) -> int:
+    """What the file of the store holds in pages that nothing uses any more."""
+    sqlite = driver_connection(connection)
+    (pages,) = sqlite.execute("PRAGMA freelist_count").fetchone()
+    (page_size,) = sqlite.execute("PRAGMA page_size").fetchone()
+    return int(pages * page_size)
+
+
 class SqliteReader:
     """The statements of ``transaction.Reader``. They never wait for an event loop."""
 

@@ -41,7 +41,11 @@ from towline_broker.drivers.sql import (
     settles,
     upkeep,
 )
-from towline_broker.drivers.sql.sqlite.connection import SqliteReader, driver_connection
+from towline_broker.drivers.sql.sqlite.connection import (
+    SqliteReader,
+    driver_connection,
+    unused_bytes,
+)
 from towline_broker.drivers.sql.sqlite.errors import translated
 from towline_broker.drivers.sql.sqlite.health import Health
 from towline_broker.drivers.sql.sqlite.store import OpenStore, open_store
@@ -265,7 +269,12 @@ class SqliteDriver:
             return f"how much room the disk of the store has cannot be told: {error.strerror}"
         if free >= self._min_free_bytes:
             return None
+        # The file does not shrink: what settled jobs have left in it is room, too.
+        unused = unused_bytes(self._open.store.writing)
+        if free + unused >= self._min_free_bytes:
+            return None
         return (
-            f"the disk of the store has {free} bytes free, and new jobs are taken from "
-            f"{self._min_free_bytes} on (min_free_bytes); running jobs can still be settled"
+            f"the disk of the store has {free} bytes free, and its file {unused}; new jobs are "
+            f"taken from {self._min_free_bytes} on (min_free_bytes); running jobs can still be "
+            "settled"
         )

@@ -37,6 +37,11 @@ class Checkpoints:
             mode = "PASSIVE" if length < INSISTENT_FRAMES else "RESTART"
             self._sqlite.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
 
+    def make_room(self) -> None:
+        """Brings everything home, so that the log begins anew in the room that it has."""
+        self._sqlite.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        self._checked = 0
+
     def make_last(self) -> None:
         """Brings everything home and empties the log."""
         self._sqlite.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -7,6 +7,7 @@ waits for company.
 
 import asyncio
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -155,11 +156,22 @@ class Writer:
                 self._commit(batch, self._why_full())
             except DiskFull:
                 # What has been played is void, but without the pushes there may be room enough.
-                self._commit(batch, "the disk is full")
+                self._settle_on_full_disk(batch)
         except Exception as error:
             self._health.note(error)
             for submitted in batch:
                 submitted.fail(_without_disk_full(error))
+
+    def _settle_on_full_disk(self, batch: Sequence[Submitted]) -> None:
+        full = "the disk is full"
+        try:
+            self._commit(batch, full)
+        except DiskFull:
+            try:
+                self._checkpoints.make_room()
+            except sqlite3.Error as error:
+                raise translated(error) from error
+            self._commit(batch, full)
 
     def _commit(self, batch: Sequence[Submitted], full: str | None) -> None:
         sqlite = self._sqlite
