@@ -21,7 +21,7 @@ from towline_broker.testing import (
 )
 
 #: Random examples that are played before a bug counts as overlooked.
-EXAMPLES = 400
+EXAMPLES = 4000
 
 
 class SpoiledHarness(Harness):

@@ -1,6 +1,8 @@
 """The `towline` command. It needs typer and rich, which come with the extra `towline[cli]`."""
 
+import os
 import sys
+from typing import TextIO
 
 _MISSING_EXTRA = "towline: this command needs the extra: pip install 'towline[cli]'"
 
@@ -16,4 +18,16 @@ def main() -> None:
     del rich, typer
     from towline.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+    try:
+        sys.exit(run(sys.argv[1:]))
+    finally:
+        _flush(sys.__stdout__)
+
+
+def _flush(stream: TextIO | None) -> None:
+    """Python flushes once more at its end, and would complain to a reader that has had enough."""
+    if stream is not None:
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
