@@ -34,6 +34,9 @@ LEAST_PING_INTERVAL_MS = 20_000
 #: A worker whose machine is gone is found out by this, and its parked calls end.
 KEEPALIVE_MS = 30_000
 KEEPALIVE_TIMEOUT_MS = 10_000
+#: Calls that have come in and were not looked at yet. From 1,000 on gRPC would begin to refuse them
+#: with CANCELLED, which no client repeats; a fleet of workers that reconnects is more than that.
+MOST_INCOMING = 10_000
 #: A drained broker refuses calls until none has come for this long, but not for longer than that:
 #: a call that meets the closing of the port is broken off, and its client told CANCELLED.
 QUIET: float = 0.1
@@ -58,12 +61,15 @@ class BrokerServer:
         self._limits = settings.limits.to_limits()
         self._running = RunningCalls()
         self._health = health.aio.HealthServicer()
+        incoming = MOST_INCOMING + core.max_waiters
         self._server = grpc.aio.server(
             interceptors=[ErrorsInterceptor(), self._running],
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", self._limits.message_bytes),
                 ("grpc.max_send_message_length", -1),
+                ("grpc.server.max_pending_requests", incoming),
+                ("grpc.server.max_pending_requests_hard_limit", incoming),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_INTERVAL_MS),
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
