@@ -259,6 +259,23 @@ class TestWakeUps:
         (first,), (second,) = both.result(), only_b.result()
         assert (first.ref.queue, second.ref.queue) == ("a", "b")
 
+    async def test_a_job_that_comes_behind_a_claim_goes_to_the_next_in_line(
+        self, broker: Broker, driver: CountingDriver
+    ) -> None:
+        """The first in line is woken for it while its own claim is under way, which took another."""
+        await broker.jobs.push([job()])
+        driver.held.clear()
+        first = parked(broker)
+        await come_to_rest()
+        second = parked(broker)
+        await come_to_rest()
+        await broker.jobs.push([job()])
+        driver.held.set()
+        assert len(await first) == 1
+        await come_to_rest()
+        assert second.done()
+        assert len(await second) == 1
+
 
 async def test_getting_a_job_waits_for_its_end_and_brings_the_result(broker: Broker) -> None:
     (pushed,) = await broker.jobs.push([job()])

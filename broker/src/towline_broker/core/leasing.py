@@ -125,6 +125,7 @@ class Leasing:
         """The leases, and whether they are those of an earlier call with the same request id."""
         now = self._clock.now()
         grant = tokens.new_grant()
+        owed_before = waiter.owed.copy()
         request = ReserveRequest(
             queues=waiter.queues,
             max_jobs=call.max_jobs,
@@ -142,7 +143,7 @@ class Leasing:
         leases = await self._owned.run(self._driver.reserve(request), give_back_ours)
         repeated = bool(leases) and leases[0].ref.grant != grant
         if not repeated:
-            waiter.took([leased.ref.queue for leased in leases])
+            waiter.took([leased.ref.queue for leased in leases], owed_before)
             self._timings.started(leases, now)
         if leases:
             self._workers.leased(call.worker_id, [leased.ref for leased in leases])
