@@ -62,6 +62,7 @@ ALLOWED: dict[str, list[Job]] = {
         job(headers={"k": "v" * (8 * KIB - 1)}),
         job(headers={"k" * 128: "", "é" * 64: "é"}),
         job(headers={f"{n:03}": "x" * 61 for n in range(128)}),
+        job(payload=b"x" * MIB, headers={chr(n): "" for n in range(0x100, 0x500)}),
     ],
     "priority": [job(priority=2**31 - 1), job(priority=-(2**31))],
     "delay": [job(delay=seconds(0)), job(delay=seconds(3_653 * DAY))],
@@ -187,6 +188,16 @@ async def test_a_job_beyond_a_bound_is_refused_by_the_path_of_its_field(
     assert failure.message.startswith(f"jobs[1].{path}: ")
     partial = await calls.queue.Push(PushRequest(jobs=[wrong], allow_partial=True))
     assert partial.results[0].error.field == f"jobs[0].{path}"
+
+
+async def test_fields_that_this_broker_does_not_know_carry_nothing_large(calls: Calls) -> None:
+    length = b"\x80\x80\x80\x01"  # 2 MiB
+    small = Job.FromString(job().SerializeToString() + b"\x82\x7d\x01x")
+    large = Job.FromString(job().SerializeToString() + b"\x82\x7d" + length + b"x" * 2 * MIB)
+    await calls.queue.Push(PushRequest(jobs=[small]))
+    failure = await failure_of(calls.queue.Push(PushRequest(jobs=[small, large])))
+    assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(failure.violations) == ["jobs[1]"]
 
 
 @pytest.mark.parametrize("number", [0, 1001, 20_000])

@@ -31,17 +31,18 @@ class DeadLetterService(DeadLetterServiceServicer):
         where = f"dead {chosen}"
         cursor = to_cursor(request.page_token, where)
 
-        async def fetch(limit: int) -> JobPage:
+        async def fetch(limit: int, cursor: str | None) -> JobPage:
             return await self._broker.dead_letters.list_dead(DeadQuery(limit, chosen, cursor))
 
-        def build(page: JobPage) -> pb.ListDeadResponse:
-            now = self._broker.clock.now()
-            return pb.ListDeadResponse(
-                jobs=[to_info(record, now, full=full) for record in page.records],
-                next_page_token=to_token(page.next_cursor, where),
-            )
-
-        return await fitting_page(fetch, build, limit, self._limits.message_bytes)
+        now = self._broker.clock.now()
+        jobs, following = await fitting_page(
+            fetch,
+            lambda record: to_info(record, now, full=full),
+            limit=limit,
+            cursor=cursor,
+            most_bytes=self._limits.page_bytes,
+        )
+        return pb.ListDeadResponse(jobs=jobs, next_page_token=to_token(following, where))
 
     async def RequeueDead(
         self, request: pb.RequeueDeadRequest, context: Context

@@ -47,7 +47,18 @@ class Limits:
     progress_message_bytes: int = 1 * KIB
 
     @property
+    def job_bytes(self) -> int:
+        """Of a job as a whole: a little more than its fields can need, so that nothing large gets
+        in by fields that this broker does not know."""
+        return self.payload_bytes + 8 * self.headers_bytes + 64 * KIB
+
+    @property
+    def page_bytes(self) -> int:
+        """Of the jobs in one reply of a list; the rest is for its page token."""
+        return self.message_bytes - KIB
+
+    @property
     def least_message_bytes(self) -> int:
         """A message must be able to carry any one job with all that belongs to it."""
-        texts = self.failure_message_bytes + self.failure_trace_bytes + self.headers_bytes
-        return self.payload_bytes + self.result_bytes + self.checkpoint_bytes + texts + 64 * KIB
+        texts = self.failure_message_bytes + self.failure_trace_bytes
+        return self.job_bytes + self.result_bytes + self.checkpoint_bytes + texts + 64 * KIB

@@ -1,18 +1,19 @@
 """Lists that are answered page by page."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Protocol
 
-from google.protobuf.message import Message
-
+from towline.v1.job_pb2 import JobInfo
 from towline_broker.domain.errors import InvalidField
-from towline_broker.domain.jobs import JobPage
+from towline_broker.domain.jobs import JobPage, JobRecord
 
 DEFAULT_PAGE = 100
+#: Jobs that are in memory at the same time beside those of the reply.
+PORTION = 50
+#: What one job takes in a reply beside itself: the number of its field, and its length.
+OVERHEAD = 8
 _DIGEST = 16
-
-Reply = TypeVar("Reply", bound=Message)
 
 
 def to_token(cursor: str | None, where: str) -> str:
@@ -33,18 +34,44 @@ def to_cursor(token: str, where: str) -> str | None:
     return cursor
 
 
+class Fetch(Protocol):
+    """Asks the core for so many jobs behind a cursor."""
+
+    async def __call__(self, limit: int, cursor: str | None) -> JobPage: ...
+
+
 async def fitting_page(
-    fetch: Callable[[int], Awaitable[JobPage]],
-    build: Callable[[JobPage], Reply],
+    fetch: Fetch,
+    to_info: Callable[[JobRecord], JobInfo],
+    *,
     limit: int,
+    cursor: str | None,
     most_bytes: int,
-) -> Reply:
-    """The reply with as many jobs as fit into one message, up to ``limit``; at least one."""
-    while True:
-        reply = build(await fetch(limit))
-        if limit == 1 or reply.ByteSize() <= most_bytes:
-            return reply
-        limit = max(1, limit // 4)
+) -> tuple[list[JobInfo], str | None]:
+    """As many jobs as fit into one message, up to ``limit`` and at least one, and the cursor behind
+    them.
+
+    They are asked for in small portions: a thousand large ones would be more than there is memory
+    for, and other calls come in between.
+    """
+    infos: list[JobInfo] = []
+    size, portion = 0, PORTION
+    while len(infos) < limit:
+        asked = min(portion, limit - len(infos))
+        page = await fetch(asked, cursor)
+        found = [to_info(record) for record in page.records]
+        more = sum(info.ByteSize() + OVERHEAD for info in found)
+        if size + more > most_bytes and len(found) + len(infos) > 1:
+            if asked == 1:
+                break
+            portion = max(1, asked // 4)
+            continue
+        infos += found
+        size += more
+        cursor = page.next_cursor
+        if cursor is None or len(found) < asked:
+            break
+    return infos, cursor
 
 
 def _digest(where: str, cursor: str) -> str:

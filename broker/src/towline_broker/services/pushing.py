@@ -48,11 +48,14 @@ class JobReader:
             self._headers(job, path, checks)
         delay, run_at = self._start(job, path, now, checks)
         unique_key, unique_for = self._unique(job, path, checks)
+        envelope = job.SerializeToString()
+        if len(envelope) > limits.job_bytes and not checks.found:
+            checks.size(len(envelope), path, limits.job_bytes)
         return JobRequest(
             id=job_id,
             queue=queue,
             type=kind,
-            envelope=job.SerializeToString(),
+            envelope=envelope,
             priority=job.priority,
             delay=delay,
             run_at=run_at,

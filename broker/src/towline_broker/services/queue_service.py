@@ -128,19 +128,20 @@ class QueueService(QueueServiceServicer):
         where = f"jobs {request.queue} {request.type} {sorted(states)}"
         cursor = to_cursor(request.page_token, where)
 
-        async def fetch(limit: int) -> JobPage:
+        async def fetch(limit: int, cursor: str | None) -> JobPage:
             return await self._broker.jobs.list_jobs(
                 stores.JobQuery(limit, request.queue or None, request.type or None, states, cursor)
             )
 
-        def build(page: JobPage) -> ListJobsResponse:
-            now = self._broker.clock.now()
-            return ListJobsResponse(
-                jobs=[to_info(record, now, full=full) for record in page.records],
-                next_page_token=to_token(page.next_cursor, where),
-            )
-
-        return await fitting_page(fetch, build, limit, self._limits.message_bytes)
+        now = self._broker.clock.now()
+        jobs, following = await fitting_page(
+            fetch,
+            lambda record: to_info(record, now, full=full),
+            limit=limit,
+            cursor=cursor,
+            most_bytes=self._limits.page_bytes,
+        )
+        return ListJobsResponse(jobs=jobs, next_page_token=to_token(following, where))
 
     async def CancelJob(self, request: CancelJobRequest, context: Context) -> CancelJobResponse:
         checks = Checks()
