@@ -262,7 +262,7 @@ class TestWakeUps:
     async def test_a_job_that_comes_behind_a_claim_goes_to_the_next_in_line(
         self, broker: Broker, driver: CountingDriver
     ) -> None:
-        """The first in line is woken for it while its own claim is under way, which took another."""
+        """It wakes the first in line, whose claim is under way and has taken another job."""
         await broker.jobs.push([job()])
         driver.held.clear()
         first = parked(broker)
