@@ -1,5 +1,7 @@
 """Addresses are read as meant, and every RPC of the contract is repeated exactly if it may be."""
 
+from typing import Any
+
 import pytest
 
 from towline import Client, ConfigurationError
@@ -40,6 +42,18 @@ def test_an_address_is_read(address: str, target: str, tls: bool) -> None:
 def test_any_other_address_is_refused(address: str) -> None:
     with pytest.raises(ConfigurationError, match="address: expected host:port"):
         Client(address)
+
+
+@pytest.mark.parametrize("wrong", [5, b"127.0.0.1:1"])
+def test_an_address_that_is_no_string_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="address: expected a string such as host:port"):
+        Client(wrong)
+
+
+def test_credentials_that_are_none_are_refused_at_once() -> None:
+    wrong: Any = ("user", "password")
+    with pytest.raises(ConfigurationError, match="credentials: expected those of grpc"):
+        Client("127.0.0.1:1", credentials=wrong)
 
 
 def test_without_an_address_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:

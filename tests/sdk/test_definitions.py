@@ -191,6 +191,14 @@ class TestPolicy:
             ("timeout: int = 30", "Mail.timeout: this is policy, not a field"),
             ("job_type: str = 'x'", "Mail.job_type: this is policy, not a field"),
             ("handle: str", "Mail.handle: a field cannot have the name of a method"),
+            ("max_attemps = 5", "Mail.max_attemps: did you mean 'max_attempts'?"),
+            ("retension = 60", "Mail.retension: did you mean 'retention'?"),
+            ("handle = 5", "Mail.handle(): expected a method, got 5"),
+            ("def handle(self, to): ...", "Mail.handle(): is called with self alone"),
+            ("handle = staticmethod(lambda: None)", "Mail.handle(): is called with self alone"),
+            ("def handle(self): yield", "Mail.handle(): is a generator"),
+            ("async def handle(self): yield", "Mail.handle(): is a generator"),
+            ("def __init__(self, to): ...", "Mail.__init__(): a job is made from its fields"),
             ("to: list = []", "Mail: mutable default <class 'list'> for field to"),
             ("to: object = object\n  at: complex", "Mail.at: values of type complex cannot be"),
         ],
@@ -200,6 +208,37 @@ class TestPolicy:
     ) -> None:
         with pytest.raises(InvalidJob) as caught:
             define(f"class Mail(Job, registry=registry):\n  {line}\n", registry)
+        assert str(caught.value).startswith(message)
+        assert registry.types() == []
+
+    def test_what_only_looks_like_policy_can_be_annotated(self, registry: Registry) -> None:
+        class Mail(Job, registry=registry):
+            queues: ClassVar[list[str]] = ["a"]
+            delays: int = 3
+            template = "hello"
+
+        assert (Mail().delays, Mail.queues, Mail.template) == (3, ["a"], "hello")
+
+    @pytest.mark.parametrize("made", [5, "emails", type("Mail", (), {})])
+    def test_only_a_function_can_be_decorated(self, made: Any, registry: Registry) -> None:
+        with pytest.raises(InvalidJob, match=r"^@job: expected a function, got "):
+            job(registry=registry)(made)
+        with pytest.raises(InvalidJob, match=r"^@job: expected a function, got "):
+            job(made)
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            ("def work():\n  yield", "work: is a generator"),
+            ("async def work():\n  yield", "work: is a generator"),
+            ("def work(self, to: str): ...", "work: a method cannot be a job"),
+        ],
+    )
+    def test_a_function_that_could_not_run_is_refused(
+        self, source: str, message: str, registry: Registry
+    ) -> None:
+        with pytest.raises(InvalidJob) as caught:
+            define(f"@job(registry=registry)\n{source}\n", registry)
         assert str(caught.value).startswith(message)
         assert registry.types() == []
 

@@ -29,6 +29,9 @@ from towline.v1 import errors_pb2, job_pb2
 
 registry = Registry()
 
+FAR_WEST = datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-5)))
+"""A moment that is in the year 10000 in UTC."""
+
 
 class Mail(Job, registry=registry):
     queue = "emails"
@@ -196,6 +199,11 @@ async def test_raw_bytes_travel_as_they_are(either: Any, broker: ScriptedBroker)
         ((Plain(),), {"headers": "a"}, "Plain.headers: expected a mapping"),
         ((Plain(),), {"id": "5"}, "Plain.id: expected a UUID, got '5'"),
         ((Plain(),), {"unique_key": ""}, "Plain.unique_key: expected a string"),
+        ((Plain(),), {"unique_key": str}, "Plain.unique_key: expected a string, got a function"),
+        (("x",), {"unique_key": str}, "x.unique_key: expected a string, got a function"),
+        ((Plain(),), {"unique_key": "\ud800"}, "Plain.unique_key: is no text"),
+        ((Plain(),), {"headers": {"a": "\ud800"}}, "Plain.headers['a']: is no text"),
+        ((Plain(),), {"at": FAR_WEST}, "Plain.at: datetime.datetime(9999, 12, 31, 23, 0"),
         ((Plain(), {}), {}, "data goes with the name of a type"),
         ((Plain,), {}, "Plain is a class: dispatch an instance, Plain(...)"),
         ((Base(),), {}, "Base is abstract: it cannot be dispatched"),
@@ -230,7 +238,23 @@ async def test_arguments_that_do_not_fit_are_refused_here(
         await answer(either.dispatch("x", {"a": object()}))
     with pytest.raises(InvalidJob, match="the payload must be bytes, got a str"):
         await answer(either.push_raw("q", "x", "text"))
+    with pytest.raises(InvalidJob, match="the content_type must be a string, got 5"):
+        await answer(either.push_raw("q", "x", b"", content_type=5))
     assert broker.calls == []
+
+
+@pytest.mark.parametrize("wrong", ["Mail", b"Mail", None, Plain()])
+async def test_what_is_no_list_of_jobs_is_refused(
+    wrong: Any, either: Any, broker: ScriptedBroker
+) -> None:
+    with pytest.raises(InvalidJob, match=r"^dispatch_batch: expected a list of jobs, got a "):
+        await answer(either.dispatch_batch(wrong))
+    assert broker.calls == []
+
+
+async def test_options_of_an_empty_batch_are_checked_too(either: Any) -> None:
+    with pytest.raises(InvalidJob, match=r"^dispatch_batch: there is no option 'quue'"):
+        await answer(either.dispatch_batch([], quue="x"))
 
 
 async def test_the_same_id_again_makes_no_second_job(either: Any, broker: ScriptedBroker) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import grpc
 import pytest
@@ -224,6 +225,28 @@ async def test_any_number_of_jobs_can_be_cancelled(either: Any, broker: Scripted
     assert {outcomes[job_id] for job_id in unknown} == {CancelOutcome.NOT_FOUND}
     assert [len(call.ids) for call in broker.called("CancelJob")] == [1000, 203]
     assert await answer(either.cancel()) == {}
+
+
+async def test_an_id_may_be_a_uuid(either: Any, broker: ScriptedBroker) -> None:
+    dispatched = await answer(either.dispatch("x"))
+    broker.finish(dispatched.id, SUCCEEDED)
+    job_id = UUID(dispatched.id)
+    assert (await answer(either.get(job_id))).id == dispatched.id
+    assert (await answer(either.wait(job_id))).id == dispatched.id
+    assert either.handle(job_id).id == dispatched.id
+    assert list(await answer(either.cancel(job_id))) == [dispatched.id]
+
+
+@pytest.mark.parametrize("wrong", [5, None, b"x", "\ud800", ["x"]])
+async def test_an_id_that_is_none_is_refused_here(
+    wrong: Any, either: Any, broker: ScriptedBroker
+) -> None:
+    for call in (either.get, either.wait, either.cancel):
+        with pytest.raises(InvalidJob, match=r"^job_id: "):
+            await answer(call(wrong))
+    with pytest.raises(InvalidJob, match=r"^job_id: "):
+        either.handle(wrong)
+    assert broker.calls == []
 
 
 async def test_many_may_wait_at_once(broker: ScriptedBroker) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
+from uuid import UUID
 
 import grpc
 import grpc.aio
@@ -177,13 +178,13 @@ class AsyncClient:
             batch.answered(start, request, response)
         return [AsyncJobHandle(self, pushed) for pushed in batch.outcomes()]
 
-    async def get(self, job_id: str, *, call_timeout: float | None = None) -> JobStatus:
+    async def get(self, job_id: str | UUID, *, call_timeout: float | None = None) -> JobStatus:
         """Client.get."""
         return await self._get(job_id, 0.0, call_timeout)
 
-    async def wait(self, job_id: str, timeout: Seconds | None = None) -> JobStatus:
+    async def wait(self, job_id: str | UUID, timeout: Seconds | None = None) -> JobStatus:
         """Client.wait."""
-        waiting = Waiting(job_id, timeout)
+        waiting = Waiting(str(job_id), timeout)
         while True:
             try:
                 status = await self._get(job_id, waiting.next_slice(), None)
@@ -195,7 +196,7 @@ class AsyncClient:
             waiting.answered(status)
 
     async def cancel(
-        self, *job_ids: str, call_timeout: float | None = None
+        self, *job_ids: str | UUID, call_timeout: float | None = None
     ) -> dict[str, CancelOutcome]:
         """Client.cancel."""
         outcomes: dict[str, CancelOutcome] = {}
@@ -204,9 +205,9 @@ class AsyncClient:
             outcomes.update(requests.read_cancel(response))
         return outcomes
 
-    def handle(self, job_id: str) -> AsyncJobHandle:
+    def handle(self, job_id: str | UUID) -> AsyncJobHandle:
         """Client.handle."""
-        return AsyncJobHandle(self, Pushed(job_id, created=False))
+        return AsyncJobHandle(self, Pushed(requests.check_id(job_id), created=False))
 
     async def _push(self, message: job_pb2.Job, call_timeout: float | None) -> AsyncJobHandle:
         push = self.queue_service.Push
@@ -216,7 +217,7 @@ class AsyncClient:
             raise requests.relocated(error) from error.__cause__
         return AsyncJobHandle(self, requests.read_push_one(response))
 
-    async def _get(self, job_id: str, wait: float, call_timeout: float | None) -> JobStatus:
+    async def _get(self, job_id: str | UUID, wait: float, call_timeout: float | None) -> JobStatus:
         request = requests.get_request(job_id, wait)
         response = await self._call(self.queue_service.GetJob, request, call_timeout, held=wait)
         return read_info(response.job)

@@ -83,6 +83,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", -1),
 )
 
+_YEAR = 365 * 86400
+
 _HOST_AND_PORT = re.compile(r"(?P<host>[^\s/:@]+|\[[0-9A-Fa-f:.%\w]+\]):(?P<port>\d{1,5})")
 _RESOLVED_BY_GRPC = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):.")
 
@@ -98,6 +100,8 @@ def parse_address(address: str | None = None) -> tuple[str, bool]:
     if address is None:
         source = ADDRESS_VARIABLE
         address = os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+    if not isinstance(address, str):
+        raise ConfigurationError(f"address: expected a string such as host:port, got {address!r}")
     scheme, separator, rest = address.rpartition("://")
     match = _HOST_AND_PORT.fullmatch(rest.removesuffix("/") if separator else rest)
     if match and scheme in ("", "grpc", "grpcs") and int(match["port"]) <= 65535:
@@ -134,6 +138,11 @@ class Connection:
         target, tls = parse_address(address)
         if tls and credentials is None:
             credentials = grpc.ssl_channel_credentials()
+        if credentials is not None and not isinstance(credentials, grpc.ChannelCredentials):
+            raise ConfigurationError(
+                "credentials: expected those of grpc, such as grpc.ssl_channel_credentials(), "
+                f"got a {type(credentials).__name__}"
+            )
         return cls(target, credentials, check_timeout(timeout))
 
     def open(self) -> grpc.Channel:
@@ -157,8 +166,9 @@ class Connection:
             raise from_rpc_error(error, self.target) from error
 
 
-def check_timeout(value: object, name: str = "timeout") -> float:
-    """Return seconds > 0. Raises ConfigurationError naming ``name``."""
+def check_timeout(value: object) -> float:
+    """Return seconds > 0, at most a year. Raises ConfigurationError."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
-        return float(value)
-    raise ConfigurationError(f"{name}: expected seconds > 0, got {value!r}")
+        # gRPC takes what its clock cannot count for a moment in the past.
+        return float(min(value, _YEAR))
+    raise ConfigurationError(f"call_timeout: expected seconds > 0, got {value!r}")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
+from uuid import UUID
 
 import grpc
 
@@ -196,17 +197,17 @@ class Client:
             batch.answered(start, request, response)
         return [JobHandle(self, pushed) for pushed in batch.outcomes()]
 
-    def get(self, job_id: str, *, call_timeout: float | None = None) -> JobStatus:
+    def get(self, job_id: str | UUID, *, call_timeout: float | None = None) -> JobStatus:
         """Return what has become of a job. Raises NotFound."""
         return self._get(job_id, 0.0, call_timeout)
 
-    def wait(self, job_id: str, timeout: Seconds | None = None) -> JobStatus:
+    def wait(self, job_id: str | UUID, timeout: Seconds | None = None) -> JobStatus:
         """Return the job once it has ended, however it ended.
 
         ``timeout`` is in seconds or a timedelta; None waits for as long as it takes. A restart of
         the broker is waited out. Raises ResultTimeout, and NotFound.
         """
-        waiting = Waiting(job_id, timeout)
+        waiting = Waiting(str(job_id), timeout)
         while True:
             try:
                 status = self._get(job_id, waiting.next_slice(), None)
@@ -217,7 +218,9 @@ class Client:
                 return status
             waiting.answered(status)
 
-    def cancel(self, *job_ids: str, call_timeout: float | None = None) -> dict[str, CancelOutcome]:
+    def cancel(
+        self, *job_ids: str | UUID, call_timeout: float | None = None
+    ) -> dict[str, CancelOutcome]:
         """Cancel jobs, any number of them; returns what came of each, by its id."""
         outcomes: dict[str, CancelOutcome] = {}
         for request in requests.cancel_requests(job_ids):
@@ -225,9 +228,9 @@ class Client:
             outcomes.update(requests.read_cancel(response))
         return outcomes
 
-    def handle(self, job_id: str) -> JobHandle:
+    def handle(self, job_id: str | UUID) -> JobHandle:
         """Return a handle of a job that was dispatched before, here or elsewhere."""
-        return JobHandle(self, Pushed(job_id, created=False))
+        return JobHandle(self, Pushed(requests.check_id(job_id), created=False))
 
     def _push(self, message: job_pb2.Job, call_timeout: float | None) -> JobHandle:
         push = self.queue_service.Push
@@ -237,7 +240,7 @@ class Client:
             raise requests.relocated(error) from error.__cause__
         return JobHandle(self, requests.read_push_one(response))
 
-    def _get(self, job_id: str, wait: float, call_timeout: float | None) -> JobStatus:
+    def _get(self, job_id: str | UUID, wait: float, call_timeout: float | None) -> JobStatus:
         request = requests.get_request(job_id, wait)
         response = self._call(self.queue_service.GetJob, request, call_timeout, held=wait)
         return read_info(response.job)

@@ -309,9 +309,13 @@ def from_rpc_error(error: grpc.RpcError, target: str = "") -> CallFailed:
     for key, value in metadata:
         if key == "grpc-status-details-bin":
             details = _read_details(value)
+    where = f" at {target}" if target else ""
     if code == "UNAVAILABLE" and not details.reason:
-        where = f" at {target}" if target else ""
         message = f"no broker can be reached{where}: {message}"
+    if code == "DEADLINE_EXCEEDED" and message.startswith("Deadline Exceeded"):  # gRPC's own words
+        message = (
+            f"no answer in time from the broker{where}; what was asked may be done all the same"
+        )
     return _build(code, message, details)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import functools
 import inspect
 import types
@@ -71,11 +72,13 @@ class Job:
         cls, *, abstract: bool = False, registry: Registry | None = None, **kwargs: Any
     ) -> None:
         super().__init_subclass__(**kwargs)
+        own_init = "__init__" in vars(cls)
         try:
             dataclasses.dataclass(kw_only=True)(cls)
         except (TypeError, ValueError) as error:
             raise InvalidJob(f"{cls.__qualname__}: {error}") from error
         _check_field_names(cls)
+        _check_misspelled(cls)
         options = check_options(
             {name: inspect.getattr_static(cls, name) for name in POLICY_NAMES}, cls.__qualname__
         )
@@ -86,8 +89,15 @@ class Job:
             cls.__dict__.get("job_type", cls.__name__), f"{cls.__qualname__}.job_type"
         )
         if not (_overrides(cls, "to_dict") and _overrides(cls, "from_dict")):
+            if own_init:
+                raise InvalidJob(
+                    f"{cls.__qualname__}.__init__(): a job is made from its fields: annotate them "
+                    "in the class (__post_init__ is called after), or override to_dict() and "
+                    "from_dict() as well"
+                )
             with contextlib.suppress(NameError):  # a class further down; checked at first use
                 record_for(cls, cls.__qualname__)
+        _check_handle(cls)
         definition = JobDefinition(cls, cls.job_type, options, runnable=_overrides(cls, "handle"))
         (registry or default_registry).register(definition)
         cls.__towline_definition__ = definition
@@ -140,6 +150,40 @@ def _check_field_names(cls: type[Job]) -> None:
             raise InvalidJob(
                 f"{cls.__qualname__}.{field.name}: a field cannot have the name of a method of Job"
             )
+
+
+def _check_misspelled(cls: type[Job]) -> None:
+    """Refuse what is nearly a name of policy, which would be passed over in silence."""
+    for name, value in vars(cls).items():
+        if name.startswith("_") or name in _RESERVED or callable(value):
+            continue
+        meant = difflib.get_close_matches(name, POLICY_NAMES, n=1, cutoff=0.8)
+        if meant and name not in cls.__annotations__:
+            raise InvalidJob(
+                f"{cls.__qualname__}.{name}: did you mean {meant[0]!r}? If not, annotate it: "
+                f"`{name}: ClassVar[...]`"
+            )
+
+
+def _check_handle(cls: type[Job]) -> None:
+    handle: Any = cls.handle
+    where = f"{cls.__qualname__}.handle()"
+    if not callable(handle):
+        raise InvalidJob(f"{where}: expected a method, got {handle!r}")
+    _refuse_generator(handle, where)
+    try:
+        inspect.signature(handle).bind(None)
+    except TypeError as error:
+        raise InvalidJob(
+            f"{where}: is called with self alone, what it works on are fields of the job: {error}"
+        ) from None
+    except ValueError:
+        return  # compiled code may have no signature
+
+
+def _refuse_generator(function: Callable[..., Any], where: str) -> None:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidJob(f"{where}: is a generator, so calling it would not run it; use return")
 
 
 def _overrides(cls: type[Job], method: str) -> bool:
@@ -217,6 +261,10 @@ def job(
     """
 
     def decorate(function: Callable[P, R]) -> JobFunction[P, R]:
+        if not inspect.isroutine(function):
+            raise InvalidJob(
+                f"@job: expected a function, got {function!r}; options are named: @job(queue=...)"
+            )
         return JobFunction(function, type, registry, policy)
 
     return decorate if function is None else decorate(function)
@@ -231,6 +279,7 @@ def _class_for(
 ) -> type[Job]:
     """Return a Job class whose fields are the parameters and whose handle() calls the function."""
     name = function.__name__
+    _refuse_generator(function, name)
     for option in policy:
         if option not in POLICY_NAMES:
             raise InvalidJob(f"{name}: @job has no option {option!r}")
@@ -272,6 +321,8 @@ def _field_for(parameter: inspect.Parameter, function: str) -> tuple[str, Any, A
             f"{function}: the parameter {str(parameter)!r} cannot be carried by name; "
             "a job takes named parameters only"
         )
+    if parameter.name == "self":
+        raise InvalidJob(f"{function}: a method cannot be a job: use a function, or a Job class")
     if parameter.name in _RESERVED:
         raise InvalidJob(
             f"{function}: a parameter of a job cannot be called {parameter.name!r}, which is "

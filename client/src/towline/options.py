@@ -7,7 +7,7 @@ dispatch when they are given there.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypedDict
 from uuid import UUID
 
@@ -112,6 +112,15 @@ def check_name(value: object, where: str) -> str:
     )
 
 
+def as_text(value: str, where: str) -> str:
+    """Return a string that can be sent. Raises InvalidJob, naming ``where``, for any other."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidJob(f"{where}: is no text: it holds half of a surrogate pair") from None
+    return value
+
+
 def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the options that are set, durations as timedeltas and ids as strings.
 
@@ -170,12 +179,17 @@ def _aware(value: object, where: str) -> datetime:
             f"{where}: {value!r} has no time zone, so it names no moment; use for example "
             "datetime.now(timezone.utc) or .astimezone()"
         )
-    return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidJob(f"{where}: {value!r} is beyond the years 1 to 9999 in UTC") from None
 
 
 def _unique_key(value: object, where: str) -> object:
-    if callable(value) or (isinstance(value, str) and value):
+    if callable(value):
         return value
+    if isinstance(value, str) and value:
+        return as_text(value, where)
     raise InvalidJob(f"{where}: expected a string that is not empty, got {value!r}")
 
 
@@ -185,6 +199,8 @@ def _headers(value: object, where: str) -> dict[str, str]:
     for key, item in value.items():
         if not isinstance(key, str) or not isinstance(item, str):
             raise InvalidJob(f"{where}: expected strings, got {key!r}: {type(item).__name__}")
+        as_text(key, where)
+        as_text(item, f"{where}[{key!r}]")
     return dict(value)
 
 

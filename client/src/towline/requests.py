@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Unpack
+from uuid import UUID
 
 from towline.durations import as_timedelta
 from towline.errors import (
@@ -25,7 +26,14 @@ from towline.errors import (
 )
 from towline.ids import uuid7
 from towline.jobs import Job, JobFunction, definition_of
-from towline.options import DISPATCH_NAMES, DispatchOptions, Exponential, check_name, check_options
+from towline.options import (
+    DISPATCH_NAMES,
+    DispatchOptions,
+    Exponential,
+    as_text,
+    check_name,
+    check_options,
+)
 from towline.serialization import CONTENT_TYPE, write
 from towline.v1 import job_pb2, queue_service_pb2
 
@@ -88,8 +96,19 @@ def raw_message(
     """Return the message for a payload of the caller's own making. Raises InvalidJob."""
     if not isinstance(payload, (bytes, bytearray, memoryview)):
         raise InvalidJob(f"{type}: the payload must be bytes, got a {payload.__class__.__name__}")
-    checked = check_options({**options, "queue": queue}, type)
-    return _build(check_name(type, "type"), bytes(payload), content_type, checked)
+    if not isinstance(content_type, str):
+        raise InvalidJob(f"{type}: the content_type must be a string, got {content_type!r}")
+    checked = _dispatch_options({**options, "queue": queue}, type)
+    kind = as_text(content_type, "content_type")
+    return _build(check_name(type, "type"), bytes(payload), kind, checked)
+
+
+def _dispatch_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """check_options, for one dispatch: only a definition can have its key made by a function."""
+    checked = check_options(options, where)
+    if callable(checked.get("unique_key")):
+        raise InvalidJob(f"{where}.unique_key: expected a string, got a function")
+    return checked
 
 
 def _split(
@@ -114,7 +133,7 @@ def _split(
 def _of_type(type: str, data: Mapping[str, Any] | None, options: Mapping[str, Any]) -> job_pb2.Job:
     name = check_name(type, "type")
     payload = write({} if data is None else _arguments(data, name), name)
-    return _build(name, payload, CONTENT_TYPE, check_options(options, name))
+    return _build(name, payload, CONTENT_TYPE, _dispatch_options(options, name))
 
 
 def _arguments(data: object, type: str) -> dict[str, Any]:
@@ -132,10 +151,10 @@ def _overridden(options: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, 
 
 def _of_job(job: Job, options: Mapping[str, Any]) -> job_pb2.Job:
     definition = definition_of(job)
-    merged = _overridden(definition.options, check_options(options, definition.type))
+    merged = _overridden(definition.options, _dispatch_options(options, definition.type))
     if callable(merged.get("unique_key")):
         del merged["unique_key"]
-        key = check_options({"unique_key": _own_key(job)}, definition.name)
+        key = _dispatch_options({"unique_key": _own_key(job)}, definition.name)
         merged.update(key)
         if not key:
             merged.pop("unique_for", None)
@@ -211,9 +230,18 @@ def _results(
     return response.results
 
 
-def get_request(job_id: str, wait: float) -> queue_service_pb2.GetJobRequest:
+def check_id(job_id: object) -> str:
+    """Return the id of a job that is asked about. Raises InvalidJob for what can be none."""
+    if isinstance(job_id, UUID):
+        return str(job_id)
+    if isinstance(job_id, str):
+        return as_text(job_id, "job_id")
+    raise InvalidJob(f"job_id: expected a UUID or a string of one, got {job_id!r}")
+
+
+def get_request(job_id: str | UUID, wait: float) -> queue_service_pb2.GetJobRequest:
     """``wait``: seconds for which the broker holds the answer back until the job has ended."""
-    request = queue_service_pb2.GetJobRequest(id=job_id)
+    request = queue_service_pb2.GetJobRequest(id=check_id(job_id))
     if wait > 0:
         request.wait.FromTimedelta(timedelta(seconds=wait))
     return request
@@ -235,9 +263,12 @@ _CANCEL_OUTCOMES = {
 }
 
 
-def cancel_requests(job_ids: Sequence[str]) -> Iterator[queue_service_pb2.CancelJobRequest]:
-    for start in range(0, len(job_ids), MAX_JOBS):
-        yield queue_service_pb2.CancelJobRequest(ids=job_ids[start : start + MAX_JOBS])
+def cancel_requests(
+    job_ids: Sequence[str | UUID],
+) -> Iterator[queue_service_pb2.CancelJobRequest]:
+    ids = [check_id(job_id) for job_id in job_ids]
+    for start in range(0, len(ids), MAX_JOBS):
+        yield queue_service_pb2.CancelJobRequest(ids=ids[start : start + MAX_JOBS])
 
 
 def read_cancel(response: queue_service_pb2.CancelJobResponse) -> dict[str, CancelOutcome]:
@@ -259,6 +290,12 @@ class Batch:
     ) -> None:
         if options.get("id") is not None:
             raise InvalidJob("dispatch_batch: id names one job; give it by JobRequest")
+        _dispatch_options(options, "dispatch_batch")
+        # The letters of a string would be taken for names of types.
+        if isinstance(jobs, (str, bytes)) or not isinstance(jobs, Iterable):
+            raise InvalidJob(
+                f"dispatch_batch: expected a list of jobs, got a {type(jobs).__name__}"
+            )
         self._messages = []
         for index, job in enumerate(jobs):
             try:
