@@ -85,6 +85,19 @@ def test_a_narrow_table_shrinks_the_failure_and_never_an_id(line: Line) -> None:
     assert "\x1b[31m" in shown.raw
 
 
+def test_figures_fold_where_the_terminal_is_narrow(line: Line) -> None:
+    line.push(2)
+    with terminal("stats", "--queue", line.queue, columns=80) as shown:
+        assert shown.end() == 0
+    assert all(len(row) <= 80 for row in shown.text.splitlines() if not row.startswith("store "))
+    headings = [row.split() for row in shown.text.splitlines() if row.startswith("QUEUE ")]
+    assert len(headings) > 1
+    assert {"READY", "PUSHED", "P95"} <= {name for heading in headings for name in heading}
+    with terminal("stats", "--queue", line.queue, columns=160) as shown:
+        assert shown.end() == 0
+    assert shown.text.count("QUEUE ") == 1
+
+
 def test_a_question_is_asked_and_no_changes_nothing(line: Line) -> None:
     line.push(3)
     with terminal("purge", line.queue) as asked:

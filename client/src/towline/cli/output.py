@@ -94,14 +94,37 @@ def line(data: Any) -> None:
     say(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, folds: bool = False) -> None:
+    """Write a table. One that ``folds`` is broken into several where the terminal is too narrow,
+    each with the first column."""
     cells = [[clean(cell) for cell in row] for row in rows]
     lines = [[column.header for column in columns], *cells]
     widths = [max(cell_len(line[place]) for line in lines) for place in range(len(columns))]
-    if sys.stdout.isatty():
-        _draw(columns, cells, widths)
-    else:
+    if not sys.stdout.isatty():
         _align(columns, lines, widths)
+        return
+    parts = _folded(widths, Console().width) if folds else [list(range(len(columns)))]
+    for index, part in enumerate(parts):
+        if index:
+            say("")
+        _draw(
+            [columns[place] for place in part],
+            [[row[place] for place in part] for row in cells],
+            [widths[place] for place in part],
+        )
+
+
+def _folded(widths: Sequence[int], room: int) -> list[list[int]]:
+    """The places of the columns that stand beside each other, in tables that fit into ``room``."""
+    parts = [[0]]
+    taken = widths[0]
+    for place, width in enumerate(widths[1:], 1):
+        if taken + _GAP + width > room and len(parts[-1]) > 1:
+            parts.append([0])
+            taken = widths[0]
+        parts[-1].append(place)
+        taken += _GAP + width
+    return parts
 
 
 def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:

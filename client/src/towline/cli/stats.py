@@ -90,11 +90,13 @@ def _print(answer: pb.StatsResponse) -> None:
         [each.queue + (" (paused)" if each.paused else ""), *_row(each.figures)]
         for each in answer.queues
     ]
-    output.table((Column("QUEUE"), *_FIGURES), [*queues, ["total", *_row(answer.total)]])
+    output.table(
+        (Column("QUEUE"), *_FIGURES), [*queues, ["total", *_row(answer.total)]], folds=True
+    )
     if answer.types:
         output.say("")
         types = [[each.type, *_row(each.figures)] for each in answer.types]
-        output.table((Column("TYPE"), *_FIGURES), types)
+        output.table((Column("TYPE"), *_FIGURES), types, folds=True)
 
 
 def _row(figures: pb.Figures) -> list[str]:
