@@ -15,11 +15,12 @@
     │   ├── PermissionDenied
     │   ├── Unauthenticated
     │   └── BrokerError          a defect of the broker, or an answer that makes no sense
-    ├── BatchFailed              some jobs of a batch were not stored: .handles, .errors
+    ├── BatchFailed              some jobs of a batch were not stored: .stored, .errors
     ├── JobFailed                the awaited job ended dead
     ├── JobCancelled             the awaited job was cancelled
     ├── ResultTimeout            the awaited job did not end in time; it may still do so
-    └── LeaseLost                the job is no longer this worker's
+    ├── LeaseLost                the job is no longer this worker's
+    └── NoCurrentJob (towline.context), and those of towline.worker.errors
 
     JobControl                   raised by a handler to say what becomes of its job
     ├── Retry                    run it again, after a delay of its own
