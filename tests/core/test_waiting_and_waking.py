@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -258,6 +259,14 @@ class TestWakeUps:
         await come_to_rest()
         (first,), (second,) = both.result(), only_b.result()
         assert (first.ref.queue, second.ref.queue) == ("a", "b")
+
+    async def test_whoever_takes_no_more_bytes_passes_the_wake_up_on(self, broker: Broker) -> None:
+        call = replace(reserve(wait=MINUTE, max_jobs=9), max_bytes=1)
+        waiting = [asyncio.create_task(broker.leasing.reserve(call)) for _ in range(2)]
+        await come_to_rest()
+        await broker.jobs.push([job(), job()])
+        await come_to_rest()
+        assert [len(task.result()) for task in waiting] == [1, 1]
 
     async def test_a_job_that_comes_behind_a_claim_goes_to_the_next_in_line(
         self, broker: Broker, driver: CountingDriver

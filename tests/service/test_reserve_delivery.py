@@ -13,11 +13,18 @@ from tests.support.calls import Calls, calls_to, seconds
 from tests.support.faulty_driver import FaultyDriver
 from tests.support.waiting import until
 from towline.v1.admin_service_pb2 import Depth, ListWorkersRequest, StatsRequest, Totals
-from towline.v1.job_pb2 import Job
-from towline.v1.queue_service_pb2 import PushRequest, QueueChoice, ReserveRequest
+from towline.v1.job_pb2 import Failure, Job
+from towline.v1.queue_service_pb2 import (
+    ListJobsRequest,
+    Nack,
+    NackRequest,
+    PushRequest,
+    QueueChoice,
+    ReserveRequest,
+)
 from towline_broker.server.serving import running_broker
 from towline_broker.server.settings import LimitSettings, Settings
-from towline_broker.services.limits import MIB
+from towline_broker.services.limits import KIB, MIB
 
 Q = [QueueChoice(name="q")]
 
@@ -160,12 +167,30 @@ async def test_a_reply_brings_no_more_jobs_than_fit_into_a_message() -> None:
     async with running_broker(settings) as server, calls_to(str(server.address)) as calls:
         for _ in range(3):
             await push(calls, 2, b"x" * MIB)
-        reply = await reserve(calls, max_jobs=6)
-        assert len(reply.leases) == 2
+        pushed = [job.job.id for job in (await calls.queue.ListJobs(ListJobsRequest())).jobs]
+        for place in (0, 2, 4):
+            reply = await reserve(calls, max_jobs=6)
+            assert [lease.job.id for lease in reply.leases] == pushed[place : place + 2]
+        # The others stood where they were all the time.
+        assert (await totals(calls)).released == 0
+
+
+async def test_a_reply_that_failures_make_too_large_gives_the_rest_back() -> None:
+    limits = LimitSettings.model_validate({"message_bytes": "3 MiB"})
+    settings = Settings(store="memory:", listen="127.0.0.1:0", limits=limits)
+    async with running_broker(settings) as server, calls_to(str(server.address)) as calls:
+        await push(calls, 100, b"x")
+        leases = (await reserve(calls, max_jobs=100)).leases
+        failure = Failure(type="E", trace="t" * 32 * KIB)
+        for lease in leases:
+            nack = Nack(lease_token=lease.lease_token, failure=failure, retry_after=seconds(0))
+            await calls.queue.Nack(NackRequest(nacks=[nack]))
+        fitting = len((await reserve(calls, max_jobs=100)).leases)
+        assert 90 < fitting < 100
 
         async def rest_is_ready() -> bool:
             now = await depth(calls)
-            return (now.leased, now.ready) == (2, 4)
+            return (now.leased, now.ready) == (fitting, 100 - fitting)
 
         await until(rest_is_ready, "the rest is ready")
 

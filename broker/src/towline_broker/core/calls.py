@@ -48,6 +48,8 @@ class ReserveCall:
     lease: Micros | None = None
     worker_id: str = ""
     request_id: str = ""
+    #: No further job once the envelopes of those leased come to so many bytes; None: no bound.
+    max_bytes: int | None = None
 
 
 class LeaseOutcome(IntEnum):

@@ -134,6 +134,7 @@ class Leasing:
             now=now,
             worker_id=call.worker_id,
             request_id=call.request_id,
+            max_bytes=call.max_bytes,
         )
 
         async def give_back_ours(leases: Sequence[Leased]) -> None:
@@ -143,7 +144,8 @@ class Leasing:
         leases = await self._owned.run(self._driver.reserve(request), give_back_ours)
         repeated = bool(leases) and leases[0].ref.grant != grant
         if not repeated:
-            waiter.took([leased.ref.queue for leased in leases], owed_before)
+            queues = [leased.ref.queue for leased in leases]
+            waiter.took(queues, owed_before, full=_is_full(call, leases))
             self._timings.started(leases, now)
         if leases:
             self._workers.leased(call.worker_id, [leased.ref for leased in leases])
@@ -207,6 +209,13 @@ class Repeats:
     def still_held(self, leases: Iterable[Leased]) -> list[Leased]:
         """Those that were not taken back while the store was asked for them."""
         return [leased for leased in leases if leased.ref not in self._taken_back]
+
+
+def _is_full(call: ReserveCall, leases: Sequence[Leased]) -> bool:
+    """Whether there may be more than the call could take."""
+    if call.max_bytes is not None and sum(len(each.envelope) for each in leases) >= call.max_bytes:
+        return True
+    return len(leases) >= call.max_jobs
 
 
 def _order(queues: Sequence[QueueWeight], rng: Random) -> list[str]:

@@ -53,12 +53,13 @@ class Waiter:
         self.woken = False
         self._event.clear()
 
-    def took(self, queues: Sequence[str], owed_before: Counter[str]) -> None:
+    def took(self, queues: Sequence[str], owed_before: Counter[str], *, full: bool) -> None:
         """A claim of its own has brought one job from each of these (a queue once for each job).
 
-        It accounts for no job that came while it was under way: that one may have come behind it.
+        ``full``: it could take no more. It accounts for no job that came while it was under way:
+        that one may have come behind it.
         """
-        if len(queues) < self.max_jobs and not self.woken:
+        if not full and not self.woken:
             self.owed.clear()  # there was no more to be had
         else:
             self.owed -= owed_before & Counter(queues)

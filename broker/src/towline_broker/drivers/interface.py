@@ -119,6 +119,8 @@ class ReserveRequest:
     worker_id: str = ""
     #: Empty: never repeated.
     request_id: str = ""
+    #: No further job once the envelopes of those leased come to so many bytes; None: no bound.
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +313,7 @@ class LeaseStore(Protocol):
     """Granting and ending leases. Every change compares the grant with the one that is stored."""
 
     async def reserve(self, request: ReserveRequest) -> list[Leased]:
-        """Leases up to ``max_jobs`` READY jobs until ``now + lease``.
+        """Leases up to ``max_jobs`` READY jobs, within ``max_bytes``, until ``now + lease``.
 
         Queue by queue in the given order, skipping paused ones; within a queue by priority (higher
         first), then by the order of becoming READY. The attempt grows by one.

@@ -41,7 +41,10 @@ def read_reserve(request: ReserveRequest, limits: Limits) -> ReserveCall:
     checks.caller_id(request.worker_id, "worker_id", limits.caller_id_bytes)
     checks.caller_id(request.request_id, "request_id", limits.caller_id_bytes, spaces=True)
     checks.finish()
-    return ReserveCall(queues, max_jobs, wait, lease, request.worker_id, request.request_id)
+    return ReserveCall(
+        *(queues, max_jobs, wait, lease, request.worker_id, request.request_id),
+        max_bytes=limits.message_bytes - limits.job_bytes,
+    )
 
 
 def _queues(request: ReserveRequest, limits: Limits, checks: Checks) -> list[QueueWeight]:

@@ -26,6 +26,16 @@ class OrderContract:
         assert await store.reserve_ids(max_jobs=4) == expected[:4]
         assert await store.reserve_ids() == expected[4:]
 
+    async def test_p6_p11_a_bound_in_bytes_leaves_the_rest_where_it_is(self, store: Store) -> None:
+        sizes = (400, 400, 400, 1)
+        jobs = [new_job(queue, envelope=b"x" * size) for queue in ("q", "r") for size in sizes]
+        await store.create(*jobs)
+        first = await store.reserve("q", "r", max_jobs=9, max_bytes=401)
+        second = await store.reserve("q", "r", max_jobs=9, max_bytes=402)
+        taken = [[leased.ref.job_id for leased in leases] for leases in (first, second)]
+        assert taken == [[job.id for job in jobs[:2]], [job.id for job in jobs[2:5]]]
+        assert await store.reserve_ids("q", "r") == [job.id for job in jobs[5:]]
+
     async def test_p6_a_delayed_job_is_not_leased_before_its_time(self, store: Store) -> None:
         delayed = new_job(due_at=START + SECOND, priority=9)
         ready = new_job()

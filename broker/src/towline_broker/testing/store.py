@@ -146,6 +146,7 @@ class Store:
         lease: Micros = LEASE,
         worker_id: str = "",
         request_id: str = "",
+        max_bytes: int | None = None,
     ) -> list[Leased]:
         """From queue "q" if none is named."""
         leased = await self.driver.reserve(
@@ -157,6 +158,7 @@ class Store:
                 now=self.now,
                 worker_id=worker_id,
                 request_id=request_id,
+                max_bytes=max_bytes,
             )
         )
         await self.check()

@@ -6,6 +6,7 @@ raises before it has changed anything. The obligations are those of
 :mod:`towline_broker.drivers.interface`.
 """
 
+import sys
 from collections.abc import Sequence
 from itertools import islice
 
@@ -120,18 +121,22 @@ class Engine:
             if held:
                 return [job.leased(job.lease) for job in held.values() if job.lease is not None]
         granted: list[Leased] = []
+        room = sys.maxsize if request.max_bytes is None else request.max_bytes
         for name in request.queues:
             queue = self._state.queues.get(name)
             if queue is not None and not queue.paused:
-                self._reserve_from(queue, request, granted)
+                room = self._reserve_from(queue, request, granted, room)
         return granted
 
-    def _reserve_from(self, queue: Queue, request: ReserveRequest, granted: list[Leased]) -> None:
+    def _reserve_from(
+        self, queue: Queue, request: ReserveRequest, granted: list[Leased], room: int
+    ) -> int:
+        """Returns for how many further bytes there is room."""
         now = request.now
-        while len(granted) < request.max_jobs:
+        while len(granted) < request.max_jobs and room > 0:
             job = queue.ready.first()
             if job is None:
-                return
+                break
             if job.attempt == 0 and job.expires_at is not None and job.expires_at <= now:
                 self._state.bury(job, DeadReason.EXPIRED, now)
                 continue
@@ -145,6 +150,8 @@ class Engine:
             )
             self._state.grant(job, lease)
             granted.append(job.leased(lease))
+            room -= len(job.new.envelope)
+        return room
 
     def leases(self, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
         records: list[LeaseRecord | None] = []

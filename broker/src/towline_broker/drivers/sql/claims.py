@@ -35,6 +35,8 @@ _CANDIDATE = (
 )
 NEXT_READY = f"{_CANDIDATE} WHERE queue = ? AND state = 2 ORDER BY priority DESC, position LIMIT ?"
 OF_REQUEST = f"{_CANDIDATE} WHERE request_id = ? AND state = 3"
+#: Jobs that a Reserve with a bound in bytes reads at first.
+FIRST_PORTION = 100
 _QUEUES = "SELECT name, id FROM towline_queues WHERE name IN (?*) AND paused = 0"
 _LEASE = (
     "UPDATE towline_jobs SET state = 3, attempt = attempt + 1, lease_grant = ?, lease_until = ?,"
@@ -59,24 +61,51 @@ async def reserve(transaction: Transaction, request: ReserveRequest) -> list[Lea
     rows = await transaction.rows_of(_QUEUES, request.queues)
     ids = {row[0]: row[1] for row in rows}
     leased: list[Leased] = []
+    room = _Room(request.max_jobs, request.max_bytes)
     for queue in dict.fromkeys(request.queues):
-        if queue in ids and len(leased) < request.max_jobs:
-            wanted = request.max_jobs - len(leased)
-            leased += await _reserve_from(transaction, ids[queue], wanted, request)
+        if queue in ids:
+            leased += await _reserve_from(transaction, ids[queue], room, request)
     return leased
 
 
+class _Room:
+    """What is left of the bounds of one call."""
+
+    def __init__(self, jobs: int, size: int | None) -> None:
+        self.jobs = jobs
+        self._bytes = size
+        #: Jobs to be read at once: they may be large, so not many before that is known.
+        self._portion = jobs if size is None else FIRST_PORTION
+
+    def __bool__(self) -> bool:
+        return self.jobs > 0 and (self._bytes is None or self._bytes > 0)
+
+    def next_portion(self) -> int:
+        portion = min(self._portion, self.jobs)
+        self._portion *= 4
+        return portion
+
+    def take(self, candidate: _Candidate) -> None:
+        self.jobs -= 1
+        if self._bytes is not None:
+            self._bytes -= len(candidate.envelope)
+
+
 async def _reserve_from(
-    transaction: Transaction, queue_id: int, wanted: int, request: ReserveRequest
+    transaction: Transaction, queue_id: int, room: _Room, request: ReserveRequest
 ) -> list[Leased]:
     leased: list[Leased] = []
-    while len(leased) < wanted:
-        limit = wanted - len(leased)
+    while room:
+        limit = room.next_portion()
         rows = await transaction.rows(NEXT_READY, queue_id, limit)
         fresh: list[_Candidate] = []
         expired: list[_Candidate] = []
         for candidate in map(_Candidate._make, rows):
-            (expired if _too_old(candidate, request.now) else fresh).append(candidate)
+            if _too_old(candidate, request.now):
+                expired.append(candidate)
+            elif room:
+                fresh.append(candidate)
+                room.take(candidate)
         if fresh:
             leased += await _lease(transaction, fresh, request)
         if expired:
