@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.drivers.sqlite_support import opened, push, write
-from towline_broker.domain.errors import StoreRefused
+from towline_broker.domain.errors import InvalidField, StoreRefused
+from towline_broker.drivers.interface import DeadQuery, JobQuery
 from towline_broker.drivers.sql import open_sqlite
 from towline_broker.testing.factories import START, new_job
 from towline_broker.testing.store import Heard
@@ -195,3 +196,12 @@ async def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
 def test_a_url_that_names_no_store_is_refused(url: str, why: str) -> None:
     with pytest.raises(StoreRefused, match=why):
         open_sqlite(url)
+
+
+@pytest.mark.parametrize("cursor", ["9" * 19, "9" * 5_000, "\N{ARABIC-INDIC DIGIT ONE}", "-1"])
+async def test_a_cursor_that_no_page_gave_is_refused(cursor: str, tmp_path: Path) -> None:
+    async with opened(tmp_path / "jobs.db") as driver:
+        with pytest.raises(InvalidField, match="page_token"):
+            await driver.list_jobs(JobQuery(9, cursor=cursor))
+        with pytest.raises(InvalidField, match="page_token"):
+            await driver.list_dead(DeadQuery(9, cursor=f"{cursor}.{cursor}"))

@@ -13,14 +13,15 @@ from towline_broker.drivers.memory.records import Lease
 @bug("test_p2_a_leased_job_is_not_leased_again")
 def a_lease_is_granted_twice(engine: Engine) -> None:
     def make(reserve_from: Any) -> Any:
-        def broken(queue: Any, request: Any, granted: Any) -> None:
-            reserve_from(queue, request, granted)
+        def broken(queue: Any, request: Any, granted: Any, room: int) -> Any:
+            rest = reserve_from(queue, request, granted, room)
             for job in engine._state.jobs.values():
                 wanted = len(granted) < request.max_jobs and job.new.queue == queue.name
                 if wanted and job.state is JobState.LEASED:
                     length = request.lease
                     lease = Lease(request.grant, request.now, request.now + length, length, "", "")
                     granted.append(job.leased(lease))
+            return rest
 
         return broken
 
@@ -99,8 +100,21 @@ def a_delayed_job_comes_too_early(engine: Engine) -> None:
 @bug("test_at_most_max_jobs_are_leased")
 def more_than_max_jobs_are_leased(engine: Engine) -> None:
     def make(reserve_from: Any) -> Any:
-        def broken(queue: Any, request: Any, granted: Any) -> None:
-            reserve_from(queue, replace(request, max_jobs=request.max_jobs + 1), granted)
+        def broken(queue: Any, request: Any, granted: Any, room: int) -> Any:
+            one_more = replace(request, max_jobs=request.max_jobs + 1)
+            return reserve_from(queue, one_more, granted, room)
+
+        return broken
+
+    wrap(engine, "_reserve_from", make)
+
+
+@bug("test_p6_p11_a_bound_in_bytes_leaves_the_rest_where_it_is")
+def each_queue_has_a_bound_in_bytes_of_its_own(engine: Engine) -> None:
+    def make(reserve_from: Any) -> Any:
+        def broken(queue: Any, request: Any, granted: Any, room: int) -> Any:
+            reserve_from(queue, request, granted, room)
+            return room
 
         return broken
 
@@ -110,10 +124,10 @@ def more_than_max_jobs_are_leased(engine: Engine) -> None:
 @bug("test_p7_a_job_past_its_validity_is_not_leased_but_dead")
 def an_expired_job_is_leased(engine: Engine) -> None:
     def make(reserve_from: Any) -> Any:
-        def broken(queue: Any, request: Any, granted: Any) -> None:
+        def broken(queue: Any, request: Any, granted: Any, room: int) -> Any:
             for job in queue.ready:
                 job.expires_at = None
-            reserve_from(queue, request, granted)
+            return reserve_from(queue, request, granted, room)
 
         return broken
 

@@ -124,7 +124,7 @@ class Model:
             return [job.leased() for job in held]
         granted: list[Leased] = []
         for queue in request.queues:
-            while len(granted) < request.max_jobs and not self.paused.get(queue, True):
+            while self._has_room(request, granted) and not self.paused.get(queue, True):
                 ready = self.those(JobState.READY, queue=queue)
                 if not ready:
                     break
@@ -138,6 +138,13 @@ class Model:
                 self._lease(job, request)
                 granted.append(job.leased())
         return granted
+
+    @staticmethod
+    def _has_room(request: ReserveRequest, granted: Sequence[Leased]) -> bool:
+        size = sum(len(leased.envelope) for leased in granted)
+        return len(granted) < request.max_jobs and (
+            request.max_bytes is None or size < request.max_bytes
+        )
 
     def _lease(self, job: ModelJob, request: ReserveRequest) -> None:
         job.state = JobState.LEASED

@@ -98,10 +98,12 @@ class RandomReserve:
     lease: Micros
     worker_id: str
     request_id: str
+    max_bytes: int | None
 
     def at(self, now: Micros, grant: str) -> ReserveRequest:
         return ReserveRequest(
-            self.queues, self.max_jobs, self.lease, grant, now, self.worker_id, self.request_id
+            *(self.queues, self.max_jobs, self.lease, grant, now, self.worker_id),
+            *(self.request_id, self.max_bytes),
         )
 
 
@@ -112,6 +114,8 @@ RESERVE = st.builds(
     lease=_times(2, 5),
     worker_id=st.sampled_from(["", "w1"]),
     request_id=st.sampled_from(["", "", "", "r1", "r2"]),
+    # An envelope has about 20.
+    max_bytes=st.sampled_from([None, None, 1, 25]),
 )
 
 

@@ -101,9 +101,11 @@ async def _reserve_from(
         fresh: list[_Candidate] = []
         expired: list[_Candidate] = []
         for candidate in map(_Candidate._make, rows):
+            if not room:
+                break
             if _too_old(candidate, request.now):
                 expired.append(candidate)
-            elif room:
+            else:
                 fresh.append(candidate)
                 room.take(candidate)
         if fresh:

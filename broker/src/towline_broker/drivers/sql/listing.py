@@ -1,5 +1,6 @@
 """Looking at jobs: one, or page by page."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -54,6 +55,8 @@ _REMEMBERED = (
     " JOIN towline_queues q ON q.id = s.queue WHERE s.job_id = ? AND s.state IS NOT NULL"
 )
 _job = schema.jobs.c
+#: Every one of these fits into the integers of the database.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 async def get(reader: Reader, job_id: str) -> JobRecord | None:
@@ -107,7 +110,7 @@ async def list_dead(reader: Reader, query: DeadQuery) -> JobPage:
 
 def _numbers(cursor: str, count: int) -> list[int]:
     parts = cursor.split(".")
-    if len(parts) != count or not all(part.isdecimal() for part in parts):
+    if len(parts) != count or not all(_NUMBER.fullmatch(part) for part in parts):
         raise InvalidField("page_token", "is not one that this store gave out")
     return [int(part) for part in parts]
 
