@@ -1,5 +1,6 @@
 """Taking jobs: what is asked for, so that no lease is doubled and none is left behind."""
 
+import socket
 import threading
 import time
 from itertools import pairwise
@@ -253,6 +254,43 @@ def test_max_time_ends_an_idle_worker() -> None:
         begun = time.monotonic()
         Worker(broker.address, registry=registry, max_time=0.5).run()
         assert 0.5 <= time.monotonic() - begun < 5
+
+
+def test_max_time_ends_a_worker_whose_broker_is_away() -> None:
+    with fake_broker() as broker:
+        pass
+    begun = time.monotonic()
+    with working(broker, registry, max_time=0.5) as worker:
+        assert worker.join(PATIENCE), "it goes on trying"
+        assert 0.5 <= time.monotonic() - begun < 5
+
+
+def test_max_time_and_stop_end_a_worker_whose_broker_accepts_and_never_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        begun = time.monotonic()
+        limited = Worker(address, registry=registry, max_time=0.5)
+        stopped = Worker(address, registry=registry)
+        with limited, stopped:
+            assert limited.join(PATIENCE), "it goes on waiting"
+            stopped.stop()
+        assert time.monotonic() - begun < 10
+
+
+def test_a_job_that_runs_when_max_time_is_over_during_an_outage_is_settled_afterwards() -> None:
+    with (
+        fake_broker() as broker,
+        working(broker, registry, max_time=1, concurrency=2) as worker,
+    ):
+        running = broker.add("wait_for_it")
+        assert started.acquire(timeout=PATIENCE)
+        parked(broker)
+        broker.stop()
+        assert not worker.join(timeout=1.5)
+        go_on.set()
+        broker.start()
+        assert worker.join(PATIENCE)
+        broker.ack(running)
 
 
 def test_max_time_ends_a_worker_whose_slots_are_taken() -> None:

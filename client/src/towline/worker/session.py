@@ -7,6 +7,8 @@ Four threads of its own, besides those of the pool:
     towline-settle     tells the broker outcomes
     towline-heartbeat  keeps leases, carries progress, hears directives
     towline-loop       the event loop, of an async pool only
+
+and, if the worker has a max_time, one that waits for its end.
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ class Session:
         self._halt = threading.Event()
         self._wake = threading.Event()
         self._done = threading.Event()
-        self._started_at = time.monotonic()
+        self._time_limit: threading.Timer | None = None
         self._thread = threading.Thread(target=self._run, name="towline-worker", daemon=True)
         self.taken = 0
         self.error: BaseException | None = None
@@ -117,10 +119,14 @@ class Session:
     def start(self) -> None:
         names = ", ".join(name for name, _ in self._options.queues)
         logger.info("worker %s takes jobs from %s", self._options.worker_id, names)
-        self._started_at = time.monotonic()
         self._pool.start()
         self._settler.start()
         self._heartbeater.start()
+        if self._options.max_time is not None and not self._once:
+            # In a thread of its own, which a broker that is away or does not answer cannot delay.
+            self._time_limit = threading.Timer(self._options.max_time, self._time_is_up)
+            self._time_limit.name, self._time_limit.daemon = "towline-time-limit", True
+            self._time_limit.start()
         self._thread.start()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -156,6 +162,8 @@ class Session:
             self._drain()
             self._flush()
         finally:
+            if self._time_limit is not None:
+                self._time_limit.cancel()
             self._heartbeater.close(timeout=1.0)
             self._pool.close(timeout=WIND_UP)
             self._channel.close()
@@ -167,12 +175,10 @@ class Session:
 
     def _take_jobs(self) -> None:
         while not self._stop.is_set():
-            if self._time_left() == 0:
-                self.request_stop()
-            elif self._jobs_left() == 0:
+            if self._jobs_left() == 0:
                 return
-            elif (wanted := self._wanted()) == 0:
-                self._wake.wait(self._time_left())
+            if (wanted := self._wanted()) == 0:
+                self._wake.wait()
                 self._wake.clear()
             else:
                 self._reserve(wanted)
@@ -184,8 +190,7 @@ class Session:
         if self._once:
             leases = self._reserver.reserve(wanted, 0, persistent=False)
         else:
-            left = self._time_left()
-            leases = self._reserver.reserve(wanted, WAIT if left is None else min(WAIT, left))
+            leases = self._reserver.reserve(wanted, WAIT)
         for lease in leases:
             self._accept(lease)
         if leases:
@@ -203,11 +208,6 @@ class Session:
     def _jobs_left(self) -> int | None:
         limit = 1 if self._once else self._options.max_jobs
         return None if limit is None else limit - self.taken
-
-    def _time_left(self) -> float | None:
-        if self._options.max_time is None:
-            return None
-        return max(0.0, self._started_at + self._options.max_time - time.monotonic())
 
     def _accept(self, lease: job_pb2.Lease) -> None:
         definition = self._registry.lookup(lease.job.type)
@@ -249,6 +249,11 @@ class Session:
         self.error = error
         self._callbacks.errored(error)
         self.request_stop()
+
+    def _time_is_up(self) -> None:
+        if not self._stop.is_set():
+            logger.info("max_time is over: stopping when the jobs that run are done")
+            self.request_stop()
 
     def _wake_up(self) -> None:
         self._wake.set()
