@@ -357,6 +357,24 @@ def test_a_job_of_unknown_type_is_given_back_and_rests_longer_each_time(type: st
     assert not heard.job_errors
 
 
+def test_a_type_without_handle_is_told_from_one_that_is_not_imported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with fake_broker() as broker, working(broker, registry):
+        unknown = broker.nack(broker.add("Unknown")).failure.message
+        no_handle = broker.nack(broker.add("RunsElsewhere")).failure.message
+    assert unknown == (
+        "this worker knows no job type 'Unknown': import the module that defines it in the "
+        "worker, or let another worker take queue 'default'"
+    )
+    assert no_handle == (
+        "RunsElsewhere, of job type 'RunsElsewhere', has no handle(): give it one, or let another "
+        "worker take queue 'default'"
+    )
+    assert "unknown job type Unknown (job" in caplog.text
+    assert "no handle() in the class of RunsElsewhere (job" in caplog.text
+
+
 def test_a_broker_that_answers_empty_at_once_is_not_asked_without_pause() -> None:
     class Draining(FakeBroker):
         def Reserve(self, request, context):  # type: ignore[no-untyped-def] # noqa: N802

@@ -1,7 +1,7 @@
 """What a worker reports beyond the exceptions of ``towline.errors``.
 
 TowlineError
-├── UnknownJobType    a job came whose type this worker's registry does not know
+├── UnknownJobType    a job came whose type this worker does not know, or cannot run
 ├── InvalidResult     a handler returned what cannot be kept as a result
 ├── JobTimeout        an attempt ran longer than its job allows
 ├── NotSettled        the broker refused to record an outcome
@@ -18,11 +18,17 @@ __all__ = ["InvalidResult", "JobTimeout", "NotSettled", "UnknownJobType", "Worke
 
 
 class UnknownJobType(TowlineError):
-    def __init__(self, job_type: str, queue: str) -> None:
-        super().__init__(
-            f"this worker knows no job type {job_type!r}: import the module that defines it "
-            f"in the worker, or let another worker take queue {queue!r}"
-        )
+    """``no_handle_in`` is the class of the type, if there is one and it cannot be run."""
+
+    def __init__(self, job_type: str, queue: str, *, no_handle_in: str = "") -> None:
+        if no_handle_in:
+            what = f"{no_handle_in}, of job type {job_type!r}, has no handle(): give it one"
+        else:
+            what = (
+                f"this worker knows no job type {job_type!r}: import the module that defines it "
+                "in the worker"
+            )
+        super().__init__(f"{what}, or let another worker take queue {queue!r}")
         self.job_type = job_type
         self.queue = queue
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 import grpc
 
 from towline.context import CancelReason
-from towline.registry import Registry
+from towline.registry import JobDefinition, Registry
 from towline.v1 import job_pb2
 from towline.v1.queue_service_pb2 import WorkerDirective
 from towline.worker import outcome
@@ -218,7 +218,7 @@ class Session:
         if not self._table.add(held, running=runs):
             return
         if definition is None or not definition.runnable:
-            self._give_back_unknown(held)
+            self._give_back_unknown(held, definition)
         elif not runs:
             self._settler.put(held, outcome.release(held.token))
         else:
@@ -226,13 +226,15 @@ class Session:
             attempt = Attempt(held, definition, self._callbacks, self._settler.put, self._ended)
             self._pool.submit(attempt)
 
-    def _give_back_unknown(self, held: HeldLease) -> None:
+    def _give_back_unknown(self, held: HeldLease, definition: JobDefinition | None) -> None:
         context = held.context
-        error = UnknownJobType(context.type, context.queue)
+        no_handle_in = "" if definition is None else definition.name
+        error = UnknownJobType(context.type, context.queue, no_handle_in=no_handle_in)
         times, delay = self._unknown.meet(context.type)
         if times & (times - 1) == 0:  # 1, 2, 4, 8, ...: told, without filling the log
             logger.warning(
-                "unknown job type %s (job %s, met %d times): given back for %g s",
+                "%s %s (job %s, met %d times): given back for %g s",
+                "no handle() in the class of" if no_handle_in else "unknown job type",
                 context.type,
                 context.id,
                 times,
