@@ -2,11 +2,12 @@
 
 import math
 import threading
+from typing import Any
 
 import pytest
 
 from towline.context import CancelReason, JobContext, NoCurrentJob, current_job, running
-from towline.errors import TowlineError
+from towline.errors import InvalidJob, TowlineError
 
 
 @pytest.fixture
@@ -48,17 +49,22 @@ def test_it_shows_no_token(context: JobContext) -> None:
     assert "secret" not in str(context)
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan, math.inf])
-def test_a_fraction_is_from_0_to_1(context: JobContext, fraction: float) -> None:
-    with pytest.raises(ValueError, match="from 0 to 1"):
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan, math.inf, "x", None])
+def test_a_fraction_is_from_0_to_1(context: JobContext, fraction: Any) -> None:
+    with pytest.raises(InvalidJob, match="progress: fraction must be a number from 0 to 1, got"):
         context.progress(fraction)
+
+
+def test_a_progress_message_is_a_string(context: JobContext) -> None:
+    with pytest.raises(InvalidJob, match="progress: message must be a str, got int"):
+        context.progress(0.1, 5)  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_has_at_most_64_kib(context: JobContext) -> None:
     context.checkpoint(b"x" * 64 * 1024)
-    with pytest.raises(ValueError, match="65537 bytes"):
+    with pytest.raises(InvalidJob, match="65537 bytes"):
         context.checkpoint(b"x" * (64 * 1024 + 1))
-    with pytest.raises(TypeError, match="must be bytes, got str"):
+    with pytest.raises(InvalidJob, match="must be bytes, got str"):
         context.checkpoint("notes")  # type: ignore[arg-type]
 
 

@@ -17,6 +17,9 @@ from towline.worker import Worker
     [
         ({"queues": []}, "queues: expected 1 to 100 names, got 0"),
         ({"queues": "emails"}, "queues: expected a list of names, got a string"),
+        ({"queues": None}, "queues: expected a list of names, or a mapping .*, got None"),
+        ({"queues": 5}, "queues: expected a list of names, or a mapping .*, got 5"),
+        ({"queues": {5: 1}}, "queues: 5 is no queue name"),
         ({"queues": ["no spaces"]}, "queues: 'no spaces' is no queue name"),
         ({"queues": ["x" * 129]}, "is no queue name"),
         ({"queues": [7]}, "queues: 7 is no queue name"),
@@ -39,6 +42,8 @@ from towline.worker import Worker
         ({"worker_id": ""}, "worker_id: expected 1 to 128 printable ASCII"),
         ({"worker_id": "with space"}, "worker_id: expected"),
         ({"worker_id": "x" * 129}, "worker_id: expected"),
+        ({"worker_id": 5}, "worker_id: expected 1 to 128 printable ASCII .*, got 5"),
+        ({"registry": 5}, "registry: expected a Registry, got 5"),
         ({"broker": 7480}, "broker: expected a Client or an address, got 7480"),
         ({"broker": "no address"}, "address: expected host:port"),
     ],

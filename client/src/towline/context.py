@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
+import math
+import numbers
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -18,7 +20,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from towline.errors import TowlineError
+from towline.errors import InvalidJob, TowlineError
 
 __all__ = [
     "CancelReason",
@@ -265,28 +267,38 @@ class JobContext:
     def progress(self, fraction: float, message: str = "") -> None:
         """Tell how far the job is: ``fraction`` from 0 to 1. Sent soon, the latest one only.
 
-        Raises ValueError when the fraction is out of range.
+        Raises InvalidJob when the fraction is no such number, or the message no string.
         """
-        if not 0 <= fraction <= 1:  # nor is NaN
-            raise ValueError(f"progress: fraction must be a number from 0 to 1, got {fraction!r}")
-        # Cut to what can be sent: a text may hold what is no UTF-8.
-        sent = message.encode("utf-8", "replace")[:MAX_PROGRESS_MESSAGE].decode("utf-8", "ignore")
-        self.state.reports.report(float(fraction), sent, None)
+        self.state.reports.report(_fraction(fraction), _message(message), None)
 
     def checkpoint(self, data: bytes) -> None:
         """Leave notes, at most 64 KiB, for the next attempt: its ``last_progress.checkpoint``.
 
         They reach the broker soon, and at the latest just before a failure of this attempt does.
-        Raises TypeError when ``data`` is not bytes, ValueError when there is too much of it.
+        Raises InvalidJob when ``data`` is not bytes, or there is too much of it.
         """
         if not isinstance(data, bytes):
-            raise TypeError(f"checkpoint: data must be bytes, got {type(data).__name__}")
+            raise InvalidJob(f"checkpoint: data must be bytes, got {type(data).__name__}")
         if len(data) > MAX_CHECKPOINT:
-            raise ValueError(
+            raise InvalidJob(
                 f"checkpoint: data has {len(data)} bytes, at most {MAX_CHECKPOINT} are kept: "
                 "store more elsewhere and leave a reference here"
             )
         self.state.reports.report(None, None, data)
+
+
+def _fraction(value: object) -> float:
+    fraction = float(value) if isinstance(value, numbers.Real) else math.nan
+    if not 0 <= fraction <= 1:  # nor is NaN
+        raise InvalidJob(f"progress: fraction must be a number from 0 to 1, got {value!r}")
+    return fraction
+
+
+def _message(text: object) -> str:
+    if not isinstance(text, str):
+        raise InvalidJob(f"progress: message must be a str, got {type(text).__name__}")
+    # Cut to what can be sent: a text may hold what is no UTF-8.
+    return text.encode("utf-8", "replace")[:MAX_PROGRESS_MESSAGE].decode("utf-8", "ignore")
 
 
 def _seconds_until(deadline: float | None) -> float | None:

@@ -7,7 +7,7 @@ import re
 import secrets
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -78,7 +78,7 @@ def seconds(value: Seconds, name: str) -> float:
         raise ConfigurationError(str(error)) from None
 
 
-def _queues(queues: Queues) -> tuple[tuple[str, int | None], ...]:
+def _queues(queues: object) -> tuple[tuple[str, int | None], ...]:
     if isinstance(queues, str):
         raise ConfigurationError(f"queues: expected a list of names, got a string: [{queues!r}]?")
     if isinstance(queues, Mapping):
@@ -86,8 +86,12 @@ def _queues(queues: Queues) -> tuple[tuple[str, int | None], ...]:
             (name, _whole(weight, f"queues[{name!r}]", MAX_WEIGHT))
             for name, weight in queues.items()
         ]
-    else:
+    elif isinstance(queues, Iterable):
         choices = [(name, None) for name in queues]
+    else:
+        raise ConfigurationError(
+            f"queues: expected a list of names, or a mapping of names to weights, got {queues!r}"
+        )
     if not 1 <= len(choices) <= MAX_QUEUES:
         raise ConfigurationError(f"queues: expected 1 to {MAX_QUEUES} names, got {len(choices)}")
     names: list[object] = [name for name, _ in choices]
@@ -114,9 +118,9 @@ def _whole(value: object, name: str, maximum: int | None) -> int:
     return value
 
 
-def _worker_id(given: str | None) -> str:
+def _worker_id(given: object) -> str:
     if given is not None:
-        if not _WORKER_ID.fullmatch(str(given)):
+        if not isinstance(given, str) or not _WORKER_ID.fullmatch(given):
             raise ConfigurationError(
                 "worker_id: expected 1 to 128 printable ASCII characters without spaces, "
                 f"got {given!r}"

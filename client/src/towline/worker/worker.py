@@ -89,7 +89,7 @@ class Worker:
             drain_timeout=drain_timeout,
         )
         self._connection = _connection(broker)
-        self._registry = default_registry if registry is None else registry
+        self._registry = _registry(registry)
         self._callbacks = Callbacks(on_job_start, on_job_complete, on_job_error, on_error)
         self._stats = Stats()
         self._lock = threading.Lock()
@@ -218,3 +218,11 @@ def _connection(broker: object) -> Connection:
     if broker is None or isinstance(broker, str):
         return Connection.to(broker)
     raise ConfigurationError(f"broker: expected a Client or an address, got {broker!r}")
+
+
+def _registry(registry: object) -> Registry:
+    if registry is None:
+        return default_registry
+    if isinstance(registry, Registry):
+        return registry
+    raise ConfigurationError(f"registry: expected a Registry, got {registry!r}")
