@@ -45,6 +45,17 @@ async def test_push_is_refused_while_the_disk_has_less_than_the_reserve_free(
         await push(driver, new_job())
 
 
+async def test_a_push_that_would_leave_less_than_the_reserve_is_refused_and_a_smaller_one_is_not(
+    tmp_path: Path,
+) -> None:
+    driver = SqliteDriver(SqliteUrl(tmp_path / "jobs.db", 1_000_000), lambda _: 1_100_000)
+    await driver.open(START, Heard())
+    with pytest.raises(StoreFull):
+        await push(driver, new_job(envelope=b"x" * 100_000))
+    await push(driver, new_job(envelope=b"x" * 10_000))
+    await driver.close()
+
+
 async def test_room_that_settled_jobs_left_in_the_file_is_used_again(tmp_path: Path) -> None:
     driver = SqliteDriver(SqliteUrl(tmp_path / "jobs.db", 1_000_000), lambda _: free)
     free = 1 << 40

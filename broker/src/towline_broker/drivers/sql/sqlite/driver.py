@@ -68,7 +68,7 @@ def open_sqlite(url: str) -> "SqliteDriver":
 class _Opened:
     """What there is between open and close: the writer's thread, the reader's, and the store."""
 
-    def __init__(self, store: OpenStore, listener: Listener, why_full: Callable[[], str | None]):
+    def __init__(self, store: OpenStore, listener: Listener, why_full: Callable[[int], str | None]):
         self.store = store
         self.health = Health()
         self.writer = Writer(
@@ -143,7 +143,7 @@ class SqliteDriver:
             partial(pushes.push, batch=batch),
             now=batch.now,
             items=len(batch.jobs),
-            takes_room=True,
+            room=_room_of(batch),
         )
 
     async def get(self, job_id: str) -> JobRecord | None:
@@ -261,20 +261,26 @@ class SqliteDriver:
             raise StoreUnavailable("the store is not open")
         return self._opened
 
-    def _why_full(self) -> str | None:
-        """On the writer's thread: why there is no room for new jobs, None if there is."""
+    def _why_full(self, room: int) -> str | None:
+        """On the writer's thread: why so many bytes of new jobs have no room, None if they have."""
         try:
             free = self._free_bytes(self._path.parent)
         except OSError as error:
             return f"how much room the disk of the store has cannot be told: {error.strerror}"
-        if free >= self._min_free_bytes:
+        needed = self._min_free_bytes + room
+        if free >= needed:
             return None
         # The file does not shrink: what settled jobs have left in it is room, too.
         unused = unused_bytes(self._open.store.writing)
-        if free + unused >= self._min_free_bytes:
+        if free + unused >= needed:
             return None
         return (
-            f"the disk of the store has {free} bytes free, and its file {unused}; new jobs are "
-            f"taken from {self._min_free_bytes} on (min_free_bytes); running jobs can still be "
-            "settled"
+            f"the disk of the store has {free} bytes free, and its file {unused}; new jobs may "
+            f"leave no less than {self._min_free_bytes} (min_free_bytes); running jobs can still "
+            "be settled"
         )
+
+
+def _room_of(batch: PushBatch) -> int:
+    """In the log first and then in the file, with about half a page for each job's rows."""
+    return 2 * sum(len(job.envelope) + 2_048 for job in batch.jobs)

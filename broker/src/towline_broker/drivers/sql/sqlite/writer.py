@@ -28,6 +28,7 @@ from towline_broker.drivers.sql.transaction import Effects, Operation, T, perfor
 #: Bounds of one transaction, so that callers do not wait long for each other.
 MOST_OPERATIONS = 256
 MOST_ITEMS = 5_000
+MOST_ROOM = 64 * 1024 * 1024
 
 #: One broker owns the store, so there is one row of counters for each kind.
 SHARD = 0
@@ -44,8 +45,8 @@ class Submitted:
     now: Micros
     #: How many jobs it is about.
     items: int
-    #: It takes room on the disk, and may be told that there is none.
-    takes_room: bool
+    #: Bytes that it takes on the disk, about. If not 0, it may be told that there are none.
+    room: int
     result: Any = None
     error: Exception | None = None
     effects: Effects | None = None
@@ -68,9 +69,9 @@ class Writer:
         checkpoints: Checkpoints,
         health: Health,
         listener: Listener,
-        why_full: Callable[[], str | None],
+        why_full: Callable[[int], str | None],
     ) -> None:
-        """``why_full`` says why there is no room for new jobs, None if there is."""
+        """``why_full`` says why so many bytes of new jobs have no room, None if they have."""
         self._connection = connection
         self._sqlite = driver_connection(connection)
         self._names = names
@@ -90,13 +91,13 @@ class Writer:
         self._thread.start()
 
     async def submit(
-        self, operation: Operation[T], *, now: Micros = 0, items: int = 1, takes_room: bool = False
+        self, operation: Operation[T], *, now: Micros = 0, items: int = 1, room: int = 0
     ) -> T:
         self._health.check()
         if self._stopped:
             raise StoreUnavailable("the store is closed")
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.put(Submitted(operation, answer, now, items, takes_room))
+        self._waiting.put(Submitted(operation, answer, now, items, room))
         return await answer
 
     async def stop(self) -> None:
@@ -136,8 +137,8 @@ class Writer:
     def _gather(self) -> tuple[list[Submitted], bool]:
         """Waits for an operation and takes what has come up behind it; False at the end."""
         batch: list[Submitted] = []
-        items = 0
-        while len(batch) < MOST_OPERATIONS and items < MOST_ITEMS:
+        items = room = 0
+        while len(batch) < MOST_OPERATIONS and items < MOST_ITEMS and room < MOST_ROOM:
             try:
                 submitted = self._waiting.get(block=not batch)
             except queue.Empty:
@@ -146,6 +147,7 @@ class Writer:
                 return batch, False
             batch.append(submitted)
             items += submitted.items
+            room += submitted.room
         return batch, True
 
     def _commit_together(self, batch: Sequence[Submitted]) -> None:
@@ -153,7 +155,8 @@ class Writer:
         try:
             self._health.check()
             try:
-                self._commit(batch, self._why_full())
+                room = sum(submitted.room for submitted in batch)
+                self._commit(batch, self._why_full(room))
             except DiskFull:
                 # What has been played is void, but without the pushes there may be room enough.
                 self._settle_on_full_disk(batch)
@@ -179,7 +182,7 @@ class Writer:
             self._sqlite.execute("BEGIN IMMEDIATE")
             changes = sqlite.total_changes
             for submitted in batch:
-                if full is not None and submitted.takes_room:
+                if full is not None and submitted.room:
                     submitted.fail(StoreFull("disk", full))
                 else:
                     self._play(submitted)
