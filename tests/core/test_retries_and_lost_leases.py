@@ -165,9 +165,9 @@ class TestDelays:
         policy = RetryPolicy(1000, ExponentialBackoff(SECOND, 3, MINUTE))
         assert [base_delay(policy, n) for n in (1, 2, 3)] == [SECOND, 3 * SECOND, 9 * SECOND]
         assert base_delay(policy, 999) == MINUTE
-        huge = RetryPolicy(1000, ExponentialBackoff(SECOND, 100, 366 * DAY))
+        huge = RetryPolicy(1000, ExponentialBackoff(SECOND, 100.0, 366 * DAY))
         assert base_delay(huge, 999) == 366 * DAY
-        at_once = RetryPolicy(1000, ExponentialBackoff(0, 100, 366 * DAY))
+        at_once = RetryPolicy(1000, ExponentialBackoff(0, 100.0, 366 * DAY))
         assert base_delay(at_once, 999) == 0
 
     @pytest.mark.parametrize("jitter", [0.0, 0.1, 1.0])

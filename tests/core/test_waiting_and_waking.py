@@ -168,6 +168,15 @@ async def test_a_repeated_reserve_gets_the_same_leases_and_sends_the_first_call_
     assert [leased.ref for leased in again] == [leased.ref for leased in leases]
 
 
+async def test_two_workers_with_the_same_request_id_get_no_lease_of_each_other(
+    broker: Broker,
+) -> None:
+    await broker.jobs.push([job(), job()])
+    (one,) = await broker.leasing.reserve(reserve(request_id="r1", worker_id="w1"))
+    (two,) = await broker.leasing.reserve(reserve(request_id="r1", worker_id="w2"))
+    assert one.ref != two.ref
+
+
 async def test_a_failed_delivery_does_not_take_back_what_a_repeat_delivered(
     broker: Broker,
 ) -> None:

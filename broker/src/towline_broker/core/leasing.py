@@ -58,14 +58,14 @@ class Leasing:
         self._workers.reserving(call.worker_id, [choice.name for choice in call.queues])
         deadline = self._clock.now() + call.wait
         waiter = Waiter(_order(call.queues, self._rng), call.max_jobs)
-        self._repeats.supersede(call.request_id, waiter)
+        self._repeats.supersede(_scoped(call), waiter)
         try:
             if call.wait <= 0:
                 return await self._claim(call, waiter)
             with self._limit:
                 return await self._wait_and_claim(call, waiter, deadline)
         finally:
-            self._repeats.finished(call.request_id, waiter)
+            self._repeats.finished(_scoped(call), waiter)
 
     async def give_back(self, leases: Sequence[Leased]) -> None:
         """Releases leases whose delivery failed, unless a repeated call has delivered them."""
@@ -133,7 +133,7 @@ class Leasing:
             grant=grant,
             now=now,
             worker_id=call.worker_id,
-            request_id=call.request_id,
+            request_id=_scoped(call),
             max_bytes=call.max_bytes,
         )
 
@@ -216,6 +216,12 @@ def _is_full(call: ReserveCall, leases: Sequence[Leased]) -> bool:
     if call.max_bytes is not None and sum(len(each.envelope) for each in leases) >= call.max_bytes:
         return True
     return len(leases) >= call.max_jobs
+
+
+def _scoped(call: ReserveCall) -> str:
+    """Two workers that happen to use the same request id do not get each other's leases. A worker's
+    id has no spaces, so the two parts cannot be mistaken."""
+    return f"{call.worker_id} {call.request_id}" if call.request_id else ""
 
 
 def _order(queues: Sequence[QueueWeight], rng: Random) -> list[str]:

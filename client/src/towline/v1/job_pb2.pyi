@@ -142,7 +142,8 @@ class Job(google.protobuf.message.Message):
     """One unit of work as its producer describes it. Immutable once pushed.
 
     An unset field means what is written beside it. Limits are those of a broker with default
-    settings; an operator can change them.
+    settings; an operator can change them. Fields that this contract does not know are kept and handed
+    on, but a job as a whole has at most the bytes of its largest payload and headers and 120 KiB.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor

@@ -300,8 +300,9 @@ class QueueServiceStub(typing.Generic[_QueueServicePushType, _QueueServiceGetJob
     Work is routed by queue and not by type: a worker that meets a type unknown to it gives the job
     back with Nack(release).
 
-    Safe to repeat with a request_id: the same request_id again returns the leases that the first
-    call was granted, as far as they are still live, and grants none beside them. Leases that could not
+    Safe to repeat with a request_id: the same request_id from the same worker_id again returns the
+    leases that the first call was granted, as far as they are still live, and grants none beside
+    them. Once none of them is live it is a call like any other. Leases that could not
     be delivered, because the caller was gone, are released at once. A caller that goes while the
     answer is on its way cannot be told from one that got it: those leases are fetched by the same
     request_id, or run out.
@@ -475,8 +476,9 @@ class QueueServiceServicer(metaclass=abc.ABCMeta):
         Work is routed by queue and not by type: a worker that meets a type unknown to it gives the job
         back with Nack(release).
 
-        Safe to repeat with a request_id: the same request_id again returns the leases that the first
-        call was granted, as far as they are still live, and grants none beside them. Leases that could not
+        Safe to repeat with a request_id: the same request_id from the same worker_id again returns the
+        leases that the first call was granted, as far as they are still live, and grants none beside
+        them. Once none of them is live it is a call like any other. Leases that could not
         be delivered, because the caller was gone, are released at once. A caller that goes while the
         answer is on its way cannot be told from one that got it: those leases are fetched by the same
         request_id, or run out.

@@ -92,7 +92,8 @@ jobs = sa.Table(
     sa.Column("lease_until", sa.BigInteger),
     sa.Column("lease_length", sa.BigInteger),
     sa.Column("worker_id", sa.String(256)),
-    sa.Column("request_id", sa.String(256)),
+    # The worker's id and its own name for the call.
+    sa.Column("request_id", sa.String(260)),
     # Of the end.
     sa.Column("finished_at", sa.BigInteger),
     sa.Column("dead_reason", sa.SmallInteger),
