@@ -88,6 +88,25 @@ def test_it_runs_the_jobs_of_the_module_and_ends_after_max_jobs(
     assert "ahoy" not in said.lower()
 
 
+def test_it_says_of_each_job_that_it_is_done_unless_it_is_to_be_quiet(
+    line: Line, app: Path
+) -> None:
+    ids = [line.client.dispatch("Add", {"a": n, "b": 2}, queue=line.queue).id for n in range(3)]
+    default, verbose = run(app, "--max-jobs", "1"), run(app, "--max-jobs", "1", "--verbose")
+    assert f"job {ids[0]} (Add, attempt 1) is done in " in default
+    assert "starts" not in default
+    assert f"job {ids[1]} (Add, attempt 1) starts" in verbose
+    assert f"job {ids[1]} (Add, attempt 1) is done in " in verbose
+    assert run(app, "--max-jobs", "1", "--quiet") == ""
+
+
+def test_quiet_and_verbose_exclude_each_other(app: Path) -> None:
+    with worker(app, "--quiet", "--verbose") as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "--quiet" in err
+
+
 def test_once_runs_one_job_or_says_that_there_is_none(line: Line, app: Path) -> None:
     jobs = [line.client.dispatch("Add", {"a": n, "b": 2}, queue=line.queue) for n in range(2)]
     for job in jobs:

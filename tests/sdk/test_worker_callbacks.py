@@ -2,6 +2,10 @@
 
 import json
 import logging
+import re
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any, Self
 
 import grpc
 import pytest
@@ -10,10 +14,11 @@ from tests.sdk.fake_broker import duration
 from tests.sdk.running import Heard, both_pools, fake_broker, working
 from towline.context import current_job
 from towline.errors import ConfigurationError, InvalidPayload
-from towline.jobs import job
+from towline.jobs import Job, job
 from towline.registry import Registry
 from towline.v1.queue_service_pb2 import LeaseOutcome
 from towline.worker import UnknownJobType, Worker
+from towline.worker.leases import HeldLease
 from towline.worker.options import PoolName
 
 registry = Registry()
@@ -137,6 +142,107 @@ def test_no_payload_result_token_or_message_is_logged(
     for told in (done, lost, "Unknown", "ValueError", "timeout"):
         assert [line for line in lines if told in line]
     assert {type(error) for error in heard.errors} >= {UnknownJobType, InvalidPayload}
+
+
+@both_pools
+def test_each_job_that_ended_is_one_line_with_its_id_type_attempt_and_duration(
+    pool: PoolName, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "towline")
+    with fake_broker() as broker, working(broker, registry, pool=pool) as worker:
+        done, failed = broker.add("succeed", attempt=3), broker.add("fail")
+        broker.ack(done)
+        broker.nack(failed)
+        worker.stop()
+    lines = [each for each in caplog.records if each.name == "towline.worker.jobs"]
+    assert len(lines) == 2
+    for job_id, level, pattern in (
+        (done, logging.INFO, r"job \S+ \(succeed, attempt 3\) is done in \d+ ms"),
+        (failed, logging.WARNING, r"job \S+ \(fail, attempt 1\) failed with ValueError in \d+ ms"),
+    ):
+        [record] = [each for each in lines if job_id in each.getMessage()]
+        assert record.levelno == level
+        assert re.fullmatch(pattern, record.getMessage())
+
+
+def test_a_job_that_is_done_costs_no_text_when_the_level_is_off(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.WARNING, "towline.worker.jobs")
+    written: list[HeldLease] = []
+
+    def write(held: HeldLease) -> str:
+        written.append(held)
+        return "job"
+
+    monkeypatch.setattr(HeldLease, "__str__", write)
+    with fake_broker() as broker, working(broker, registry) as worker:
+        broker.ack(broker.add("succeed"))
+        worker.stop()
+    assert worker.stats.processed == 1
+    assert not written
+
+
+class Order(Job, registry=registry):
+    customer: int
+    lines: list[int] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.customer == 0:
+            raise LookupError("the-secret-of-the-test")
+
+    def handle(self) -> None: ...
+
+
+class Strict(Job, registry=registry):
+    job_type = "orders.strict"
+    how: str
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        if data["how"] == "own":
+            raise InvalidPayload("Order.customer: the-secret-of-the-test")
+        raise KeyError("the-secret-of-the-test")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}
+
+    def handle(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("type", "payload", "told"),
+    [
+        ("Order", b"{}", "Order.customer: is missing and has no default"),
+        ("Order", b'{"customer": "the-secret-of-the-test"}', "Order.customer: expected int"),
+        ("Order", b'{"customer": 47110815.5}', "Order.customer: expected int"),
+        ("Order", b'{"customer": 1, "lines": [0, null]}', "Order.lines[1]: expected int"),
+        (
+            "Order",
+            b'{"customer": 1, "notes": {"the-secret-of-the-test: x": 47110815.5}}',
+            "Order.notes: does not fit inside",
+        ),
+        ("Order", b'{"customer": 0}', "Order: LookupError"),
+        ("Order", b"[47110815]", "Order: expected an object"),
+        ("Order", b'{"customer": the-secret-of-the-test}', "Order: is no valid JSON"),
+        ("orders.strict", b'{"how": "own"}', "orders.strict: InvalidPayload"),
+        ("orders.strict", b'{"how": "other"}', "orders.strict: KeyError"),
+        ("orders.strict", b"[47110815]", "orders.strict: expected an object"),
+    ],
+)
+def test_a_payload_that_cannot_be_decoded_is_told_by_its_field_and_none_of_its_content(
+    type: str, payload: bytes, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "towline")
+    with fake_broker() as broker, working(broker, registry) as worker:
+        assert broker.nack(broker.add(type, payload)).dead_letter
+        worker.stop()
+    [line] = [line for line in caplog.messages if "payload cannot be decoded" in line]
+    assert line.endswith(
+        f"({type}, attempt 1) is dead-lettered: its payload cannot be decoded: {told}"
+    )
+    assert not [line for line in caplog.messages if "secret" in line or "47110815" in line]
 
 
 def test_an_outage_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:

@@ -63,7 +63,10 @@ def worker(
         ),
     ] = "30s",
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say when each job starts and is done.")
+        bool, typer.Option("--verbose", "-v", help="Say also when each job starts.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Say only what goes wrong; not each job that is done.")
     ] = False,
     url: Url = None,
 ) -> None:
@@ -71,12 +74,16 @@ def worker(
 
     MODULE is imported with the working directory on the Python path. At Ctrl-C or SIGTERM the jobs
     that run may finish; a second one stops at once, and they are given back.
+
+    Each job that ended is a line on standard error: its id, type, attempt and duration.
     """
+    if quiet and verbose:
+        raise UsageError("--quiet: cannot be combined with --verbose")
     definitions = load(module)
     queues = values.weighted_queues(queue) if queue else queues_of(definitions)
     if pool not in ("thread", "async"):
         raise UsageError(f"--pool: {pool!r} is neither thread nor async")
-    _log_to_stderr(verbose)
+    _log_to_stderr(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     try:
         runner = Worker(
             url,
@@ -91,13 +98,14 @@ def worker(
     except ConfigurationError as error:
         setting, _, rest = str(error).partition(":")
         raise UsageError(f"--{_OPTIONS.get(setting, setting)}:{rest}") from None
-    _introduce(definitions, queues)
+    if not quiet:
+        _introduce(definitions, queues)
     if not once:
         runner.run()
         return
     with connect(url, DEFAULT_TIMEOUT):  # says at once when there is no broker
         taken = runner.run_once()
-    if not taken:
+    if not taken and not quiet:
         output.note("no job was ready")
 
 
@@ -105,11 +113,11 @@ def worker(
 _OPTIONS = {"address": "url", "queues": "queue", "max_jobs": "max-jobs"}
 
 
-def _log_to_stderr(verbose: bool) -> None:
+def _log_to_stderr(level: int) -> None:
     logging.basicConfig(
         stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
     )
-    logging.getLogger("towline").setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("towline").setLevel(level)
 
 
 def _introduce(definitions: list[JobDefinition], queues: list[str] | dict[str, int]) -> None:

@@ -36,13 +36,14 @@ from towline.errors import (
     TowlineError,
 )
 from towline.registry import JobDefinition
-from towline.worker import outcome
+from towline.worker import outcome, undecodable
 from towline.worker.callbacks import Callbacks
 from towline.worker.errors import InvalidResult, JobTimeout
 from towline.worker.leases import HeldLease, Settlement
 from towline.worker.outcome import MAX_RESULT
 
-logger = logging.getLogger("towline.worker")
+# Of its own, so that a program can be without a line for each job and still hear the worker.
+logger = logging.getLogger("towline.worker.jobs")
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Attempt:
         self._settle = settle
         self._on_end = on_end
         self._job: Any = None
+        self._started_at = 0.0
 
     @property
     def context(self) -> JobContext:
@@ -115,14 +117,19 @@ class Attempt:
         try:
             self._job = definition.decode(held.payload, held.content_type)
         except InvalidPayload as error:
-            logger.warning("%s has a payload that cannot be decoded: dead-lettered", held)
+            logger.warning(
+                "%s is dead-lettered: its payload cannot be decoded: %s",
+                held,
+                undecodable.reason(error, definition),
+            )
             self._settle(held, outcome.dead_letter(held.token, outcome.failure_of(error)))
             self._callbacks.errored(error)
             return False
         logger.debug("%s starts", held)
         self._callbacks.job_started(self._job)
+        self._started_at = time.monotonic()
         if self.context.timeout is not None:
-            held.state.timeout_deadline = time.monotonic() + self.context.timeout
+            held.state.timeout_deadline = self._started_at + self.context.timeout
         return True
 
     def call(self) -> Any:
@@ -174,6 +181,10 @@ class Attempt:
         """Give the slot back."""
         self._on_end(self._held)
 
+    @property
+    def _milliseconds(self) -> float:
+        return (time.monotonic() - self._started_at) * 1000
+
     def _returned(self, value: Any) -> None:
         try:
             encoded = self._encode(value)
@@ -181,7 +192,7 @@ class Attempt:
             self._errored(error, outcome.dead_letter(self._held.token, outcome.failure_of(error)))
             return
         if self._settle(self._held, outcome.ack(self._held.token, encoded)):
-            logger.debug("%s is done", self._held)
+            logger.info("%s is done in %.0f ms", self._held, self._milliseconds)
             self._callbacks.job_completed(self._job, value)
 
     def _encode(self, value: Any) -> bytes:
@@ -217,7 +228,8 @@ class Attempt:
 
     def _errored(self, error: BaseException, settlement: Settlement) -> None:
         if self._settle(self._held, settlement):
-            logger.warning("%s failed with %s", self._held, type(error).__name__)
+            name = type(error).__name__
+            logger.warning("%s failed with %s in %.0f ms", self._held, name, self._milliseconds)
             self._callbacks.job_errored(self._job, error, outcome.trace_of(error))
 
     def _should_retry(self, error: BaseException) -> bool:
