@@ -25,6 +25,9 @@ from towline.v1.queue_service_pb2 import (
     QueueChoice,
     ReserveRequest,
 )
+from towline_broker.drivers.registry import create_driver
+from towline_broker.server.addresses import Address
+from towline_broker.server.banner import banner
 from towline_broker.server.exits import ExitCode
 
 SECRET = "hunter2-payload"
@@ -55,6 +58,7 @@ async def test_it_says_where_it_listens_and_what_to_do_next(store: str) -> None:
     with BrokerProcess(store) as broker:
         first, *banner = broker.output.splitlines()
         assert first == f"listening on {broker.address}"
+        assert not [line for line in banner if "address" in line]
         text = "\n".join(banner)
         assert f"store       {store}" in text
         assert "towline push" in text
@@ -68,6 +72,66 @@ async def test_it_says_where_it_listens_and_what_to_do_next(store: str) -> None:
         assert reply.broker.version
         assert broker.stop() == ExitCode.OK
         assert not (broker.folder / "broker.address").exists()
+
+
+README_JOB = """
+from towline import Job
+
+class SendEmail(Job):
+    to: str
+
+    def handle(self) -> str:
+        return "sent"
+"""
+
+
+def test_the_commands_that_it_names_can_be_pasted(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "jobs.py").write_text(README_JOB)
+    # A terminal in which no virtual environment is active.
+    environment = {"PATH": os.defpath}
+    with BrokerProcess("memory:", environment=environment) as broker:
+        lines = [line.strip() for line in broker.output.splitlines()]
+        push, work, look = (
+            next(line for line in lines if f"towline {name} " in line)
+            for name in ("push", "worker", "stats")
+        )
+        job_id = pasted(push, tmp_path, environment).stdout.strip()
+        assert job_id
+        assert f"job {job_id} " in pasted(f"{work} --max-jobs 1", tmp_path, environment).stderr
+        assert "SendEmail" in pasted(look, tmp_path, environment).stdout
+
+
+def pasted(
+    line: str, folder: Path, environment: dict[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, (line, done.stderr)
+    return done
+
+
+@pytest.mark.parametrize(
+    ("listens_on", "option"),
+    [
+        ("127.0.0.1:7480", ""),
+        ("127.0.0.1:7481", " --url 127.0.0.1:7481"),
+        ("0.0.0.0:7480", ""),
+        ("[::]:7481", " --url '[::1]:7481'"),
+        ("192.0.2.1:7480", " --url 192.0.2.1:7480"),
+    ],
+)
+def test_the_commands_that_it_names_find_it(
+    listens_on: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = tmp_path / "towline"
+    found.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    capabilities = create_driver("memory:").capabilities
+    said = banner("1", Address.parse(listens_on), "memory:", capabilities).splitlines()
+    assert f"    towline stats{option}" in said
+    assert f"    towline worker app.jobs --queue emails{option}" in said
 
 
 async def test_without_options_jobs_are_kept_in_this_folder(tmp_path: Path) -> None:
@@ -278,7 +342,7 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
+        env={**os.environ, "COLUMNS": "120"},
     )
 
 
@@ -289,6 +353,20 @@ def test_help_tells_options_examples_and_exit_codes() -> None:
         assert part in done.stdout
     for code in ExitCode:
         assert str(code.value) in done.stdout
+    lines = done.stdout.splitlines()
+    assert "  towline-broker serve --config /etc/towline/broker.yaml --log-format json" in (
+        line.removeprefix("  ") for line in lines
+    )
+
+
+def test_help_and_complaints_are_plain_text() -> None:
+    for arguments in (["--help"], ["serve", "--help"], ["serve", "--nonsense"]):
+        done = command(*arguments)
+        said = done.stdout + done.stderr
+        assert "--" in said
+        assert said.isascii()
+        assert "`" not in said
+        assert "**" not in said
 
 
 def test_the_command_tells_its_version_and_refuses_what_it_does_not_know() -> None:

@@ -17,32 +17,36 @@ app = typer.Typer(
     help="Towline: a job-queue broker that anyone can call over gRPC.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# \b keeps the lines of a paragraph as they are.
 SERVE_HELP = """Run a broker until Ctrl-C or SIGTERM.
 
-Settings come from options, then the environment (`TOWLINE_STORE`, `TOWLINE_LIMITS__PAYLOAD_BYTES`,
-also in a file `.env`), then a file (`--config`, `TOWLINE_CONFIG`, or `towline-broker.toml` in this
-folder), then defaults.
+Settings come from options, then the environment (TOWLINE_STORE, TOWLINE_LIMITS__PAYLOAD_BYTES, also
+in a file .env), then a file (--config, TOWLINE_CONFIG, or towline-broker.toml in this folder), then
+defaults.
 
-**Examples**
+\b
+Exit codes:
+  0         stopped by a signal, drained
+  2         wrong use of this command
+  66        the store was refused: not ours, of a newer schema, or owned by
+            another broker
+  69        the address is in use, or the store cannot be reached
+  70        a defect of the broker
+  74        the store failed
+  78        a setting is wrong
+  130, 143  stopped at once, by a second signal
+"""
 
-    towline-broker serve
-
-    towline-broker serve --store sqlite:////var/lib/towline/jobs.db --listen 127.0.0.1:7480
-
-    towline-broker serve --store memory: --listen 127.0.0.1:0 --ready-file broker.address
-
-    towline-broker serve --config /etc/towline/broker.yaml --log-format json
-
-**Exit codes**
-
-0 stopped by a signal, drained; 2 wrong use of this command; 66 the store was refused (not ours, of
-a newer schema, or owned by another broker); 69 the address is in use, or the store cannot be
-reached; 70 a defect of the broker; 74 the store failed; 78 a setting is wrong; 130 and 143 stopped
-at once, by a second signal.
+SERVE_EXAMPLES = """\b
+Examples:
+  towline-broker serve
+  towline-broker serve --store sqlite:////var/lib/towline/jobs.db
+  towline-broker serve --store memory: --listen 127.0.0.1:0 --ready-file address
+  towline-broker serve --config /etc/towline/broker.yaml --log-format json
 """
 
 
@@ -74,7 +78,7 @@ def broker(
     """Towline: a job-queue broker that anyone can call over gRPC."""
 
 
-@app.command(help=SERVE_HELP)
+@app.command(help=SERVE_HELP, epilog=SERVE_EXAMPLES)
 def serve(
     store: Annotated[
         str | None,

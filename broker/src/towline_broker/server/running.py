@@ -1,4 +1,4 @@
-"""One broker as a process: signals, the banner, and how it ends."""
+"""One broker as a process: signals, and how it ends."""
 
 import asyncio
 import logging
@@ -6,14 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.domain.time import to_seconds
-from towline_broker.drivers.interface import Capabilities, Durability
+from towline_broker.drivers.interface import Durability
+from towline_broker.server.banner import banner, shown_url
 from towline_broker.server.exits import ExitCode, StartError
 from towline_broker.server.serving import VERSION, BrokerServer
 from towline_broker.server.settings import Settings
@@ -134,7 +133,7 @@ def _announce(server: BrokerServer, settings: Settings, ready_file: Path | None)
     capabilities = server.broker.capabilities
     _say(f"listening on {address}")
     if settings.log_format == "console":
-        _say(_banner(address, store, capabilities))
+        _say(banner(VERSION, server.address, store, capabilities))
     else:
         log.info(
             "serving",
@@ -153,33 +152,6 @@ def _announce(server: BrokerServer, settings: Settings, ready_file: Path | None)
         partial = ready_file.with_name(ready_file.name + ".partial")
         partial.write_text(address + "\n", encoding="utf-8")
         partial.replace(ready_file)
-
-
-def _banner(address: str, store: str, capabilities: Capabilities) -> str:
-    kept = "end with it" if capabilities.durability is Durability.NONE else "stay in the store"
-    return f"""
-Towline broker {VERSION}
-  address     {address}
-  store       {store}
-  durability  {capabilities.durability_note}
-
-What next, in another terminal:
-  towline push SendEmail '{{"to": "a@b.c"}}' --queue emails    store a job
-  towline worker app.jobs --queue emails                     run jobs that app/jobs.py defines
-  towline stats                                              see how it goes
-Ctrl-C drains and stops the broker; its jobs {kept}.
-"""
-
-
-def shown_url(url: str) -> str:
-    """Without the password, if it has one."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    with suppress(ValueError):
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
-    return parts.scheme + ":"
 
 
 def _refuse(message: str, code: ExitCode) -> int:
