@@ -16,7 +16,6 @@ from towline import (
     ConfigurationError,
     DeadlineExceeded,
     InvalidArgument,
-    JobControl,
     JobFailed,
     NotFound,
     PermissionDenied,
@@ -55,7 +54,7 @@ def test_all_of_them_stand_under_one_root() -> None:
     for name in errors.__all__:
         kind = getattr(errors, name)
         if isinstance(kind, type) and issubclass(kind, Exception):
-            assert issubclass(kind, (TowlineError, JobControl)), name
+            assert issubclass(kind, TowlineError), name
 
 
 def test_invalid_argument_names_every_field(broker: ScriptedBroker, client: Client) -> None:

@@ -11,7 +11,8 @@ import pytest
 from tests.sdk.fake_broker import PATIENCE, FakeBroker
 from tests.sdk.running import Heard, both_pools, fake_broker, working
 from towline.context import CancelReason, JobContext, current_job
-from towline.errors import BrokerError, JobCancelled, LeaseLost, Retry, TowlineError
+from towline.control import Retry
+from towline.errors import BrokerError, JobCancelled, LeaseLost, TowlineError
 from towline.jobs import job
 from towline.registry import Registry
 from towline.v1 import job_pb2

@@ -8,8 +8,9 @@ from typing import Any, Self
 import pytest
 
 from tests.sdk.running import Heard, both_pools, fake_broker, working
+from towline.control import Reject, Release, Retry
 from towline.durations import Seconds
-from towline.errors import InvalidPayload, Reject, Release, Retry
+from towline.errors import InvalidPayload
 from towline.jobs import Job, job
 from towline.registry import Registry
 from towline.v1.queue_service_pb2 import Nack

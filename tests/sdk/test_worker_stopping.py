@@ -16,7 +16,7 @@ import pytest
 from tests.sdk.fake_broker import PATIENCE, FakeBroker
 from tests.sdk.running import Heard, both_pools, fake_broker, working
 from towline.context import CancelReason, current_job
-from towline.errors import Reject
+from towline.control import Reject
 from towline.jobs import job
 from towline.registry import Registry
 from towline.worker import Worker, WorkerStateError

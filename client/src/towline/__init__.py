@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from towline.context import current_job
+from towline.control import JobControl, Reject, Release, Retry
 from towline.errors import (
     BatchFailed,
     BrokerError,
@@ -32,17 +33,13 @@ from towline.errors import (
     InvalidJob,
     InvalidPayload,
     JobCancelled,
-    JobControl,
     JobFailed,
     LeaseLost,
     NotFound,
     PermissionDenied,
     QueueFull,
-    Reject,
-    Release,
     ResourceExhausted,
     ResultTimeout,
-    Retry,
     TowlineError,
     Unauthenticated,
     Violation,

@@ -4,6 +4,8 @@ import math
 from datetime import timedelta
 from typing import TypeAlias
 
+from towline.errors import InvalidJob
+
 Seconds: TypeAlias = float | timedelta
 """A duration: a number of seconds (whole or not), or a timedelta."""
 
@@ -27,8 +29,5 @@ def as_timedelta(value: object, name: str) -> timedelta:
     return duration
 
 
-def _invalid(value: object, name: str) -> Exception:
-    # errors.py imports this module.
-    from towline.errors import InvalidJob
-
+def _invalid(value: object, name: str) -> InvalidJob:
     return InvalidJob(f"{name}: expected seconds >= 0 or a timedelta, got {value!r}")

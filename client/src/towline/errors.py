@@ -22,10 +22,8 @@
     ├── LeaseLost                the job is no longer this worker's
     └── NoCurrentJob (towline.context), and those of towline.worker.errors
 
-    JobControl                   raised by a handler to say what becomes of its job
-    ├── Retry                    run it again, after a delay of its own
-    ├── Reject                   to the dead-letter queue at once
-    └── Release                  give it back as if it had not been leased
+What a handler raises to say what becomes of its job (Retry, Reject, Release) is no error and stands
+in towline.control.
 
 After InvalidArgument, NotFound, ResourceExhausted, PermissionDenied and Unauthenticated nothing was
 changed. After BrokerUnavailable, DeadlineExceeded and BrokerError the effect is unknown.
@@ -36,8 +34,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from towline.durations import Seconds, as_timedelta
 
 if TYPE_CHECKING:
     import grpc
@@ -56,17 +52,13 @@ __all__ = [
     "InvalidJob",
     "InvalidPayload",
     "JobCancelled",
-    "JobControl",
     "JobFailed",
     "LeaseLost",
     "NotFound",
     "PermissionDenied",
     "QueueFull",
-    "Reject",
-    "Release",
     "ResourceExhausted",
     "ResultTimeout",
-    "Retry",
     "TowlineError",
     "Unauthenticated",
     "Violation",
@@ -250,39 +242,6 @@ class ResultTimeout(TowlineError):
 
 class LeaseLost(TowlineError):
     """The lease was taken back, or the job cancelled: this attempt's outcome is not recorded."""
-
-
-class JobControl(Exception):
-    """Root of what a handler raises to say what becomes of its job."""
-
-
-class Retry(JobControl):
-    """Run the job again, as another attempt; it is dead when it has none left.
-
-    ``after``: seconds or a timedelta, instead of the delay that the job's policy gives (None).
-    """
-
-    def __init__(self, after: Seconds | None = None, reason: str = "") -> None:
-        super().__init__(reason or "the handler asked for a retry")
-        self.after = None if after is None else as_timedelta(after, "Retry.after").total_seconds()
-
-
-class Reject(JobControl):
-    """To the dead-letter queue at once: no further attempt could succeed."""
-
-    def __init__(self, reason: str = "the handler rejected the job") -> None:
-        super().__init__(reason)
-
-
-class Release(JobControl):
-    """Give the job back as if it had not been leased: the attempt is not counted.
-
-    ``after``: seconds or a timedelta for which it is not leased again (None: not at all).
-    """
-
-    def __init__(self, after: Seconds | None = None, reason: str = "") -> None:
-        super().__init__(reason or "the handler released the job")
-        self.after = None if after is None else as_timedelta(after, "Release.after").total_seconds()
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from towline.context import CancelReason, JobContext
-from towline.errors import (
-    InvalidPayload,
-    JobCancelled,
-    JobControl,
-    LeaseLost,
-    Release,
-    TowlineError,
-)
+from towline.control import JobControl, Release
+from towline.errors import InvalidPayload, JobCancelled, LeaseLost, TowlineError
 from towline.registry import JobDefinition
 from towline.worker import outcome, undecodable
 from towline.worker.callbacks import Callbacks

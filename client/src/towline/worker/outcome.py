@@ -9,7 +9,7 @@ from types import TracebackType
 
 from google.protobuf.duration_pb2 import Duration
 
-from towline.errors import JobControl, Reject, Release, Retry
+from towline.control import JobControl, Reject, Release, Retry
 from towline.v1.job_pb2 import Failure
 from towline.v1.queue_service_pb2 import Ack, Nack
 from towline.v1.queue_service_pb2 import Release as ReleaseAction
