@@ -32,6 +32,15 @@ async def test_figures_follow_a_job_through_its_life(broker: Broker, clock: Manu
     assert [name for name, _ in report.types] == ["SendEmail"]
 
 
+async def test_a_release_counts_as_no_processing(broker: Broker, clock: ManualClock) -> None:
+    await broker.jobs.push([job()])
+    (leased,) = await broker.leasing.reserve(reserve())
+    await clock.advance(SECOND)
+    await broker.settling.nack([NackCall(leased.ref, Release())])
+    figures = (await broker.operating.report()).total
+    assert (figures.totals.released, figures.processing.count) == (1, 0)
+
+
 async def test_the_report_can_be_for_some_queues_and_names_one_that_is_not_there(
     broker: Broker,
 ) -> None:

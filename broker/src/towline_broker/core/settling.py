@@ -72,7 +72,7 @@ class Settling:
             now + self._settings.settle_memory,
         )
         answers = await self._owned.run(self._driver.ack(batch))
-        self._count([call.ref for call in calls], answers)
+        self._count([(call.ref, Settlement.ACKED) for call in calls], answers)
         return [_outcome(answer, Settlement.ACKED) for answer in answers]
 
     async def nack(self, calls: Sequence[NackCall]) -> list[LeaseOutcome]:
@@ -86,7 +86,7 @@ class Settling:
             self._decide(call, record, now) for call, record in zip(calls, records, strict=True)
         ]
         answers = await self._driver.nack(NackBatch(nacks, now, now + self._settings.settle_memory))
-        self._count([nack.ref for nack in nacks], answers)
+        self._count([(nack.ref, nack.settlement) for nack in nacks], answers)
         _warn_of_unknown_types(nacks, answers)
         due = [nack.due_at for nack in nacks if nack.due_at is not None]
         if due:
@@ -139,13 +139,17 @@ class Settling:
         verdict = after_failure(record.retry, record.attempt, now, self._rng, delay)
         return NackItem(call.ref, Settlement.RETRIED, verdict.due_at, verdict.dead_reason, failure)
 
-    def _count(self, refs: Sequence[LeaseRef], answers: Sequence[Settled]) -> None:
+    def _count(
+        self, ended: Sequence[tuple[LeaseRef, Settlement]], answers: Sequence[Settled]
+    ) -> None:
+        """A release was no processing, so how long its lease was held says nothing."""
         self._timings.processed(
             (ref.queue, answer.type, answer.elapsed)
-            for ref, answer in zip(refs, answers, strict=True)
-            if answer.applied
+            for (ref, settlement), answer in zip(ended, answers, strict=True)
+            if answer.applied and settlement is not Settlement.RELEASED
         )
-        self._workers.settled(refs)  # one that was lost or cancelled before is over, too
+        # One that was lost or cancelled before is over, too.
+        self._workers.settled(ref for ref, _ in ended)
 
 
 def _outcome(answer: Settled, wanted: Settlement) -> LeaseOutcome:

@@ -172,7 +172,7 @@ class Figures(google.protobuf.message.Message):
 
     @property
     def processing(self) -> Global___Timing:
-        """From lease to Ack or Nack."""
+        """From lease to Ack, or to a Nack that is no release."""
 
     @property
     def wait(self) -> Global___Timing:

@@ -144,7 +144,9 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StopWorker(self, request, context):
-        """Tells a worker what to do, in the answer to its next Heartbeat. NONE takes a QUIET back.
+        """Tells a worker what to do, in the answer to its next Heartbeat. NONE takes a QUIET or STOP back. It
+        stands for this worker_id until then, or until the worker has been silent for a minute: a worker
+        that is to come back at once under the same id is best given a new one.
 
         Safe to repeat. Errors: INVALID_ARGUMENT, NOT_FOUND.
         """

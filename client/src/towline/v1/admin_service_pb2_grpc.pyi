@@ -267,7 +267,9 @@ class AdminServiceStub(typing.Generic[_AdminServiceStatsType, _AdminServiceReset
     """Workers that this broker has heard of within the last minute, by id. Safe to repeat."""
 
     StopWorker: _AdminServiceStopWorkerType
-    """Tells a worker what to do, in the answer to its next Heartbeat. NONE takes a QUIET back.
+    """Tells a worker what to do, in the answer to its next Heartbeat. NONE takes a QUIET or STOP back. It
+    stands for this worker_id until then, or until the worker has been silent for a minute: a worker
+    that is to come back at once under the same id is best given a new one.
 
     Safe to repeat. Errors: INVALID_ARGUMENT, NOT_FOUND.
     """
@@ -389,7 +391,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: towline.v1.admin_service_pb2.StopWorkerRequest,
         context: _ServicerContext,
     ) -> typing.Union[towline.v1.admin_service_pb2.StopWorkerResponse, collections.abc.Awaitable[towline.v1.admin_service_pb2.StopWorkerResponse]]:
-        """Tells a worker what to do, in the answer to its next Heartbeat. NONE takes a QUIET back.
+        """Tells a worker what to do, in the answer to its next Heartbeat. NONE takes a QUIET or STOP back. It
+        stands for this worker_id until then, or until the worker has been silent for a minute: a worker
+        that is to come back at once under the same id is best given a new one.
 
         Safe to repeat. Errors: INVALID_ARGUMENT, NOT_FOUND.
         """
