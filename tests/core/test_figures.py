@@ -7,7 +7,14 @@ import pytest
 from tests.core.factories import job, reserve
 from tests.core.manual_clock import ManualClock
 from towline_broker.core.broker import Broker
-from towline_broker.core.calls import AckCall, Directive, HeartbeatItem, LeaseOutcome, NackCall
+from towline_broker.core.calls import (
+    AckCall,
+    Directive,
+    HeartbeatItem,
+    LeaseOutcome,
+    NackCall,
+    Release,
+)
 from towline_broker.core.statistics import Histogram
 from towline_broker.domain.errors import QueueNotFound, WorkerNotFound
 from towline_broker.domain.time import MINUTE, SECOND
