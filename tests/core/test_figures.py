@@ -15,6 +15,7 @@ from towline_broker.core.calls import (
     NackCall,
     Release,
 )
+from towline_broker.core.settings import CoreSettings
 from towline_broker.core.statistics import Histogram
 from towline_broker.domain.errors import QueueNotFound, WorkerNotFound
 from towline_broker.domain.time import MINUTE, SECOND
@@ -126,3 +127,14 @@ def test_percentiles_are_right_to_five_percent() -> None:
     timing = histogram.timing()
     for share, found in ((0.5, timing.p50), (0.95, timing.p95), (0.99, timing.p99)):
         assert found == pytest.approx(values[round(share * len(values)) - 1], rel=0.05, abs=1)
+
+
+class TestWorkersAreBounded:
+    @pytest.fixture
+    def settings(self) -> CoreSettings:
+        return CoreSettings(max_workers=3)
+
+    async def test_the_one_heard_of_longest_ago_is_forgotten_first(self, broker: Broker) -> None:
+        for worker_id in ("w1", "w2", "w3", "w1", "w4"):
+            await broker.settling.heartbeat(worker_id, [])
+        assert [worker.worker_id for worker in broker.operating.workers()] == ["w1", "w3", "w4"]

@@ -39,7 +39,7 @@ class Broker:
         owned = OwnedTasks()
         limit = WaitLimit(settings.max_waiters)
         timings = Timings()
-        workers = Workers(self.clock, settings.worker_memory)
+        workers = Workers(self.clock, settings.worker_memory, settings.max_workers)
         self._driver = driver
         self._owned = owned
         self._line = ReserveLine()

@@ -17,6 +17,8 @@ class CoreSettings:
     max_waiters: int = 10_000
     #: A worker not heard of for this long is no longer listed.
     worker_memory: Micros = 1 * MINUTE
+    #: P11: most workers that are remembered; beyond it those heard of longest ago are forgotten.
+    max_workers: int = 100_000
     #: Most records that one step of upkeep handles, so that calls come in between.
     upkeep_batch: int = 1_000
     #: The longest that upkeep sleeps. An orphaned job is back within its lease and this.

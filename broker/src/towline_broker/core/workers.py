@@ -21,11 +21,13 @@ class _Worker:
 
 
 class Workers:
-    """Known by their calls; forgotten when not heard of for ``memory``."""
+    """Known by their calls; forgotten when not heard of for ``memory``, or when there are more than
+    ``most`` that were heard of since."""
 
-    def __init__(self, clock: Clock, memory: Micros) -> None:
+    def __init__(self, clock: Clock, memory: Micros, most: int) -> None:
         self._clock = clock
         self._memory = memory
+        self._most = most
         #: In the order in which they were last heard of.
         self._workers: dict[str, _Worker] = {}
         #: By lease and not by job: the next lease of a job may be another worker's.
@@ -80,9 +82,12 @@ class Workers:
             worker = next(iter(self._workers.values()))
             if worker.last_seen > horizon:
                 break
-            del self._workers[worker.id]
-            for ref in worker.leases:
-                self._holders.pop(ref, None)
+            self._forget(worker)
+
+    def _forget(self, worker: _Worker) -> None:
+        del self._workers[worker.id]
+        for ref in worker.leases:
+            self._holders.pop(ref, None)
 
     def _touch(self, worker_id: str) -> _Worker | None:
         if not worker_id:
@@ -91,4 +96,6 @@ class Workers:
         worker = self._workers.pop(worker_id, None) or _Worker(worker_id, now, now)
         worker.last_seen = now
         self._workers[worker_id] = worker
+        if len(self._workers) > self._most:
+            self._forget(next(iter(self._workers.values())))
         return worker

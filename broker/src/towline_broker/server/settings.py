@@ -103,6 +103,7 @@ class CoreOptions(BaseModel):
     max_queue_depth: Annotated[int, Field(ge=1)] = _CORE.max_queue_depth
     max_waiters: Annotated[int, Field(ge=1)] = _CORE.max_waiters
     worker_memory: Term = _CORE.worker_memory
+    max_workers: Annotated[int, Field(ge=1)] = _CORE.max_workers
     upkeep_batch: Annotated[int, Field(ge=1, le=100_000)] = _CORE.upkeep_batch
     upkeep_interval: Tick = _CORE.upkeep_interval
 

@@ -149,9 +149,10 @@ def drain(
     url: Url = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Wait until a queue is empty.
+    """Wait until a queue is empty, however long that takes.
 
     Until nothing waits, nothing is scheduled and nothing runs, that is. Dead jobs do not count.
+    --wait-timeout gives up after a time.
     """
     limit = values.optional_seconds(wait_timeout, "--wait-timeout")
     begin = time.monotonic()

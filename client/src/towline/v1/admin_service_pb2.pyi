@@ -54,7 +54,9 @@ class StatsRequest(google.protobuf.message.Message):
     QUEUES_FIELD_NUMBER: builtins.int
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Restricts `queues` and `types` of the answer, and makes `total` their sum. Empty: every queue."""
+        """Restricts `queues` and `types` of the answer, and makes `total` their sum. At most 1000. Empty: every
+        queue.
+        """
 
     def __init__(
         self,
