@@ -57,25 +57,25 @@ class Upkeep:
         if moment < self._sleeps_until:
             self._wake.set()
 
-    async def round(self) -> None:
-        """Does everything that is due now."""
+    async def round(self) -> Micros | None:
+        """Does everything that is due now; returns when the next is, None if nothing is known."""
         due = await self._driver.next_due()
-        now = self._clock.now()
-        if due is not None and due <= now:
+        if due is not None and due <= self._clock.now():
             await self._repeat(lambda limit: self._driver.promote(self._clock.now(), limit))
             await self._repeat(lambda limit: self._driver.expire(self._clock.now(), limit))
             await self._repeat(self._take_back)
+            due = await self._driver.next_due()
         await self._repeat(lambda limit: self._driver.forget(self._clock.now(), limit))
         self._workers.forget_silent()
+        return due
 
     async def _run(self) -> None:
         while not self._stopping:
             self._wake.clear()
-            # Whatever falls due while the round is under way has to start another one.
+            # Whatever falls due before then, while the round is under way, starts another one.
             self._sleeps_until = self._clock.now() + self._settings.upkeep_interval
             try:
-                await self.round()
-                due = await self._driver.next_due()
+                due = await self.round()
             except StoreUnavailable as error:
                 log.warning("upkeep waits for the store: %s", error)
                 due = None
@@ -87,8 +87,8 @@ class Upkeep:
             await self._sleep(due)
 
     async def _sleep(self, due: Micros | None) -> None:
-        until = self._clock.now() + self._settings.upkeep_interval
-        self._sleeps_until = until if due is None else min(until, due)
+        if due is not None:
+            self._sleeps_until = min(self._sleeps_until, due)
         timer = self._clock.call_at(self._sleeps_until, self._wake.set)
         try:
             await self._wake.wait()
