@@ -25,6 +25,8 @@ from towline_broker.domain.errors import (
     Full,
     InvalidField,
     NotFound,
+    NotSupported,
+    QueueMoved,
     StoreError,
     StoreUnavailable,
     TowlineError,
@@ -92,6 +94,10 @@ def wire_error(error: TowlineError) -> WireError:
                 [QuotaFailure(violations=[violation]), _retry_info(error.retry_after)],
                 error.retry_after,
             )
+        case NotSupported():
+            return WireError(grpc.StatusCode.UNIMPLEMENTED, "STORE_CANNOT", str(error))
+        case QueueMoved():
+            return _unavailable("QUEUE_MOVED", str(error))
         case Draining():
             return _unavailable("DRAINING", str(error))
         case StoreUnavailable():

@@ -10,6 +10,8 @@ TowlineError
 │   ├── QueueFull
 │   ├── StoreFull         the disk or the memory
 │   └── TooManyWaiters
+├── NotSupported          the store cannot do what was asked, and says so
+├── QueueMoved            the queue is at home in another store by now
 ├── Draining              this broker is going down
 └── StoreError
     ├── StoreUnavailable  try again later; the effect is unknown
@@ -93,6 +95,24 @@ class TooManyWaiters(Full):
 
     def __init__(self, limit: int) -> None:
         super().__init__("waiters", f"{limit} calls are waiting already, which is the limit")
+
+
+class NotSupported(TowlineError):
+    """The store cannot do what was asked. Nothing was changed."""
+
+    def __init__(self, store: str, what: str, way_out: str = "") -> None:
+        hint = f"; {way_out}" if way_out else ""
+        super().__init__(f"a store of the kind {store!r} does not offer {what}{hint}")
+        self.what = what
+
+
+class QueueMoved(TowlineError):
+    """The queue has moved to another store of the broker. Nothing was changed."""
+
+    def __init__(self, queue: str, to: str) -> None:
+        super().__init__(f"queue {queue!r} has moved to store {to!r}; try again")
+        self.queue = queue
+        self.to = to
 
 
 class Draining(TowlineError):

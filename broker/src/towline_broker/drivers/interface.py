@@ -2,8 +2,10 @@
 
 A driver keeps jobs in one kind of store. It does what it is told, atomically, and decides nothing:
 delays, retry decisions, limits on waiting and the meaning of an answer are the core's. It reads no
-clock: ``now`` comes in, and never runs backwards from one call to the next. Its methods are called
-from one event loop, many at a time, and must not block that loop.
+clock: ``now`` comes in, and never runs backwards from one call to the next. (Brokers that share a
+store go by that store's clock, :meth:`PeerStore.time`, as well as it can be read from afar: ``now``
+of one may lie some milliseconds behind that of another.) Its methods are called from one event
+loop, many at a time, and must not block that loop.
 
 What holds for every method that changes something:
 
@@ -12,14 +14,17 @@ What holds for every method that changes something:
 * When it returns, the change is as durable as ``capabilities.durability`` says.
 * It may be cancelled by nobody: callers shield it.
 * After the change, and never before, the driver tells its :class:`Listener` what came of it; of
-  changes made through itself, before the method returns.
+  changes made through itself, before the method returns. Of those that another broker makes in the
+  same store it tells within milliseconds, unless ``capabilities.poll_interval`` says otherwise.
 
 A :class:`LeaseRef` is compared as a whole: one that names another queue than the job's names no
 lease. A time is past when it is not after ``now``.
 
 What any method may raise: :class:`~towline_broker.domain.errors.StoreUnavailable` (effect
-unknown), :class:`~towline_broker.domain.errors.StoreFailed` (the broker must end). Only ``push``
-may raise :class:`~towline_broker.domain.errors.StoreFull`: settling must work on a full disk.
+unknown), :class:`~towline_broker.domain.errors.StoreFailed` (the broker must end), and
+:class:`~towline_broker.domain.errors.NotSupported` for what ``capabilities.missing`` names. Only
+``push`` and ``receive`` may raise :class:`~towline_broker.domain.errors.StoreFull`: settling must
+work on a full disk.
 A cursor that the driver never gave raises InvalidField("page_token", …).
 
 The shape follows the storage seams of OpenFGA (small composed interfaces, obligations in comments)
@@ -28,7 +33,7 @@ and River (parameter objects, declared capabilities).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import Protocol
 
 from towline_broker.domain.jobs import (
@@ -56,6 +61,21 @@ class Durability(IntEnum):
     DURABLE = 3
 
 
+class Feature(StrEnum):
+    """What a store may be unable to do. What has no name here every store does."""
+
+    PRIORITY = "priorities"
+    UNIQUE_KEYS = "unique keys"
+    EXPIRY = "jobs that expire"
+    RETENTION = "keeping jobs that have ended"
+    LOOKUP = "looking up a job by its id"
+    CANCEL = "cancelling jobs"
+    LISTING = "listing jobs"
+    DEAD_LETTERS = "looking at dead jobs"
+    PURGE = "counted or partial purging"
+    TRANSFER = "moving a queue to another store"
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What the opened store can promise. Declared, never guessed; final once ``open`` has
@@ -67,6 +87,14 @@ class Capabilities:
     durability_note: str
     #: Several brokers may use the store at the same time.
     shared: bool = False
+    missing: frozenset[Feature] = frozenset()
+    #: The longest delay of a job that the store can keep; None: any.
+    max_delay: Micros | None = None
+    #: The largest envelope that the store can keep, in bytes; None: any.
+    max_envelope: int | None = None
+    #: Not every job that becomes READY is told of: who waits for one has to look this often. None:
+    #: the listener hears of every one.
+    poll_interval: Micros | None = None
 
 
 class Listener(Protocol):
@@ -112,6 +140,7 @@ class PushResult:
 class ReserveRequest:
     #: Served in this order.
     queues: Sequence[str]
+    #: 0: only what was granted before under ``request_id``.
     max_jobs: int
     lease: Micros
     grant: str
@@ -276,6 +305,27 @@ class CancelRequest:
 class QueueState:
     name: str
     paused: bool
+    #: On its way to the store of this name, or already there; empty: at home here.
+    moving_to: str = ""
+    #: The move is complete: see :meth:`TransferStore.forward`.
+    moved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A job on its way from one store to another, with all that a store knows of it.
+
+    ``new`` is the job as it stands: its ``due_at`` is None (``record`` has the times), and
+    ``expires_at`` is None if it no longer counts.
+    """
+
+    new: NewJob
+    #: Never LEASED.
+    record: JobRecord
+    #: The job holds its unique key.
+    holds_key: bool = False
+    #: SUCCEEDED and CANCELLED: the end of the retention.
+    keep_until: Micros | None = None
 
 
 # --- the interface ----------------------------------------------------------------------------
@@ -290,7 +340,8 @@ class JobStore(Protocol):
         EXISTING, and nothing stored, when a job of this id is stored, or is in the settle memory,
         or came earlier in this batch; or when its unique key is held in its queue at ``now``.
 
-        Raises QueueFull (``all_or_nothing`` and a queue is full), StoreFull.
+        Raises QueueFull (``all_or_nothing`` and a queue is full), StoreFull, QueueMoved (nothing
+        of the batch is stored).
         """
 
     async def get(self, job_id: str) -> JobRecord | None:
@@ -415,7 +466,73 @@ class QueueStore(Protocol):
         """Sets all totals to zero; depths stay."""
 
 
-class Driver(JobStore, LeaseStore, UpkeepStore, DeadLetterStore, QueueStore, Protocol):
+class TransferStore(Protocol):
+    """Moving a queue to another store, step by step; each step may be repeated.
+
+    The queue is sealed in its old store. Batch by batch its jobs are received by the new one and
+    then dropped by the old one; nobody reserves them meanwhile. Once nothing is left, the old store
+    forwards.
+    """
+
+    async def seal(self, queue: str, to: str | None) -> None:
+        """From here on Reserve gets nothing from the queue, as if it were paused (a pause of its
+        own stays as it is); all else goes on. None: it is at home here again, whatever was said.
+
+        Raises QueueNotFound (but not for None: then there is nothing to undo).
+        """
+
+    async def outgoing(self, queue: str, limit: int) -> list[Transfer]:
+        """Up to ``limit`` jobs of the queue that are not LEASED: READY ones in the order of the
+        line, then SCHEDULED ones in that of their times, DEAD ones in that of their deaths, and
+        those kept after their end. Changes nothing. Raises QueueNotFound."""
+
+    async def receive(self, transfers: Sequence[Transfer], now: Micros) -> int:
+        """Stores jobs as they are, in their order, READY ones behind those that are there; returns
+        how many were stored.
+
+        One whose id is stored or in the settle memory is passed over. A key is taken by its job
+        unless it is held by another. Depths count, totals do not: the job was pushed elsewhere. The
+        listener hears of READY jobs. Raises StoreFull.
+        """
+
+    async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
+        """Removes jobs of the queue that are not LEASED, and what hangs on them, without a trace in
+        settle memory or totals; returns how many."""
+
+    async def forward(self, queue: str) -> bool:
+        """If the sealed queue holds no job at all, its move is complete: from here on ``push``
+        raises QueueMoved for it. Returns whether it is. (A push that was under way may still leave
+        a job behind, to be moved as the others were.) Raises QueueNotFound."""
+
+
+class PeerStore(Protocol):
+    """What brokers that share a store know of each other by it."""
+
+    async def time(self, now: Micros) -> Micros:
+        """The time by the store's own clock; ``now`` if only one broker may use the store."""
+
+    async def post(self, broker_id: str, notice: bytes, until: Micros) -> None:
+        """Puts up a notice of this broker, in place of the one before, for the others to read until
+        then. Need not be durable. Empty: takes it down."""
+
+    async def notices(self, now: Micros) -> dict[str, bytes]:
+        """What every broker has put up, by broker."""
+
+
+class SoleOwner:
+    """The :class:`PeerStore` of a store that only one broker may use."""
+
+    async def time(self, now: Micros) -> Micros:
+        return now
+
+    async def post(self, broker_id: str, notice: bytes, until: Micros) -> None:
+        """There is nobody to read it."""
+
+    async def notices(self, now: Micros) -> dict[str, bytes]:
+        return {}
+
+
+class Driver(JobStore, LeaseStore, UpkeepStore, DeadLetterStore, QueueStore, PeerStore, Protocol):
     """A store, opened and closed once."""
 
     @property
@@ -426,8 +543,9 @@ class Driver(JobStore, LeaseStore, UpkeepStore, DeadLetterStore, QueueStore, Pro
         if new): the core's clock goes on from there if the machine's has fallen behind.
 
         A store that only one broker may use is locked, and each live lease in it gets a fresh term
-        of its granted length from the later of ``now`` and the returned time. Calls the listener
-        for jobs that are READY.
+        of its granted length from the later of ``now`` and the returned time. In a store that
+        brokers share, other brokers may be at work: leases stay as they are, and the time returned
+        is that of the store's own clock. Calls the listener for jobs that are READY.
 
         Raises StoreRefused (not ours, newer schema, owned by another broker) having changed
         nothing.

@@ -31,11 +31,12 @@ from towline_broker.drivers.interface import (
     QueueState,
     ReserveRequest,
     Settled,
+    SoleOwner,
 )
 from towline_broker.drivers.memory.engine import Engine
 
 
-class MemoryDriver:
+class MemoryDriver(SoleOwner):
     """Keeps jobs in the memory of this process. Implements the Driver interface."""
 
     def __init__(self, engine: Engine) -> None:

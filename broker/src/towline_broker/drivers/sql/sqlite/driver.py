@@ -30,6 +30,7 @@ from towline_broker.drivers.interface import (
     QueueState,
     ReserveRequest,
     Settled,
+    SoleOwner,
 )
 from towline_broker.drivers.sql import (
     cancels,
@@ -103,7 +104,7 @@ class _Opened:
             raise failure from error
 
 
-class SqliteDriver:
+class SqliteDriver(SoleOwner):
     """See :class:`towline_broker.drivers.interface.Driver`.
 
     Changes go to the writer's thread, which commits those that wait together. Looking goes to a
