@@ -40,6 +40,7 @@ SAFE_TO_REPEAT = {
         "ListQueues",
         "PauseQueue",
         "ResumeQueue",
+        "MoveQueue",
         "ListWorkers",
         "StopWorker",
     ),

@@ -27,15 +27,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from towline.v1 import queue_service_pb2 as towline_dot_v1_dot_queue__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etowline/v1/admin_service.proto\x12\ntowline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etowline/v1/queue_service.proto\"\x1e\n\x0cStatsRequest\x12\x0e\n\x06queues\x18\x01 \x03(\t\"\xad\x01\n\rStatsResponse\x12\"\n\x05total\x18\x01 \x01(\x0b\x32\x13.towline.v1.Figures\x12(\n\x06queues\x18\x02 \x03(\x0b\x32\x18.towline.v1.QueueFigures\x12&\n\x05types\x18\x03 \x03(\x0b\x32\x17.towline.v1.TypeFigures\x12&\n\x06\x62roker\x18\x04 \x01(\x0b\x32\x16.towline.v1.BrokerInfo\"S\n\x0cQueueFigures\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12$\n\x07\x66igures\x18\x03 \x01(\x0b\x32\x13.towline.v1.Figures\"A\n\x0bTypeFigures\x12\x0c\n\x04type\x18\x01 \x01(\t\x12$\n\x07\x66igures\x18\x02 \x01(\x0b\x32\x13.towline.v1.Figures\"\xa6\x02\n\x07\x46igures\x12 \n\x05\x64\x65pth\x18\x01 \x01(\x0b\x32\x11.towline.v1.Depth\x12\x33\n\x10oldest_ready_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\"\n\x06totals\x18\x03 \x01(\x0b\x32\x12.towline.v1.Totals\x12\x19\n\x0csuccess_rate\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0c\x66\x61ilure_rate\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12&\n\nprocessing\x18\x06 \x01(\x0b\x32\x12.towline.v1.Timing\x12 \n\x04wait\x18\x07 \x01(\x0b\x32\x12.towline.v1.TimingB\x0f\n\r_success_rateB\x0f\n\r_failure_rate\"G\n\x05\x44\x65pth\x12\x11\n\tscheduled\x18\x01 \x01(\x03\x12\r\n\x05ready\x18\x02 \x01(\x03\x12\x0e\n\x06leased\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x04 \x01(\x03\"\xc2\x01\n\x06Totals\x12\x0e\n\x06pushed\x18\x01 \x01(\x03\x12\x0f\n\x07started\x18\x02 \x01(\x03\x12\x11\n\tcompleted\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x03\x12\x0f\n\x07retried\x18\x05 \x01(\x03\x12\x10\n\x08released\x18\x06 \x01(\x03\x12\x15\n\rdead_lettered\x18\x07 \x01(\x03\x12\x15\n\rlease_expired\x18\x08 \x01(\x03\x12\x11\n\tcancelled\x18\t \x01(\x03\x12\x10\n\x08requeued\x18\n \x01(\x03\"\xb8\x01\n\x06Timing\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\'\n\x04mean\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p50\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p95\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8e\x02\n\nBrokerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12*\n\ndurability\x18\x03 \x01(\x0e\x32\x16.towline.v1.Durability\x12\x17\n\x0f\x64urability_note\x18\x04 \x01(\t\x12\x0f\n\x07workers\x18\x05 \x01(\x05\x12)\n\x06uptime\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nstarted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstore_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x13\n\x11ResetStatsRequest\"\x14\n\x12ResetStatsResponse\"\x13\n\x11ListQueuesRequest\";\n\x12ListQueuesResponse\x12%\n\x06queues\x18\x01 \x03(\x0b\x32\x15.towline.v1.QueueInfo\"Z\n\tQueueInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12 \n\x05\x64\x65pth\x18\x03 \x01(\x0b\x32\x11.towline.v1.Depth\x12\r\n\x05store\x18\x04 \x01(\t\"\"\n\x11PauseQueueRequest\x12\r\n\x05queue\x18\x01 \x01(\t\"%\n\x12PauseQueueResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"#\n\x12ResumeQueueRequest\x12\r\n\x05queue\x18\x01 \x01(\t\"&\n\x13ResumeQueueResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"B\n\x11PurgeQueueRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12\r\n\x05limit\x18\x03 \x01(\x05\"H\n\x12PurgeQueueResponse\x12\x0f\n\x07matched\x18\x01 \x01(\x03\x12\x0e\n\x06purged\x18\x02 \x01(\x03\x12\x11\n\tremaining\x18\x03 \x01(\x03\"\x14\n\x12ListWorkersRequest\">\n\x13ListWorkersResponse\x12\'\n\x07workers\x18\x01 \x03(\x0b\x32\x16.towline.v1.WorkerInfo\"\xce\x01\n\nWorkerInfo\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0e\n\x06queues\x18\x02 \x03(\t\x12\x0e\n\x06leases\x18\x03 \x01(\x05\x12.\n\nfirst_seen\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_seen\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\tdirective\x18\x06 \x01(\x0e\x32\x1b.towline.v1.WorkerDirective\"V\n\x11StopWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12.\n\tdirective\x18\x02 \x01(\x0e\x32\x1b.towline.v1.WorkerDirective\"\x14\n\x12StopWorkerResponse*l\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44URABILITY_NONE\x10\x01\x12\x15\n\x11\x44URABILITY_WINDOW\x10\x02\x12\x16\n\x12\x44URABILITY_DURABLE\x10\x03\x32\xed\x04\n\x0c\x41\x64minService\x12<\n\x05Stats\x12\x18.towline.v1.StatsRequest\x1a\x19.towline.v1.StatsResponse\x12K\n\nResetStats\x12\x1d.towline.v1.ResetStatsRequest\x1a\x1e.towline.v1.ResetStatsResponse\x12K\n\nListQueues\x12\x1d.towline.v1.ListQueuesRequest\x1a\x1e.towline.v1.ListQueuesResponse\x12K\n\nPauseQueue\x12\x1d.towline.v1.PauseQueueRequest\x1a\x1e.towline.v1.PauseQueueResponse\x12N\n\x0bResumeQueue\x12\x1e.towline.v1.ResumeQueueRequest\x1a\x1f.towline.v1.ResumeQueueResponse\x12K\n\nPurgeQueue\x12\x1d.towline.v1.PurgeQueueRequest\x1a\x1e.towline.v1.PurgeQueueResponse\x12N\n\x0bListWorkers\x12\x1e.towline.v1.ListWorkersRequest\x1a\x1f.towline.v1.ListWorkersResponse\x12K\n\nStopWorker\x12\x1d.towline.v1.StopWorkerRequest\x1a\x1e.towline.v1.StopWorkerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etowline/v1/admin_service.proto\x12\ntowline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etowline/v1/queue_service.proto\"\x1e\n\x0cStatsRequest\x12\x0e\n\x06queues\x18\x01 \x03(\t\"\xad\x01\n\rStatsResponse\x12\"\n\x05total\x18\x01 \x01(\x0b\x32\x13.towline.v1.Figures\x12(\n\x06queues\x18\x02 \x03(\x0b\x32\x18.towline.v1.QueueFigures\x12&\n\x05types\x18\x03 \x03(\x0b\x32\x17.towline.v1.TypeFigures\x12&\n\x06\x62roker\x18\x04 \x01(\x0b\x32\x16.towline.v1.BrokerInfo\"S\n\x0cQueueFigures\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12$\n\x07\x66igures\x18\x03 \x01(\x0b\x32\x13.towline.v1.Figures\"A\n\x0bTypeFigures\x12\x0c\n\x04type\x18\x01 \x01(\t\x12$\n\x07\x66igures\x18\x02 \x01(\x0b\x32\x13.towline.v1.Figures\"\xa6\x02\n\x07\x46igures\x12 \n\x05\x64\x65pth\x18\x01 \x01(\x0b\x32\x11.towline.v1.Depth\x12\x33\n\x10oldest_ready_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\"\n\x06totals\x18\x03 \x01(\x0b\x32\x12.towline.v1.Totals\x12\x19\n\x0csuccess_rate\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0c\x66\x61ilure_rate\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12&\n\nprocessing\x18\x06 \x01(\x0b\x32\x12.towline.v1.Timing\x12 \n\x04wait\x18\x07 \x01(\x0b\x32\x12.towline.v1.TimingB\x0f\n\r_success_rateB\x0f\n\r_failure_rate\"G\n\x05\x44\x65pth\x12\x11\n\tscheduled\x18\x01 \x01(\x03\x12\r\n\x05ready\x18\x02 \x01(\x03\x12\x0e\n\x06leased\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x04 \x01(\x03\"\xc2\x01\n\x06Totals\x12\x0e\n\x06pushed\x18\x01 \x01(\x03\x12\x0f\n\x07started\x18\x02 \x01(\x03\x12\x11\n\tcompleted\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x03\x12\x0f\n\x07retried\x18\x05 \x01(\x03\x12\x10\n\x08released\x18\x06 \x01(\x03\x12\x15\n\rdead_lettered\x18\x07 \x01(\x03\x12\x15\n\rlease_expired\x18\x08 \x01(\x03\x12\x11\n\tcancelled\x18\t \x01(\x03\x12\x10\n\x08requeued\x18\n \x01(\x03\"\xb8\x01\n\x06Timing\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\'\n\x04mean\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p50\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p95\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb5\x02\n\nBrokerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12*\n\ndurability\x18\x03 \x01(\x0e\x32\x16.towline.v1.Durability\x12\x17\n\x0f\x64urability_note\x18\x04 \x01(\t\x12\x0f\n\x07workers\x18\x05 \x01(\x05\x12)\n\x06uptime\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nstarted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstore_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x06stores\x18\t \x03(\x0b\x32\x15.towline.v1.StoreInfo\"n\n\tStoreInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12*\n\ndurability\x18\x03 \x01(\x0e\x32\x16.towline.v1.Durability\x12\x17\n\x0f\x64urability_note\x18\x04 \x01(\t\"\x13\n\x11ResetStatsRequest\"\x14\n\x12ResetStatsResponse\"\x13\n\x11ListQueuesRequest\";\n\x12ListQueuesResponse\x12%\n\x06queues\x18\x01 \x03(\x0b\x32\x15.towline.v1.QueueInfo\"m\n\tQueueInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12 \n\x05\x64\x65pth\x18\x03 \x01(\x0b\x32\x11.towline.v1.Depth\x12\r\n\x05store\x18\x04 \x01(\t\x12\x11\n\tmoving_to\x18\x05 \x01(\t\"\"\n\x11PauseQueueRequest\x12\r\n\x05queue\x18\x01 \x01(\t\"%\n\x12PauseQueueResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"#\n\x12ResumeQueueRequest\x12\r\n\x05queue\x18\x01 \x01(\t\"&\n\x13ResumeQueueResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"B\n\x11PurgeQueueRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12\r\n\x05limit\x18\x03 \x01(\x05\"H\n\x12PurgeQueueResponse\x12\x0f\n\x07matched\x18\x01 \x01(\x03\x12\x0e\n\x06purged\x18\x02 \x01(\x03\x12\x11\n\tremaining\x18\x03 \x01(\x03\"?\n\x10MoveQueueRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\r\n\x05store\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\"W\n\x11MoveQueueResponse\x12\r\n\x05moved\x18\x01 \x01(\x03\x12\x11\n\tremaining\x18\x02 \x01(\x03\x12\x0e\n\x06leased\x18\x03 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\"\x14\n\x12ListWorkersRequest\">\n\x13ListWorkersResponse\x12\'\n\x07workers\x18\x01 \x03(\x0b\x32\x16.towline.v1.WorkerInfo\"\xce\x01\n\nWorkerInfo\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0e\n\x06queues\x18\x02 \x03(\t\x12\x0e\n\x06leases\x18\x03 \x01(\x05\x12.\n\nfirst_seen\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_seen\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\tdirective\x18\x06 \x01(\x0e\x32\x1b.towline.v1.WorkerDirective\"V\n\x11StopWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12.\n\tdirective\x18\x02 \x01(\x0e\x32\x1b.towline.v1.WorkerDirective\"\x14\n\x12StopWorkerResponse*l\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44URABILITY_NONE\x10\x01\x12\x15\n\x11\x44URABILITY_WINDOW\x10\x02\x12\x16\n\x12\x44URABILITY_DURABLE\x10\x03\x32\xb7\x05\n\x0c\x41\x64minService\x12<\n\x05Stats\x12\x18.towline.v1.StatsRequest\x1a\x19.towline.v1.StatsResponse\x12K\n\nResetStats\x12\x1d.towline.v1.ResetStatsRequest\x1a\x1e.towline.v1.ResetStatsResponse\x12K\n\nListQueues\x12\x1d.towline.v1.ListQueuesRequest\x1a\x1e.towline.v1.ListQueuesResponse\x12K\n\nPauseQueue\x12\x1d.towline.v1.PauseQueueRequest\x1a\x1e.towline.v1.PauseQueueResponse\x12N\n\x0bResumeQueue\x12\x1e.towline.v1.ResumeQueueRequest\x1a\x1f.towline.v1.ResumeQueueResponse\x12K\n\nPurgeQueue\x12\x1d.towline.v1.PurgeQueueRequest\x1a\x1e.towline.v1.PurgeQueueResponse\x12H\n\tMoveQueue\x12\x1c.towline.v1.MoveQueueRequest\x1a\x1d.towline.v1.MoveQueueResponse\x12N\n\x0bListWorkers\x12\x1e.towline.v1.ListWorkersRequest\x1a\x1f.towline.v1.ListWorkersResponse\x12K\n\nStopWorker\x12\x1d.towline.v1.StopWorkerRequest\x1a\x1e.towline.v1.StopWorkerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'towline.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DURABILITY']._serialized_start=2446
-  _globals['_DURABILITY']._serialized_end=2554
+  _globals['_DURABILITY']._serialized_start=2770
+  _globals['_DURABILITY']._serialized_end=2878
   _globals['_STATSREQUEST']._serialized_start=143
   _globals['_STATSREQUEST']._serialized_end=173
   _globals['_STATSRESPONSE']._serialized_start=176
@@ -53,39 +53,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TIMING']._serialized_start=1071
   _globals['_TIMING']._serialized_end=1255
   _globals['_BROKERINFO']._serialized_start=1258
-  _globals['_BROKERINFO']._serialized_end=1528
-  _globals['_RESETSTATSREQUEST']._serialized_start=1530
-  _globals['_RESETSTATSREQUEST']._serialized_end=1549
-  _globals['_RESETSTATSRESPONSE']._serialized_start=1551
-  _globals['_RESETSTATSRESPONSE']._serialized_end=1571
-  _globals['_LISTQUEUESREQUEST']._serialized_start=1573
-  _globals['_LISTQUEUESREQUEST']._serialized_end=1592
-  _globals['_LISTQUEUESRESPONSE']._serialized_start=1594
-  _globals['_LISTQUEUESRESPONSE']._serialized_end=1653
-  _globals['_QUEUEINFO']._serialized_start=1655
-  _globals['_QUEUEINFO']._serialized_end=1745
-  _globals['_PAUSEQUEUEREQUEST']._serialized_start=1747
-  _globals['_PAUSEQUEUEREQUEST']._serialized_end=1781
-  _globals['_PAUSEQUEUERESPONSE']._serialized_start=1783
-  _globals['_PAUSEQUEUERESPONSE']._serialized_end=1820
-  _globals['_RESUMEQUEUEREQUEST']._serialized_start=1822
-  _globals['_RESUMEQUEUEREQUEST']._serialized_end=1857
-  _globals['_RESUMEQUEUERESPONSE']._serialized_start=1859
-  _globals['_RESUMEQUEUERESPONSE']._serialized_end=1897
-  _globals['_PURGEQUEUEREQUEST']._serialized_start=1899
-  _globals['_PURGEQUEUEREQUEST']._serialized_end=1965
-  _globals['_PURGEQUEUERESPONSE']._serialized_start=1967
-  _globals['_PURGEQUEUERESPONSE']._serialized_end=2039
-  _globals['_LISTWORKERSREQUEST']._serialized_start=2041
-  _globals['_LISTWORKERSREQUEST']._serialized_end=2061
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=2063
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=2125
-  _globals['_WORKERINFO']._serialized_start=2128
-  _globals['_WORKERINFO']._serialized_end=2334
-  _globals['_STOPWORKERREQUEST']._serialized_start=2336
-  _globals['_STOPWORKERREQUEST']._serialized_end=2422
-  _globals['_STOPWORKERRESPONSE']._serialized_start=2424
-  _globals['_STOPWORKERRESPONSE']._serialized_end=2444
-  _globals['_ADMINSERVICE']._serialized_start=2557
-  _globals['_ADMINSERVICE']._serialized_end=3178
+  _globals['_BROKERINFO']._serialized_end=1567
+  _globals['_STOREINFO']._serialized_start=1569
+  _globals['_STOREINFO']._serialized_end=1679
+  _globals['_RESETSTATSREQUEST']._serialized_start=1681
+  _globals['_RESETSTATSREQUEST']._serialized_end=1700
+  _globals['_RESETSTATSRESPONSE']._serialized_start=1702
+  _globals['_RESETSTATSRESPONSE']._serialized_end=1722
+  _globals['_LISTQUEUESREQUEST']._serialized_start=1724
+  _globals['_LISTQUEUESREQUEST']._serialized_end=1743
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=1745
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=1804
+  _globals['_QUEUEINFO']._serialized_start=1806
+  _globals['_QUEUEINFO']._serialized_end=1915
+  _globals['_PAUSEQUEUEREQUEST']._serialized_start=1917
+  _globals['_PAUSEQUEUEREQUEST']._serialized_end=1951
+  _globals['_PAUSEQUEUERESPONSE']._serialized_start=1953
+  _globals['_PAUSEQUEUERESPONSE']._serialized_end=1990
+  _globals['_RESUMEQUEUEREQUEST']._serialized_start=1992
+  _globals['_RESUMEQUEUEREQUEST']._serialized_end=2027
+  _globals['_RESUMEQUEUERESPONSE']._serialized_start=2029
+  _globals['_RESUMEQUEUERESPONSE']._serialized_end=2067
+  _globals['_PURGEQUEUEREQUEST']._serialized_start=2069
+  _globals['_PURGEQUEUEREQUEST']._serialized_end=2135
+  _globals['_PURGEQUEUERESPONSE']._serialized_start=2137
+  _globals['_PURGEQUEUERESPONSE']._serialized_end=2209
+  _globals['_MOVEQUEUEREQUEST']._serialized_start=2211
+  _globals['_MOVEQUEUEREQUEST']._serialized_end=2274
+  _globals['_MOVEQUEUERESPONSE']._serialized_start=2276
+  _globals['_MOVEQUEUERESPONSE']._serialized_end=2363
+  _globals['_LISTWORKERSREQUEST']._serialized_start=2365
+  _globals['_LISTWORKERSREQUEST']._serialized_end=2385
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=2387
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=2449
+  _globals['_WORKERINFO']._serialized_start=2452
+  _globals['_WORKERINFO']._serialized_end=2658
+  _globals['_STOPWORKERREQUEST']._serialized_start=2660
+  _globals['_STOPWORKERREQUEST']._serialized_end=2746
+  _globals['_STOPWORKERRESPONSE']._serialized_start=2748
+  _globals['_STOPWORKERRESPONSE']._serialized_end=2768
+  _globals['_ADMINSERVICE']._serialized_start=2881
+  _globals['_ADMINSERVICE']._serialized_end=3576
 # @@protoc_insertion_point(module_scope)

@@ -324,6 +324,7 @@ class BrokerInfo(google.protobuf.message.Message):
     UPTIME_FIELD_NUMBER: builtins.int
     STARTED_AT_FIELD_NUMBER: builtins.int
     STORE_TIME_FIELD_NUMBER: builtins.int
+    STORES_FIELD_NUMBER: builtins.int
     version: builtins.str
     driver: builtins.str
     """Such as "memory" or "sqlite"."""
@@ -340,6 +341,12 @@ class BrokerInfo(google.protobuf.message.Message):
     def store_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """The clock of the store."""
 
+    @property
+    def stores(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___StoreInfo]:
+        """Every store of the broker, the default one first. `driver`, `durability` and `durability_note`
+        above are those of the default one.
+        """
+
     def __init__(
         self,
         *,
@@ -351,11 +358,41 @@ class BrokerInfo(google.protobuf.message.Message):
         uptime: google.protobuf.duration_pb2.Duration | None = ...,
         started_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         store_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        stores: collections.abc.Iterable[Global___StoreInfo] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["started_at", b"started_at", "store_time", b"store_time", "uptime", b"uptime"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["driver", b"driver", "durability", b"durability", "durability_note", b"durability_note", "started_at", b"started_at", "store_time", b"store_time", "uptime", b"uptime", "version", b"version", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["driver", b"driver", "durability", b"durability", "durability_note", b"durability_note", "started_at", b"started_at", "store_time", b"store_time", "stores", b"stores", "uptime", b"uptime", "version", b"version", "workers", b"workers"]) -> None: ...
 
 Global___BrokerInfo: typing_extensions.TypeAlias = BrokerInfo
+
+@typing.final
+class StoreInfo(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    DRIVER_FIELD_NUMBER: builtins.int
+    DURABILITY_FIELD_NUMBER: builtins.int
+    DURABILITY_NOTE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """As the configuration calls it; "default" is the one that holds every queue for which nothing else
+    is configured.
+    """
+    driver: builtins.str
+    """Such as "memory" or "sqlite"."""
+    durability: Global___Durability.ValueType
+    durability_note: builtins.str
+    """What the durability means for this store, in a sentence."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        driver: builtins.str = ...,
+        durability: Global___Durability.ValueType = ...,
+        durability_note: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["driver", b"driver", "durability", b"durability", "durability_note", b"durability_note", "name", b"name"]) -> None: ...
+
+Global___StoreInfo: typing_extensions.TypeAlias = StoreInfo
 
 @typing.final
 class ResetStatsRequest(google.protobuf.message.Message):
@@ -411,10 +448,13 @@ class QueueInfo(google.protobuf.message.Message):
     PAUSED_FIELD_NUMBER: builtins.int
     DEPTH_FIELD_NUMBER: builtins.int
     STORE_FIELD_NUMBER: builtins.int
+    MOVING_TO_FIELD_NUMBER: builtins.int
     name: builtins.str
     paused: builtins.bool
     store: builtins.str
-    """Which of the broker's stores holds the queue."""
+    """Name of the broker's store that holds the queue; see StoreInfo."""
+    moving_to: builtins.str
+    """Name of the store that the queue is being moved to; see MoveQueue. Empty: it is not moved."""
     @property
     def depth(self) -> Global___Depth: ...
     def __init__(
@@ -424,9 +464,10 @@ class QueueInfo(google.protobuf.message.Message):
         paused: builtins.bool = ...,
         depth: Global___Depth | None = ...,
         store: builtins.str = ...,
+        moving_to: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["depth", b"depth"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["depth", b"depth", "name", b"name", "paused", b"paused", "store", b"store"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["depth", b"depth", "moving_to", b"moving_to", "name", b"name", "paused", b"paused", "store", b"store"]) -> None: ...
 
 Global___QueueInfo: typing_extensions.TypeAlias = QueueInfo
 
@@ -537,6 +578,57 @@ class PurgeQueueResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["matched", b"matched", "purged", b"purged", "remaining", b"remaining"]) -> None: ...
 
 Global___PurgeQueueResponse: typing_extensions.TypeAlias = PurgeQueueResponse
+
+@typing.final
+class MoveQueueRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: builtins.int
+    STORE_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    queue: builtins.str
+    store: builtins.str
+    """Name of the store to move to; see StoreInfo."""
+    limit: builtins.int
+    """1 to 1000. Unset: 1000."""
+    def __init__(
+        self,
+        *,
+        queue: builtins.str = ...,
+        store: builtins.str = ...,
+        limit: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["limit", b"limit", "queue", b"queue", "store", b"store"]) -> None: ...
+
+Global___MoveQueueRequest: typing_extensions.TypeAlias = MoveQueueRequest
+
+@typing.final
+class MoveQueueResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MOVED_FIELD_NUMBER: builtins.int
+    REMAINING_FIELD_NUMBER: builtins.int
+    LEASED_FIELD_NUMBER: builtins.int
+    COMPLETE_FIELD_NUMBER: builtins.int
+    moved: builtins.int
+    """Jobs moved by this call."""
+    remaining: builtins.int
+    """Jobs that are still to be moved, leased ones among them."""
+    leased: builtins.int
+    """Of these, leased ones: they are moved once they are settled, or their lease has run out."""
+    complete: builtins.bool
+    """The queue is at home in the new store, and nothing is left to do."""
+    def __init__(
+        self,
+        *,
+        moved: builtins.int = ...,
+        remaining: builtins.int = ...,
+        leased: builtins.int = ...,
+        complete: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["complete", b"complete", "leased", b"leased", "moved", b"moved", "remaining", b"remaining"]) -> None: ...
+
+Global___MoveQueueResponse: typing_extensions.TypeAlias = MoveQueueResponse
 
 @typing.final
 class ListWorkersRequest(google.protobuf.message.Message):

@@ -65,6 +65,11 @@ class AdminServiceStub(object):
                 request_serializer=towline_dot_v1_dot_admin__service__pb2.PurgeQueueRequest.SerializeToString,
                 response_deserializer=towline_dot_v1_dot_admin__service__pb2.PurgeQueueResponse.FromString,
                 _registered_method=True)
+        self.MoveQueue = channel.unary_unary(
+                '/towline.v1.AdminService/MoveQueue',
+                request_serializer=towline_dot_v1_dot_admin__service__pb2.MoveQueueRequest.SerializeToString,
+                response_deserializer=towline_dot_v1_dot_admin__service__pb2.MoveQueueResponse.FromString,
+                _registered_method=True)
         self.ListWorkers = channel.unary_unary(
                 '/towline.v1.AdminService/ListWorkers',
                 request_serializer=towline_dot_v1_dot_admin__service__pb2.ListWorkersRequest.SerializeToString,
@@ -136,6 +141,27 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveQueue(self, request, context):
+        """Moves a queue, with its jobs and dead jobs, to another of the broker's stores; nothing is lost or
+        doubled. Each call takes one step, so that a caller can go on until `complete` is true and show how
+        far it is.
+
+        With the first step the queue is sealed: Reserve gets nothing from it, while all else goes on, Push
+        among it. Each step moves up to `limit` jobs that are not leased; waiting ones keep their order. What
+        was leased before is settled as ever, and moved afterwards. Once nothing is left, the old store
+        forwards: from here on the new one is the queue's home, also after a restart, and Reserve gets jobs
+        from it again. A queue that is there already is complete.
+
+        Naming the store that the queue is moved from turns a move round: what has gone comes back.
+
+        Safe to repeat, and to go on with after an interruption, by anyone. Errors: INVALID_ARGUMENT (no
+        store of that name), NOT_FOUND (no such queue), RESOURCE_EXHAUSTED (the new store is full),
+        UNIMPLEMENTED (one of the two stores cannot do this).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListWorkers(self, request, context):
         """Workers that this broker has heard of within the last minute, by id. Safe to repeat.
         """
@@ -186,6 +212,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.PurgeQueue,
                     request_deserializer=towline_dot_v1_dot_admin__service__pb2.PurgeQueueRequest.FromString,
                     response_serializer=towline_dot_v1_dot_admin__service__pb2.PurgeQueueResponse.SerializeToString,
+            ),
+            'MoveQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveQueue,
+                    request_deserializer=towline_dot_v1_dot_admin__service__pb2.MoveQueueRequest.FromString,
+                    response_serializer=towline_dot_v1_dot_admin__service__pb2.MoveQueueResponse.SerializeToString,
             ),
             'ListWorkers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListWorkers,
@@ -361,6 +392,33 @@ class AdminService(object):
             '/towline.v1.AdminService/PurgeQueue',
             towline_dot_v1_dot_admin__service__pb2.PurgeQueueRequest.SerializeToString,
             towline_dot_v1_dot_admin__service__pb2.PurgeQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/towline.v1.AdminService/MoveQueue',
+            towline_dot_v1_dot_admin__service__pb2.MoveQueueRequest.SerializeToString,
+            towline_dot_v1_dot_admin__service__pb2.MoveQueueResponse.FromString,
             options,
             channel_credentials,
             insecure,

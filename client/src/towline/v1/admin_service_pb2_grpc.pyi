@@ -121,6 +121,22 @@ _AdminServicePurgeQueueType = typing_extensions.TypeVar(
     ],
 )
 
+_AdminServiceMoveQueueType = typing_extensions.TypeVar(
+    '_AdminServiceMoveQueueType',
+    grpc.UnaryUnaryMultiCallable[
+        towline.v1.admin_service_pb2.MoveQueueRequest,
+        towline.v1.admin_service_pb2.MoveQueueResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        towline.v1.admin_service_pb2.MoveQueueRequest,
+        towline.v1.admin_service_pb2.MoveQueueResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        towline.v1.admin_service_pb2.MoveQueueRequest,
+        towline.v1.admin_service_pb2.MoveQueueResponse,
+    ],
+)
+
 _AdminServiceListWorkersType = typing_extensions.TypeVar(
     '_AdminServiceListWorkersType',
     grpc.UnaryUnaryMultiCallable[
@@ -153,7 +169,7 @@ _AdminServiceStopWorkerType = typing_extensions.TypeVar(
     ],
 )
 
-class AdminServiceStub(typing.Generic[_AdminServiceStatsType, _AdminServiceResetStatsType, _AdminServiceListQueuesType, _AdminServicePauseQueueType, _AdminServiceResumeQueueType, _AdminServicePurgeQueueType, _AdminServiceListWorkersType, _AdminServiceStopWorkerType]):
+class AdminServiceStub(typing.Generic[_AdminServiceStatsType, _AdminServiceResetStatsType, _AdminServiceListQueuesType, _AdminServicePauseQueueType, _AdminServiceResumeQueueType, _AdminServicePurgeQueueType, _AdminServiceMoveQueueType, _AdminServiceListWorkersType, _AdminServiceStopWorkerType]):
     """Running a broker. Errors of every RPC: as at QueueService."""
 
     @typing.overload
@@ -181,6 +197,10 @@ class AdminServiceStub(typing.Generic[_AdminServiceStatsType, _AdminServiceReset
         grpc.UnaryUnaryMultiCallable[
             towline.v1.admin_service_pb2.PurgeQueueRequest,
             towline.v1.admin_service_pb2.PurgeQueueResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            towline.v1.admin_service_pb2.MoveQueueRequest,
+            towline.v1.admin_service_pb2.MoveQueueResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             towline.v1.admin_service_pb2.ListWorkersRequest,
@@ -217,6 +237,10 @@ class AdminServiceStub(typing.Generic[_AdminServiceStatsType, _AdminServiceReset
         grpc.aio.UnaryUnaryMultiCallable[
             towline.v1.admin_service_pb2.PurgeQueueRequest,
             towline.v1.admin_service_pb2.PurgeQueueResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            towline.v1.admin_service_pb2.MoveQueueRequest,
+            towline.v1.admin_service_pb2.MoveQueueResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
             towline.v1.admin_service_pb2.ListWorkersRequest,
@@ -263,6 +287,24 @@ class AdminServiceStub(typing.Generic[_AdminServiceStatsType, _AdminServiceReset
     Repeating it removes the next ones. Errors: INVALID_ARGUMENT, NOT_FOUND.
     """
 
+    MoveQueue: _AdminServiceMoveQueueType
+    """Moves a queue, with its jobs and dead jobs, to another of the broker's stores; nothing is lost or
+    doubled. Each call takes one step, so that a caller can go on until `complete` is true and show how
+    far it is.
+
+    With the first step the queue is sealed: Reserve gets nothing from it, while all else goes on, Push
+    among it. Each step moves up to `limit` jobs that are not leased; waiting ones keep their order. What
+    was leased before is settled as ever, and moved afterwards. Once nothing is left, the old store
+    forwards: from here on the new one is the queue's home, also after a restart, and Reserve gets jobs
+    from it again. A queue that is there already is complete.
+
+    Naming the store that the queue is moved from turns a move round: what has gone comes back.
+
+    Safe to repeat, and to go on with after an interruption, by anyone. Errors: INVALID_ARGUMENT (no
+    store of that name), NOT_FOUND (no such queue), RESOURCE_EXHAUSTED (the new store is full),
+    UNIMPLEMENTED (one of the two stores cannot do this).
+    """
+
     ListWorkers: _AdminServiceListWorkersType
     """Workers that this broker has heard of within the last minute, by id. Safe to repeat."""
 
@@ -298,6 +340,10 @@ AdminServiceAsyncStub: typing_extensions.TypeAlias = AdminServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         towline.v1.admin_service_pb2.PurgeQueueRequest,
         towline.v1.admin_service_pb2.PurgeQueueResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        towline.v1.admin_service_pb2.MoveQueueRequest,
+        towline.v1.admin_service_pb2.MoveQueueResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         towline.v1.admin_service_pb2.ListWorkersRequest,
@@ -375,6 +421,29 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         `remaining` is 0 and show how far it is. With dry_run nothing is removed.
 
         Repeating it removes the next ones. Errors: INVALID_ARGUMENT, NOT_FOUND.
+        """
+
+    @abc.abstractmethod
+    def MoveQueue(
+        self,
+        request: towline.v1.admin_service_pb2.MoveQueueRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[towline.v1.admin_service_pb2.MoveQueueResponse, collections.abc.Awaitable[towline.v1.admin_service_pb2.MoveQueueResponse]]:
+        """Moves a queue, with its jobs and dead jobs, to another of the broker's stores; nothing is lost or
+        doubled. Each call takes one step, so that a caller can go on until `complete` is true and show how
+        far it is.
+
+        With the first step the queue is sealed: Reserve gets nothing from it, while all else goes on, Push
+        among it. Each step moves up to `limit` jobs that are not leased; waiting ones keep their order. What
+        was leased before is settled as ever, and moved afterwards. Once nothing is left, the old store
+        forwards: from here on the new one is the queue's home, also after a restart, and Reserve gets jobs
+        from it again. A queue that is there already is complete.
+
+        Naming the store that the queue is moved from turns a move round: what has gone comes back.
+
+        Safe to repeat, and to go on with after an interruption, by anyone. Errors: INVALID_ARGUMENT (no
+        store of that name), NOT_FOUND (no such queue), RESOURCE_EXHAUSTED (the new store is full),
+        UNIMPLEMENTED (one of the two stores cannot do this).
         """
 
     @abc.abstractmethod
