@@ -1,0 +1,194 @@
+"""A server in a process of its own, in a temporary folder and on a free port of loopback."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from tests.support.servers.ports import free_port
+
+HOST = "127.0.0.1"
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+#: How often a server is started on yet another port because its own was taken meanwhile.
+_PORTS_TRIED = 5
+
+#: Ends the server and removes its folder if the process of the tests ends without doing so: that
+#: closes the pipe which this reads from.
+_GUARD = """read -r _; kill -"$1" "$2" 2>/dev/null
+for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$2" 2>/dev/null || break; sleep 0.2; done
+kill -KILL "$2" 2>/dev/null; rm -rf -- "$3" """
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
+    """Returns once the condition holds; fails, naming ``what``, after so long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.02)
+
+
+class ServerProcess(ABC):
+    """A server that runs while the context lasts; its folder and data go at the end.
+
+    After :meth:`stop` or :meth:`kill`, :meth:`start` runs it again on the same data and port.
+    """
+
+    #: What it is called in messages.
+    name: str
+    #: Ends it in good order, as fast as that goes.
+    stop_signal = signal.SIGTERM
+    #: The account it runs under: of whoever runs the tests, unless told otherwise.
+    user: int | None = None
+    group: int | None = None
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix=f"towline-{self.name}-"))
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._started_before = False
+
+    # --- what a kind of server adds ---
+
+    @abstractmethod
+    def _command(self) -> list[str]:
+        """The command line that runs it in the foreground, on ``port``; called at each start."""
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """It takes calls."""
+
+    def _environment(self) -> dict[str, str] | None:
+        """None: ours."""
+        return None
+
+    # ---
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if self.running:
+            self.kill()
+        self._forget()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} was not started"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """All that it has said."""
+        path = self.folder / "server.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def start(self) -> Self:
+        """Returns once it takes calls."""
+        self.launch()
+        self.wait_ready()
+        return self
+
+    def launch(self) -> None:
+        """Starts it without waiting for it: several may start at the same time."""
+        assert not self.running, f"{self.name} runs already"
+        self._forget()
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                cwd=self.folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for the tests, which then stop their servers.
+                start_new_session=True,
+                user=self.user,
+                group=self.group,
+                extra_groups=None if self.user is None else [],
+            )
+        self._guard = self._watch(self._process.pid)
+
+    def wait_ready(self) -> None:
+        """Of one that was launched: until it takes calls."""
+        deadline = time.monotonic() + START_SECONDS
+        ports = 1
+        while not self._answers():
+            assert time.monotonic() < deadline, f"{self.name} does not answer:\n{self.log}"
+            if not self.running:
+                assert self._port_was_taken(ports), f"{self.name} ended:\n{self.log}"
+                ports += 1
+                self.port = free_port()
+                (self.folder / "server.log").unlink()
+                self.launch()
+            time.sleep(0.01)
+        self._started_before = True
+
+    def stop(self) -> None:
+        """In good order."""
+        self._end(self.stop_signal)
+
+    def kill(self) -> None:
+        """As a crash does it."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """It stands still, as a host does that hangs: connections stay, nothing is answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def _port_was_taken(self, tried: int) -> bool:
+        """By somebody else, before it was started for the first time."""
+        if self._started_before or tried == _PORTS_TRIED:
+            return False
+        return "address already in use" in self.log.lower()
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process is not None, f"{self.name} was not started"
+        self._process.send_signal(number)
+        try:
+            self._process.wait(STOP_SECONDS)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._forget()
+
+    def _forget(self) -> None:
+        """The process is gone: its number may soon be another's."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.kill()
+            guard.communicate()
+
+    def _watch(self, pid: int) -> "subprocess.Popen[bytes]":
+        arguments = [str(int(self.stop_signal)), str(pid), str(self.folder)]
+        return subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "guard", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
