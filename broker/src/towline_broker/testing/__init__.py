@@ -19,12 +19,18 @@ Whoever writes a driver runs it in a few lines::
             return lambda: MyHarness(tmp_path_factory.mktemp("store"))
 
 :class:`DriverContract` is for stores that end with their driver, :class:`DurableDriverContract` for
-those that outlive it, :class:`BoundedDriverContract` for a store that is full soon, and
+those that outlive it and have one owner, :class:`SharedDriverContract` for those that several
+brokers use at a time, :class:`BoundedDriverContract` for a store that is full soon, and
 :func:`check_at_random` plays random operations against a model of what a driver owes.
 
+For a shared store, ``Harness.driver`` is called while other drivers are open: each call gives one
+more, as another broker would open it. Every driver is handed the tests' time, some years ago; only
+``open`` and ``time`` answer with the store's own. A listener is to be told exactly once of what its
+own driver did, before the call returns, and soon of what another one did.
+
 Needs pytest, pytest-asyncio (with ``asyncio_mode = "auto"``) and Hypothesis: the extra ``testing``.
-Tests move the clock themselves: none of them sleeps. The number in a test's name is that of the
-promise it shows, as listed in the documentation.
+Tests move the clock themselves: none of them sleeps, but those that wait for news from another
+broker. The number in a test's name is that of the promise it shows, as listed in the documentation.
 """
 
 # ruff: noqa: E402 - pytest explains a failed assertion only in modules that it is told of before
@@ -42,6 +48,7 @@ pytest.register_assert_rewrite(
             "contract_reopen",
             "contract_reserve",
             "contract_settle",
+            "contract_shared",
             "contract_upkeep",
             "state_machine",
             "store",
@@ -53,6 +60,7 @@ from towline_broker.testing.contract import (
     BoundedDriverContract,
     DriverContract,
     DurableDriverContract,
+    SharedDriverContract,
 )
 from towline_broker.testing.factories import new_id, new_job, new_jobs
 from towline_broker.testing.harness import Harness, NewHarness
@@ -65,6 +73,7 @@ __all__ = [
     "DurableDriverContract",
     "Harness",
     "NewHarness",
+    "SharedDriverContract",
     "Store",
     "check_at_random",
     "new_id",

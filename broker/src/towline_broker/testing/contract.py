@@ -8,9 +8,14 @@ import pytest_asyncio
 from towline_broker.testing.contract_dead import DeadLetterContract
 from towline_broker.testing.contract_push import PushContract, UniqueKeyContract
 from towline_broker.testing.contract_queues import CancelContract, ListingContract, QueueContract
-from towline_broker.testing.contract_reopen import FullStoreContract, ReopenContract
+from towline_broker.testing.contract_reopen import (
+    FullStoreContract,
+    ReopenContract,
+    SoleOwnerContract,
+)
 from towline_broker.testing.contract_reserve import OrderContract, ReserveContract
 from towline_broker.testing.contract_settle import AckContract, NackContract
+from towline_broker.testing.contract_shared import PeersContract, SharedStoreContract
 from towline_broker.testing.contract_upkeep import ExtendContract, UpkeepContract
 from towline_broker.testing.harness import NewHarness
 from towline_broker.testing.store import Store
@@ -48,8 +53,29 @@ class DriverContract(
     """What every driver owes, whatever it stores its jobs in."""
 
 
-class DurableDriverContract(DriverContract, ReopenContract):
-    """What a driver owes besides if its store outlives the broker."""
+class DurableDriverContract(DriverContract, ReopenContract, SoleOwnerContract):
+    """What a driver owes besides if its store outlives the broker, and only one uses it."""
+
+
+class SharedDriverContract(DriverContract, ReopenContract, SharedStoreContract, PeersContract):
+    """What a driver owes besides if its store outlives the broker, and several may use it.
+
+    The harness is asked for further drivers while the first is open.
+    """
+
+    @pytest_asyncio.fixture
+    async def store(self, new_harness: NewHarness) -> AsyncIterator[Store]:
+        store = Store(new_harness())
+        await store.open()
+        yield store
+        await store.close()
+
+    @pytest_asyncio.fixture
+    async def peer(self, store: Store) -> AsyncIterator[Store]:
+        peer = store.peer()
+        await peer.open()
+        yield peer
+        await peer.close()
 
 
 class BoundedDriverContract(FullStoreContract, _Opened):

@@ -12,7 +12,7 @@ from towline_broker.testing.store import Store
 
 
 class ReopenContract:
-    """Of the durable stores. Their harness says ``persists``."""
+    """Of every store that outlives its driver. Its harness says ``persists``."""
 
     async def test_p1_the_store_says_that_it_is_durable(self, store: Store) -> None:
         assert store.driver.capabilities.durability in (Durability.WINDOW, Durability.DURABLE)
@@ -79,6 +79,46 @@ class ReopenContract:
         again = await store.reserve(max_jobs=2, request_id="r1")
         assert {leased.ref for leased in again} == {leased.ref for leased in first}
 
+    async def test_p8_ready_jobs_are_told_of_at_opening(self, store: Store) -> None:
+        await store.create(*new_jobs(2, "a"), new_job("b"), new_job("c", due_at=START + 1))
+        await store.create(*new_jobs(2, "paused"))
+        await store.driver.set_paused("paused", True)
+        await store.reopen()
+        told, ended = store.heard.take()
+        assert ({queue: told.get(queue) for queue in "abc"}, ended) == (
+            {"a": 2, "b": 1, "c": None},
+            [],
+        )
+
+    async def test_a_pause_survives(self, store: Store) -> None:
+        await store.create(new_job())
+        await store.driver.set_paused("q", True)
+        await store.reopen()
+        assert await store.driver.queues() == [QueueState("q", True)]
+        assert await store.reserve() == []
+
+    async def test_p7_dead_letters_survive_in_their_order(self, store: Store) -> None:
+        ids = await store.make_dead(*reversed(new_jobs(4)))
+        await store.create(expired := new_job(expires_at=store.now))
+        await store.expire()
+        await store.reopen()
+        assert await store.dead_ids(limit=2) == [*ids, expired.id]
+        record = await store.get(expired.id)
+        assert (record.state, record.dead_reason) == (JobState.DEAD, DeadReason.EXPIRED)
+        await store.requeue(ids[0])
+        assert await store.reserve_ids() == [ids[0]]
+
+    async def test_closing_twice_is_safe(self, store: Store) -> None:
+        await store.create(job := new_job())
+        await store.close()
+        await store.close()
+        await store.reopen()
+        assert await store.state(job.id) is JobState.READY
+
+
+class SoleOwnerContract:
+    """Of durable stores that only one broker uses at a time."""
+
     async def test_p10_live_leases_get_a_fresh_full_term(self, store: Store) -> None:
         await store.create(*new_jobs(3))
         short = await store.reserve_one(lease=10 * SECOND)
@@ -116,42 +156,6 @@ class ReopenContract:
         await store.reopen()
         seen = await store.reopen()
         assert seen in (0, START)
-
-    async def test_p8_ready_jobs_are_told_of_at_opening(self, store: Store) -> None:
-        await store.create(*new_jobs(2, "a"), new_job("b"), new_job("c", due_at=START + 1))
-        await store.create(*new_jobs(2, "paused"))
-        await store.driver.set_paused("paused", True)
-        await store.reopen()
-        told, ended = store.heard.take()
-        assert ({queue: told.get(queue) for queue in "abc"}, ended) == (
-            {"a": 2, "b": 1, "c": None},
-            [],
-        )
-
-    async def test_a_pause_survives(self, store: Store) -> None:
-        await store.create(new_job())
-        await store.driver.set_paused("q", True)
-        await store.reopen()
-        assert await store.driver.queues() == [QueueState("q", True)]
-        assert await store.reserve() == []
-
-    async def test_p7_dead_letters_survive_in_their_order(self, store: Store) -> None:
-        ids = await store.make_dead(*reversed(new_jobs(4)))
-        await store.create(expired := new_job(expires_at=store.now))
-        await store.expire()
-        await store.reopen()
-        assert await store.dead_ids(limit=2) == [*ids, expired.id]
-        record = await store.get(expired.id)
-        assert (record.state, record.dead_reason) == (JobState.DEAD, DeadReason.EXPIRED)
-        await store.requeue(ids[0])
-        assert await store.reserve_ids() == [ids[0]]
-
-    async def test_closing_twice_is_safe(self, store: Store) -> None:
-        await store.create(job := new_job())
-        await store.close()
-        await store.close()
-        await store.reopen()
-        assert await store.state(job.id) is JobState.READY
 
 
 class FullStoreContract:

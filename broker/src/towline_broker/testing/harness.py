@@ -8,7 +8,8 @@ from towline_broker.drivers.interface import Driver
 
 
 class Harness(ABC):
-    """One store, empty to begin with, and the drivers that open it one after the other."""
+    """One store, empty to begin with, and the drivers that open it: one after the other, or, if
+    brokers share it, several at a time."""
 
     #: The store outlives its driver, and the broker's crash.
     persists = False
@@ -16,7 +17,7 @@ class Harness(ABC):
     @abstractmethod
     def driver(self) -> Driver:
         """A driver for the store, not yet opened. Called again after :meth:`crash`, if the store
-        persists."""
+        persists; and for a further broker, if brokers share it."""
 
     async def crash(self, driver: Driver) -> None:
         """Ends a driver as the end of its process would, as closely as one process can. The next

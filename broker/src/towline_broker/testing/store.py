@@ -4,8 +4,11 @@ After every change the store's own accounts are held against each other: the cou
 the times must tell the same.
 """
 
+import asyncio
+import itertools
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from towline_broker.domain.jobs import (
@@ -49,6 +52,8 @@ from towline_broker.testing.harness import Harness
 
 #: More than any test stores.
 ALL = 1_000_000
+#: Seconds that news from another broker may take.
+PATIENCE = 5.0
 
 
 class Heard:
@@ -70,16 +75,54 @@ class Heard:
         self.ready, self.ended = Counter(), []
         return told
 
+    async def until_ready(self, queue: str, count: int = 1) -> None:
+        """Waits until so many jobs of the queue were told of as ready."""
+        await _until(lambda: self.ready[queue] >= count, f"{count} jobs ready in {queue}")
+
+    async def until_ended(self, *job_ids: str) -> None:
+        """Waits until the jobs were told of as ended."""
+        await _until(lambda: set(job_ids) <= set(self.ended), f"the end of {job_ids}")
+
+
+async def _until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"the listener was not told of {what}"
+        await asyncio.sleep(0.002)
+
+
+class Shared:
+    """What the drivers of one store have in common in a test."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self._grants = itertools.count(1)
+
+    def new_grant(self) -> str:
+        return f"grant-{next(self._grants)}"
+
 
 class Store:
-    def __init__(self, harness: Harness) -> None:
+    def __init__(self, harness: Harness, shared: Shared | None = None) -> None:
         self._harness = harness
-        self._grants = 0
-        self.now = START
+        self._shared = shared or Shared()
         self.heard = Heard()
         self.driver: Driver = harness.driver()
 
     # --- opening, time ------------------------------------------------------------------------
+
+    @property
+    def now(self) -> Micros:
+        return self._shared.now
+
+    @now.setter
+    def now(self, now: Micros) -> None:
+        self._shared.now = now
+
+    def peer(self) -> "Store":
+        """Another broker's driver on the same store, not yet opened, with a listener of its own.
+        Both go by the same time."""
+        return Store(self._harness, self._shared)
 
     async def open(self) -> Micros:
         return await self.driver.open(self.now, self.heard)
@@ -87,9 +130,12 @@ class Store:
     async def close(self) -> None:
         await self.driver.close()
 
+    async def crash(self) -> None:
+        await self._harness.crash(self.driver)
+
     async def reopen(self) -> Micros:
         """Opens the store as after a crash of the broker."""
-        await self._harness.crash(self.driver)
+        await self.crash()
         self.driver = self._harness.driver()
         self.heard = Heard()
         seen = await self.open()
@@ -136,8 +182,7 @@ class Store:
     # --- workers ------------------------------------------------------------------------------
 
     def new_grant(self) -> str:
-        self._grants += 1
-        return f"grant-{self._grants}"
+        return self._shared.new_grant()
 
     async def reserve(
         self,
@@ -149,20 +194,27 @@ class Store:
         max_bytes: int | None = None,
     ) -> list[Leased]:
         """From queue "q" if none is named."""
-        leased = await self.driver.reserve(
-            ReserveRequest(
-                queues=queues or ("q",),
-                max_jobs=max_jobs,
-                lease=lease,
-                grant=self.new_grant(),
-                now=self.now,
-                worker_id=worker_id,
-                request_id=request_id,
-                max_bytes=max_bytes,
-            )
+        request = self.request(
+            *queues,
+            max_jobs=max_jobs,
+            lease=lease,
+            worker_id=worker_id,
+            request_id=request_id,
+            max_bytes=max_bytes,
         )
+        leased = await self.driver.reserve(request)
         await self.check()
         return leased
+
+    def request(self, *queues: str, lease: Micros = LEASE, **options: Any) -> ReserveRequest:
+        """For one job if ``max_jobs`` is not given."""
+        return ReserveRequest(
+            queues=queues or ("q",),
+            lease=lease,
+            grant=self.new_grant(),
+            now=self.now,
+            **{"max_jobs": 1, **options},
+        )
 
     async def reserve_one(self, *queues: str, **options: Any) -> Leased:
         leased = await self.reserve(*queues, **options)
