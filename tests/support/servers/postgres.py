@@ -7,13 +7,15 @@ import signal
 import stat
 import subprocess
 import tempfile
+from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
 from tests.support.servers.binaries import require_server
-from tests.support.servers.process import HOST, ServerProcess
+from tests.support.servers.process import HOST, ServerProcess, gone, wait_until
 
 _ROLE = "towline"
 #: Whom the server runs as if we are root, which it refuses to run as.
@@ -77,11 +79,10 @@ class PostgresServer(ServerProcess):
         sessions = psutil.Process(self.pid).children(recursive=True)
         super().kill()
         for session in sessions:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 session.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(sessions, timeout=10)
+        for session in sessions:
+            wait_until(partial(gone, session.pid), "a session's process ends")
 
     def _url_of(self, database: str) -> str:
         return f"postgresql://{_ROLE}@{self.address}/{database}"

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+import psutil  # type: ignore[import-untyped]
+
 from tests.support.servers.ports import free_port
 
 HOST = "127.0.0.1"
@@ -31,6 +33,14 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    """No such process runs any more (its parent may not have asked for its end yet)."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 class ServerProcess(ABC):

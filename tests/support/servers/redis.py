@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.support.servers.binaries import require_server
 from tests.support.servers.process import HOST, ServerProcess
@@ -29,7 +31,11 @@ class RedisServer(ServerProcess):
     def execute(self, *command: str | int) -> Any:
         """The answer to one command; text is decoded."""
         with redis.Redis(
-            host=HOST, port=self.port, socket_timeout=5.0, decode_responses=True
+            host=HOST,
+            port=self.port,
+            socket_timeout=5.0,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
         ) as client:
             return client.execute_command(*command)
 

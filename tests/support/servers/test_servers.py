@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.support.servers import binaries
 from tests.support.servers.postgres import PostgresServer
-from tests.support.servers.process import wait_until
+from tests.support.servers.process import gone, wait_until
 from tests.support.servers.redis import Kind, RedisServer
 
 
@@ -87,13 +87,9 @@ def test_nothing_runs_or_stays_when_the_tests_process_is_killed(tmp_path: Path) 
         servers = [word.partition(":") for word in tests.stdout.readline().split()]
         assert len(servers) == 2
         tests.send_signal(signal.SIGKILL)
-    for pid, _, folder in servers:
-        wait_until(lambda pid=pid: _gone(int(pid)), "the server ends")  # type: ignore[misc]
-        wait_until(lambda folder=folder: not Path(folder).exists(), "its folder goes")  # type: ignore[misc]
-
-
-def _gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    for pid, _, _ in servers:
+        wait_until(partial(gone, int(pid)), "the server ends")
+    wait_until(lambda: not [at for _, _, at in servers if Path(at).exists()], "the folders go")
 
 
 def test_a_missing_server_is_a_skip_on_a_laptop_and_a_failure_in_ci(
