@@ -137,6 +137,7 @@ def test_version(towline: Command) -> None:
         (errors.ResourceExhausted("x"), 6),
         (errors.BrokerError("x", code="INTERNAL"), 70),
         (errors.BrokerError("x", code="UNIMPLEMENTED"), 3),
+        (errors.NotSupported("x", code="UNIMPLEMENTED", reason="STORE_CANNOT"), 2),
         (errors.JobFailed("x"), 1),
         (ZeroDivisionError("x"), None),
     ],

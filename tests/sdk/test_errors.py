@@ -18,6 +18,7 @@ from towline import (
     InvalidArgument,
     JobFailed,
     NotFound,
+    NotSupported,
     PermissionDenied,
     QueueFull,
     ResourceExhausted,
@@ -92,6 +93,7 @@ def test_a_full_queue_tells_what_is_full_and_when_to_come_again(
         (Failure(Code.INTERNAL, "m", info("INTERNAL")), BrokerError),
         (Failure(Code.UNKNOWN, "m"), BrokerError),
         (Failure(Code.UNIMPLEMENTED, "m"), BrokerError),
+        (Failure(Code.UNIMPLEMENTED, "m", info("STORE_CANNOT")), NotSupported),
         (Failure(Code.INVALID_ARGUMENT, "m"), InvalidArgument),
     ],
 )

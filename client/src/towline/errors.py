@@ -10,6 +10,7 @@
     │   ├── NotFound             no such job, queue or worker
     │   ├── ResourceExhausted    disk, memory or waiting calls: try again after .retry_after
     │   │   └── QueueFull
+    │   ├── NotSupported         the store behind the queue cannot do what was asked
     │   ├── BrokerUnavailable    no broker there, or it is draining: .retry_after
     │   ├── DeadlineExceeded     no answer in time; the effect is unknown
     │   ├── PermissionDenied
@@ -25,8 +26,8 @@
 What a handler raises to say what becomes of its job (Retry, Reject, Release) is no error and stands
 in towline.control.
 
-After InvalidArgument, NotFound, ResourceExhausted, PermissionDenied and Unauthenticated nothing was
-changed. After BrokerUnavailable, DeadlineExceeded and BrokerError the effect is unknown.
+After InvalidArgument, NotFound, ResourceExhausted, NotSupported, PermissionDenied and
+Unauthenticated nothing was changed. After BrokerUnavailable, DeadlineExceeded and BrokerError the effect is unknown.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ __all__ = [
     "JobFailed",
     "LeaseLost",
     "NotFound",
+    "NotSupported",
     "PermissionDenied",
     "QueueFull",
     "ResourceExhausted",
@@ -128,6 +130,10 @@ class InvalidArgument(CallFailed):
 
 class NotFound(CallFailed):
     pass
+
+
+class NotSupported(CallFailed):
+    """The store behind the queue cannot do what was asked, so trying again does not help."""
 
 
 class ResourceExhausted(CallFailed):
@@ -293,6 +299,7 @@ _CODES = {
     5: "NOT_FOUND",
     7: "PERMISSION_DENIED",
     8: "RESOURCE_EXHAUSTED",
+    12: "UNIMPLEMENTED",
     13: "INTERNAL",
     14: "UNAVAILABLE",
     16: "UNAUTHENTICATED",
@@ -321,6 +328,8 @@ def _build(code: str, message: str, details: _Details) -> CallFailed:
             return DeadlineExceeded(
                 message or "no answer in time", code=code, reason=details.reason
             )
+        case "UNIMPLEMENTED" if details.reason == "STORE_CANNOT":
+            return NotSupported(message, code=code, reason=details.reason)
     simple = _SIMPLE.get(code, BrokerError)
     return simple(message or f"the call failed with {code}", code=code, reason=details.reason)
 

@@ -9,7 +9,7 @@ class Exit(IntEnum):
     OK = 0
     #: The job, queue or worker asked about is not there, ended badly, or the answer was "no".
     FAILED = 1
-    #: Something on the command line, or a field that the broker refused.
+    #: Something on the command line, a field that the broker refused, or what its store cannot do.
     USAGE = 2
     #: No broker can be reached, it is stopping, or its store is down.
     UNREACHABLE = 3
@@ -28,7 +28,7 @@ HELP = """\b
 Exit codes:
   0    done
   1    not found, ended badly, or answered with no
-  2    wrong usage, or a field that the broker refused
+  2    wrong usage, a field that the broker refused, or what its store cannot do
   3    no broker can be reached, or it is stopping
   4    not done in the time that was given
   5    not allowed
@@ -52,6 +52,7 @@ class Failed(Exception):
 _CODES: tuple[tuple[type[Exception], Exit], ...] = (
     (UsageError, Exit.USAGE),
     (errors.InvalidArgument, Exit.USAGE),
+    (errors.NotSupported, Exit.USAGE),
     (errors.ConfigurationError, Exit.USAGE),
     (errors.InvalidPayload, Exit.USAGE),
     (errors.InvalidJob, Exit.USAGE),
@@ -70,6 +71,6 @@ def code_of(error: Exception) -> Exit | None:
     """Return the exit code for an error that is told in one line; None for a defect of our own."""
     if isinstance(error, Failed):
         return error.code
-    if isinstance(error, errors.CallFailed) and error.code == "UNIMPLEMENTED":
+    if isinstance(error, errors.BrokerError) and error.code == "UNIMPLEMENTED":
         return Exit.UNREACHABLE  # something answers there, but no Towline broker
     return next((code for kind, code in _CODES if isinstance(error, kind)), None)

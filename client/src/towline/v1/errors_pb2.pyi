@@ -16,23 +16,33 @@ so on.
                                                    are no message of this contract
   NOT_FOUND            -                           no such job, queue or worker       no
   RESOURCE_EXHAUSTED   QuotaFailure, RetryInfo     queue, disk or broker is full      after the delay
-  UNAVAILABLE          RetryInfo                   store down, or broker draining     after the delay
+  UNAVAILABLE          RetryInfo                   store down, broker draining, or    after the delay
+                                                   a queue that has just moved
+  UNIMPLEMENTED        -                           the store of the queue cannot do   no
+                                                   what was asked
   PERMISSION_DENIED    -                           the caller may not do this         no
   UNAUTHENTICATED      -                           no credentials, or bad ones        no
   INTERNAL             -                           a defect of the broker             no
 
 Every one that the broker gives also carries ErrorInfo with domain "towline" and one of these reasons: INVALID_FIELD,
 JOB_NOT_FOUND, QUEUE_NOT_FOUND, WORKER_NOT_FOUND, QUEUE_FULL, DISK_FULL, MEMORY_FULL,
-TOO_MANY_WAITERS, STORE_UNAVAILABLE, DRAINING, PERMISSION_DENIED, UNAUTHENTICATED, INTERNAL.
+TOO_MANY_WAITERS, STORE_UNAVAILABLE, DRAINING, QUEUE_MOVED, STORE_CANNOT, PERMISSION_DENIED,
+UNAUTHENTICATED, INTERNAL.
+
+  QUEUE_MOVED    (UNAVAILABLE) the queue went to another store of the broker while the call was
+                 under way: the next try finds it there.
+  STORE_CANNOT   (UNIMPLEMENTED) some kinds of stores have no lists, no lookup by id and the like.
+                 A pushed job that asks for what its store does not offer is INVALID_FIELD instead,
+                 since leaving out that field, or choosing another queue, helps.
 
 UNAVAILABLE also carries the metadata "grpc-retry-pushback-ms", which gRPC clients with a retry policy
 obey by themselves. Errors that gRPC itself makes carry no details: a message over the limit
-(RESOURCE_EXHAUSTED), an unknown method (UNIMPLEMENTED), a connection that broke (UNAVAILABLE), a
+(RESOURCE_EXHAUSTED), a method unknown to the server (UNIMPLEMENTED), a connection that broke (UNAVAILABLE), a
 deadline (DEADLINE_EXCEEDED). Repeat RESOURCE_EXHAUSTED only when it carries RetryInfo; repeat
 UNAVAILABLE without RetryInfo after a delay of your own.
 
-A call that failed with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, PERMISSION_DENIED or
-UNAUTHENTICATED changed nothing. After UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED or INTERNAL the
+A call that failed with INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, UNIMPLEMENTED,
+PERMISSION_DENIED or UNAUTHENTICATED changed nothing. After UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED or INTERNAL the
 effect is unknown to the caller; repeating the call settles the question where the RPC says that
 it is safe to repeat.
 """
