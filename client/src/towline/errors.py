@@ -27,7 +27,8 @@ What a handler raises to say what becomes of its job (Retry, Reject, Release) is
 in towline.control.
 
 After InvalidArgument, NotFound, ResourceExhausted, NotSupported, PermissionDenied and
-Unauthenticated nothing was changed. After BrokerUnavailable, DeadlineExceeded and BrokerError the effect is unknown.
+Unauthenticated nothing was changed. After BrokerUnavailable, DeadlineExceeded and BrokerError the
+effect is unknown.
 """
 
 from __future__ import annotations
