@@ -1,79 +1,150 @@
-"""The core, assembled over one driver."""
+"""The core, assembled over one or more stores."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 
 from towline_broker.core.clock import Clock, SystemClock
 from towline_broker.core.dead_letters import DeadLetters
+from towline_broker.core.following import INTERVAL as LOOK_AT_CLOCK
+from towline_broker.core.following import Following
 from towline_broker.core.leasing import Leasing
+from towline_broker.core.moving import Moving
 from towline_broker.core.operating import Operating
 from towline_broker.core.owned import OwnedTasks
+from towline_broker.core.peers import INTERVAL as LOOK_AT_PEERS
+from towline_broker.core.peers import Peers
 from towline_broker.core.producing import Producing
+from towline_broker.core.rounds import every
+from towline_broker.core.routing import DEFAULT_STORE, Routes
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.settling import Settling
 from towline_broker.core.statistics import Timings
+from towline_broker.core.stores import Store, Stores
 from towline_broker.core.upkeep import Upkeep
 from towline_broker.core.waiting import EndWatch, ReserveLine, WaitLimit
 from towline_broker.core.workers import Workers
+from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import Capabilities, Driver
+
+#: Between two looks at where queues are at home by now.
+LOOK_AT_HOMES: Micros = 1 * SECOND
 
 
 class Broker:
-    """Starts, drains and stops the rules around one driver, and hands their rooms to the services.
+    """Starts, drains and stops the rules around its stores, and hands their rooms to the services.
 
-    ``failed`` is set when the store broke a promise that durability rests on: the process must
-    end.
+    ``failed`` is set when a store broke a promise that durability rests on: the process must end.
     """
 
     def __init__(
         self,
-        driver: Driver,
+        drivers: Mapping[str, Driver] | Driver,
+        routes: Routes | None = None,
         *,
         clock: Clock | None = None,
         settings: CoreSettings | None = None,
         rng: Random | None = None,
     ) -> None:
-        self.clock = clock or SystemClock()
+        """``drivers``: by the name of the store, or the only one. ``clock``: for all stores, in
+        place of the clock that each has."""
         settings = settings or CoreSettings()
         rng = rng or Random()  # noqa: S311 -- jitter and fairness, no secret
+        if not isinstance(drivers, Mapping):
+            drivers = {DEFAULT_STORE: drivers}
         owned = OwnedTasks()
         limit = WaitLimit(settings.max_waiters)
         timings = Timings()
+        routes = routes or Routes()
+        #: Clocks that go by that of a store if it is shared, by the store's name.
+        self._own_clocks = {} if clock else {name: SystemClock() for name in drivers}
+        clocks = {name: clock or self._own_clocks[name] for name in drivers}
+        self.clock = clocks[routes.default]
         workers = Workers(self.clock, settings.worker_memory, settings.max_workers)
-        self._driver = driver
+        self._stores = Stores(
+            [
+                Store(
+                    *(name, driver, clocks[name]),
+                    Upkeep(driver, clocks[name], settings, owned, workers),
+                )
+                for name, driver in drivers.items()
+            ],
+            routes,
+        )
         self._owned = owned
+        self._rounds: list[asyncio.Task[None]] = []
         self._line = ReserveLine()
         self._watch = EndWatch()
-        self._upkeep = Upkeep(driver, self.clock, settings, owned, workers)
+        self._peers = Peers(self._stores.default, workers, settings)
         self.failed = owned.failed
-        self.jobs = Producing(driver, self.clock, settings, owned, self._upkeep, self._watch, limit)
+        self.jobs = Producing(self._stores, self.clock, settings, owned, self._watch, limit)
         self.leasing = Leasing(
-            driver,
+            self._stores,
             self.clock,
             settings,
             owned,
-            self._upkeep,
             self._line,
             limit,
             workers,
             timings,
             rng,
         )
-        self.settling = Settling(
-            driver, self.clock, settings, owned, self._upkeep, workers, timings, rng
-        )
-        self.dead_letters = DeadLetters(driver, self.clock, settings, owned)
-        self.operating = Operating(driver, self.clock, settings, owned, workers, timings)
+        self.settling = Settling(self._stores, settings, owned, workers, timings, rng)
+        self.dead_letters = DeadLetters(self._stores, settings, owned)
+        self.operating = Operating(self._stores, self.clock, settings, owned, self._peers, timings)
+        self.moving = Moving(self._stores, owned, self._line)
 
     @property
     def capabilities(self) -> Capabilities:
-        return self._driver.capabilities
+        """Of the default store."""
+        return self._stores.default.capabilities
+
+    @property
+    def stores(self) -> dict[str, Capabilities]:
+        """Of every store, by name."""
+        return {store.name: store.capabilities for store in self._stores.all}
+
+    def capabilities_of(self, queue: str) -> Capabilities:
+        """Of the store in which the queue is at home."""
+        return self._stores.of(queue).capabilities
+
+    def now_of(self, queue: str) -> Micros:
+        """The time by the clock of the store in which the queue is at home."""
+        return self._stores.of(queue).clock.now()
 
     async def start(self) -> None:
-        """Raises StoreRefused, StoreUnavailable."""
-        seen = await self._driver.open(self.clock.now(), self)
-        self.clock.not_before(seen)
-        self._upkeep.start()
+        """Raises StoreRefused, StoreUnavailable, having closed what it had opened."""
+        opened: list[Store] = []
+        try:
+            for store in self._stores.all:
+                opened.append(store)
+                seen = await store.driver.open(store.clock.now(), self)
+                store.clock.not_before(seen)
+            followings = [
+                Following(store.name, store.driver, self._own_clocks[store.name])
+                for store in self._stores.all
+                if store.capabilities.shared and store.name in self._own_clocks
+            ]
+            for following in followings:
+                await following.look()
+            await self._stores.refresh()
+        except BaseException:
+            for store in opened:
+                await store.driver.close()
+            raise
+        for store in self._stores.all:
+            store.upkeep.start()
+        for following in followings:
+            self._repeat(LOOK_AT_CLOCK, following.look, "the clock of a store cannot be read")
+        if self._peers.shared:
+            self._repeat(LOOK_AT_PEERS, self._peers.round, "other brokers cannot be heard of")
+        if self._stores.several:
+            self._repeat(LOOK_AT_HOMES, self.moving.look, "it is not known where queues are kept")
+
+    def _repeat(
+        self, interval: Micros, step: Callable[[], Awaitable[object]], failing: str
+    ) -> None:
+        self._rounds.append(self._owned.start(every(interval, step, failing)))
 
     def drain(self) -> None:
         """No new work from here on, and parked calls are answered. Settling goes on until
@@ -82,13 +153,18 @@ class Broker:
         self.leasing.drain()
 
     async def stop(self) -> None:
-        """Drains, finishes what is under way and closes the store."""
+        """Drains, finishes what is under way and closes the stores."""
         self.drain()
-        await self._upkeep.stop()
+        for task in self._rounds:
+            task.cancel()
+        for store in self._stores.all:
+            await store.upkeep.stop()
         await self._owned.settle()
-        await self._driver.close()
+        await self._peers.leave()
+        for store in self._stores.all:
+            await store.driver.close()
 
-    # The driver's listener.
+    # The drivers' listener.
 
     def jobs_ready(self, queue: str, count: int) -> None:
         self._line.wake(queue, count)

@@ -159,6 +159,10 @@ class QueueView:
     name: str
     paused: bool
     figures: Figures
+    #: The name of the store that it is at home in.
+    store: str
+    #: That of the store it is on its way to; empty if it is not.
+    moving_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,8 @@ class Report:
     total: Figures
     queues: Sequence[QueueView]
     types: Sequence[tuple[str, Figures]]
-    capabilities: Capabilities
+    #: Name and capabilities, the default store first.
+    stores: Sequence[tuple[str, Capabilities]]
     workers: int
     uptime: Micros
     started_at: Micros

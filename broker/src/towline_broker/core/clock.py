@@ -32,12 +32,19 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._offset = time.time_ns() // 1_000 - time.monotonic_ns() // 1_000
+        self._latest: Micros = 0
 
     def now(self) -> Micros:
-        return time.monotonic_ns() // 1_000 + self._offset
+        self._latest = max(self._latest, time.monotonic_ns() // 1_000 + self._offset)
+        return self._latest
 
     def not_before(self, moment: Micros) -> None:
         self._offset += max(0, moment - self.now())
+
+    def adjust(self, by: Micros) -> None:
+        """Goes on from a time that lies so much later. If that is in the past, it stands still
+        until it has come there."""
+        self._offset += by
 
     def call_at(self, when: Micros, callback: Callable[[], None]) -> Timer:
         delay = max(0, when - self.now()) / SECOND

@@ -1,50 +1,71 @@
 """Dead jobs: looking at them, and deciding about them."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
-from towline_broker.core.clock import Clock
+from towline_broker.core.looking import list_dead
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.settings import CoreSettings
+from towline_broker.core.stores import Store, Stores
 from towline_broker.domain.jobs import JobPage
-from towline_broker.drivers.interface import (
-    DeadFilter,
-    DeadQuery,
-    DeadSelection,
-    Driver,
-    Handled,
-)
+from towline_broker.drivers.interface import DeadFilter, DeadQuery, DeadSelection, Feature, Handled
 
 
 class DeadLetters:
-    def __init__(
-        self, driver: Driver, clock: Clock, settings: CoreSettings, owned: OwnedTasks
-    ) -> None:
-        self._driver = driver
-        self._clock = clock
+    def __init__(self, stores: Stores, settings: CoreSettings, owned: OwnedTasks) -> None:
+        self._stores = stores
         self._settings = settings
         self._owned = owned
 
     async def list_dead(self, query: DeadQuery) -> JobPage:
-        return await self._owned.run(self._driver.list_dead(query))
+        """Of several stores one after the other, unless a queue is named."""
+        return await self._owned.run(list_dead(self._stores, query))
 
     async def requeue(
         self, ids: Sequence[str] | None, where: DeadFilter, limit: int, dry_run: bool
     ) -> Handled:
         """By ids, or by filter when ``ids`` is None."""
-        selection = DeadSelection(limit, self._clock.now(), ids, where)
-        if dry_run:
-            return await self._only_count(selection)
-        return await self._owned.run(self._driver.requeue_dead(selection))
+
+        async def requeue_in(store: Store, selection: DeadSelection) -> Handled:
+            return await store.driver.requeue_dead(selection)
+
+        return await self._handle(ids, where, limit, None if dry_run else requeue_in)
 
     async def discard(
         self, ids: Sequence[str] | None, where: DeadFilter, limit: int, dry_run: bool
     ) -> Handled:
         """By ids, or by filter when ``ids`` is None."""
-        selection = DeadSelection(limit, self._clock.now(), ids, where)
-        if dry_run:
-            return await self._only_count(selection)
-        remember_until = selection.now + self._settings.settle_memory
-        return await self._owned.run(self._driver.discard_dead(selection, remember_until))
 
-    async def _only_count(self, selection: DeadSelection) -> Handled:
-        return Handled(await self._owned.run(self._driver.count_dead(selection)), 0)
+        async def discard_in(store: Store, selection: DeadSelection) -> Handled:
+            remember_until = selection.now + self._settings.settle_memory
+            return await store.driver.discard_dead(selection, remember_until)
+
+        return await self._handle(ids, where, limit, None if dry_run else discard_in)
+
+    async def _handle(
+        self,
+        ids: Sequence[str] | None,
+        where: DeadFilter,
+        limit: int,
+        handle: Callable[[Store, DeadSelection], Awaitable[Handled]] | None,
+    ) -> Handled:
+        """Store by store, up to the limit in all; what lies beyond it is only counted, as is
+        everything without ``handle``."""
+        if ids is None and where.queue is not None:
+            stores: Sequence[Store] = [self._stores.of(where.queue)]
+        else:
+            stores = self._stores.offering(Feature.DEAD_LETTERS)
+
+        async def handle_all() -> Handled:
+            matched = handled = 0
+            for store in stores:
+                left = limit - handled
+                selection = DeadSelection(left, store.clock.now(), ids, where)
+                if handle is None or left <= 0:
+                    matched += await store.driver.count_dead(replace(selection, limit=limit))
+                else:
+                    done = await handle(store, selection)
+                    matched, handled = matched + done.matched, handled + done.handled
+            return Handled(matched, handled)
+
+        return await self._owned.run(handle_all())

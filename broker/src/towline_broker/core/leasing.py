@@ -1,43 +1,43 @@
 """Granting leases, and giving back those that never reached their worker."""
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from towline_broker.core import tokens
 from towline_broker.core.calls import QueueWeight, ReserveCall
+from towline_broker.core.claiming import Claims, Granted
 from towline_broker.core.clock import Clock
 from towline_broker.core.owned import OwnedTasks
+from towline_broker.core.repeats import Repeats
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.statistics import Timings
-from towline_broker.core.upkeep import Upkeep
+from towline_broker.core.stores import Store, Stores
 from towline_broker.core.waiting import ReserveLine, Waiter, WaitLimit
 from towline_broker.core.workers import Workers
 from towline_broker.domain.errors import Draining, StoreError
 from towline_broker.domain.jobs import Leased, LeaseRef, Settlement
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import Driver, NackBatch, NackItem, ReserveRequest
+from towline_broker.drivers.interface import NackBatch, NackItem, Settled
 
 
 class Leasing:
     def __init__(
         self,
-        driver: Driver,
+        stores: Stores,
         clock: Clock,
         settings: CoreSettings,
         owned: OwnedTasks,
-        upkeep: Upkeep,
         line: ReserveLine,
         limit: WaitLimit,
         workers: Workers,
         timings: Timings,
         rng: Random,
     ) -> None:
-        self._driver = driver
+        self._stores = stores
+        self._claims = Claims(stores)
         self._clock = clock
         self._settings = settings
         self._owned = owned
-        self._upkeep = upkeep
         self._line = line
         self._limit = limit
         self._workers = workers
@@ -78,14 +78,17 @@ class Leasing:
         await self._owned.run(self._release(refs))
 
     async def _release(self, refs: Sequence[LeaseRef]) -> None:
-        now = self._clock.now()
-        nacks = [NackItem(ref, Settlement.RELEASED) for ref in refs]
         try:
-            await self._driver.nack(NackBatch(nacks, now, now + self._settings.settle_memory))
+            await self._stores.split(refs, lambda ref: ref.queue, self._release_in)
         except StoreError:
             self._repeats.not_taken_back(refs)
             raise
         self._workers.settled(refs)
+
+    async def _release_in(self, store: Store, refs: Sequence[LeaseRef]) -> Sequence[Settled]:
+        now = store.clock.now()
+        nacks = [NackItem(ref, Settlement.RELEASED) for ref in refs]
+        return await store.driver.nack(NackBatch(nacks, now, now + self._settings.settle_memory))
 
     def drain(self) -> None:
         """No new leases from here on; parked calls are answered with none."""
@@ -102,14 +105,19 @@ class Leasing:
                 leases = await self._claim(call, waiter)
                 if leases:
                     return leases
-                await waiter.until(self._clock, deadline)
-                if not waiter.woken:
+                await waiter.until(self._clock, self._look_again(waiter, deadline))
+                if not waiter.woken and self._clock.now() >= deadline:
                     break
                 self._line.join(waiter, first=True)
             return []
         finally:
             self._line.leave(waiter)
             self._line.pass_on(waiter)
+
+    def _look_again(self, waiter: Waiter, deadline: Micros) -> Micros:
+        """Who waits for a store that does not tell of every job has to ask it again before long."""
+        interval = self._stores.poll_interval(waiter.queues)
+        return deadline if interval is None else min(deadline, self._clock.now() + interval)
 
     async def _claim(self, call: ReserveCall, waiter: Waiter) -> list[Leased]:
         while True:
@@ -123,92 +131,29 @@ class Leasing:
 
     async def _ask_store(self, call: ReserveCall, waiter: Waiter) -> tuple[list[Leased], bool]:
         """The leases, and whether they are those of an earlier call with the same request id."""
-        now = self._clock.now()
         grant = tokens.new_grant()
         owed_before = waiter.owed.copy()
-        request = ReserveRequest(
-            queues=waiter.queues,
-            max_jobs=call.max_jobs,
-            lease=self._settings.default_lease if call.lease is None else call.lease,
-            grant=grant,
-            now=now,
-            worker_id=call.worker_id,
-            request_id=_scoped(call),
-            max_bytes=call.max_bytes,
-        )
 
-        async def give_back_ours(leases: Sequence[Leased]) -> None:
+        async def give_back_ours(granted: Granted) -> None:
             """What an earlier call was granted may have reached its worker."""
-            await self.give_back([leased for leased in leases if leased.ref.grant == grant])
+            await self.give_back([leased for leased in granted.leases if leased.ref.grant == grant])
 
-        leases = await self._owned.run(self._driver.reserve(request), give_back_ours)
+        lease = self._settings.default_lease if call.lease is None else call.lease
+        granted = await self._owned.run(
+            self._claims.ask(call, waiter.queues, lease, grant, _scoped(call)), give_back_ours
+        )
+        leases = granted.leases
         repeated = bool(leases) and leases[0].ref.grant != grant
         if not repeated:
             queues = [leased.ref.queue for leased in leases]
             waiter.took(queues, owed_before, full=_is_full(call, leases))
-            self._timings.started(leases, now)
+        for part in granted.parts:
+            if not repeated:
+                self._timings.started(part.leases, part.now)
+            part.store.upkeep.no_later_than(min(leased.lease_until for leased in part.leases))
         if leases:
-            self._workers.leased(call.worker_id, [leased.ref for leased in leases])
-            self._upkeep.no_later_than(min(leased.lease_until for leased in leases))
+            self._workers.leased(call.worker_id, leases)
         return leases, repeated
-
-
-class Repeats:
-    """Keeps repeated Reserves (same ``request_id``) from working against each other.
-
-    A client repeats a call whose answer it missed, while this broker may still hold the first one
-    parked, or may be about to take back what the first one was granted.
-    """
-
-    #: Grants, and leases taken back, kept in mind; far more than can be under way at any moment.
-    MOST = 10_000
-
-    def __init__(self) -> None:
-        self._parked: dict[str, Waiter] = {}
-        self._deliveries: OrderedDict[str, int] = OrderedDict()
-        self._taken_back: OrderedDict[LeaseRef, None] = OrderedDict()
-
-    def supersede(self, request_id: str, waiter: Waiter) -> None:
-        """The earlier call goes home with nothing: nobody listens to its answer."""
-        if request_id:
-            earlier = self._parked.get(request_id)
-            self._parked[request_id] = waiter
-            if earlier is not None:
-                earlier.superseded = True
-                earlier.stir()
-
-    def finished(self, request_id: str, waiter: Waiter) -> None:
-        if self._parked.get(request_id) is waiter:
-            del self._parked[request_id]
-
-    def repeated(self, grant: str) -> None:
-        """The leases of this grant go out once more."""
-        self._deliveries[grant] = self._deliveries.pop(grant, 0) + 1
-        if len(self._deliveries) > self.MOST:
-            self._deliveries.popitem(last=False)
-
-    def delivered_again(self, grant: str) -> bool:
-        """Whether one failed delivery of this grant is made up for by a later one."""
-        again = self._deliveries.get(grant, 0)
-        if again == 0:
-            return False
-        self._deliveries[grant] = again - 1
-        return True
-
-    def taken_back(self, refs: Iterable[LeaseRef]) -> None:
-        """From here on these leases are no longer for anybody."""
-        self._taken_back.update(dict.fromkeys(refs))
-        while len(self._taken_back) > self.MOST:
-            self._taken_back.popitem(last=False)
-
-    def not_taken_back(self, refs: Iterable[LeaseRef]) -> None:
-        """It did not succeed, as far as is known."""
-        for ref in refs:
-            self._taken_back.pop(ref, None)
-
-    def still_held(self, leases: Iterable[Leased]) -> list[Leased]:
-        """Those that were not taken back while the store was asked for them."""
-        return [leased for leased in leases if leased.ref not in self._taken_back]
 
 
 def _is_full(call: ReserveCall, leases: Sequence[Leased]) -> bool:

@@ -6,30 +6,31 @@ from dataclasses import fields
 from towline_broker.core.calls import Directive, Figures, QueueView, Report, WorkerView
 from towline_broker.core.clock import Clock
 from towline_broker.core.owned import OwnedTasks
+from towline_broker.core.peers import Peers
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.statistics import Times, Timings
-from towline_broker.core.workers import Workers
+from towline_broker.core.stores import Store, Stores
 from towline_broker.domain.errors import QueueNotFound
 from towline_broker.domain.jobs import Counts, Depth, Totals
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import Driver, Handled, PurgeRequest, QueueState
+from towline_broker.drivers.interface import Handled, PurgeRequest, QueueState
 
 
 class Operating:
     def __init__(
         self,
-        driver: Driver,
+        stores: Stores,
         clock: Clock,
         settings: CoreSettings,
         owned: OwnedTasks,
-        workers: Workers,
+        peers: Peers,
         timings: Timings,
     ) -> None:
-        self._driver = driver
+        self._stores = stores
         self._clock = clock
         self._settings = settings
         self._owned = owned
-        self._workers = workers
+        self._peers = peers
         self._timings = timings
         self._started_at = clock.now()
 
@@ -44,79 +45,95 @@ class Operating:
         by_type = self._timings.grouped(lambda q, t: t if q in names else None)
         now = self._clock.now()
         return Report(
-            total=_figures(counts, total.get("", Times()), min(oldest.values(), default=None), now),
-            queues=self._queue_views(states, counts, oldest, now),
+            total=_figures(counts, total.get("", Times()), max(oldest.values(), default=None)),
+            queues=self._queue_views(states, counts, oldest),
             types=[
-                (name, _figures(rows, by_type.get(name, Times()), None, now))
+                (name, _figures(rows, by_type.get(name, Times()), None))
                 for name, rows in sorted(_grouped(counts, lambda row: row.type).items())
             ],
-            capabilities=self._driver.capabilities,
-            workers=self._workers.count(),
+            stores=[(store.name, store.capabilities) for store in self._by_importance()],
+            workers=len(await self.workers()),
             uptime=now - self._started_at,
             started_at=self._started_at,
             store_time=now,
         )
+
+    def _by_importance(self) -> list[Store]:
+        """The default store first."""
+        return sorted(self._stores.all, key=lambda store: store is not self._stores.default)
 
     async def queues(self) -> list[QueueView]:
         """Every queue, with its depth and totals."""
         states = await self._states(())
         names = {state.name for state in states}
         counts, oldest = await self._counts(names), await self._oldest(names)
-        return self._queue_views(states, counts, oldest, self._clock.now())
+        return self._queue_views(states, counts, oldest)
 
     async def reset(self) -> None:
-        await self._owned.run(self._driver.reset_totals())
+        for store in self._stores.all:
+            await self._owned.run(store.driver.reset_totals())
         self._timings.reset()
 
     async def pause(self, queue: str) -> bool:
         """Returns whether that changed anything. Raises QueueNotFound."""
-        return await self._owned.run(self._driver.set_paused(queue, True))
+        return await self._owned.run(self._stores.of(queue).driver.set_paused(queue, True))
 
     async def resume(self, queue: str) -> bool:
         """Returns whether that changed anything. Raises QueueNotFound."""
-        return await self._owned.run(self._driver.set_paused(queue, False))
+        return await self._owned.run(self._stores.of(queue).driver.set_paused(queue, False))
 
     async def purge(self, queue: str, limit: int, dry_run: bool) -> Handled:
-        """Raises QueueNotFound."""
+        """Raises QueueNotFound, NotSupported."""
         if dry_run:
             await self._states([queue])
             waiting = [row.depth for row in await self._counts({queue})]
             return Handled(sum(depth.ready + depth.scheduled for depth in waiting), 0)
-        now = self._clock.now()
+        store = self._stores.of(queue)
+        now = store.clock.now()
         request = PurgeRequest(queue, limit, now, now + self._settings.settle_memory)
-        return await self._owned.run(self._driver.purge(request))
+        return await self._owned.run(store.driver.purge(request))
 
-    def workers(self) -> list[WorkerView]:
-        return self._workers.views()
+    async def workers(self) -> list[WorkerView]:
+        """Raises StoreError."""
+        return await self._owned.run(self._peers.views())
 
-    def stop_worker(self, worker_id: str, directive: Directive) -> None:
-        """Raises WorkerNotFound."""
-        self._workers.direct(worker_id, directive)
+    async def stop_worker(self, worker_id: str, directive: Directive) -> None:
+        """Raises WorkerNotFound, StoreError."""
+        await self._owned.run(self._peers.direct(worker_id, directive))
 
     async def _states(self, wanted: Sequence[str]) -> list[QueueState]:
-        states = await self._owned.run(self._driver.queues())
-        if not wanted:
-            return states
-        by_name = {state.name: state for state in states}
+        by_name: dict[str, QueueState] = {}
+        for store in self._stores.all:
+            for state in await self._owned.run(store.driver.queues()):
+                # A queue that is on its way between two stores is known to both.
+                if state.name not in by_name or self._stores.of(state.name) is store:
+                    by_name[state.name] = state
         for name in wanted:
             if name not in by_name:
                 raise QueueNotFound(name)
-        return [by_name[name] for name in sorted(set(wanted))]
+        return [by_name[name] for name in sorted(set(wanted or by_name))]
 
     async def _counts(self, queues: set[str]) -> list[Counts]:
-        counts = await self._owned.run(self._driver.counts())
+        counts: list[Counts] = []
+        for store in self._stores.all:
+            counts += await self._owned.run(store.driver.counts())
         return [row for row in counts if row.queue in queues]
 
     async def _oldest(self, queues: set[str]) -> dict[str, Micros]:
-        oldest = await self._owned.run(self._driver.oldest_ready())
-        return {queue: since for queue, since in oldest.items() if queue in queues}
+        """How long the job of each queue that is READY for longest has been so."""
+        ages: dict[str, Micros] = {}
+        for store in self._stores.all:
+            oldest = await self._owned.run(store.driver.oldest_ready())
+            now = store.clock.now()
+            for queue in oldest.keys() & queues:
+                ages[queue] = max(ages.get(queue, 0), now - oldest[queue])
+        return ages
 
     def _queue_views(
         self,
         states: Sequence[QueueState],
         counts: Sequence[Counts],
         oldest: dict[str, Micros],
-        now: Micros,
     ) -> list[QueueView]:
         rows = _grouped(counts, lambda row: row.queue)
         times = self._timings.grouped(lambda queue, _: queue)
@@ -128,8 +145,9 @@ class Operating:
                     rows.get(state.name, []),
                     times.get(state.name, Times()),
                     oldest.get(state.name),
-                    now,
                 ),
+                self._stores.of(state.name).name,
+                "" if state.moved else state.moving_to,
             )
             for state in states
         ]
@@ -142,12 +160,12 @@ def _grouped(counts: Sequence[Counts], key: Callable[[Counts], str]) -> dict[str
     return groups
 
 
-def _figures(rows: Sequence[Counts], times: Times, oldest: Micros | None, now: Micros) -> Figures:
+def _figures(rows: Sequence[Counts], times: Times, oldest: Micros | None) -> Figures:
     depth, totals = Depth(), Totals()
     for row in rows:
         _add(depth, row.depth)
         _add(totals, row.totals)
-    age = None if oldest is None else max(0, now - oldest)
+    age = None if oldest is None else max(0, oldest)
     return Figures(depth, totals, age, times.processing, times.wait)
 
 

@@ -4,17 +4,18 @@ from collections.abc import Sequence
 
 from towline_broker.core.calls import JobRequest
 from towline_broker.core.clock import Clock
+from towline_broker.core.looking import list_jobs
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.settings import CoreSettings
-from towline_broker.core.upkeep import Upkeep
+from towline_broker.core.stores import Store, Stores
 from towline_broker.core.waiting import EndWatch, WaitLimit
-from towline_broker.domain.errors import Draining, JobNotFound
+from towline_broker.domain.errors import Draining, InvalidField, JobNotFound, QueueMoved
 from towline_broker.domain.jobs import JobPage, JobRecord, NewJob
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import (
     CancelOutcome,
     CancelRequest,
-    Driver,
+    Feature,
     JobQuery,
     PushBatch,
     PushResult,
@@ -24,19 +25,17 @@ from towline_broker.drivers.interface import (
 class Producing:
     def __init__(
         self,
-        driver: Driver,
+        stores: Stores,
         clock: Clock,
         settings: CoreSettings,
         owned: OwnedTasks,
-        upkeep: Upkeep,
         watch: EndWatch,
         limit: WaitLimit,
     ) -> None:
-        self._driver = driver
+        self._stores = stores
         self._clock = clock
         self._settings = settings
         self._owned = owned
-        self._upkeep = upkeep
         self._watch = watch
         self._limit = limit
         self._draining = False
@@ -44,22 +43,53 @@ class Producing:
     async def push(
         self, requests: Sequence[JobRequest], all_or_nothing: bool = True
     ) -> list[PushResult]:
-        """Raises Draining, QueueFull (only if ``all_or_nothing``), StoreFull, StoreError."""
+        """Raises Draining, QueueFull (only if ``all_or_nothing``), StoreFull, StoreError, and
+        InvalidField for jobs that are to be stored all or not at all, but in several stores."""
         if self._draining:
             raise Draining
-        now = self._clock.now()
+        if all_or_nothing:
+            self._check_one_store(requests)
+        return list(await self._owned.run(self._push(requests, all_or_nothing)))
+
+    async def _push(
+        self, requests: Sequence[JobRequest], all_or_nothing: bool
+    ) -> Sequence[PushResult]:
+        async def push_in(store: Store, part: Sequence[JobRequest]) -> Sequence[PushResult]:
+            return await self._push_in(store, part, all_or_nothing)
+
+        try:
+            return await self._stores.split(requests, lambda request: request.queue, push_in)
+        except QueueMoved:
+            # Another broker has moved it. Its jobs go to where it is now; others, that were
+            # stored, are there already.
+            await self._stores.refresh()
+            return await self._stores.split(requests, lambda request: request.queue, push_in)
+
+    async def _push_in(
+        self, store: Store, requests: Sequence[JobRequest], all_or_nothing: bool
+    ) -> Sequence[PushResult]:
+        now = store.clock.now()
         jobs = [_to_new_job(request, now) for request in requests]
-        batch = PushBatch(
-            jobs,
-            now,
-            all_or_nothing,
-            {job.queue: self._settings.max_queue_depth for job in jobs},
-        )
-        results = await self._owned.run(self._driver.push(batch))
+        depths = {job.queue: self._settings.max_queue_depth for job in jobs}
+        results = await store.driver.push(PushBatch(jobs, now, all_or_nothing, depths))
         times = [t for job in jobs for t in (job.due_at, job.expires_at) if t is not None]
         if times:
-            self._upkeep.no_later_than(min(times))
+            store.upkeep.no_later_than(min(times))
         return results
+
+    def _check_one_store(self, requests: Sequence[JobRequest]) -> None:
+        if not self._stores.several or not requests:
+            return
+        first = self._stores.of(requests[0].queue)
+        for index, request in enumerate(requests):
+            store = self._stores.of(request.queue)
+            if store is not first:
+                raise InvalidField(
+                    f"jobs[{index}].queue",
+                    f"{request.queue!r} is kept in store {store.name!r}, and the queue of jobs[0] "
+                    f"in {first.name!r}: they cannot be stored all or not at all. Push them apart, "
+                    "or set allow_partial",
+                )
 
     async def get(self, job_id: str, wait: Micros = 0) -> JobRecord:
         """With ``wait``, holds the answer back until the job has ended or the wait is over.
@@ -83,12 +113,23 @@ class Producing:
                 self._watch.remove(job_id, ended)
 
     async def list_jobs(self, query: JobQuery) -> JobPage:
-        return await self._owned.run(self._driver.list_jobs(query))
+        """Of several stores one after the other, unless a queue is named. Raises NotSupported,
+        InvalidField (page_token), StoreError."""
+        return await self._owned.run(list_jobs(self._stores, query))
 
     async def cancel(self, job_ids: Sequence[str]) -> list[CancelOutcome]:
-        now = self._clock.now()
-        request = CancelRequest(job_ids, now, now + self._settings.settle_memory)
-        return await self._owned.run(self._driver.cancel(request))
+        """Raises NotSupported, StoreError."""
+        return await self._owned.run(self._cancel(job_ids))
+
+    async def _cancel(self, job_ids: Sequence[str]) -> list[CancelOutcome]:
+        outcomes = dict.fromkeys(job_ids, CancelOutcome.NOT_FOUND)
+        for store in self._stores.offering(Feature.CANCEL):
+            ids = [each for each, was in outcomes.items() if was is CancelOutcome.NOT_FOUND]
+            if ids:
+                now = store.clock.now()
+                request = CancelRequest(ids, now, now + self._settings.settle_memory)
+                outcomes.update(zip(ids, await store.driver.cancel(request), strict=True))
+        return [outcomes[job_id] for job_id in job_ids]
 
     def drain(self) -> None:
         """No new jobs from here on; calls that wait for an end are answered as things stand."""
@@ -96,10 +137,21 @@ class Producing:
         self._watch.wake_all()
 
     async def _read(self, job_id: str) -> JobRecord:
-        record = await self._owned.run(self._driver.get(job_id))
-        if record is None:
+        """Raises JobNotFound."""
+        return await self._owned.run(self._find(job_id))
+
+    async def _find(self, job_id: str) -> JobRecord:
+        """An id does not tell the queue, so each store is asked. One that only remembers the job
+        has less to say than one that keeps it."""
+        remembered = None
+        for store in self._stores.offering(Feature.LOOKUP):
+            record = await store.driver.get(job_id)
+            if record is not None and record.type:
+                return record
+            remembered = remembered or record
+        if remembered is None:
             raise JobNotFound(job_id)
-        return record
+        return remembered
 
 
 def _to_new_job(request: JobRequest, now: Micros) -> NewJob:

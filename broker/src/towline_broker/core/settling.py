@@ -16,20 +16,19 @@ from towline_broker.core.calls import (
     Release,
     RetryAfter,
 )
-from towline_broker.core.clock import Clock
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.retrying import after_failure
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.statistics import Timings
-from towline_broker.core.upkeep import Upkeep
+from towline_broker.core.stores import Store, Stores
 from towline_broker.core.workers import Workers
 from towline_broker.domain.jobs import DeadReason, LeaseRecord, LeaseRef, Settlement
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import (
     AckBatch,
     AckItem,
-    Driver,
     ExtendBatch,
+    Extended,
     ExtendItem,
     NackBatch,
     NackItem,
@@ -45,55 +44,36 @@ UNKNOWN_TYPE = "UnknownJobType"
 class Settling:
     def __init__(
         self,
-        driver: Driver,
-        clock: Clock,
+        stores: Stores,
         settings: CoreSettings,
         owned: OwnedTasks,
-        upkeep: Upkeep,
         workers: Workers,
         timings: Timings,
         rng: Random,
     ) -> None:
-        self._driver = driver
-        self._clock = clock
+        self._stores = stores
         self._settings = settings
         self._owned = owned
-        self._upkeep = upkeep
         self._workers = workers
         self._timings = timings
         self._rng = rng
 
     async def ack(self, calls: Sequence[AckCall]) -> list[LeaseOutcome]:
         """Raises StoreError."""
-        now = self._clock.now()
-        batch = AckBatch(
-            [AckItem(call.ref, call.result) for call in calls],
-            now,
-            now + self._settings.settle_memory,
+        answers = await self._owned.run(
+            self._stores.split(calls, lambda call: call.ref.queue, self._ack_in, _unknown)
         )
-        answers = await self._owned.run(self._driver.ack(batch))
         self._count([(call.ref, Settlement.ACKED) for call in calls], answers)
         return [_outcome(answer, Settlement.ACKED) for answer in answers]
 
     async def nack(self, calls: Sequence[NackCall]) -> list[LeaseOutcome]:
         """Raises StoreError."""
-        return await self._owned.run(self._nack(calls))
-
-    async def _nack(self, calls: Sequence[NackCall]) -> list[LeaseOutcome]:
-        records = await self._driver.leases([call.ref for call in calls])
-        now = self._clock.now()
-        nacks = [
-            self._decide(call, record, now) for call, record in zip(calls, records, strict=True)
-        ]
-        answers = await self._driver.nack(NackBatch(nacks, now, now + self._settings.settle_memory))
-        self._count([(nack.ref, nack.settlement) for nack in nacks], answers)
-        _warn_of_unknown_types(nacks, answers)
-        due = [nack.due_at for nack in nacks if nack.due_at is not None]
-        if due:
-            self._upkeep.no_later_than(min(due))
-        return [
-            _outcome(answer, nack.settlement) for nack, answer in zip(nacks, answers, strict=True)
-        ]
+        answers = await self._owned.run(
+            self._stores.split(calls, lambda call: call.ref.queue, self._nack_in, _unknown_nack)
+        )
+        self._count([(nack.ref, nack.settlement) for nack, _ in answers], [a for _, a in answers])
+        _warn_of_unknown_types(answers)
+        return [_outcome(answer, nack.settlement) for nack, answer in answers]
 
     async def heartbeat(
         self, worker_id: str, items: Sequence[HeartbeatItem]
@@ -102,19 +82,57 @@ class Settling:
         directive = self._workers.heard(worker_id)
         if not items:
             return [], directive
-        now = self._clock.now()
-        batch = ExtendBatch([ExtendItem(i.ref, i.extend, i.progress) for i in items], now)
-        extended = await self._owned.run(self._driver.extend(batch))
-        answers = []
-        for item, result in zip(items, extended, strict=True):
-            if result.lease_until is not None:
-                remaining = max(0, result.lease_until - self._clock.now())
-                answers.append(HeartbeatAnswer(LeaseOutcome.OK, remaining))
-                self._upkeep.no_later_than(result.lease_until)
-            else:
-                answers.append(HeartbeatAnswer(_heartbeat_outcome(result.before)))
-                self._workers.settled([item.ref])
-        return answers, directive
+        answers = await self._owned.run(
+            self._stores.split(
+                items,
+                lambda item: item.ref.queue,
+                self._extend_in,
+                lambda answer: answer.outcome is LeaseOutcome.NOT_FOUND,
+            )
+        )
+        return list(answers), directive
+
+    # Each of these is about the items of one store.
+
+    async def _ack_in(self, store: Store, calls: Sequence[AckCall]) -> Sequence[Settled]:
+        now = store.clock.now()
+        acks = [AckItem(call.ref, call.result) for call in calls]
+        return await store.driver.ack(AckBatch(acks, now, now + self._settings.settle_memory))
+
+    async def _nack_in(
+        self, store: Store, calls: Sequence[NackCall]
+    ) -> Sequence[tuple[NackItem, Settled]]:
+        records = await store.driver.leases([call.ref for call in calls])
+        now = store.clock.now()
+        nacks = [
+            self._decide(call, record, now) for call, record in zip(calls, records, strict=True)
+        ]
+        batch = NackBatch(nacks, now, now + self._settings.settle_memory)
+        answers = await store.driver.nack(batch)
+        due = [nack.due_at for nack in nacks if nack.due_at is not None]
+        if due:
+            store.upkeep.no_later_than(min(due))
+        return list(zip(nacks, answers, strict=True))
+
+    async def _extend_in(
+        self, store: Store, items: Sequence[HeartbeatItem]
+    ) -> Sequence[HeartbeatAnswer]:
+        now = store.clock.now()
+        extends = [ExtendItem(item.ref, item.extend, item.progress) for item in items]
+        extended = await store.driver.extend(ExtendBatch(extends, now))
+        return [
+            self._extended(store, item, result)
+            for item, result in zip(items, extended, strict=True)
+        ]
+
+    def _extended(self, store: Store, item: HeartbeatItem, result: Extended) -> HeartbeatAnswer:
+        until = result.lease_until
+        if until is None:
+            self._workers.settled([item.ref])
+            return HeartbeatAnswer(_heartbeat_outcome(result.before))
+        self._workers.extended(item.ref, until)
+        store.upkeep.no_later_than(until)
+        return HeartbeatAnswer(LeaseOutcome.OK, max(0, until - store.clock.now()))
 
     def _decide(self, call: NackCall, record: LeaseRecord | None, now: Micros) -> NackItem:
         """``record`` is None when the lease is not live: then only the settlement counts, for the
@@ -175,9 +193,17 @@ def _heartbeat_outcome(before: Settlement | None) -> LeaseOutcome:
             return LeaseOutcome.ALREADY_SETTLED
 
 
-def _warn_of_unknown_types(nacks: Sequence[NackItem], answers: Sequence[Settled]) -> None:
+def _unknown(answer: Settled) -> bool:
+    return not answer.applied and answer.before is None
+
+
+def _unknown_nack(answer: tuple[NackItem, Settled]) -> bool:
+    return _unknown(answer[1])
+
+
+def _warn_of_unknown_types(answers: Sequence[tuple[NackItem, Settled]]) -> None:
     """A job that no worker knows goes round for ever: an operator has to hear of it."""
-    for nack, answer in zip(nacks, answers, strict=True):
+    for nack, answer in answers:
         if (
             answer.applied
             and nack.settlement is Settlement.RELEASED

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from towline_broker.core.calls import Directive, WorkerView
 from towline_broker.core.clock import Clock
-from towline_broker.domain.errors import WorkerNotFound
-from towline_broker.domain.jobs import LeaseRef
+from towline_broker.domain.jobs import Leased, LeaseRef
 from towline_broker.domain.time import Micros
 
 
@@ -16,8 +15,15 @@ class _Worker:
     first_seen: Micros
     last_seen: Micros
     queues: Sequence[str] = ()
-    leases: set[LeaseRef] = field(default_factory=set)
+    #: Each with its deadline.
+    leases: dict[LeaseRef, Micros] = field(default_factory=dict)
+    #: With so many leases, those past their deadline are sorted out.
+    crowded: int = 1_000
     directive: Directive = Directive.NONE
+
+    def held(self, now: Micros) -> int:
+        """One that was settled by way of another broker counts until its deadline."""
+        return sum(until > now for until in self.leases.values())
 
 
 class Workers:
@@ -43,37 +49,46 @@ class Workers:
         if worker is not None:
             worker.queues = queues
 
-    def leased(self, worker_id: str, refs: Iterable[LeaseRef]) -> None:
+    def leased(self, worker_id: str, leases: Iterable[Leased]) -> None:
         worker = self._workers.get(worker_id)
         if worker is not None:
-            for ref in refs:
-                worker.leases.add(ref)
-                self._holders[ref] = worker
+            for leased in leases:
+                worker.leases[leased.ref] = leased.lease_until
+                self._holders[leased.ref] = worker
+            if len(worker.leases) > worker.crowded:
+                self._sort_out(worker)
+
+    def extended(self, ref: LeaseRef, until: Micros) -> None:
+        worker = self._holders.get(ref)
+        if worker is not None:
+            worker.leases[ref] = until
 
     def settled(self, refs: Iterable[LeaseRef]) -> None:
         """These leases are no longer held, whatever ended them."""
         for ref in refs:
             worker = self._holders.pop(ref, None)
             if worker is not None:
-                worker.leases.discard(ref)
+                worker.leases.pop(ref, None)
 
-    def direct(self, worker_id: str, directive: Directive) -> None:
-        """Raises WorkerNotFound."""
+    def direct(self, worker_id: str, directive: Directive) -> bool:
+        """False: no such worker is known here."""
         self.forget_silent()
         worker = self._workers.get(worker_id)
         if worker is None:
-            raise WorkerNotFound(worker_id)
+            return False
         worker.directive = directive
+        return True
 
     def views(self) -> list[WorkerView]:
+        """In the order in which they were last heard of."""
         self.forget_silent()
+        now = self._clock.now()
         return [
-            WorkerView(w.id, w.queues, len(w.leases), w.first_seen, w.last_seen, w.directive)
-            for w in sorted(self._workers.values(), key=lambda w: w.id)
+            WorkerView(w.id, w.queues, w.held(now), w.first_seen, w.last_seen, w.directive)
+            for w in self._workers.values()
         ]
 
     def count(self) -> int:
-        self.forget_silent()
         return len(self._workers)
 
     def forget_silent(self) -> None:
@@ -88,6 +103,12 @@ class Workers:
         del self._workers[worker.id]
         for ref in worker.leases:
             self._holders.pop(ref, None)
+
+    def _sort_out(self, worker: _Worker) -> None:
+        now = self._clock.now()
+        past = [ref for ref, until in worker.leases.items() if until <= now]
+        self.settled(past)
+        worker.crowded = max(1_000, 2 * len(worker.leases))
 
     def _touch(self, worker_id: str) -> _Worker | None:
         if not worker_id:

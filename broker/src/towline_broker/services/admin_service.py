@@ -12,9 +12,6 @@ from towline_broker.services.limits import Limits
 from towline_broker.services.reserving import Context
 from towline_broker.services.times import to_timestamp
 
-#: The name of the only store of a broker.
-STORE = "default"
-
 
 class AdminService(AdminServiceServicer):
     def __init__(self, broker: Broker, limits: Limits, version: str) -> None:
@@ -45,7 +42,7 @@ class AdminService(AdminServiceServicer):
                     name=view.name,
                     paused=view.paused,
                     depth=to_depth(view.figures.depth),
-                    store=STORE,
+                    store=view.store,
                 )
                 for view in await self._broker.operating.queues()
             ]
@@ -91,7 +88,7 @@ class AdminService(AdminServiceServicer):
                     last_seen=to_timestamp(view.last_seen),
                     directive=words.DIRECTIVES[view.directive],
                 )
-                for view in self._broker.operating.workers()
+                for view in await self._broker.operating.workers()
             ]
         )
 
@@ -107,7 +104,7 @@ class AdminService(AdminServiceServicer):
             checks.wrong("directive", f"is {request.directive}; expected NONE, QUIET or STOP")
         checks.finish()
         asked = directive or Directive.STOP  # UNSPECIFIED is 0
-        self._broker.operating.stop_worker(request.worker_id, asked)
+        await self._broker.operating.stop_worker(request.worker_id, asked)
         return pb.StopWorkerResponse()
 
 

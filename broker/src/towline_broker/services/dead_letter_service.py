@@ -34,10 +34,10 @@ class DeadLetterService(DeadLetterServiceServicer):
         async def fetch(limit: int, cursor: str | None) -> JobPage:
             return await self._broker.dead_letters.list_dead(DeadQuery(limit, chosen, cursor))
 
-        now = self._broker.clock.now()
+        now_of = self._broker.now_of
         jobs, following = await fitting_page(
             fetch,
-            lambda record: to_info(record, now, full=full),
+            lambda record: to_info(record, now_of(record.queue), full=full),
             limit=limit,
             cursor=cursor,
             most_bytes=self._limits.page_bytes,

@@ -10,7 +10,7 @@ from towline_broker.services.words import DURABILITIES
 
 
 def to_stats(report: Report, version: str) -> pb.StatsResponse:
-    capabilities = report.capabilities
+    _, capabilities = report.stores[0]
     return pb.StatsResponse(
         total=to_figures(report.total),
         queues=[

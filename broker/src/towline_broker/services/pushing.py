@@ -13,6 +13,7 @@ from towline_broker.domain.retry import (
 from towline_broker.domain.time import Micros
 from towline_broker.services.checks import Checks, is_name, is_uuid
 from towline_broker.services.limits import Limits
+from towline_broker.services.store_limits import StoreLimits
 
 DEFAULT_QUEUE = "default"
 
@@ -25,7 +26,9 @@ class JobReader:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
-    def read(self, job: Job, path: str, now: Micros, checks: Checks) -> JobRequest:
+    def read(
+        self, job: Job, path: str, now: Micros, checks: Checks, stores: StoreLimits
+    ) -> JobRequest:
         """Fills in the id and the queue if unset. The request is good only if nothing was found."""
         limits = self._limits
         job_id, queue, kind = job.id, job.queue, job.type
@@ -51,7 +54,7 @@ class JobReader:
         envelope = job.SerializeToString()
         if len(envelope) > limits.job_bytes and not checks.found:
             checks.size(len(envelope), path, limits.job_bytes)
-        return JobRequest(
+        request = JobRequest(
             id=job_id,
             queue=queue,
             type=kind,
@@ -73,6 +76,8 @@ class JobReader:
                 else DEFAULT_POLICY
             ),
         )
+        stores.check(request, path, now, checks)
+        return request
 
     def _headers(self, job: Job, path: str, checks: Checks) -> None:
         total = 0

@@ -47,6 +47,7 @@ from towline_broker.services.reserving import (
     wait_within_deadline,
 )
 from towline_broker.services.settling import SettleReader
+from towline_broker.services.store_limits import StoreLimits
 from towline_broker.services.times import to_duration
 from towline_broker.services.views import to_info
 from towline_broker.status import item_error
@@ -70,9 +71,10 @@ class QueueService(QueueServiceServicer):
         if request.allow_partial:
             return PushResponse(results=await self._push_partial(request))
         now = self._broker.clock.now()
+        offers = StoreLimits(self._broker.capabilities_of)
         jobs = []
         for index, job in enumerate(request.jobs):
-            jobs.append(self._jobs.read(job, f"jobs[{index}]", now, checks))
+            jobs.append(self._jobs.read(job, f"jobs[{index}]", now, checks, offers))
             if checks.enough:
                 break
         checks.finish()
@@ -83,11 +85,12 @@ class QueueService(QueueServiceServicer):
 
     async def _push_partial(self, request: PushRequest) -> list[PushResult]:
         now = self._broker.clock.now()
+        offers = StoreLimits(self._broker.capabilities_of)
         rejected: dict[int, PushResult] = {}
         jobs = []
         for index, job in enumerate(request.jobs):
             checks = Checks()
-            read = self._jobs.read(job, f"jobs[{index}]", now, checks)
+            read = self._jobs.read(job, f"jobs[{index}]", now, checks, offers)
             if checks.found:
                 rejected[index] = _rejected(job.id, checks.found[0])
             else:
@@ -109,7 +112,8 @@ class QueueService(QueueServiceServicer):
             wait = checks.duration(request.wait, "wait", self._limits.wait)
         checks.finish()
         record = await self._broker.jobs.get(request.id, wait_within_deadline(wait, context))
-        return GetJobResponse(job=to_info(record, self._broker.clock.now(), full=True))
+        now = self._broker.now_of(record.queue)
+        return GetJobResponse(job=to_info(record, now, full=True))
 
     async def ListJobs(self, request: ListJobsRequest, context: Context) -> ListJobsResponse:
         checks = Checks()
@@ -133,10 +137,10 @@ class QueueService(QueueServiceServicer):
                 stores.JobQuery(limit, request.queue or None, request.type or None, states, cursor)
             )
 
-        now = self._broker.clock.now()
+        now_of = self._broker.now_of
         jobs, following = await fitting_page(
             fetch,
-            lambda record: to_info(record, now, full=full),
+            lambda record: to_info(record, now_of(record.queue), full=full),
             limit=limit,
             cursor=cursor,
             most_bytes=self._limits.page_bytes,

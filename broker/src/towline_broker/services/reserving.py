@@ -74,11 +74,10 @@ async def deliver(
     still waits for room on the wire. A caller that goes while the reply is on its way cannot be
     told from one that got it; its leases run out, or are asked for again by their request id.
     """
-    now = broker.clock.now()
     try:
         reply = ReserveResponse()
         for leased in leases:
-            fill_lease(reply.leases.add(), leased, now)
+            fill_lease(reply.leases.add(), leased, broker.now_of(leased.ref.queue))
         sent = _cut_to_fit(reply, limits.message_bytes)
         await context.write(reply)
     except BaseException as error:

@@ -1,0 +1,100 @@
+"""What one Reserve asks of the stores that hold its queues."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from towline_broker.core.calls import ReserveCall
+from towline_broker.core.stores import Store, Stores
+from towline_broker.domain.errors import StoreUnavailable
+from towline_broker.domain.jobs import Leased
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import ReserveRequest
+
+log = logging.getLogger("towline.broker")
+
+
+@dataclass(slots=True)
+class Part:
+    """Leases from one store; never none. ``now`` is the time by its clock when it was asked."""
+
+    store: Store
+    now: Micros
+    leases: list[Leased]
+
+
+@dataclass(slots=True)
+class Granted:
+    parts: list[Part] = field(default_factory=list)
+
+    @property
+    def leases(self) -> list[Leased]:
+        if len(self.parts) == 1:
+            return self.parts[0].leases
+        return [leased for part in self.parts for leased in part.leases]
+
+
+class Claims:
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    async def ask(
+        self, call: ReserveCall, queues: Sequence[str], lease: Micros, grant: str, request_id: str
+    ) -> Granted:
+        """Leases from the queues in their order, whichever stores they are in.
+
+        If leases are live under the request id, exactly those, of all stores. Raises StoreError,
+        but not if another store gave something.
+        """
+        runs = self._stores.runs(queues)
+        if request_id and len(runs) > 1:
+            granted = await self._granted_before(runs, lease, grant, call.worker_id, request_id)
+            if granted.parts:
+                return granted
+        granted = Granted()
+        jobs, room = call.max_jobs, call.max_bytes
+        failure: StoreUnavailable | None = None
+        for store, named in runs:
+            now = store.clock.now()
+            request = ReserveRequest(
+                named, jobs, lease, grant, now, call.worker_id, request_id, room
+            )
+            try:
+                leases = await store.driver.reserve(request)
+            except StoreUnavailable as error:
+                if len(runs) == 1:
+                    raise
+                log.warning("store %s gave no jobs: %s", store.name, error)
+                failure = error
+                continue
+            if leases:
+                granted.parts.append(Part(store, now, leases))
+                jobs -= len(leases)
+                if room is not None:
+                    room -= sum(len(leased.envelope) for leased in leases)
+            if jobs <= 0 or (room is not None and room <= 0):
+                break
+        if failure is not None and not granted.parts:
+            raise failure
+        return granted
+
+    @staticmethod
+    async def _granted_before(
+        runs: Sequence[tuple[Store, Sequence[str]]],
+        lease: Micros,
+        grant: str,
+        worker_id: str,
+        request_id: str,
+    ) -> Granted:
+        """Asks for no new job, so every store has to answer: one that cannot be reached may hold
+        the leases."""
+        granted = Granted()
+        for store in dict.fromkeys(store for store, _ in runs):
+            now = store.clock.now()
+            queues = [queue for its, named in runs if its is store for queue in named]
+            leases = await store.driver.reserve(
+                ReserveRequest(queues, 0, lease, grant, now, worker_id, request_id)
+            )
+            if leases:
+                granted.parts.append(Part(store, now, leases))
+        return granted

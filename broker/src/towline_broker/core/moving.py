@@ -1,0 +1,153 @@
+"""Moving a queue from one store to another, step by step.
+
+The queue is sealed in its old store: nobody reserves from it there, and nobody in the new store
+either, for until the end it is at home in the old one. So a job that is received once more after a
+crash meets itself, untouched, and nothing is lost or doubled. Once nothing is left in the old store
+and its last lease has ended, it forwards, and the queue is at home in the new one.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from towline_broker.core.owned import OwnedTasks
+from towline_broker.core.stores import Store, Stores
+from towline_broker.core.waiting import ReserveLine
+from towline_broker.domain.errors import InvalidField, NotSupported, QueueNotFound
+from towline_broker.drivers.interface import Feature, QueueState, TransferStore
+
+#: More waiters than any broker has: all of a queue are to look again.
+EVERYBODY = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MoveStep:
+    #: Jobs that this step brought over.
+    moved: int
+    #: Jobs that are left in the old store and wait for a next step.
+    remaining: int
+    #: Jobs that are leased there; they move, or are gone, when their lease has ended.
+    leased: int
+    complete: bool
+
+
+class Moving:
+    def __init__(self, stores: Stores, owned: OwnedTasks, line: ReserveLine) -> None:
+        self._stores = stores
+        self._owned = owned
+        self._line = line
+        #: One step at a time: two would send the same jobs.
+        self._lock = asyncio.Lock()
+
+    async def step(self, queue: str, to: str, limit: int) -> MoveStep:
+        """Moves up to ``limit`` jobs; to be called until it says ``complete``.
+
+        A queue that is under way goes back if ``to`` is the store that it came from.
+
+        Raises QueueNotFound, InvalidField (no such store, or the queue is on its way to a third
+        one), NotSupported, StoreFull, StoreError.
+        """
+        return await self._owned.run(self._step(queue, to, limit))
+
+    async def _step(self, queue: str, to: str, limit: int) -> MoveStep:
+        async with self._lock:
+            await self.look()
+            target = self._stores.named(to)
+            source = await self._source(queue, target)
+            if source is None:
+                return MoveStep(0, 0, 0, complete=True)
+            for store in (source, target):
+                if not store.offers(Feature.TRANSFER):
+                    raise NotSupported(store.capabilities.name, str(Feature.TRANSFER))
+            moved = await self._carry(queue, source, target, limit)
+            remaining, leased = await self._left(queue, source)
+            if moved or remaining or leased:
+                return MoveStep(moved, remaining, leased, complete=False)
+            complete = await self._finish(queue, source, target)
+            return MoveStep(0, remaining, leased, complete)
+
+    async def look(self) -> None:
+        """Finds out where queues are at home by now. Raises StoreError."""
+        self._wake(await self._stores.refresh())
+
+    async def _source(self, queue: str, target: Store) -> Store | None:
+        """Where there are jobs to be moved from, and the queue is sealed; None: nothing to do."""
+        home = self._stores.of(queue)
+        states = {store: await _state(store, queue) for store in self._stores.all}
+        if all(state is None for state in states.values()):
+            raise QueueNotFound(queue)
+        state = states[home]
+        bound_for = "" if state is None or state.moved else state.moving_to
+        if bound_for and home is target:
+            return self._stores.named(bound_for)  # the way back
+        if bound_for and bound_for != target.name:
+            raise InvalidField(
+                "store",
+                f"queue {queue!r} is on its way from {home.name!r} to {bound_for!r}: "
+                f"finish that first, or turn it round with store {home.name!r}",
+            )
+        if home is not target:
+            source = home
+        else:
+            left = await self._left_behind(queue, states, target)
+            if left is None:
+                return None
+            source = left
+        if not bound_for:
+            # In this order: if it ends here, the queue is at home where its jobs are.
+            await _of(source).seal(queue, target.name)
+            await _of(target).seal(queue, None)
+            await self.look()
+        return source
+
+    async def _left_behind(
+        self, queue: str, states: dict[Store, QueueState | None], target: Store
+    ) -> Store | None:
+        """A store that holds jobs of a queue which is at home elsewhere."""
+        for store, state in states.items():
+            if state is not None and store is not target and any(await self._left(queue, store)):
+                return store
+        return None
+
+    async def _carry(self, queue: str, source: Store, target: Store, limit: int) -> int:
+        if await _state(source, queue) is None:
+            return 0
+        transfers = await _of(source).outgoing(queue, limit)
+        if transfers:
+            await _of(target).receive(transfers, target.clock.now())
+            await _of(source).drop(queue, [transfer.new.id for transfer in transfers])
+        return len(transfers)
+
+    async def _finish(self, queue: str, source: Store, target: Store) -> bool:
+        if await _state(source, queue) is not None:
+            if self._stores.of(queue) is target:  # it comes back
+                await _of(source).seal(queue, target.name)
+            if not await _of(source).forward(queue):
+                return False
+        await _of(target).seal(queue, None)
+        await self.look()
+        self._wake([queue])
+        return True
+
+    async def _left(self, queue: str, store: Store) -> tuple[int, int]:
+        """Jobs that can be moved, and leased ones. Jobs that are kept after their end are in no
+        count: they are moved all the same."""
+        rows = [row.depth for row in await store.driver.counts() if row.queue == queue]
+        waiting = sum(depth.ready + depth.scheduled + depth.dead for depth in rows)
+        return waiting, sum(depth.leased for depth in rows)
+
+    def _wake(self, queues: Iterable[str]) -> None:
+        for queue in queues:
+            self._line.wake(queue, EVERYBODY)
+
+
+def _of(store: Store) -> TransferStore:
+    return cast(TransferStore, store.driver)
+
+
+async def _state(store: Store, queue: str) -> QueueState | None:
+    for state in await store.driver.queues():
+        if state.name == queue:
+            return state
+    return None

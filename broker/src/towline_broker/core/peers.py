@@ -1,0 +1,163 @@
+"""Workers as all brokers on one store know them.
+
+Every broker puts up a notice in the store they share: the workers it has heard of, and what
+operators have told workers by way of it. Each reads the notices of the others every second or so,
+and at once when somebody asks. A store that only one broker may use has no part in this.
+"""
+
+import json
+import logging
+import secrets
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from towline_broker.core.calls import Directive, WorkerView
+from towline_broker.core.settings import CoreSettings
+from towline_broker.core.stores import Store
+from towline_broker.core.workers import Workers
+from towline_broker.domain.errors import StoreError, WorkerNotFound
+from towline_broker.domain.time import SECOND, Micros
+
+log = logging.getLogger("towline.broker")
+
+#: Between two looks at the notices of others.
+INTERVAL: Micros = 1 * SECOND
+#: A notice stands for so long without its broker.
+TERM: Micros = 15 * SECOND
+#: With more workers than these a notice is put up more seldom: every 10 s.
+MANY = 1_000
+SELDOM = 10
+
+
+class Peers:
+    def __init__(self, store: Store, workers: Workers, settings: CoreSettings) -> None:
+        self._store = store
+        self._workers = workers
+        self._memory = settings.worker_memory
+        self._id = secrets.token_hex(8)
+        self._others: list[_Notice] = []
+        #: What operators told workers by way of this broker, and when.
+        self._directives: dict[str, tuple[Directive, Micros]] = {}
+        self._rounds = 0
+
+    @property
+    def shared(self) -> bool:
+        """Whether there can be other brokers."""
+        return self._store.capabilities.shared
+
+    async def round(self) -> None:
+        """One look at the others. Raises StoreError."""
+        if self._rounds % SELDOM == 0 or self._workers.count() <= MANY:
+            await self._post()
+        self._rounds += 1
+        await self._look()
+
+    async def leave(self) -> None:
+        """Takes the notice down."""
+        if self.shared:
+            try:
+                await self._store.driver.post(self._id, b"", self._store.clock.now())
+            except StoreError as error:
+                log.debug("the notice of this broker stays until it is too old: %s", error)
+
+    async def views(self) -> list[WorkerView]:
+        """Workers that any broker has heard of, by id. Raises StoreError."""
+        if self.shared:
+            await self._look()
+        known: dict[str, WorkerView] = {}
+        horizon = self._store.clock.now() - self._memory
+        for view in (*self._workers.views(), *self._told()):
+            if view.last_seen > horizon:
+                known[view.worker_id] = _merged(known.get(view.worker_id), view)
+        return [known[worker_id] for worker_id in sorted(known)]
+
+    async def direct(self, worker_id: str, directive: Directive) -> None:
+        """Raises WorkerNotFound, StoreError."""
+        here = self._workers.direct(worker_id, directive)
+        if not self.shared:
+            if not here:
+                raise WorkerNotFound(worker_id)
+            return
+        if not here and worker_id not in {view.worker_id for view in await self.views()}:
+            raise WorkerNotFound(worker_id)
+        self._directives[worker_id] = (directive, self._store.clock.now())
+        await self._post()
+
+    def _told(self) -> Iterable[WorkerView]:
+        for notice in self._others:
+            yield from notice.workers
+
+    async def _post(self) -> None:
+        now = self._store.clock.now()
+        past = now - self._memory
+        self._directives = {
+            worker_id: told for worker_id, told in self._directives.items() if told[1] > past
+        }
+        notice = _written(self._workers.views(), self._directives)
+        await self._store.driver.post(self._id, notice, now + TERM)
+
+    async def _look(self) -> None:
+        notices = await self._store.driver.notices(self._store.clock.now())
+        self._others = [
+            _read(notice) for broker_id, notice in notices.items() if broker_id != self._id
+        ]
+        latest = dict(self._directives)
+        for notice in self._others:
+            for worker_id, told in notice.directives.items():
+                if worker_id not in latest or told[1] > latest[worker_id][1]:
+                    latest[worker_id] = told
+        for worker_id, (directive, _) in latest.items():
+            self._workers.direct(worker_id, directive)
+
+
+class _Notice:
+    __slots__ = ("directives", "workers")
+
+    def __init__(
+        self, workers: list[WorkerView], directives: dict[str, tuple[Directive, Micros]]
+    ) -> None:
+        self.workers = workers
+        self.directives = directives
+
+
+def _written(
+    workers: Sequence[WorkerView], directives: dict[str, tuple[Directive, Micros]]
+) -> bytes:
+    content = {
+        "workers": [
+            (w.worker_id, list(w.queues), w.leases, w.first_seen, w.last_seen, int(w.directive))
+            for w in workers
+        ],
+        "directives": directives,
+    }
+    return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), level=1)
+
+
+def _read(notice: bytes) -> _Notice:
+    content: dict[str, Any] = json.loads(zlib.decompress(notice))
+    return _Notice(
+        [
+            WorkerView(worker_id, queues, leases, first, last, Directive(directive))
+            for worker_id, queues, leases, first, last, directive in content["workers"]
+        ],
+        {
+            worker_id: (Directive(directive), at)
+            for worker_id, (directive, at) in content["directives"].items()
+        },
+    )
+
+
+def _merged(one: WorkerView | None, other: WorkerView) -> WorkerView:
+    """One worker, as two brokers know it."""
+    if one is None:
+        return other
+    latest = one if one.last_seen >= other.last_seen else other
+    return WorkerView(
+        latest.worker_id,
+        sorted({*one.queues, *other.queues}),
+        one.leases + other.leases,
+        min(one.first_seen, other.first_seen),
+        latest.last_seen,
+        latest.directive,
+    )

@@ -1,0 +1,184 @@
+"""The stores of a broker, and in which of them a queue is at home."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TypeVar
+
+from towline_broker.core.clock import Clock
+from towline_broker.core.routing import Routes
+from towline_broker.core.upkeep import Upkeep
+from towline_broker.domain.errors import InvalidField
+from towline_broker.drivers.interface import Capabilities, Driver, Feature, QueueState
+
+log = logging.getLogger("towline.broker")
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Store:
+    """One store, with what belongs to it alone: its clock (P10) and its upkeep."""
+
+    def __init__(self, name: str, driver: Driver, clock: Clock, upkeep: Upkeep) -> None:
+        self.name = name
+        self.driver = driver
+        self.clock = clock
+        self.upkeep = upkeep
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.driver.capabilities
+
+    def offers(self, feature: Feature) -> bool:
+        return feature not in self.driver.capabilities.missing
+
+
+class Stores:
+    """Routes queues to stores. A broker with one store pays nothing for it.
+
+    The configuration says where a queue is made. Where it is at home after that, the stores
+    themselves know: one that is on its way to another store is at home in the old one until the
+    move is complete, and one that holds jobs stays where they are, whatever the configuration says
+    by now. :meth:`refresh` finds out.
+    """
+
+    def __init__(self, stores: Sequence[Store], routes: Routes) -> None:
+        self.all = tuple(stores)
+        self.default = next(store for store in stores if store.name == routes.default)
+        self._by_name = {store.name: store for store in stores}
+        self._routes = routes
+        self._only = stores[0] if len(stores) == 1 else None
+        #: Queues that are at home elsewhere than the configuration says.
+        self._strays: dict[str, Store] = {}
+        self._warned: set[tuple[str, str]] = set()
+
+    @property
+    def several(self) -> bool:
+        return self._only is None
+
+    def of(self, queue: str) -> Store:
+        """The store in which the queue is at home."""
+        if self._only is not None:
+            return self._only
+        return self._strays.get(queue) or self._configured(queue)
+
+    def named(self, name: str) -> Store:
+        """Raises InvalidField."""
+        store = self._by_name.get(name)
+        if store is None:
+            known = ", ".join(sorted(self._by_name))
+            raise InvalidField("store", f"this broker has no store {name!r}; it has {known}")
+        return store
+
+    def offering(self, feature: Feature) -> list[Store]:
+        """Those that can do it; all, if none can, so that each may say so."""
+        return [store for store in self.all if store.offers(feature)] or list(self.all)
+
+    def runs(self, queues: Sequence[str]) -> list[tuple[Store, Sequence[str]]]:
+        """The queues in their order, those that follow each other in one store together."""
+        if self._only is not None:
+            return [(self._only, queues)]
+        runs: list[tuple[Store, list[str]]] = []
+        for queue in queues:
+            store = self.of(queue)
+            if runs and runs[-1][0] is store:
+                runs[-1][1].append(queue)
+            else:
+                runs.append((store, [queue]))
+        return list(runs)
+
+    def poll_interval(self, queues: Sequence[str]) -> int | None:
+        """How often who waits for jobs of these queues has to look, None: is told."""
+        intervals = [store.capabilities.poll_interval for store, _ in self.runs(queues)]
+        return min((interval for interval in intervals if interval is not None), default=None)
+
+    async def split(
+        self,
+        items: Sequence[T],
+        queue_of: Callable[[T], str],
+        ask: Callable[[Store, Sequence[T]], Awaitable[Sequence[R]]],
+        missing: Callable[[R], bool] = lambda _: False,
+    ) -> Sequence[R]:
+        """Asks each store for its items, at the same time; the answers are in the items' order.
+
+        An item whose answer is ``missing`` is asked of the other stores, too: it may have been
+        dealt with before its queue moved. Raises what a store raised, after all have answered.
+        """
+        if self._only is not None:
+            return await ask(self._only, items)
+        parts: dict[Store, list[int]] = {}
+        for index, item in enumerate(items):
+            parts.setdefault(self.of(queue_of(item)), []).append(index)
+        answers: dict[int, R] = {}
+        await self._ask(items, parts, ask, answers)
+        for store in self.all:
+            open_ = [index for index, answer in answers.items() if missing(answer)]
+            asked = [index for index in open_ if self.of(queue_of(items[index])) is not store]
+            if asked:
+                await self._ask(items, {store: asked}, ask, answers)
+        return [answers[index] for index in range(len(items))]
+
+    @staticmethod
+    async def _ask(
+        items: Sequence[T],
+        parts: dict[Store, list[int]],
+        ask: Callable[[Store, Sequence[T]], Awaitable[Sequence[R]]],
+        answers: dict[int, R],
+    ) -> None:
+        asked = [ask(store, [items[index] for index in part]) for store, part in parts.items()]
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        for part, result in zip(parts.values(), results, strict=True):
+            if isinstance(result, BaseException):
+                raise result
+            answers.update(zip(part, result, strict=True))
+
+    async def refresh(self) -> list[str]:
+        """Finds out where queues are at home by now; returns those whose home has changed.
+
+        Raises StoreError.
+        """
+        if self._only is not None:
+            return []
+        held: dict[str, dict[str, QueueState]] = {}
+        for store in self.all:
+            for state in await store.driver.queues():
+                held.setdefault(state.name, {})[store.name] = state
+        before = self._strays
+        self._strays = {}
+        for queue, states in held.items():
+            home = self._home(queue, states)
+            if home is not self._configured(queue):
+                self._strays[queue] = home
+            self._warn(queue, home, states)
+        changed = before.keys() | self._strays.keys()
+        return [queue for queue in changed if before.get(queue) is not self._strays.get(queue)]
+
+    def _configured(self, queue: str) -> Store:
+        return self._by_name[self._routes.store_of(queue)]
+
+    def _home(self, queue: str, states: dict[str, QueueState]) -> Store:
+        for name, state in states.items():
+            if state.moving_to and not state.moved:
+                return self._by_name[name]
+        name = self._routes.store_of(queue)
+        for _ in self.all:
+            there = states.get(name)
+            if there is not None and there.moved and there.moving_to in self._by_name:
+                name = there.moving_to
+        if name not in states:
+            # It was made when the configuration was another one.
+            others = [other for other, state in states.items() if not state.moved]
+            if len(others) == 1:
+                name = others[0]
+        return self._by_name[name]
+
+    def _warn(self, queue: str, home: Store, states: Collection[str]) -> None:
+        wanted = self._configured(queue)
+        if home is not wanted and wanted.name not in states and (queue, "") not in self._warned:
+            self._warned.add((queue, ""))
+            log.warning(
+                "queue %s is kept in store %s, where it was made; the configuration says %s now: "
+                "towline-broker move %s --to %s",
+                *(queue, home.name, wanted.name, queue, wanted.name),
+            )
