@@ -15,8 +15,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.servers.mariadb import MariaDBServer
 from tests.support.servers.postgres import PostgresServer
 from tests.support.servers.redis import RedisServer
+from tests.support.servers.redis_cluster import RedisCluster
+from tests.support.servers.redis_sentinels import Sentinels
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,24 @@ def valkey_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    with RedisCluster("redis") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis_sentinels() -> Iterator[Sentinels]:
+    with Sentinels("redis") as sentinels:
+        yield sentinels
+
+
+@pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDBServer]:
+    with MariaDBServer() as server:
         yield server

@@ -29,19 +29,33 @@ class RedisServer(ServerProcess):
         return f"redis://{self.address}/0"
 
     def execute(self, *command: str | int) -> Any:
-        """The answer to one command; text is decoded."""
-        with redis.Redis(
+        """The answer to one command as the client shapes it; text is decoded."""
+        with self._client() as client:
+            return client.execute_command(*command)
+
+    def raw(self, *command: str | int) -> Any:
+        """The answer as it came by protocol 2, but for text, which is decoded."""
+        with self._client(protocol=2) as client:
+            client.response_callbacks.clear()
+            return client.execute_command(*command)
+
+    def flush(self) -> None:
+        """Removes every key."""
+        self.execute("FLUSHALL")
+
+    def info(self, section: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.execute("INFO", section)
+        return found
+
+    def _client(self, protocol: int | None = None) -> redis.Redis:
+        return redis.Redis(
             host=HOST,
             port=self.port,
             socket_timeout=5.0,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
-        ) as client:
-            return client.execute_command(*command)
-
-    def info(self, section: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.execute("INFO", section)
-        return found
+            protocol=protocol,
+        )
 
     def _command(self) -> list[str]:
         return [str(self._program), str(self._configuration())]

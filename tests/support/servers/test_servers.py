@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers import binaries
+from tests.support.servers.mariadb import MariaDBServer
 from tests.support.servers.postgres import PostgresServer
 from tests.support.servers.process import gone, wait_until
 from tests.support.servers.redis import Kind, RedisServer
+from tests.support.servers.redis_cluster import RedisCluster
+from tests.support.servers.redis_sentinels import Sentinels
 
 
 @pytest.mark.parametrize("kind", ["redis", "valkey"])
@@ -47,6 +50,53 @@ def test_postgres_gives_each_store_a_database_of_its_own_that_outlives_a_crash()
         server.drop_database(first)
         with pytest.raises(AssertionError, match="does not exist"):
             server.execute("SELECT 1", first)
+
+
+def test_mariadb_gives_each_store_a_database_of_its_own_that_outlives_a_crash() -> None:
+    with MariaDBServer("max_allowed_packet=2M") as server:
+        first, second = server.create_database(), server.create_database()
+        server.execute("CREATE TABLE kept (n int); INSERT INTO kept VALUES (1)", first)
+        assert server.execute("SHOW TABLES", second) == ""
+        assert server.execute("SELECT @@max_allowed_packet") == str(2 << 20)
+        server.kill()
+        server.start()
+        assert server.execute("SELECT n FROM kept", first) == "1"
+        server.drop_database(first)
+        with pytest.raises(AssertionError, match="Unknown database"):
+            server.execute("SELECT 1", first)
+
+
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
+def test_a_cluster_serves_every_slot_and_gives_a_dead_masters_to_its_replica(kind: Kind) -> None:
+    with RedisCluster(kind) as cluster:
+        assert len(cluster.nodes) == 6
+        assert cluster.masters() == cluster.nodes[:3]
+        owner = cluster.master_of("key")
+        owner.execute("SET", "key", "value")
+        assert int(owner.execute("WAIT", 1, 5000)) == 1
+        owner.kill()
+        cluster.wait_ok()
+        heir = cluster.master_of("key")
+        assert heir in cluster.nodes[3:]
+        assert heir.execute("GET", "key") == "value"
+        owner.start()
+        cluster.wait_ok()
+        cluster.wait_replicas()
+        assert owner.info("replication")["role"] == "slave"
+        cluster.flush()
+        assert [node.execute("DBSIZE") for node in cluster.masters()] == [0, 0, 0]
+
+
+def test_sentinels_make_the_replica_the_master_when_that_dies() -> None:
+    with Sentinels("redis") as sentinels:
+        first, second = sentinels.nodes
+        assert sentinels.master() is first
+        first.execute("SET", "key", "value")
+        assert int(first.execute("WAIT", 1, 5000)) == 1
+        first.kill()
+        sentinels.wait_ok()
+        assert sentinels.master() is second
+        assert second.execute("GET", "key") == "value"
 
 
 def test_a_port_taken_by_another_is_given_up_for_a_free_one() -> None:
