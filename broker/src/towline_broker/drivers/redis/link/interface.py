@@ -21,8 +21,15 @@ Argument: TypeAlias = bytes | str | int
 class Script:
     """A Lua script. ``KEYS[1]`` is the prefix of the partition's keys, ``ARGV`` the arguments.
 
+    ``KEYS[2]`` is a key that must never exist: it makes a Cluster refuse the script while keys of
+    the partition are on their way from one server to another.
+
     A script changes nothing before it has checked all that it will do, and says in its reply what
     it refused: an error reply is taken for a defect.
+
+    At its ``maxmemory`` a server stops a script at the first command that may need memory, if the
+    script has not changed anything before. One that has to work then too begins with a change that
+    needs none, such as deleting ``KEYS[2]``.
     """
 
     #: As it appears in logs and errors.
