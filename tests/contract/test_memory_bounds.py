@@ -80,9 +80,9 @@ def test_an_agenda_gives_what_is_due_in_order_of_time_then_of_setting() -> None:
 
 
 def test_a_numbered_line_is_read_on_from_any_number() -> None:
-    line: NumberedLine[str] = NumberedLine()
-    for number in range(1, 301):
-        line.append(number, f"item {number}")
+    line: NumberedLine[int, str] = NumberedLine()
+    for number in [*range(2, 301), 1]:
+        line.add(number, f"item {number}")
     for number in range(2, 300):
         line.remove(number)
     assert list(line.after(0)) == [(1, "item 1"), (300, "item 300")]

@@ -47,9 +47,9 @@ def requeueing_ignores_its_limit(engine: Engine) -> None:
 @bug("test_p7_a_filter_finds_what_matches_all_of_it")
 def a_time_filter_is_off_by_one(engine: Engine) -> None:
     def make(select: Any) -> Any:
-        def broken(wanted: Any, after: int = 0) -> Any:
+        def broken(wanted: Any, *after: Any) -> Any:
             before = wanted.dead_before
-            return select(replace(wanted, dead_before=before and before + 1), after)
+            return select(replace(wanted, dead_before=before and before + 1), *after)
 
         return broken
 

@@ -4,9 +4,15 @@ from collections.abc import Iterator
 from heapq import merge
 
 from towline_broker.domain.jobs import DeadReason
+from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import DeadFilter
 from towline_broker.drivers.memory.lines import NumberedLine
 from towline_broker.drivers.memory.records import Job
+
+#: When a job died, and the how manieth to come here it was.
+Death = tuple[Micros, int]
+#: Before all deaths.
+BEFORE_ALL: Death = (0, 0)
 
 _Group = tuple[str, str, DeadReason | None]
 
@@ -15,38 +21,36 @@ class DeadLetters:
     """One line for each queue, type and reason: a filter picks lines and merges them."""
 
     def __init__(self) -> None:
-        self._lines: dict[_Group, NumberedLine[Job]] = {}
-        #: Job id to the number of its death.
-        self._numbers: dict[str, int] = {}
-        self._deaths = 0
+        self._lines: dict[_Group, NumberedLine[Death, Job]] = {}
+        self._deaths: dict[str, Death] = {}
+        self._added = 0
 
     def add(self, job: Job) -> None:
-        self._deaths += 1
-        self._numbers[job.new.id] = self._deaths
+        self._added += 1
+        death = self._deaths[job.new.id] = (job.finished_at or 0, self._added)
         line = self._lines.get(_group(job))
         if line is None:
             line = self._lines[_group(job)] = NumberedLine()
-        line.append(self._deaths, job)
+        line.add(death, job)
 
     def remove(self, job: Job) -> None:
-        self._lines[_group(job)].remove(self._numbers.pop(job.new.id))
+        self._lines[_group(job)].remove(self._deaths.pop(job.new.id))
 
-    def number(self, job: Job) -> int:
-        return self._numbers[job.new.id]
+    def death(self, job: Job) -> Death:
+        return self._deaths[job.new.id]
 
-    def select(self, wanted: DeadFilter, after: int = 0) -> Iterator[tuple[int, Job]]:
-        """Dead jobs that the filter matches, with the numbers of their deaths.
+    def select(self, wanted: DeadFilter, after: Death = BEFORE_ALL) -> Iterator[tuple[Death, Job]]:
+        """Dead jobs that the filter matches, in the order of their deaths.
 
         Nothing may be added or removed while this is being read.
         """
         lines = (line.after(after) for group, line in self._lines.items() if _fits(group, wanted))
-        for number, job in merge(*lines, key=lambda entry: entry[0]):
-            died = job.finished_at or 0
-            # Time never runs backwards, so neither do deaths.
+        for death, job in merge(*lines, key=lambda entry: entry[0]):
+            died = death[0]
             if wanted.dead_before is not None and died >= wanted.dead_before:
                 return
             if wanted.dead_after is None or died >= wanted.dead_after:
-                yield number, job
+                yield death, job
 
     def count(self, wanted: DeadFilter) -> int:
         if wanted.dead_after is not None or wanted.dead_before is not None:

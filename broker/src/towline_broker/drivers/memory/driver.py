@@ -32,6 +32,7 @@ from towline_broker.drivers.interface import (
     ReserveRequest,
     Settled,
     SoleOwner,
+    Transfer,
 )
 from towline_broker.drivers.memory.engine import Engine
 
@@ -169,3 +170,23 @@ class MemoryDriver(SoleOwner):
 
     async def reset_totals(self) -> None:
         self._engine.reset_totals()
+
+    # --- moving a queue -----------------------------------------------------------------------
+
+    async def seal(self, queue: str, to: str | None) -> None:
+        self._engine.seal(queue, to)
+        self._tell()
+
+    async def outgoing(self, queue: str, limit: int) -> list[Transfer]:
+        return self._engine.outgoing(queue, limit)
+
+    async def receive(self, transfers: Sequence[Transfer], now: Micros) -> int:
+        received = self._engine.receive(transfers, now)
+        self._tell()
+        return received
+
+    async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
+        return self._engine.drop(queue, job_ids)
+
+    async def forward(self, queue: str) -> bool:
+        return self._engine.forward(queue)

@@ -43,9 +43,12 @@ from towline_broker.drivers.interface import (
     QueueState,
     ReserveRequest,
     Settled,
+    Transfer,
 )
+from towline_broker.drivers.memory import transfers
+from towline_broker.drivers.memory.dead import BEFORE_ALL, Death
 from towline_broker.drivers.memory.planning import PushPlan
-from towline_broker.drivers.memory.records import Job, Lease
+from towline_broker.drivers.memory.records import Job, Lease, current_cost
 from towline_broker.drivers.memory.state import Events, Queue, State
 
 #: Most jobs that one call of list_jobs looks at.
@@ -86,7 +89,7 @@ class Engine:
 
     def list_jobs(self, query: JobQuery) -> JobPage:
         records: list[JobRecord] = []
-        jobs = self._state.in_push_order.after(_number(query.cursor))
+        jobs = self._state.in_push_order.after(0 if query.cursor is None else _number(query.cursor))
         for looked, (number, job) in enumerate(jobs, start=1):
             if _matches(job, query):
                 records.append(job.record())
@@ -124,7 +127,7 @@ class Engine:
         room = sys.maxsize if request.max_bytes is None else request.max_bytes
         for name in request.queues:
             queue = self._state.queues.get(name)
-            if queue is not None and not queue.paused:
+            if queue is not None and not queue.paused and not queue.moving_to:
                 room = self._reserve_from(queue, request, granted, room)
         return granted
 
@@ -270,10 +273,13 @@ class Engine:
     # --- dead letters -------------------------------------------------------------------------
 
     def list_dead(self, query: DeadQuery) -> JobPage:
-        after = _number(query.cursor)
+        after = BEFORE_ALL if query.cursor is None else _death(query.cursor)
         page = list(islice(self._state.dead.select(query.filter, after), query.limit))
         records = [job.record() for _, job in page]
-        return JobPage(records, str(page[-1][0]) if len(page) == query.limit else None)
+        if len(page) < query.limit:
+            return JobPage(records)
+        died, number = page[-1][0]
+        return JobPage(records, f"{died}.{number}")
 
     def count_dead(self, selection: DeadSelection) -> int:
         if selection.ids is None:
@@ -312,13 +318,14 @@ class Engine:
     def _dead_by_ids(self, ids: Sequence[str]) -> list[Job]:
         stored = (self._state.jobs.get(job_id) for job_id in dict.fromkeys(ids))
         dead = [job for job in stored if job is not None and job.state is JobState.DEAD]
-        return sorted(dead, key=self._state.dead.number)
+        return sorted(dead, key=self._state.dead.death)
 
     # --- queues -------------------------------------------------------------------------------
 
     def queues(self) -> list[QueueState]:
         return [
-            QueueState(name, queue.paused) for name, queue in sorted(self._state.queues.items())
+            QueueState(name, queue.paused, queue.moving_to, queue.moved)
+            for name, queue in sorted(self._state.queues.items())
         ]
 
     def set_paused(self, name: str, paused: bool) -> bool:
@@ -346,6 +353,28 @@ class Engine:
             raise QueueNotFound(name)
         return queue
 
+    # --- moving a queue -----------------------------------------------------------------------
+
+    def seal(self, name: str, to: str | None) -> None:
+        transfers.seal(self._state, name, to)
+
+    def outgoing(self, name: str, limit: int) -> list[Transfer]:
+        return transfers.outgoing(self._state, self._queue(name), limit)
+
+    def receive(self, batch: Sequence[Transfer], now: Micros) -> int:
+        fresh = transfers.fresh(self._state, batch)
+        self._need_room(sum(current_cost(one.new, one.record) for one in fresh))
+        transfers.receive(self._state, fresh, now)
+        return len(fresh)
+
+    def drop(self, name: str, job_ids: Sequence[str]) -> int:
+        return transfers.drop(self._state, name, job_ids)
+
+    def forward(self, name: str) -> bool:
+        return transfers.forward(self._state, self._queue(name))
+
+    # --- figures ------------------------------------------------------------------------------
+
     def counts(self) -> list[Counts]:
         return [tally.counts() for _, tally in sorted(self._state.tallies.items())]
 
@@ -358,11 +387,16 @@ class Engine:
             tally.reset()
 
 
-def _number(cursor: str | None) -> int:
+def _number(cursor: str) -> int:
     try:
-        return 0 if cursor is None else int(cursor)
+        return int(cursor)
     except ValueError:
         raise InvalidField("page_token", "this store never gave such a token") from None
+
+
+def _death(cursor: str) -> Death:
+    died, _, number = cursor.partition(".")
+    return _number(died), _number(number)
 
 
 def _matches(job: Job, query: JobQuery) -> bool:

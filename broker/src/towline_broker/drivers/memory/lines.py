@@ -10,6 +10,7 @@ from towline_broker.domain.time import Micros
 from towline_broker.drivers.memory.records import Job
 
 K = TypeVar("K", bound=Hashable)
+N = TypeVar("N", int, tuple[int, int])
 T = TypeVar("T")
 
 #: Stale entries are swept once they outnumber the valid ones by this many.
@@ -65,7 +66,8 @@ class ReadyLine:
     def ready_since(self) -> Micros | None:
         """When the job that is READY for longest became so.
 
-        Time never runs backwards, so that job is the first one of some priority.
+        Time never runs backwards, so that job is the first one of some priority (but for those that
+        another store has sent, and that stand behind younger ones).
         """
         return min(
             (next(iter(line.values())).available_at for line in self._by_priority.values()),
@@ -94,6 +96,10 @@ class Agenda(Generic[K]):
     def discard(self, key: K) -> None:
         if self._current.pop(key, None) is not None:
             self._sweep()
+
+    def __iter__(self) -> Iterator[K]:
+        """In no order."""
+        return iter(self._current)
 
     def first_time(self) -> Micros | None:
         entry = self._first()
@@ -136,29 +142,34 @@ class Agenda(Generic[K]):
             heapify(self._heap)
 
 
-class NumberedLine(Generic[T]):
-    """Items under ever growing numbers, to be read on from any number."""
+class NumberedLine(Generic[N, T]):
+    """Items in the order of their numbers, which grow but for few, to be read on from any
+    number."""
 
     __slots__ = ("_items", "_numbers")
 
     def __init__(self) -> None:
-        self._items: dict[int, T] = {}
+        self._items: dict[N, T] = {}
         #: Ascending; may hold numbers of items that were removed.
-        self._numbers: list[int] = []
+        self._numbers: list[N] = []
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def append(self, number: int, item: T) -> None:
+    def add(self, number: N, item: T) -> None:
+        """``number`` must not have been there before."""
         self._items[number] = item
-        self._numbers.append(number)
+        if self._numbers and number < self._numbers[-1]:
+            insort(self._numbers, number)
+        else:
+            self._numbers.append(number)
 
-    def remove(self, number: int) -> None:
+    def remove(self, number: N) -> None:
         del self._items[number]
         if len(self._numbers) > 2 * len(self._items) + SWEEP_SLACK:
-            self._numbers = list(self._items)
+            self._numbers = sorted(self._items)
 
-    def after(self, number: int) -> Iterator[tuple[int, T]]:
+    def after(self, number: N) -> Iterator[tuple[N, T]]:
         """The items of greater numbers. Nothing may be removed while this is being read."""
         numbers, items = self._numbers, self._items
         for index in range(bisect_right(numbers, number), len(numbers)):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from towline_broker.domain.errors import QueueFull
+from towline_broker.domain.errors import QueueFull, QueueMoved
 from towline_broker.domain.jobs import NewJob
 from towline_broker.drivers.interface import PushBatch, PushOutcome, PushResult
 from towline_broker.drivers.memory.records import cost_of
@@ -24,7 +24,11 @@ class PushPlan:
         self.size = 0
 
     def place(self, new: NewJob) -> PushResult:
-        """Raises QueueFull if the batch is to be stored as a whole or not at all."""
+        """Raises QueueMoved, and QueueFull if the batch is to be stored as a whole or not at
+        all."""
+        queue = self._state.queues.get(new.queue)
+        if queue is not None and queue.moved:
+            raise QueueMoved(new.queue, queue.moving_to)
         existing = self._existing(new)
         if existing is not None:
             return PushResult(existing, PushOutcome.EXISTING)

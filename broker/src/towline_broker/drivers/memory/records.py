@@ -107,6 +107,18 @@ class Job:
         self.result = b""
         self.size = cost_of(new)
 
+    def restore(self, record: JobRecord) -> None:
+        """Takes over what has become of the job in another store, but for its state and place."""
+        self.attempt = record.attempt
+        self.releases = record.releases
+        self.available_at = record.available_at or record.enqueued_at
+        self.started_at = record.started_at
+        self.finished_at = record.finished_at
+        self.failure = record.failure
+        self.progress = record.progress
+        self.dead_reason = record.dead_reason
+        self.result = record.result
+
     def record(self) -> JobRecord:
         new, lease = self.new, self.lease
         waiting = self.state in (JobState.SCHEDULED, JobState.READY)
@@ -161,11 +173,11 @@ def cost_of(new: NewJob) -> int:
     return JOB_OVERHEAD + len(new.envelope) + 2 * len(new.unique_key or "")
 
 
-def current_cost(job: Job) -> int:
-    """About how many bytes a job takes now, with what its workers have told."""
-    size = cost_of(job.new) + len(job.result)
-    if (failure := job.failure) is not None:
+def current_cost(new: NewJob, told: Job | JobRecord) -> int:
+    """About how many bytes a job takes with what its workers have told."""
+    size = cost_of(new) + len(told.result)
+    if (failure := told.failure) is not None:
         size += len(failure.type) + len(failure.message) + len(failure.trace)
-    if (progress := job.progress) is not None:
+    if (progress := told.progress) is not None:
         size += len(progress.message) + len(progress.checkpoint)
     return size

@@ -11,7 +11,7 @@ MEMORY_OVERHEAD = 500
 
 # There may be millions. The garbage collector stops tracking a plain tuple of plain values, which
 # an enumeration's members are not: hence the state as an int.
-_Ended = tuple[str, int, bytes, Micros]
+_Ended = tuple[str, int, bytes, Micros, int]
 _Lease = tuple[str, str, str]
 
 
@@ -44,8 +44,8 @@ class SettleMemory:
         until: Micros,
         result: bytes = b"",
     ) -> None:
-        self._jobs[job_id] = (queue, int(state), result, finished_at)
-        self._add(until, job_id, None)
+        number = self._add(until, job_id, None)
+        self._jobs[job_id] = (queue, int(state), result, finished_at, number)
         self.size += MEMORY_OVERHEAD + len(result)
 
     def settlement(self, ref: LeaseRef) -> Settlement | None:
@@ -59,7 +59,7 @@ class SettleMemory:
         ended = self._jobs.get(job_id)
         if ended is None:
             return None
-        queue, state, result, finished_at = ended
+        queue, state, result, finished_at, _ = ended
         return JobRecord(
             id=job_id,
             queue=queue,
@@ -73,21 +73,29 @@ class SettleMemory:
             result=result,
         )
 
+    def forget_job(self, job_id: str) -> None:
+        """Before its time. How its leases ended is kept."""
+        ended = self._jobs.pop(job_id, None)
+        if ended is not None:
+            self.size -= MEMORY_OVERHEAD + len(ended[2])
+
     def forget(self, now: Micros, limit: int) -> int:
         forgotten = 0
         while forgotten < limit and self._until and self._until[0][0] <= now:
-            _, _, job_id, lease = heappop(self._until)
-            if lease is None:
-                self.size -= MEMORY_OVERHEAD + len(self._jobs.pop(job_id)[2])
-            else:
+            _, number, job_id, lease = heappop(self._until)
+            if lease is not None:
                 self.size -= MEMORY_OVERHEAD
                 del self._leases[lease]
-            forgotten += 1
+                forgotten += 1
+            elif job_id in self._jobs and self._jobs[job_id][-1] == number:
+                self.forget_job(job_id)
+                forgotten += 1
         return forgotten
 
-    def _add(self, until: Micros, job_id: str, lease: _Lease | None) -> None:
+    def _add(self, until: Micros, job_id: str, lease: _Lease | None) -> int:
         self._added += 1
         heappush(self._until, (until, self._added, job_id, lease))
+        return self._added
 
 
 class UniqueKeys:
@@ -103,6 +111,11 @@ class UniqueKeys:
         if held is None or (held[1] is not None and held[1] <= now):
             return None
         return held[0]
+
+    def is_held_by(self, queue: str, key: str, job_id: str) -> bool:
+        """Whether its time is over or not."""
+        held = self._held.get((queue, key))
+        return held is not None and held[0] == job_id
 
     def take(self, queue: str, key: str, job_id: str, until: Micros | None) -> None:
         self._held[queue, key] = (job_id, until)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from towline_broker.domain.jobs import DeadReason, JobState, NewJob
 from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import Transfer
 from towline_broker.drivers.memory.dead import DeadLetters
 from towline_broker.drivers.memory.lines import Agenda, NumberedLine, ReadyLine
 from towline_broker.drivers.memory.records import Job, Lease, Tally, current_cost
@@ -26,11 +27,14 @@ class Events:
 
 
 class Queue:
-    __slots__ = ("live", "name", "paused", "ready", "scheduled")
+    __slots__ = ("live", "moved", "moving_to", "name", "paused", "ready", "scheduled")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.paused = False
+        #: The store that the queue is on its way to, or in; empty: this one.
+        self.moving_to = ""
+        self.moved = False
         self.ready = ReadyLine()
         self.scheduled: dict[str, Job] = {}
         #: SCHEDULED + READY + LEASED.
@@ -40,7 +44,7 @@ class Queue:
 class State:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
-        self.in_push_order: NumberedLine[Job] = NumberedLine()
+        self.in_push_order: NumberedLine[int, Job] = NumberedLine()
         self.queues: dict[str, Queue] = {}
         self.tallies: dict[tuple[str, str], Tally] = {}
         #: Ids of SCHEDULED jobs by their time.
@@ -68,21 +72,47 @@ class State:
     # --- coming and going ---------------------------------------------------------------------
 
     def add(self, new: NewJob, now: Micros) -> None:
-        self._pushes += 1
-        queue = self.queues.get(new.queue)
-        if queue is None:
-            queue = self.queues[new.queue] = Queue(new.queue)
-        tally = self.tallies.get((new.queue, new.type))
-        if tally is None:
-            tally = self.tallies[new.queue, new.type] = Tally(new.queue, new.type)
-        job = Job(new, self._pushes, now, tally)
-        self.jobs[new.id] = job
-        self.in_push_order.append(job.number, job)
-        self._jobs_size += job.size
-        tally.totals.pushed += 1
+        job = self._store(new, now)
+        job.tally.totals.pushed += 1
         if new.unique_key is not None:
             self.keys.take(new.queue, new.unique_key, new.id, new.unique_until)
         self._enter_waiting(job, now, new.due_at)
+
+    def receive(self, transfer: Transfer, *, takes_key: bool) -> None:
+        """A job from another store, as it is."""
+        new, record = transfer.new, transfer.record
+        job = self._store(new, record.enqueued_at)
+        job.restore(record)
+        self.resize(job)
+        if takes_key and new.unique_key is not None:
+            self.keys.take(new.queue, new.unique_key, new.id, new.unique_until)
+        self._enter(job, record.state)
+        if record.state is JobState.DEAD:
+            self.dead.add(job)
+        elif record.state.ended:
+            self.retained.set(new.id, transfer.keep_until or 0)
+        else:
+            self._join_waiting(job)
+
+    def drop(self, job: Job) -> None:
+        """A job that is not LEASED goes to another store, and leaves no trace."""
+        self.remove(job)
+        self.free_key(job)
+        self.memory.forget_job(job.new.id)
+
+    def _store(self, new: NewJob, enqueued_at: Micros) -> Job:
+        """A job that has no state yet."""
+        self._pushes += 1
+        if new.queue not in self.queues:
+            self.queues[new.queue] = Queue(new.queue)
+        tally = self.tallies.get((new.queue, new.type))
+        if tally is None:
+            tally = self.tallies[new.queue, new.type] = Tally(new.queue, new.type)
+        job = Job(new, self._pushes, enqueued_at, tally)
+        self.jobs[new.id] = job
+        self.in_push_order.add(job.number, job)
+        self._jobs_size += job.size
+        return job
 
     def remove(self, job: Job) -> None:
         self._leave(job)
@@ -92,7 +122,7 @@ class State:
 
     def resize(self, job: Job) -> None:
         """To be called when a result, a failure or a progress was recorded with the job."""
-        size = current_cost(job)
+        size = current_cost(job.new, job)
         self._jobs_size += size - job.size
         job.size = size
 
@@ -164,9 +194,30 @@ class State:
         job.finished_at = None
         self._enter_waiting(job, now, None)
 
+    # --- queues -------------------------------------------------------------------------------
+
+    def seal(self, queue: Queue, to: str) -> None:
+        """To another store, or home (empty)."""
+        was_sealed = queue.moving_to != ""
+        queue.moving_to = to
+        if not to:
+            queue.moved = False
+            if was_sealed and not queue.paused:
+                self.events.ready[queue.name] += len(queue.ready)
+
+    def forward(self, queue: Queue) -> None:
+        """Nothing is left of it here."""
+        queue.moved = True
+
+    # --- unique keys --------------------------------------------------------------------------
+
     def free_key(self, job: Job) -> None:
         if job.new.unique_key is not None:
             self.keys.free(job.new.queue, job.new.unique_key, job.new.id)
+
+    def holds_key(self, job: Job) -> bool:
+        key = job.new.unique_key
+        return key is not None and self.keys.is_held_by(job.new.queue, key, job.new.id)
 
     def _free_key_of_ended(self, job: Job) -> None:
         if job.new.unique_key is not None:
@@ -175,16 +226,22 @@ class State:
     # --- the indexes --------------------------------------------------------------------------
 
     def _enter_waiting(self, job: Job, now: Micros, due_at: Micros | None) -> None:
-        new = job.new
-        queue = self.queues[new.queue]
         if due_at is not None and due_at > now:
             job.available_at = due_at
             self._enter(job, JobState.SCHEDULED)
-            queue.scheduled[new.id] = job
-            self.due.set(new.id, due_at)
         else:
             job.available_at = now
             self._enter(job, JobState.READY)
+        self._join_waiting(job)
+
+    def _join_waiting(self, job: Job) -> None:
+        """To its place among the READY or the SCHEDULED."""
+        new = job.new
+        queue = self.queues[new.queue]
+        if job.state is JobState.SCHEDULED:
+            queue.scheduled[new.id] = job
+            self.due.set(new.id, job.available_at)
+        else:
             queue.ready.add(job)
             self.events.ready[new.queue] += 1
         if job.expires_at is not None and job.attempt == 0:

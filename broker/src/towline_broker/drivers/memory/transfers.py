@@ -1,0 +1,115 @@
+"""Moving a queue to another store, and taking in one that comes from there."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+
+from towline_broker.domain.errors import QueueNotFound
+from towline_broker.domain.jobs import JobState
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import DeadFilter, Transfer
+from towline_broker.drivers.memory.records import Job
+from towline_broker.drivers.memory.state import Queue, State
+
+#: How far into the agenda of all SCHEDULED jobs is looked at first.
+FIRST_LOOK = 1_000
+
+
+def seal(state: State, name: str, to: str | None) -> None:
+    """None: home again. Raises QueueNotFound, but not for None."""
+    queue = state.queues.get(name)
+    if queue is not None:
+        state.seal(queue, to or "")
+    elif to is not None:
+        raise QueueNotFound(name)
+
+
+def outgoing(state: State, queue: Queue, limit: int) -> list[Transfer]:
+    jobs = chain(
+        queue.ready,
+        _by_time(state, queue),
+        (job for _, job in state.dead.select(DeadFilter(queue=queue.name))),
+        _kept(state, queue),
+    )
+    return [_transfer(state, job) for job in islice(jobs, limit)]
+
+
+def _by_time(state: State, queue: Queue) -> Iterator[Job]:
+    """Looks at no more of the agenda than is asked for: there may be a million jobs on it."""
+    seen, look, found = 0, FIRST_LOOK, 0
+    while found < len(queue.scheduled):
+        job_ids = state.due.due(sys.maxsize, look)
+        for job_id in job_ids[seen:]:
+            if job_id in queue.scheduled:
+                found += 1
+                yield queue.scheduled[job_id]
+        seen, look = look, look * 4
+
+
+def _kept(state: State, queue: Queue) -> Iterator[Job]:
+    jobs = (state.jobs[job_id] for job_id in state.retained)
+    return (job for job in jobs if job.new.queue == queue.name)
+
+
+def _transfer(state: State, job: Job) -> Transfer:
+    new = job.new
+    waits = job.state in (JobState.SCHEDULED, JobState.READY)
+    kept = job.state in (JobState.SUCCEEDED, JobState.CANCELLED)
+    holds_key = state.holds_key(job)
+    return Transfer(
+        replace(
+            new,
+            due_at=None,
+            expires_at=job.expires_at if waits and job.attempt == 0 else None,
+            unique_until=new.unique_until if holds_key else None,
+        ),
+        job.record(),
+        holds_key,
+        (job.finished_at or 0) + new.retention if kept else None,
+    )
+
+
+def fresh(state: State, batch: Sequence[Transfer]) -> list[Transfer]:
+    """Those of the batch that are neither stored nor remembered, each once."""
+    by_id = {transfer.new.id: transfer for transfer in reversed(batch)}
+    return [
+        transfer
+        for transfer in batch
+        if by_id[transfer.new.id] is transfer
+        and transfer.new.id not in state.jobs
+        and transfer.new.id not in state.memory
+    ]
+
+
+def receive(state: State, batch: Sequence[Transfer], now: Micros) -> None:
+    for transfer in batch:
+        new = transfer.new
+        free = (
+            new.unique_key is not None and state.keys.holder(new.queue, new.unique_key, now) is None
+        )
+        state.receive(transfer, takes_key=transfer.holds_key and free)
+
+
+def drop(state: State, name: str, job_ids: Sequence[str]) -> int:
+    dropped = 0
+    for job_id in job_ids:
+        job = state.jobs.get(job_id)
+        if job is not None and job.new.queue == name and job.state is not JobState.LEASED:
+            state.drop(job)
+            dropped += 1
+    return dropped
+
+
+def forward(state: State, queue: Queue) -> bool:
+    """Marks the queue as moved if it is sealed and nothing is left of it."""
+    if not queue.moving_to or _holds_any(state, queue):
+        return False
+    state.forward(queue)
+    return True
+
+
+def _holds_any(state: State, queue: Queue) -> bool:
+    if queue.live or state.dead.count(DeadFilter(queue=queue.name)):
+        return True
+    return next(_kept(state, queue), None) is not None
