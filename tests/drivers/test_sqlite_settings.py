@@ -11,7 +11,7 @@ from towline_broker.domain.jobs import DeadReason, Settlement
 from towline_broker.domain.time import HOUR
 from towline_broker.drivers.interface import Durability, NackBatch, NackItem
 from towline_broker.drivers.sql import claims, queues, settles, targets, upkeep
-from towline_broker.drivers.sql.sqlite.connection import driver_connection, with_keys
+from towline_broker.drivers.sql.sqlite.connection import NEXT_READY, driver_connection, with_keys
 from towline_broker.drivers.sql.sqlite.driver import SqliteDriver
 from towline_broker.testing.factories import START, new_jobs
 
@@ -42,7 +42,7 @@ async def test_the_connection_that_looks_cannot_write(driver: SqliteDriver) -> N
 
 #: Each statement of a hot path, its parameters, and the index that its plan goes by.
 PLANS = {
-    "reserve": (claims.NEXT_READY, (1, 100), "towline_jobs_ready (queue=?)"),
+    "reserve": (NEXT_READY.format(claims.CANDIDATE), (1, 100), "towline_jobs_ready (queue=?)"),
     "repeated reserve": (
         claims.OF_REQUEST,
         ("request",),
@@ -55,28 +55,28 @@ PLANS = {
     ),
     "settle": (with_keys(targets.LEASED_BY_ID, 2), ("a", "b"), "towline_jobs_id (id=?)"),
     "settle again": (with_keys(settles.SETTLEMENTS, 2), ("a", "b"), "PRIMARY KEY (job_id=?)"),
-    "promote": (upkeep.DUE, (START, 100), "towline_jobs_due (available_at<?)"),
-    "expire": (upkeep.TOO_OLD, (START, 100), "towline_jobs_expiry (expires_at>? AND"),
+    "promote": (upkeep.DUE, (0, START, 100), "towline_jobs_due (available_at>? AND"),
+    "expire": (upkeep.TOO_OLD, (0, START, 100), "towline_jobs_expiry (expires_at>? AND"),
     "leases past their deadline": (
         claims.LEASES_PAST,
-        (START, 100),
-        "towline_jobs_deadline (lease_until<?)",
+        (0, START, 100),
+        "towline_jobs_deadline (lease_until>? AND",
     ),
-    "forget jobs": (upkeep.PAST_RETENTION, (START, 100), "towline_jobs_kept (keep_until>? AND"),
+    "forget jobs": (upkeep.PAST_RETENTION, (0, START, 100), "towline_jobs_kept (keep_until>? AND"),
     "forget leases": (
         upkeep.PAST_MEMORY,
-        (START, 100),
-        "towline_settled_until (remember_until<?)",
+        (0, START, 100),
+        "towline_settled_until (remember_until>? AND",
     ),
     "forget keys": (
         upkeep.PAST_KEYS,
-        (START, 100),
+        (0, START, 100),
         "towline_unique_keys_until (held_until>? AND",
     ),
     "purge": (queues.SCHEDULED_OF_QUEUE, (1, 100), "towline_jobs_scheduled (queue=?)"),
-    "next scheduled": (upkeep.NEXT_TIMES[0], (), "towline_jobs_due"),
-    "next deadline": (upkeep.NEXT_TIMES[1], (), "towline_jobs_deadline"),
-    "next expiry": (upkeep.NEXT_TIMES[2], (), "towline_jobs_expiry"),
+    "next scheduled": (upkeep.NEXT_TIMES["due"], (0,), "towline_jobs_due"),
+    "next deadline": (upkeep.NEXT_TIMES["leases"], (0,), "towline_jobs_deadline"),
+    "next expiry": (upkeep.NEXT_TIMES["expiry"], (0,), "towline_jobs_expiry"),
 }
 
 

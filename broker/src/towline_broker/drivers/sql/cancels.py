@@ -7,8 +7,8 @@ from towline_broker.drivers.interface import CancelOutcome, CancelRequest
 from towline_broker.drivers.sql.targets import (
     Memory,
     Target,
-    by_id,
     free_keys,
+    locked_by_id,
     remember,
     remove,
 )
@@ -22,7 +22,8 @@ _CANCEL = (
 
 
 async def cancel(transaction: Transaction, request: CancelRequest) -> list[CancelOutcome]:
-    stored = await by_id(transaction, request.job_ids)
+    # First the jobs, then the memory: one that is acknowledged meanwhile is found in the latter.
+    stored = await locked_by_id(transaction, request.job_ids)
     remembered = await transaction.rows_of(
         _ENDED, [job_id for job_id in request.job_ids if job_id not in stored]
     )

@@ -14,10 +14,10 @@ from towline_broker.drivers.sql.transaction import Reader, Row, Transaction
 
 class _Candidate(NamedTuple):
     seq: int
-    id: str
-    kind: int
     priority: int
     position: int
+    id: str
+    kind: int
     attempt: int
     enqueued_at: Micros
     available_at: Micros
@@ -28,16 +28,18 @@ class _Candidate(NamedTuple):
     envelope: bytes
 
 
-_CANDIDATE = (
-    "SELECT seq, id, kind, priority, position, attempt, enqueued_at, available_at, expires_at,"
+CANDIDATE = (
+    "SELECT seq, priority, position, id, kind, attempt, enqueued_at, available_at, expires_at,"
     " noted, lease_grant, lease_until,"
     " (SELECT body FROM towline_envelopes e WHERE e.seq = towline_jobs.seq) FROM towline_jobs"
 )
-NEXT_READY = f"{_CANDIDATE} WHERE queue = ? AND state = 2 ORDER BY priority DESC, position LIMIT ?"
-OF_REQUEST = f"{_CANDIDATE} WHERE request_id = ? AND state = 3"
+OF_REQUEST = f"{CANDIDATE} WHERE request_id = ? AND state = 3"
 #: Jobs that a Reserve with a bound in bytes reads at first.
 FIRST_PORTION = 100
-_QUEUES = "SELECT name, id FROM towline_queues WHERE name IN (?*) AND paused = 0"
+_QUEUES = (
+    "SELECT q.name, q.id, l.priority FROM towline_queues q"
+    " LEFT JOIN towline_lines l ON l.queue = q.id WHERE q.name IN (?*) AND q.paused = 0"
+)
 _LEASE = (
     "UPDATE towline_jobs SET state = 3, attempt = attempt + 1, lease_grant = ?, lease_until = ?,"
     " lease_length = ?, worker_id = ?, request_id = ?, started_at = ? WHERE seq IN (?*)"
@@ -47,9 +49,10 @@ _LIVE_LEASE = (
     " FROM towline_jobs j JOIN towline_kinds k ON k.id = j.kind"
     " JOIN towline_queues q ON q.id = k.queue"
 )
-_LEASES_BY_ID = f"{_LIVE_LEASE} WHERE j.id IN (?*) AND j.state = 3"
+_LEASES_BY_ID = f"{_LIVE_LEASE} WHERE j.id IN (?*) AND +j.state = 3"
 LEASES_PAST = (
-    f"{_LIVE_LEASE} WHERE j.state = 3 AND j.lease_until <= ? ORDER BY j.lease_until LIMIT ?"
+    f"{_LIVE_LEASE} WHERE j.state = 3 AND j.lease_until >= ? AND j.lease_until <= ?"
+    " ORDER BY j.lease_until LIMIT ?"
 )
 
 
@@ -58,14 +61,24 @@ async def reserve(transaction: Transaction, request: ReserveRequest) -> list[Lea
         granted = await _granted_before(transaction, request)
         if granted:
             return granted
-    rows = await transaction.rows_of(_QUEUES, request.queues)
-    ids = {row[0]: row[1] for row in rows}
+    queues: dict[str, _Queue] = {}
+    for name, queue_id, priority in await transaction.rows_of(_QUEUES, request.queues):
+        queue = queues.setdefault(name, _Queue(name, queue_id, []))
+        if priority is not None:
+            queue.priorities.append(priority)
     leased: list[Leased] = []
     room = _Room(request.max_jobs, request.max_bytes)
-    for queue in dict.fromkeys(request.queues):
-        if queue in ids:
-            leased += await _reserve_from(transaction, ids[queue], room, request)
+    for name in dict.fromkeys(request.queues):
+        if room and name in queues:
+            leased += await _reserve_from(transaction, queues[name], room, request)
     return leased
+
+
+class _Queue(NamedTuple):
+    name: str
+    id: int
+    #: In any order.
+    priorities: list[int]
 
 
 class _Room:
@@ -92,16 +105,18 @@ class _Room:
 
 
 async def _reserve_from(
-    transaction: Transaction, queue_id: int, room: _Room, request: ReserveRequest
+    transaction: Transaction, queue: _Queue, room: _Room, request: ReserveRequest
 ) -> list[Leased]:
     leased: list[Leased] = []
+    priorities = sorted(queue.priorities, reverse=True)
     while room:
         limit = room.next_portion()
-        rows = await transaction.rows(NEXT_READY, queue_id, limit)
+        rows = await transaction.next_ready(CANDIDATE, queue.id, priorities, limit)
         fresh: list[_Candidate] = []
         expired: list[_Candidate] = []
-        for candidate in map(_Candidate._make, rows):
+        for index, candidate in enumerate(map(_Candidate._make, rows)):
             if not room:
+                transaction.left_ready(queue.name, rows[index:])
                 break
             if _too_old(candidate, request.now):
                 expired.append(candidate)
@@ -128,6 +143,7 @@ async def _lease(
     transaction: Transaction, candidates: Sequence[_Candidate], request: ReserveRequest
 ) -> list[Leased]:
     until = request.now + request.lease
+    transaction.heads.appeared("leases", until)
     await transaction.change_of(
         _LEASE,
         [candidate.seq for candidate in candidates],
@@ -189,7 +205,10 @@ async def leases(reader: Reader, refs: Sequence[LeaseRef]) -> list[LeaseRecord |
 
 
 async def expired_leases(reader: Reader, now: Micros, limit: int) -> list[LeaseRecord]:
-    return list(_records(await reader.rows(LEASES_PAST, now, limit)))
+    since = reader.heads.since("leases")
+    found = list(_records(await reader.rows(LEASES_PAST, since, now, limit)))
+    reader.heads.reached("leases", found[0].lease_until if found else None)
+    return found
 
 
 def _records(rows: Iterable[Row]) -> Iterable[LeaseRecord]:

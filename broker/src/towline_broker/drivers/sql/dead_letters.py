@@ -1,6 +1,6 @@
 """Dead jobs: found by ids or by a filter, made READY again or removed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -13,6 +13,7 @@ from towline_broker.drivers.sql.targets import (
     Target,
     by_id,
     free_keys,
+    locked_by_id,
     remember,
     remove,
     targets,
@@ -57,7 +58,7 @@ def dead_where(filter_: DeadFilter) -> list[sa.ColumnElement[bool] | sa.TextClau
 
 async def count_dead(reader: Reader, selection: DeadSelection) -> int:
     if selection.ids is not None:
-        return len(await _dead_by_id(reader, selection.ids))
+        return len(_dead(await by_id(reader, selection.ids)))
     return await _count(reader, selection.filter)
 
 
@@ -97,10 +98,12 @@ async def discard_dead(
     return Handled(matched, len(chosen))
 
 
-async def _choose(reader: Reader, selection: DeadSelection) -> tuple[int, Sequence[Target]]:
+async def _choose(
+    transaction: Transaction, selection: DeadSelection
+) -> tuple[int, Sequence[Target]]:
     """How many dead jobs the selection meets, and those to be changed, oldest death first."""
     if selection.ids is not None:
-        dead = await _dead_by_id(reader, selection.ids)
+        dead = _dead(await locked_by_id(transaction, selection.ids))
         return len(dead), dead[: selection.limit]
     statement = (
         sa.select(*(schema.jobs.c[name] for name in Target._fields))
@@ -108,15 +111,14 @@ async def _choose(reader: Reader, selection: DeadSelection) -> tuple[int, Sequen
         .order_by(*DEATHS)
         .limit(selection.limit)
     )
-    chosen = targets(await reader.select(statement))
+    chosen = targets(await transaction.select_locked(statement))
     if len(chosen) < selection.limit:
         return len(chosen), chosen
-    return await _count(reader, selection.filter), chosen
+    return await _count(transaction, selection.filter), chosen
 
 
-async def _dead_by_id(reader: Reader, ids: Sequence[str]) -> list[Target]:
-    found = (await by_id(reader, ids)).values()
-    dead = [target for target in found if target.state == JobState.DEAD]
+def _dead(found: Mapping[str, Target]) -> list[Target]:
+    dead = [target for target in found.values() if target.state == JobState.DEAD]
     return sorted(dead, key=lambda target: (target.finished_at, target.position))
 
 

@@ -10,6 +10,7 @@ from towline_broker.drivers.interface import PushBatch, PushOutcome, PushResult
 from towline_broker.drivers.sql.transaction import Transaction
 
 _STORED = "SELECT id FROM towline_jobs WHERE id IN (?*)"
+#: To be asked after ``_STORED``: see ``transaction.py``.
 _REMEMBERED = "SELECT job_id FROM towline_settled WHERE job_id IN (?*) AND state IS NOT NULL"
 _HELD_KEYS = (
     "SELECT q.name, u.unique_key, u.job_id, u.held_until FROM towline_unique_keys u"
@@ -96,6 +97,8 @@ def _takes_room(room: dict[str, int], job: NewJob, batch: PushBatch) -> bool:
 async def _store(transaction: Transaction, jobs: Sequence[NewJob], now: Micros) -> None:
     names = transaction.names
     kinds = await names.ensure(transaction, dict.fromkeys((job.queue, job.type) for job in jobs))
+    lines = dict.fromkeys((kinds[job.queue, job.type].queue_id, job.priority) for job in jobs)
+    await names.ensure_lines(transaction, lines)
     sequence = await transaction.sequence(len(jobs))
     rows: list[tuple[object, ...]] = []
     envelopes: list[tuple[object, ...]] = []
@@ -111,6 +114,9 @@ async def _store(transaction: Transaction, jobs: Sequence[NewJob], now: Micros) 
         else:
             scheduled.append(name)
             state, available_at = 1, job.due_at
+            transaction.heads.appeared("due", job.due_at)
+        if job.expires_at is not None:
+            transaction.heads.appeared("expiry", job.expires_at)
         if job.unique_key is not None and _holds(job.unique_until, now):
             keys.append((job.unique_key, kind.queue_id, job.id, job.unique_until))
         rows.append(

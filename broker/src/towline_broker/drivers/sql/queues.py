@@ -22,7 +22,7 @@ from towline_broker.drivers.sql.transaction import Reader, Transaction
 
 _QUEUES = "SELECT name, paused FROM towline_queues ORDER BY name"
 _QUEUE = "SELECT id, paused FROM towline_queues WHERE name = ?"
-_SET_PAUSED = "UPDATE towline_queues SET paused = ? WHERE id = ?"
+_SET_PAUSED = "UPDATE towline_queues SET paused = ? WHERE id = ? AND paused <> ?"
 _SUMS = ", ".join(f"SUM(c.{name})" for name in COUNTERS)
 _COUNTED = (
     "FROM towline_counters c JOIN towline_kinds k ON k.id = c.kind"
@@ -48,10 +48,9 @@ async def queues(reader: Reader) -> list[QueueState]:
 
 
 async def set_paused(transaction: Transaction, queue: str, paused: bool) -> bool:
-    queue_id, was_paused = await _queue(transaction, queue)
-    if bool(was_paused) == paused:
+    queue_id, _ = await _queue(transaction, queue)
+    if not await transaction.change(_SET_PAUSED, int(paused), queue_id, int(paused)):
         return False
-    await transaction.change(_SET_PAUSED, int(paused), queue_id)
     if not paused:
         _, ready = await _depths(transaction, queue_id)
         if ready:
@@ -62,10 +61,10 @@ async def set_paused(transaction: Transaction, queue: str, paused: bool) -> bool
 async def purge(transaction: Transaction, request: PurgeRequest) -> Handled:
     queue_id, _ = await _queue(transaction, request.queue)
     matched = sum(await _depths(transaction, queue_id))
-    chosen = targets(await transaction.rows(READY_OF_QUEUE, queue_id, request.limit))
+    chosen = targets(await transaction.locked(READY_OF_QUEUE, queue_id, request.limit))
     left = request.limit - len(chosen)
     if left > 0:
-        chosen += targets(await transaction.rows(SCHEDULED_OF_QUEUE, queue_id, left))
+        chosen += targets(await transaction.locked(SCHEDULED_OF_QUEUE, queue_id, left))
     await cancel_waiting(transaction, chosen, request.now, request.remember_until)
     return Handled(matched, len(chosen))
 

@@ -49,7 +49,25 @@ kinds = sa.Table(
     sa.UniqueConstraint("queue", "type"),
 )
 
-#: A broker adds to the rows of its own shard; readers sum over shards.
+#: The priorities that jobs of a queue have had, as far as they are few.
+lines = sa.Table(
+    "towline_lines",
+    metadata,
+    sa.Column("queue", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("priority", sa.Integer, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+#: What brokers that share the store put up for each other to read.
+notices = sa.Table(
+    "towline_notices",
+    metadata,
+    sa.Column("broker", sa.String(128), primary_key=True),
+    sa.Column("notice", sa.LargeBinary, nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),
+)
+
+#: Whoever writes has a shard of its own, whose rows nobody else writes to; readers sum over shards.
 counters = sa.Table(
     "towline_counters",
     metadata,

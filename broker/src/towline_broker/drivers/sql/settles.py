@@ -101,7 +101,8 @@ async def extend(transaction: Transaction, batch: ExtendBatch) -> list[Extended]
     held = await leased(transaction, [item.ref for item in batch.items])
     live = [(item, target) for item in batch.items if (target := held.get(item.ref))]
     noted = await _report_progress(transaction, live)
-    rows = []
+    # By job: of a lease named twice in a call the later one counts.
+    rows: dict[int, tuple[object, ...]] = {}
     answers: list[Extended | None] = []
     for item in batch.items:
         target = held.get(item.ref)
@@ -110,9 +111,10 @@ async def extend(transaction: Transaction, batch: ExtendBatch) -> list[Extended]
             continue
         length = target.lease_length if item.lease is None else item.lease
         until = batch.now + (length or 0)
-        rows.append((until, 1 if target.seq in noted else target.noted, target.seq))
+        transaction.heads.appeared("leases", until)
+        rows[target.seq] = (until, 1 if target.seq in noted else target.noted, target.seq)
         answers.append(Extended(until))
-    await transaction.change_many(_EXTEND, rows)
+    await transaction.change_many(_EXTEND, list(rows.values()))
     missing = [
         item.ref for item, answer in zip(batch.items, answers, strict=True) if answer is None
     ]
@@ -176,6 +178,11 @@ async def _end_leases(
             )
         )
         position += 1
+        if state is JobState.SCHEDULED:
+            transaction.heads.appeared("due", item.due_at or 0)
+        if released:
+            # As one that was never started, it may be too old again.
+            transaction.heads.appeared("expiry", 0)
         memories.append(
             Memory(
                 *(target.id, item.ref.grant, item.settlement, None, kind.queue_id, None),

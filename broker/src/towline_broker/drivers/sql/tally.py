@@ -29,6 +29,12 @@ class Tally:
     def __init__(self) -> None:
         self.changes: dict[int, list[int]] = {}
 
+    def add(self, other: "Tally") -> None:
+        for kind, changes in other.changes.items():
+            row = self._row(kind)
+            for index, number in enumerate(changes):
+                row[index] += number
+
     def count(self, what: str, kinds: Iterable[int]) -> None:
         """Adds one to the total for each of the kinds, which may repeat."""
         index = _INDEX[what]
@@ -61,16 +67,17 @@ class Tally:
 class CounterSink(Protocol):
     """The part of a transaction that a tally is written through."""
 
-    async def change_many(self, sql: str, rows: list[tuple[object, ...]]) -> None: ...
+    async def change(self, sql: str, *parameters: object) -> int: ...
 
 
 _SUMS = ", ".join(f"{name} = {name} + ?" for name in COUNTERS)
 _ADD = f"UPDATE towline_counters SET {_SUMS} WHERE kind = ? AND shard = ?"  # noqa: S608 - constants
+_START = "INSERT INTO towline_counters (kind, shard) VALUES (?, ?)"
 
 
 async def write_tally(sink: CounterSink, tally: Tally, shard: int) -> None:
-    rows: list[tuple[object, ...]] = [
-        (*changes, kind, shard) for kind, changes in tally.changes.items() if any(changes)
-    ]
-    if rows:
-        await sink.change_many(_ADD, rows)
+    """Adds to the counters of the shard. Nobody else writes to them meanwhile."""
+    for kind, changes in tally.changes.items():
+        if any(changes) and not await sink.change(_ADD, *changes, kind, shard):
+            await sink.change(_START, kind, shard)
+            await sink.change(_ADD, *changes, kind, shard)

@@ -35,7 +35,8 @@ class Target(NamedTuple):
 TARGET = ", ".join(Target._fields)
 
 _BY_ID = f"SELECT {TARGET} FROM towline_jobs WHERE id IN (?*)"
-LEASED_BY_ID = f"{_BY_ID} AND state = 3"
+#: The plus keeps planners away from the index of leases: they are to look up the ids.
+LEASED_BY_ID = f"{_BY_ID} AND +state = 3"
 
 _REMOVE = "DELETE FROM towline_jobs WHERE seq IN (?*)"
 _REMOVE_ENVELOPES = "DELETE FROM towline_envelopes WHERE seq IN (?*)"
@@ -59,9 +60,20 @@ async def by_id(reader: Reader, ids: Iterable[str]) -> dict[str, Target]:
     return {target.id: target for target in found}
 
 
+async def locked_by_id(transaction: Transaction, ids: Iterable[str]) -> dict[str, Target]:
+    """Waits for whoever is changing one of them, and finds it as that one leaves it."""
+    found = targets(await transaction.locked_of(_BY_ID, ids))
+    return {target.id: target for target in found}
+
+
 async def leased(transaction: Transaction, refs: Iterable[LeaseRef]) -> dict[LeaseRef, Target]:
-    """The jobs of those leases that are live; there may be other leases among them."""
-    found = targets(await transaction.rows_of(LEASED_BY_ID, [ref.job_id for ref in refs]))
+    """The jobs of those leases that are live; there may be other leases among them.
+
+    They are locked: of two that settle the same lease at once, the second waits for the first, and
+    then finds the job gone or under another grant. What it reads of the settle memory after that
+    includes how the first one ended the lease.
+    """
+    found = targets(await transaction.locked_of(LEASED_BY_ID, [ref.job_id for ref in refs]))
     names = transaction.names
     return {
         LeaseRef(names.of(target.kind).queue, target.id, target.lease_grant or ""): target

@@ -5,7 +5,13 @@ no database. On a database with an asynchronous client their statements really w
 never do, and :func:`run` plays an operation through on the thread that owns the connection.
 
 Their statements are plain SQL with ``?`` for a parameter; a dialect turns that into its own form
-once. ``(?*)`` at the end of a statement's parameters stands for a list of keys of any length.
+once. ``(?*)`` at the end of a statement's parameters stands for a list of keys of any length, and
+``INSERT … ON CONFLICT DO NOTHING`` passes over a row that is there already.
+
+Where several brokers share a store, each statement sees what was committed before it began (READ
+COMMITTED), so that two statements of an operation may see different states. A job goes from
+``towline_jobs`` to ``towline_settled`` in one commit: whoever looks for it in this order, and not
+in the other, cannot miss it.
 """
 
 from collections import Counter
@@ -15,6 +21,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.sql import Executable
 
+from towline_broker.domain.time import Micros
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.tally import Tally, write_tally
 
@@ -32,8 +39,29 @@ class Effects:
         self.ended: list[str] = []
 
 
+class Heads(Protocol):
+    """Where to begin to look in an index by time whose earliest entries go all the time.
+
+    A database keeps the entries of rows that are gone until nobody can see those rows any more,
+    and whoever looks from the beginning walks over them. A store without that trouble begins at
+    the beginning, always.
+    """
+
+    def since(self, index: str) -> Micros:
+        """Nothing lies before this time, as far as is known."""
+
+    def reached(self, index: str, time: Micros | None) -> None:
+        """The earliest that a look from ``since`` found, or the last that it has dealt with."""
+
+    def appeared(self, index: str, time: Micros) -> None:
+        """Something with this time comes into the index."""
+
+
 class Reader(Protocol):
     """A consistent view of the store."""
+
+    @property
+    def heads(self) -> Heads: ...
 
     async def rows(self, sql: str, *parameters: object) -> Sequence[Row]: ...
 
@@ -55,6 +83,35 @@ class Transaction(Reader, Protocol):
 
     @property
     def effects(self) -> Effects: ...
+
+    async def locked(self, sql: str, *parameters: object) -> Sequence[Row]:
+        """As ``rows``, of jobs or of others: nobody else changes them until the transaction ends.
+
+        Rows that another transaction has locked are passed over.
+        """
+
+    async def locked_of(
+        self, sql: str, keys: Iterable[object], *parameters: object
+    ) -> Sequence[Row]:
+        """As ``rows_of``, of jobs: nobody else changes them until the transaction ends.
+
+        Waits for other transactions that have locked one, and then finds what they left of it.
+        """
+
+    async def select_locked(self, statement: sa.Select[Any]) -> Sequence[Row]:
+        """As ``select``, of jobs, with the locks of ``locked``."""
+
+    async def next_ready(
+        self, columns: str, queue: int, priorities: Sequence[int], limit: int
+    ) -> Sequence[Row]:
+        """So many READY jobs of a queue in the order of its line, locked as by ``locked``.
+
+        ``columns``: a SELECT of jobs up to its WHERE, which begins with seq, priority and position.
+        ``priorities``: those that the jobs of the queue may have, highest first; empty: any.
+        """
+
+    def left_ready(self, queue: str, rows: Sequence[Row]) -> None:
+        """These that ``next_ready`` found are not taken."""
 
     async def change(self, sql: str, *parameters: object) -> int:
         """Returns how many rows it met."""

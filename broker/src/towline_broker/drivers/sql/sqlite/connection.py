@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import Executable
 
 from towline_broker.domain.errors import StoreRefused
+from towline_broker.domain.time import Micros
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.tally import Tally
 from towline_broker.drivers.sql.transaction import Effects, Row
@@ -75,8 +76,26 @@ def unused_bytes(connection: sa.Connection) -> int:
     return int(pages * page_size)
 
 
+NEXT_READY = "{} WHERE queue = ? AND state = 2 ORDER BY priority DESC, position LIMIT ?"
+
+
+class Beginnings:
+    """Every look begins at the beginning: what is gone leaves nothing behind in an index."""
+
+    def since(self, index: str) -> Micros:
+        return 0
+
+    def reached(self, index: str, time: Micros | None) -> None:
+        pass
+
+    def appeared(self, index: str, time: Micros) -> None:
+        pass
+
+
 class SqliteReader:
     """The statements of ``transaction.Reader``. They never wait for an event loop."""
+
+    heads = Beginnings()
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
@@ -106,6 +125,27 @@ class SqliteTransaction(SqliteReader):
         self.tally = Tally()
         self.effects = Effects()
         self._take = take
+
+    # Nobody else changes anything meanwhile.
+
+    async def locked(self, sql: str, *parameters: object) -> Sequence[Row]:
+        return await self.rows(sql, *parameters)
+
+    async def locked_of(
+        self, sql: str, keys: Iterable[object], *parameters: object
+    ) -> Sequence[Row]:
+        return await self.rows_of(sql, keys, *parameters)
+
+    async def select_locked(self, statement: sa.Select[Any]) -> Sequence[Row]:
+        return await self.select(statement)
+
+    async def next_ready(
+        self, columns: str, queue: int, priorities: Sequence[int], limit: int
+    ) -> Sequence[Row]:
+        return await self.rows(NEXT_READY.format(columns), queue, limit)
+
+    def left_ready(self, queue: str, rows: Sequence[Row]) -> None:
+        """Nobody was kept from them."""
 
     async def change(self, sql: str, *parameters: object) -> int:
         return self._sqlite.execute(sql, parameters).rowcount

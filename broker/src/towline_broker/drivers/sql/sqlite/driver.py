@@ -2,46 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreUnavailable
-from towline_broker.domain.jobs import Counts, JobPage, JobRecord, Leased, LeaseRecord, LeaseRef
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import (
-    AckBatch,
-    CancelOutcome,
-    CancelRequest,
-    Capabilities,
-    DeadQuery,
-    DeadSelection,
-    Durability,
-    ExtendBatch,
-    Extended,
-    Handled,
-    JobQuery,
-    Listener,
-    NackBatch,
-    PurgeRequest,
-    PushBatch,
-    PushResult,
-    QueueState,
-    ReserveRequest,
-    Settled,
-    SoleOwner,
-)
-from towline_broker.drivers.sql import (
-    cancels,
-    claims,
-    dead_letters,
-    listing,
-    pushes,
-    queues,
-    settles,
-    upkeep,
-)
+from towline_broker.drivers.interface import Capabilities, Durability, Listener, SoleOwner
+from towline_broker.drivers.sql.driver import SqlDriver
 from towline_broker.drivers.sql.sqlite.connection import (
     SqliteReader,
     driver_connection,
@@ -51,8 +19,8 @@ from towline_broker.drivers.sql.sqlite.errors import translated
 from towline_broker.drivers.sql.sqlite.health import Health
 from towline_broker.drivers.sql.sqlite.store import OpenStore, open_store
 from towline_broker.drivers.sql.sqlite.url import SqliteUrl, parse
-from towline_broker.drivers.sql.sqlite.writer import SHARD, Writer
-from towline_broker.drivers.sql.transaction import Query, T, run
+from towline_broker.drivers.sql.sqlite.writer import Writer
+from towline_broker.drivers.sql.transaction import Operation, Query, T, run
 
 
 def free_bytes(directory: Path) -> int:
@@ -104,7 +72,7 @@ class _Opened:
             raise failure from error
 
 
-class SqliteDriver(SoleOwner):
+class SqliteDriver(SqlDriver, SoleOwner):
     """See :class:`towline_broker.drivers.interface.Driver`.
 
     Changes go to the writer's thread, which commits those that wait together. Looking goes to a
@@ -126,7 +94,7 @@ class SqliteDriver(SoleOwner):
         )
 
     async def open(self, now: Micros, listener: Listener) -> Micros:
-        store = await asyncio.to_thread(open_store, self._path, now, SHARD)
+        store = await asyncio.to_thread(open_store, self._path, now)
         self._opened = _Opened(store, listener, self._why_full)
         for queue, count in store.ready.items():
             listener.jobs_ready(queue, count)
@@ -137,124 +105,13 @@ class SqliteDriver(SoleOwner):
         if opened is not None:
             await opened.close()
 
-    # --- jobs ---
+    async def _change(
+        self, operation: Operation[T], *, now: Micros = 0, items: int = 1, room: int = 0
+    ) -> T:
+        return await self._open.writer.submit(operation, now=now, items=items, room=room)
 
-    async def push(self, batch: PushBatch) -> list[PushResult]:
-        return await self._open.writer.submit(
-            partial(pushes.push, batch=batch),
-            now=batch.now,
-            items=len(batch.jobs),
-            room=_room_of(batch),
-        )
-
-    async def get(self, job_id: str) -> JobRecord | None:
-        return await self._open.read(partial(listing.get, job_id=job_id))
-
-    async def list_jobs(self, query: JobQuery) -> JobPage:
-        return await self._open.read(partial(listing.list_jobs, query=query))
-
-    async def cancel(self, request: CancelRequest) -> list[CancelOutcome]:
-        return await self._open.writer.submit(
-            partial(cancels.cancel, request=request),
-            now=request.now,
-            items=len(request.job_ids),
-        )
-
-    # --- leases ---
-
-    async def reserve(self, request: ReserveRequest) -> list[Leased]:
-        return await self._open.writer.submit(
-            partial(claims.reserve, request=request), now=request.now, items=request.max_jobs
-        )
-
-    async def leases(self, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
-        return await self._open.read(partial(claims.leases, refs=refs))
-
-    async def ack(self, batch: AckBatch) -> list[Settled]:
-        return await self._open.writer.submit(
-            partial(settles.ack, batch=batch), now=batch.now, items=len(batch.acks)
-        )
-
-    async def nack(self, batch: NackBatch) -> list[Settled]:
-        return await self._open.writer.submit(
-            partial(settles.nack, batch=batch), now=batch.now, items=len(batch.nacks)
-        )
-
-    async def extend(self, batch: ExtendBatch) -> list[Extended]:
-        return await self._open.writer.submit(
-            partial(settles.extend, batch=batch), now=batch.now, items=len(batch.items)
-        )
-
-    # --- upkeep ---
-
-    async def promote(self, now: Micros, limit: int) -> int:
-        return await self._open.writer.submit(
-            partial(upkeep.promote, now=now, limit=limit), now=now, items=limit
-        )
-
-    async def expire(self, now: Micros, limit: int) -> int:
-        return await self._open.writer.submit(
-            partial(upkeep.expire, now=now, limit=limit), now=now, items=limit
-        )
-
-    async def expired_leases(self, now: Micros, limit: int) -> list[LeaseRecord]:
-        return await self._open.read(partial(claims.expired_leases, now=now, limit=limit))
-
-    async def forget(self, now: Micros, limit: int) -> int:
-        return await self._open.writer.submit(
-            partial(upkeep.forget, now=now, limit=limit), now=now, items=limit
-        )
-
-    async def next_due(self) -> Micros | None:
-        return await self._open.read(upkeep.next_due)
-
-    # --- dead letters ---
-
-    async def list_dead(self, query: DeadQuery) -> JobPage:
-        return await self._open.read(partial(listing.list_dead, query=query))
-
-    async def count_dead(self, selection: DeadSelection) -> int:
-        return await self._open.read(partial(dead_letters.count_dead, selection=selection))
-
-    async def requeue_dead(self, selection: DeadSelection) -> Handled:
-        return await self._open.writer.submit(
-            partial(dead_letters.requeue_dead, selection=selection),
-            now=selection.now,
-            items=selection.limit,
-        )
-
-    async def discard_dead(self, selection: DeadSelection, remember_until: Micros) -> Handled:
-        return await self._open.writer.submit(
-            partial(dead_letters.discard_dead, selection=selection, remember_until=remember_until),
-            now=selection.now,
-            items=selection.limit,
-        )
-
-    # --- queues ---
-
-    async def queues(self) -> list[QueueState]:
-        return await self._open.read(queues.queues)
-
-    async def set_paused(self, queue: str, paused: bool) -> bool:
-        return await self._open.writer.submit(
-            partial(queues.set_paused, queue=queue, paused=paused)
-        )
-
-    async def purge(self, request: PurgeRequest) -> Handled:
-        return await self._open.writer.submit(
-            partial(queues.purge, request=request), now=request.now, items=request.limit
-        )
-
-    async def counts(self) -> list[Counts]:
-        return await self._open.read(queues.counts)
-
-    async def oldest_ready(self) -> dict[str, Micros]:
-        return await self._open.read(queues.oldest_ready)
-
-    async def reset_totals(self) -> None:
-        await self._open.writer.submit(queues.reset_totals)
-
-    # --- ---
+    async def _read(self, query: Query[T]) -> T:
+        return await self._open.read(query)
 
     @property
     def _open(self) -> _Opened:
@@ -280,8 +137,3 @@ class SqliteDriver(SoleOwner):
             f"leave no less than {self._min_free_bytes} (min_free_bytes); running jobs can still "
             "be settled"
         )
-
-
-def _room_of(batch: PushBatch) -> int:
-    """In the log first and then in the file, with about half a page for each job's rows."""
-    return 2 * sum(len(job.envelope) + 2_048 for job in batch.jobs)

@@ -54,7 +54,7 @@ class OpenStore:
             self.lock.release()
 
 
-def open_store(path: Path, now: Micros, shard: int) -> OpenStore:
+def open_store(path: Path, now: Micros) -> OpenStore:
     """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours."""
     try:
         file.check_place(path)
@@ -67,7 +67,7 @@ def open_store(path: Path, now: Micros, shard: int) -> OpenStore:
         file.check_place(path)
         if file.is_new(path):
             file.create(path)
-        return _connect(path, now, shard, lock)
+        return _connect(path, now, lock)
     except BaseException as error:
         lock.release()
         if isinstance(error, OSError | sqlite3.Error | SQLAlchemyError):
@@ -76,13 +76,13 @@ def open_store(path: Path, now: Micros, shard: int) -> OpenStore:
         raise
 
 
-def _connect(path: Path, now: Micros, shard: int, lock: file.OwnerLock) -> OpenStore:
+def _connect(path: Path, now: Micros, lock: file.OwnerLock) -> OpenStore:
     with ExitStack() as unless_opened:
         writing = connect(path)
         unless_opened.callback(writing.close)
         meta = _meta(path, writing)
         clock, sequence = meta[2], meta[3]
-        names = Names(shard)
+        names = Names()
         transaction = SqliteTransaction(writing, names, lambda _: 0)
         writing.exec_driver_sql("BEGIN IMMEDIATE")
         run(names.load(transaction))
