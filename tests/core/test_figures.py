@@ -137,4 +137,8 @@ class TestWorkersAreBounded:
     async def test_the_one_heard_of_longest_ago_is_forgotten_first(self, broker: Broker) -> None:
         for worker_id in ("w1", "w2", "w3", "w1", "w4"):
             await broker.settling.heartbeat(worker_id, [])
-        assert [worker.worker_id for worker in await broker.operating.workers()] == ["w1", "w3", "w4"]
+        assert [worker.worker_id for worker in await broker.operating.workers()] == [
+            "w1",
+            "w3",
+            "w4",
+        ]

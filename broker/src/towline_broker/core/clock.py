@@ -42,9 +42,9 @@ class SystemClock:
         self._offset += max(0, moment - self.now())
 
     def adjust(self, by: Micros) -> None:
-        """Goes on from a time that lies so much later. If that is in the past, it stands still
-        until it has come there."""
-        self._offset += by
+        """Goes on from a time that lies so much later than ``now``. If that is in the past, it
+        stands still until it has come there."""
+        self._offset = self.now() + by - time.monotonic_ns() // 1_000
 
     def call_at(self, when: Micros, callback: Callable[[], None]) -> Timer:
         delay = max(0, when - self.now()) / SECOND

@@ -1,0 +1,132 @@
+"""Several brokers on one store, each a core of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.contract.shared_memory import Server, SharedDriver
+from tests.core.factories import job, reserve
+from tests.support.waiting import until
+from towline_broker.core.broker import Broker
+from towline_broker.core.calls import AckCall, Directive, HeartbeatItem, LeaseOutcome
+from towline_broker.domain.errors import WorkerNotFound
+from towline_broker.domain.jobs import JobState
+from towline_broker.domain.time import MINUTE, SECOND
+
+
+@pytest.fixture
+async def brokers() -> AsyncIterator[tuple[Broker, Broker]]:
+    server = Server()
+    one, two = Broker(SharedDriver(server)), Broker(SharedDriver(server))
+    await one.start()
+    await two.start()
+    yield one, two
+    await one.stop()
+    await two.stop()
+
+
+async def test_p8_a_worker_that_waits_at_one_broker_gets_a_job_pushed_at_another(
+    brokers: tuple[Broker, Broker],
+) -> None:
+    one, two = brokers
+    waiting = asyncio.create_task(one.leasing.reserve(reserve(wait=MINUTE)))
+    await asyncio.sleep(0)
+    await two.jobs.push([job()])
+    async with asyncio.timeout(5):
+        (leased,) = await waiting
+    assert await two.settling.ack([AckCall(leased.ref)]) == [LeaseOutcome.OK]
+
+
+async def test_who_waits_at_one_broker_hears_of_an_end_at_another(
+    brokers: tuple[Broker, Broker],
+) -> None:
+    one, two = brokers
+    (pushed,) = await one.jobs.push([job()])
+    waiting = asyncio.create_task(one.jobs.get(pushed.job_id, MINUTE))
+    (leased,) = await two.leasing.reserve(reserve())
+    await two.settling.ack([AckCall(leased.ref)])
+    async with asyncio.timeout(5):
+        assert (await waiting).state is JobState.SUCCEEDED
+
+
+async def test_p8_a_lost_lease_is_taken_back_by_whichever_broker_is_alive(
+    brokers: tuple[Broker, Broker],
+) -> None:
+    one, two = brokers
+    await one.jobs.push([job()])
+    (lost,) = await one.leasing.reserve(reserve(lease=SECOND // 5))
+    waiting = asyncio.create_task(two.leasing.reserve(reserve(wait=MINUTE)))
+    await one.stop()
+    async with asyncio.timeout(5):
+        (leased,) = await waiting
+    assert (leased.ref.job_id, leased.attempt) == (lost.ref.job_id, 2)
+
+
+async def test_every_broker_knows_the_workers_of_all(brokers: tuple[Broker, Broker]) -> None:
+    one, two = brokers
+    await one.jobs.push([job(), job("reports"), job("reports")])
+    await one.leasing.reserve(reserve("emails", worker_id="w1"))
+    await two.leasing.reserve(reserve("reports", worker_id="w1", max_jobs=2))
+    await two.settling.heartbeat("w2", [])
+
+    async def all_are_known() -> bool:
+        views = [await broker.operating.workers() for broker in brokers]
+        told = [[(v.worker_id, v.leases, list(v.queues)) for v in each] for each in views]
+        return told == [[("w1", 3, ["emails", "reports"]), ("w2", 0, [])]] * 2
+
+    await until(all_are_known, "both brokers know all workers")
+    assert (await one.operating.report()).workers == 2
+
+
+async def test_a_directive_reaches_a_worker_of_another_broker(
+    brokers: tuple[Broker, Broker],
+) -> None:
+    one, two = brokers
+    await two.settling.heartbeat("w1", [])
+
+    async def told() -> bool:
+        try:
+            await one.operating.stop_worker("w1", Directive.STOP)
+        except WorkerNotFound:
+            return False
+        return True
+
+    await until(told, "the worker is known")
+
+    async def heard() -> bool:
+        return (await two.settling.heartbeat("w1", []))[1] is Directive.STOP
+
+    await until(heard, "the directive has come")
+    await two.operating.stop_worker("w1", Directive.NONE)
+    for broker in brokers:
+        assert (await broker.operating.workers())[0].directive is Directive.NONE
+    with pytest.raises(WorkerNotFound):
+        await one.operating.stop_worker("w9", Directive.STOP)
+
+
+async def test_a_broker_that_has_gone_tells_of_no_worker(brokers: tuple[Broker, Broker]) -> None:
+    one, two = brokers
+    await two.settling.heartbeat("w1", [])
+
+    async def known() -> bool:
+        return len(await one.operating.workers()) == 1
+
+    await until(known, "the worker is known")
+    await two.stop()
+    assert await one.operating.workers() == []
+
+
+async def test_a_lease_settled_at_another_broker_counts_until_its_deadline_at_most(
+    brokers: tuple[Broker, Broker],
+) -> None:
+    one, two = brokers
+    await one.jobs.push([job()])
+    (leased,) = await one.leasing.reserve(reserve(worker_id="w1", lease=SECOND // 2))
+    await one.settling.heartbeat("w1", [HeartbeatItem(leased.ref)])
+    await two.settling.ack([AckCall(leased.ref)])
+
+    async def gone() -> bool:
+        return (await one.operating.workers())[0].leases == 0
+
+    await until(gone, "the lease is over")
