@@ -55,7 +55,7 @@ async def heard_of_worker(calls: Calls) -> bool:
 @asynccontextmanager
 async def serving(driver: FaultyDriver) -> AsyncIterator[BrokerServer]:
     settings = Settings(store="memory:", listen="127.0.0.1:0")
-    server = BrokerServer(settings, driver=driver.driver)
+    server = BrokerServer(settings, drivers={"default": driver.driver})
     await server.start()
     try:
         yield server

@@ -4,7 +4,6 @@ import pytest
 
 from towline_broker.domain.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND
 from towline_broker.server.addresses import Address
-from towline_broker.server.banner import shown_url
 from towline_broker.server.exits import AddressError
 from towline_broker.server.quantities import in_units, parse_duration
 
@@ -74,16 +73,3 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 def test_a_name_that_nobody_knows_is_told() -> None:
     with pytest.raises(AddressError, match=r"no-such-host\.invalid"):
         Address.parse("no-such-host.invalid:1").resolve()
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("sqlite:///towline.db", "sqlite:///towline.db"),
-        ("memory:", "memory:"),
-        ("postgresql://u:secret@h:5/d?x=1", "postgresql://u:***@h:5/d?x=1"),
-        ("redis://:secret@h", "redis://:***@h"),
-    ],
-)
-def test_a_store_is_shown_without_its_password(url: str, shown: str) -> None:
-    assert shown_url(url) == shown

@@ -16,7 +16,7 @@ import pytest
 from tests.support.broker_process import BrokerProcess, start_command
 from tests.support.calls import Calls, calls_to
 from tests.support.waiting import until
-from towline.v1.admin_service_pb2 import Durability, StatsRequest
+from towline.v1.admin_service_pb2 import DURABILITY_DURABLE, DURABILITY_NONE, StatsRequest
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import (
     Ack,
@@ -25,9 +25,9 @@ from towline.v1.queue_service_pb2 import (
     QueueChoice,
     ReserveRequest,
 )
-from towline_broker.drivers.registry import create_driver
+from towline_broker.drivers.interface import Durability
 from towline_broker.server.addresses import Address
-from towline_broker.server.banner import banner
+from towline_broker.server.banner import StoreLine, banner
 from towline_broker.server.exits import ExitCode
 
 SECRET = "hunter2-payload"
@@ -65,9 +65,7 @@ async def test_it_says_where_it_listens_and_what_to_do_next(store: str) -> None:
         assert "towline worker" in text
         assert ("not durable" in broker.log) == (store == "memory:")
         reply = await stats(broker.address)
-        expected = (
-            Durability.DURABILITY_NONE if store == "memory:" else Durability.DURABILITY_DURABLE
-        )
+        expected = DURABILITY_NONE if store == "memory:" else DURABILITY_DURABLE
         assert reply.broker.durability == expected
         assert reply.broker.version
         assert broker.stop() == ExitCode.OK
@@ -128,8 +126,8 @@ def test_the_commands_that_it_names_find_it(
     found = tmp_path / "towline"
     found.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    capabilities = create_driver("memory:").capabilities
-    said = banner("1", Address.parse(listens_on), "memory:", capabilities).splitlines()
+    store = StoreLine("default", "memory:", Durability.NONE, "jobs end with the process")
+    said = banner("1", Address.parse(listens_on), [store]).splitlines()
     assert f"    towline stats{option}" in said
     assert f"    towline worker app.jobs --queue emails{option}" in said
 

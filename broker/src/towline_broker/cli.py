@@ -1,16 +1,20 @@
 """The command ``towline-broker``."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.logs import configure_logs
+from towline_broker.server.processes import run_processes
 from towline_broker.server.running import run
 from towline_broker.server.serving import VERSION
 from towline_broker.server.sources import load_settings
+from towline_broker.server.store_settings import is_store_name
 
 app = typer.Typer(
     name="towline-broker",
@@ -26,7 +30,7 @@ SERVE_HELP = """Run a broker until Ctrl-C or SIGTERM.
 
 Settings come from options, then the environment (TOWLINE_STORE, TOWLINE_LIMITS__PAYLOAD_BYTES, also
 in a file .env), then a file (--config, TOWLINE_CONFIG, or towline-broker.toml in this folder), then
-defaults.
+defaults. Which queue is kept in which store is set there only: [queues."emails.*"] store = "fast".
 
 \b
 Exit codes:
@@ -46,6 +50,8 @@ Examples:
   towline-broker serve
   towline-broker serve --store sqlite:////var/lib/towline/jobs.db
   towline-broker serve --store memory: --listen 127.0.0.1:0 --ready-file address
+  towline-broker serve --store postgresql://queue@db/jobs --processes 4
+  towline-broker serve --store sqlite:///jobs.db --store fast=redis://cache:6379
   towline-broker serve --config /etc/towline/broker.yaml --log-format json
 """
 
@@ -81,8 +87,12 @@ def broker(
 @app.command(help=SERVE_HELP, epilog=SERVE_EXAMPLES)
 def serve(
     store: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Where jobs are kept. [default: sqlite:///towline.db]"),
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]URL",
+            help="Where jobs are kept. Again with NAME=URL: a further store, for the queues that "
+            "the settings give to it. [default: sqlite:///towline.db]",
+        ),
     ] = None,
     listen: Annotated[
         str | None,
@@ -94,6 +104,13 @@ def serve(
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Settings in TOML, YAML or JSON."),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Broker processes on this address, over stores that processes share. [default: 1]",
+        ),
     ] = None,
     insecure: Annotated[
         bool | None,
@@ -121,8 +138,9 @@ def serve(
     ] = None,
 ) -> None:
     given: dict[str, Any] = {
-        "store": store,
+        **_stores(store or ()),
         "listen": listen,
+        "processes": processes,
         "insecure": insecure,
         "log_level": log_level and log_level.value,
         "log_format": log_format and log_format.value,
@@ -135,7 +153,24 @@ def serve(
         typer.echo(f"towline-broker: {error}", err=True)
         raise typer.Exit(ExitCode.CONFIG) from None
     configure_logs(settings.log_level, settings.log_format)
-    raise typer.Exit(run(settings, ready_file))
+    runner = run if settings.processes == 1 else run_processes
+    raise typer.Exit(runner(settings, ready_file))
+
+
+def _stores(given: Sequence[str]) -> dict[str, Any]:
+    """What the options --store set: one without a name the default store, the others those of their
+    names."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, url = text.partition("=")
+        if not (equals and is_store_name(name)):
+            name, url = DEFAULT_STORE, text
+        stores = found if name == DEFAULT_STORE else found.setdefault("stores", {})
+        key = "store" if name == DEFAULT_STORE else name
+        if key in stores:
+            raise typer.BadParameter(f"two urls for store {name}", param_hint="'--store'")
+        stores[key] = url
+    return found
 
 
 def main() -> None:

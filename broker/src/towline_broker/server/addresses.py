@@ -3,6 +3,8 @@
 import errno
 import ipaddress
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from towline_broker.server.exits import AddressError
@@ -55,15 +57,39 @@ class Address:
     def check_free(self) -> None:
         """Raises AddressError, with the reason that gRPC would tell its own log only. Whoever takes
         the port between this and gRPC's own try meets gRPC's error."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self.host, self.port))
-                probe.listen()
-            except OSError as error:
-                reason = _REASONS.get(error.errno or 0, error.strerror)
-                raise AddressError(f"cannot listen on {self}: {reason}") from None
+        with self._socket() as probe, self._explained():
+            probe.bind((self.host, self.port))
+            probe.listen()
+
+    def hold(self) -> "tuple[Address, socket.socket]":
+        """Takes the port for processes that will listen on it with SO_REUSEPORT, and for no others;
+        returns the address with the real number of the port. Raises AddressError.
+
+        The socket holds the port until it is closed. It does not listen, so no connection comes its
+        way.
+        """
+        held = self._socket()
+        with self._explained():
+            held.bind((self.host, self.port))
+        # Now and not before: to whoever binds from here on, the port is either shared or in use.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        return Address(self.host, held.getsockname()[1]), held
+
+    def _socket(self) -> socket.socket:
+        made = socket.socket(
+            socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM
+        )
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return made
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = _REASONS.get(error.errno or 0, error.strerror)
+            raise AddressError(f"cannot listen on {self}: {reason}") from None
 
     @property
     def is_loopback(self) -> bool:

@@ -3,26 +3,35 @@
 import shlex
 import shutil
 import sys
-from contextlib import suppress
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from towline.channel import DEFAULT_ADDRESS
-from towline_broker.drivers.interface import Capabilities, Durability
+from towline_broker.drivers.interface import Durability
 from towline_broker.server.addresses import Address
 
 #: Addresses to listen on that are none to connect to, and what is instead, on this machine.
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- they are looked for, not listened on
 
 
-def banner(version: str, address: Address, store: str, capabilities: Capabilities) -> str:
-    """``store`` as ``shown_url`` shows it. Every command in it can be pasted into a shell."""
-    kept = "end with it" if capabilities.durability is Durability.NONE else "stay in the store"
+@dataclass(frozen=True)
+class StoreLine:
+    """A store as the banner shows it."""
+
+    name: str
+    #: As ``shown_url`` shows it.
+    url: str
+    durability: Durability
+    durability_note: str
+
+
+def banner(version: str, address: Address, stores: Sequence[StoreLine], processes: int = 1) -> str:
+    """``stores``: the default one first. Every command in it can be pasted into a shell."""
     towline, where = _command(), _option(address)
     return f"""
 Towline broker {version}
-  store       {store}
-  durability  {capabilities.durability_note}
+{_stores(stores)}{_processes(processes)}
 
 What next, in another terminal:
   store a job
@@ -31,8 +40,30 @@ What next, in another terminal:
     {towline} worker app.jobs --queue emails{where}
   see how it goes
     {towline} stats{where}
-Ctrl-C drains and stops the broker; its jobs {kept}.
+Ctrl-C drains and stops the broker; its jobs {_kept(stores)}.
 """
+
+
+def _stores(stores: Sequence[StoreLine]) -> str:
+    lines = []
+    for store in stores:
+        label = "store" if len(stores) == 1 else f"store {store.name}"
+        lines += [(label, store.url), ("durability", store.durability_note)]
+    width = max(len(label) for label, _ in lines)
+    return "\n".join(f"  {label.ljust(width)}  {value}" for label, value in lines)
+
+
+def _processes(processes: int) -> str:
+    return f"\n  processes   {processes}" if processes > 1 else ""
+
+
+def _kept(stores: Sequence[StoreLine]) -> str:
+    lost = [store.name for store in stores if store.durability is Durability.NONE]
+    if not lost:
+        return "stay in the store" if len(stores) == 1 else "stay in their stores"
+    if len(lost) == len(stores):
+        return "end with it"
+    return f"stay in their stores, but those of {', '.join(lost)} end with it"
 
 
 def _command() -> str:
@@ -45,14 +76,3 @@ def _command() -> str:
 def _option(address: Address) -> str:
     target = str(Address(_ANY.get(address.host, address.host), address.port))
     return "" if target == DEFAULT_ADDRESS else f" --url {shlex.quote(target)}"
-
-
-def shown_url(url: str) -> str:
-    """Without the password, if it has one."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    with suppress(ValueError):
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
-    return parts.scheme + ":"

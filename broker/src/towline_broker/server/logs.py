@@ -19,10 +19,13 @@ LEVELS = {
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
-def configure_logs(level: str, form: str) -> None:
-    """``form`` is ``console`` or ``json``. Other people's loggers say only what is a warning."""
+def configure_logs(level: str, form: str, *, several: bool = False) -> None:
+    """``form`` is ``console`` or ``json``. Other people's loggers say only what is a warning.
+
+    ``several``: this process is one of those that write to the same place, and says its id.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else ConsoleFormatter())
+    handler.setFormatter(JsonFormatter(several) if form == "json" else ConsoleFormatter(several))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -30,13 +33,18 @@ def configure_logs(level: str, form: str) -> None:
 
 
 class ConsoleFormatter(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+    def __init__(self, several: bool = False) -> None:
+        process = "[%(process)d] " if several else ""
+        super().__init__(f"%(asctime)s %(levelname)-7s {process}%(message)s")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339), level, logger, message, what the caller gave as
-    ``extra``, and the exception if any."""
+    """One JSON object a line: time (RFC 3339), level, logger, message, process id if there are
+    several, what the caller gave as ``extra``, and the exception if any."""
+
+    def __init__(self, several: bool = False) -> None:
+        super().__init__()
+        self._several = several
 
     def format(self, record: logging.LogRecord) -> str:
         event: dict[str, object] = {
@@ -45,6 +53,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._several:
+            event["process"] = record.process
         event |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)

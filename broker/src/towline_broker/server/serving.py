@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
@@ -12,12 +12,17 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from towline_broker.core.broker import Broker
 from towline_broker.core.clock import Clock
+from towline_broker.core.routing import DEFAULT_STORE
+from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.time import SECOND, Micros, to_seconds
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.registry import create_driver
+from towline_broker.drivers.urls import shown_url
 from towline_broker.interceptors.errors import ErrorsInterceptor
 from towline_broker.interceptors.running import RunningCalls
 from towline_broker.server.addresses import Address
+from towline_broker.server.announcing import Serving
+from towline_broker.server.banner import StoreLine
 from towline_broker.server.exits import AddressError, ConfigError
 from towline_broker.server.settings import Settings
 from towline_broker.services.admin_service import AdminService
@@ -48,16 +53,23 @@ LAST_GRACE: float = 0.5
 class BrokerServer:
     """Call :meth:`start`, then :meth:`drain` if there is time, then :meth:`stop`.
 
-    ``driver`` and ``clock`` are for tests; without them the settings decide.
+    ``drivers`` (by the name of the store; the settings decide for those that are not named) and
+    ``clock`` are for tests. ``shares_port``: other processes serve the same address.
     """
 
     def __init__(
-        self, settings: Settings, *, driver: Driver | None = None, clock: Clock | None = None
+        self,
+        settings: Settings,
+        *,
+        drivers: Mapping[str, Driver] | None = None,
+        clock: Clock | None = None,
+        shares_port: bool = False,
     ) -> None:
         self._settings = settings
-        self._driver = driver or create_driver(settings.store)
+        self._shares_port = shares_port
+        self._drivers = _create_drivers(settings.all_stores, drivers or {})
         core = settings.core.to_core()
-        self.broker = Broker(self._driver, clock=clock, settings=core)
+        self.broker = Broker(self._drivers, settings.to_routes(), clock=clock, settings=core)
         self._limits = settings.limits.to_limits()
         self._running = RunningCalls()
         self._health = health.aio.HealthServicer()
@@ -65,7 +77,7 @@ class BrokerServer:
         self._server = grpc.aio.server(
             interceptors=[ErrorsInterceptor(), self._running],
             options=[
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(shares_port)),
                 ("grpc.max_receive_message_length", self._limits.message_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.server.max_pending_requests", incoming),
@@ -88,8 +100,8 @@ class BrokerServer:
     async def start(self) -> None:
         """Takes the address, opens the store and serves; ``address`` is then the real one.
 
-        Raises AddressError, ConfigError (a public address without ``insecure``), StoreRefused,
-        StoreUnavailable.
+        Raises AddressError, ConfigError (a public address without ``insecure``, or several
+        processes on a store of which one must be the only owner), StoreRefused, StoreUnavailable.
         """
         address = self.address.resolve()
         if not (address.is_loopback or self._settings.insecure):
@@ -104,13 +116,28 @@ class BrokerServer:
         # The address first: a broker that cannot have it leaves the store alone.
         self.address = self._bind(address)
         try:
-            await self.broker.start()
+            await self._open()
         except BaseException:
             await self._server.stop(None)
             raise
         for service in SERVICES:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
+
+    @property
+    def serving(self) -> Serving:
+        """What is told of it, once it has started."""
+        urls = self._settings.all_stores
+        lines = [
+            StoreLine(
+                name,
+                shown_url(urls[name]),
+                driver.capabilities.durability,
+                driver.capabilities.durability_note,
+            )
+            for name, driver in self._drivers.items()
+        ]
+        return Serving(VERSION, self.address, lines)
 
     async def drain(self, timeout: Micros) -> None:
         """Lets what is under way come to its end, and nothing new begin.
@@ -139,8 +166,28 @@ class BrokerServer:
         await self._server.stop(grace)
         await self.broker.stop()
 
+    async def _open(self) -> None:
+        await self.broker.start()
+        if self._shares_port:
+            try:
+                self._check_shared()
+            except ConfigError:
+                await self.broker.stop()
+                raise
+
+    def _check_shared(self) -> None:
+        for name, driver in self._drivers.items():
+            if not driver.capabilities.shared:
+                url = shown_url(self._settings.all_stores[name])
+                raise ConfigError(
+                    f"processes: {self._settings.processes} are asked for, but store {name} "
+                    f"({url}) is for one broker process at a time; keep its queues in a store that "
+                    "processes share (postgresql://, mysql://, redis://), or start one process"
+                )
+
     def _bind(self, address: Address) -> Address:
-        address.check_free()
+        if not self._shares_port:
+            address.check_free()
         try:
             port = self._server.add_insecure_port(str(address))
         except RuntimeError as error:
@@ -148,17 +195,33 @@ class BrokerServer:
         return Address(address.host, port)
 
 
+def _create_drivers(urls: Mapping[str, str], given: Mapping[str, Driver]) -> dict[str, Driver]:
+    drivers = dict(given)
+    for name in urls.keys() - given.keys():
+        try:
+            drivers[name] = create_driver(urls[name])
+        except StoreRefused as error:
+            raise error if len(urls) == 1 else StoreRefused(f"{name}: {error}") from None
+    return {name: drivers[name] for name in urls}
+
+
 @asynccontextmanager
 async def running_broker(
-    settings: Settings | None = None, *, driver: Driver | None = None, clock: Clock | None = None
+    settings: Settings | None = None,
+    *,
+    driver: Driver | None = None,
+    drivers: Mapping[str, Driver] | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[BrokerServer]:
     """A broker inside this process, for tests and for programs that bring their own.
 
     Without settings: jobs in memory, on any free port of loopback. ``server.address`` says where.
-    Leaving drains it for up to 5 seconds.
+    ``driver`` takes the place of the default store's, ``drivers`` those of stores by name. Leaving
+    drains it for up to 5 seconds.
     """
+    given = {**({DEFAULT_STORE: driver} if driver else {}), **(drivers or {})}
     server = BrokerServer(
-        settings or Settings(store="memory:", listen="127.0.0.1:0"), driver=driver, clock=clock
+        settings or Settings(store="memory:", listen="127.0.0.1:0"), drivers=given, clock=clock
     )
     await server.start()
     try:

@@ -9,14 +9,26 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    PlainSerializer,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from towline_broker.core.routing import Routes
 from towline_broker.core.settings import CoreSettings
-from towline_broker.domain.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Micros
+from towline_broker.domain.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Micros, to_seconds
 from towline_broker.server.addresses import Address
 from towline_broker.server.quantities import in_units, span
+from towline_broker.server.store_settings import (
+    Mistakes,
+    QueueName,
+    QueueOptions,
+    StoreName,
+    StoreUrl,
+    all_stores,
+    mistakes,
+    to_routes,
+)
 from towline_broker.services.limits import MIB, Limits
 
 ENV_PREFIX = "TOWLINE_"
@@ -25,11 +37,18 @@ ENV_DELIMITER = "__"
 #: gRPC counts the bytes of a message in an int32.
 MAX_MESSAGE = 2_047 * MIB
 
+#: More than a machine has use for.
+MAX_PROCESSES = 256
+
 Size = Annotated[ByteSize, Field(ge=1, le=MAX_MESSAGE)]
-Wait = Annotated[Micros, BeforeValidator(span(0, 1 * HOUR))]
-Term = Annotated[Micros, BeforeValidator(span(100 * MILLISECOND, 366 * DAY))]
-Tick = Annotated[Micros, BeforeValidator(span(1 * MILLISECOND, 1 * MINUTE))]
-Delay = Annotated[Micros, BeforeValidator(span(1 * SECOND, 100 * 366 * DAY))]
+#: What the validators read again.
+_in_seconds = PlainSerializer(to_seconds, when_used="json")
+
+Wait = Annotated[Micros, BeforeValidator(span(0, 1 * HOUR)), _in_seconds]
+Term = Annotated[Micros, BeforeValidator(span(100 * MILLISECOND, 366 * DAY)), _in_seconds]
+Memory = Annotated[Micros, BeforeValidator(span(0, 366 * DAY)), _in_seconds]
+Tick = Annotated[Micros, BeforeValidator(span(1 * MILLISECOND, 1 * MINUTE)), _in_seconds]
+Delay = Annotated[Micros, BeforeValidator(span(1 * SECOND, 100 * 366 * DAY)), _in_seconds]
 
 _LIMITS = Limits()
 _CORE = CoreSettings()
@@ -37,12 +56,6 @@ _CORE = CoreSettings()
 
 def _address(text: str) -> str:
     Address.parse(text)
-    return text.strip()
-
-
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise ValueError("expected the url of a store, such as 'sqlite:///towline.db'")
     return text.strip()
 
 
@@ -98,7 +111,7 @@ class CoreOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    settle_memory: Annotated[Micros, BeforeValidator(span(0, 366 * DAY))] = _CORE.settle_memory
+    settle_memory: Memory = _CORE.settle_memory
     default_lease: Term = _CORE.default_lease
     max_queue_depth: Annotated[int, Field(ge=1)] = _CORE.max_queue_depth
     max_waiters: Annotated[int, Field(ge=1)] = _CORE.max_waiters
@@ -122,7 +135,14 @@ class Settings(BaseSettings):
         env_nested_delimiter=ENV_DELIMITER,
     )
 
-    store: Annotated[str, AfterValidator(_filled)] = "sqlite:///towline.db"
+    #: Url of the store called "default": the one of every queue of which nothing else is said.
+    store: StoreUrl = "sqlite:///towline.db"
+    #: Further stores: name to url.
+    stores: dict[StoreName, StoreUrl] = {}
+    #: By the name of a queue or a pattern of names.
+    queues: dict[QueueName, QueueOptions] = {}
+    #: Broker processes that serve one address.
+    processes: Annotated[int, Field(ge=1, le=MAX_PROCESSES)] = 1
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:7480"
     insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -140,6 +160,21 @@ class Settings(BaseSettings):
                 f"limits.max_lease allow {in_units(low)} to {in_units(high)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _name_stores_that_exist(self) -> Self:
+        found = list(mistakes(self.all_stores, self.queues))
+        if found:
+            raise Mistakes(found)
+        return self
+
+    @property
+    def all_stores(self) -> dict[str, str]:
+        """Name to url, the default one first."""
+        return all_stores(self.store, self.stores)
+
+    def to_routes(self) -> Routes:
+        return to_routes(self.queues)
 
     @classmethod
     def settings_customise_sources(

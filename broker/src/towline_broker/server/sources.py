@@ -6,6 +6,7 @@ Every mistake is told with the place of the value, all of them at once.
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SettingsE
 
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.settings import ENV_DELIMITER, ENV_PREFIX, Settings
+from towline_broker.server.store_settings import Mistakes, Place, QueueOptions
 
 DEFAULT_FILE = Path("towline-broker.toml")
 DOTENV_FILE = Path(".env")
@@ -26,8 +28,19 @@ DOTENV_FILE = Path(".env")
 FILE_VARIABLE = ENV_PREFIX + "CONFIG"
 #: Ours, but not the broker's: where the SDK looks for a broker.
 CLIENT_VARIABLES = frozenset({ENV_PREFIX + "URL"})
+#: Urls of stores stand here, and those may hold a password: these values are never told.
+SECRET = frozenset({"store", "stores"})
+#: Sections whose keys are names that an operator chooses, and what may be set under such a name.
+NAMED: Mapping[str, tuple[Place, ...]] = {
+    "stores": ((),),
+    "queues": tuple((option,) for option in QueueOptions.model_fields),
+}
 
-Place = tuple[str, ...]
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+
+
+#: Options that are called otherwise than their setting.
+_OPTIONS = {"stores": "store"}
 
 
 @dataclass
@@ -68,7 +81,7 @@ class Origin:
     def of(self, place: Place) -> str:
         match self.kind:
             case "option":
-                return "option --" + place[0].replace("_", "-")
+                return "option --" + _OPTIONS.get(place[0], place[0]).replace("_", "-")
             case "variable":
                 return f"{self.name} {ENV_PREFIX}{ENV_DELIMITER.join(place).upper()}"
         return self.name
@@ -91,7 +104,7 @@ def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Set
     try:
         settings = Settings(**merged.values)
     except ValidationError as error:
-        mistakes += [_explain(details, merged) for details in error.errors()]
+        mistakes += [line for details in error.errors() for line in _explain(details, merged)]
     else:
         if not mistakes:
             return settings
@@ -156,6 +169,7 @@ def _misspelt(names: Any, origin: str) -> list[str]:
     """
     known = {ENV_PREFIX + ENV_DELIMITER.join(place).upper() for place in places(Settings)}
     groups = {name.split(ENV_DELIMITER)[0] + ENV_DELIMITER for name in known if "__" in name}
+    groups |= {ENV_PREFIX + section.upper() + ENV_DELIMITER for section in NAMED}
     known |= {FILE_VARIABLE, *(group.removesuffix(ENV_DELIMITER) for group in groups)}
     mistakes = []
     for name in sorted(names):
@@ -182,22 +196,42 @@ def places(model: type[BaseModel], place: Place = ()) -> list[Place]:
     return found
 
 
-def _explain(details: ErrorDetails, merged: Merged) -> str:
+def _explain(details: ErrorDetails, merged: Merged) -> list[str]:
     place = tuple(str(part) for part in details["loc"])
-    name = ".".join(place)
-    origin = merged.origin(place)
-    where = f" ({origin})" if origin else ""
+    cause = details.get("ctx", {}).get("error")
+    if isinstance(cause, Mistakes):
+        return [_line(at, what, merged) for at, what in cause.found]
     if details["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(name, [".".join(p) for p in places(Settings)], n=1)
+        close = difflib.get_close_matches(dotted(place), map(dotted, _known_beside(place)), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{name}: no such setting{hint}{where}"
+        return [_line(place, f"no such setting{hint}", merged)]
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] != "value_error":
-        message = f"{_shown(details['input'])} is wrong: {message[:1].lower()}{message[1:]}"
-    if not name:  # values that do not go together: the message names them
-        named = [its for at, its in merged.origins.items() if ".".join(at) in message]
-        return f"{message} ({', '.join(dict.fromkeys(named))})"
-    return f"{name}: {message}{where}"
+        message = f"is wrong: {message[:1].lower()}{message[1:]}"
+        if place[:1] and place[0] not in SECRET:
+            message = f"{_shown(details['input'])} {message}"
+    if not place:  # values that do not go together: the message names them
+        named = [its for at, its in merged.origins.items() if dotted(at) in message]
+        return [f"{message} ({', '.join(dict.fromkeys(named))})"]
+    return [_line(tuple(part for part in place if part != "[key]"), message, merged)]
+
+
+def _line(place: Place, message: str, merged: Merged) -> str:
+    origin = merged.origin(place)
+    return f"{dotted(place)}: {message}" + (f" ({origin})" if origin else "")
+
+
+def _known_beside(place: Place) -> list[Place]:
+    """What could be set near a place at which nothing can."""
+    known = places(Settings)
+    if len(place) > 1 and place[0] in NAMED:
+        known += [(*place[:2], *rest) for rest in NAMED[place[0]]]
+    return known
+
+
+def dotted(place: Place) -> str:
+    """As it would stand in a file of TOML: names that hold a dot in quotes."""
+    return ".".join(part if _BARE_KEY.fullmatch(part) else f'"{part}"' for part in place)
 
 
 def _shown(value: object) -> str:

@@ -43,6 +43,7 @@ class AdminService(AdminServiceServicer):
                     paused=view.paused,
                     depth=to_depth(view.figures.depth),
                     store=view.store,
+                    moving_to=view.moving_to,
                 )
                 for view in await self._broker.operating.queues()
             ]
@@ -73,6 +74,21 @@ class AdminService(AdminServiceServicer):
             matched=handled.matched,
             purged=handled.handled,
             remaining=handled.matched - handled.handled,
+        )
+
+    async def MoveQueue(
+        self, request: pb.MoveQueueRequest, context: Context
+    ) -> pb.MoveQueueResponse:
+        checks = Checks()
+        checks.name(request.queue, "queue")
+        if not request.store:
+            checks.wrong("store", "is required; Stats names the stores of this broker")
+        limit = request.limit or self._limits.page
+        checks.whole(limit, "limit", self._limits.page)
+        checks.finish()
+        step = await self._broker.moving.step(request.queue, request.store, limit)
+        return pb.MoveQueueResponse(
+            moved=step.moved, remaining=step.remaining, leased=step.leased, complete=step.complete
         )
 
     async def ListWorkers(

@@ -29,6 +29,15 @@ def to_stats(report: Report, version: str) -> pb.StatsResponse:
             uptime=to_duration(max(0, report.uptime)),
             started_at=to_timestamp(report.started_at),
             store_time=to_timestamp(report.store_time),
+            stores=[
+                pb.StoreInfo(
+                    name=name,
+                    driver=store.name,
+                    durability=DURABILITIES[store.durability],
+                    durability_note=store.durability_note,
+                )
+                for name, store in report.stores
+            ],
         ),
     )
 

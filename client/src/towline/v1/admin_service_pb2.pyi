@@ -332,7 +332,7 @@ class BrokerInfo(google.protobuf.message.Message):
     durability_note: builtins.str
     """What the durability means for this store, in a sentence."""
     workers: builtins.int
-    """Workers heard of within the last minute."""
+    """Workers heard of within the last minute; as ListWorkers."""
     @property
     def uptime(self) -> google.protobuf.duration_pb2.Duration: ...
     @property
@@ -613,9 +613,9 @@ class MoveQueueResponse(google.protobuf.message.Message):
     moved: builtins.int
     """Jobs moved by this call."""
     remaining: builtins.int
-    """Jobs that are still to be moved, leased ones among them."""
+    """Jobs that wait for a next step to move them."""
     leased: builtins.int
-    """Of these, leased ones: they are moved once they are settled, or their lease has run out."""
+    """Leased jobs, which cannot be moved until they are settled or their lease has run out."""
     complete: builtins.bool
     """The queue is at home in the new store, and nothing is left to do."""
     def __init__(
@@ -668,7 +668,7 @@ class WorkerInfo(google.protobuf.message.Message):
     DIRECTIVE_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     leases: builtins.int
-    """Leases that it holds as far as this broker knows."""
+    """Leases that it holds as far as the brokers know."""
     directive: towline.v1.queue_service_pb2.WorkerDirective.ValueType
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:

@@ -155,24 +155,26 @@ class AdminServiceServicer(object):
         Naming the store that the queue is moved from turns a move round: what has gone comes back.
 
         Safe to repeat, and to go on with after an interruption, by anyone. Errors: INVALID_ARGUMENT (no
-        store of that name), NOT_FOUND (no such queue), RESOURCE_EXHAUSTED (the new store is full),
-        UNIMPLEMENTED (one of the two stores cannot do this).
+        store of that name, or the queue is on its way to a third one), NOT_FOUND (no such queue),
+        RESOURCE_EXHAUSTED (the new store is full), UNIMPLEMENTED (one of the two stores cannot do this).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListWorkers(self, request, context):
-        """Workers that this broker has heard of within the last minute, by id. Safe to repeat.
+        """Workers that were heard of within the last minute, by id: by this broker, or by another one that
+        shares its default store. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopWorker(self, request, context):
-        """Tells a worker what to do, in the answer to its next Heartbeat. NONE takes a QUIET or STOP back. It
-        stands for this worker_id until then, or until the worker has been silent for a minute: a worker
-        that is to come back at once under the same id is best given a new one.
+        """Tells a worker what to do, in the answer to its next Heartbeat, whichever of the brokers that share
+        the default store it calls (of another one than this, the answer may be a second late). NONE takes a
+        QUIET or STOP back. It stands for this worker_id until then, or until the worker has been silent for
+        a minute: a worker that is to come back at once under the same id is best given a new one.
 
         Safe to repeat. Errors: INVALID_ARGUMENT, NOT_FOUND.
         """

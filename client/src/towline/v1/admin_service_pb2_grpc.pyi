@@ -301,17 +301,20 @@ class AdminServiceStub(typing.Generic[_AdminServiceStatsType, _AdminServiceReset
     Naming the store that the queue is moved from turns a move round: what has gone comes back.
 
     Safe to repeat, and to go on with after an interruption, by anyone. Errors: INVALID_ARGUMENT (no
-    store of that name), NOT_FOUND (no such queue), RESOURCE_EXHAUSTED (the new store is full),
-    UNIMPLEMENTED (one of the two stores cannot do this).
+    store of that name, or the queue is on its way to a third one), NOT_FOUND (no such queue),
+    RESOURCE_EXHAUSTED (the new store is full), UNIMPLEMENTED (one of the two stores cannot do this).
     """
 
     ListWorkers: _AdminServiceListWorkersType
-    """Workers that this broker has heard of within the last minute, by id. Safe to repeat."""
+    """Workers that were heard of within the last minute, by id: by this broker, or by another one that
+    shares its default store. Safe to repeat.
+    """
 
     StopWorker: _AdminServiceStopWorkerType
-    """Tells a worker what to do, in the answer to its next Heartbeat. NONE takes a QUIET or STOP back. It
-    stands for this worker_id until then, or until the worker has been silent for a minute: a worker
-    that is to come back at once under the same id is best given a new one.
+    """Tells a worker what to do, in the answer to its next Heartbeat, whichever of the brokers that share
+    the default store it calls (of another one than this, the answer may be a second late). NONE takes a
+    QUIET or STOP back. It stands for this worker_id until then, or until the worker has been silent for
+    a minute: a worker that is to come back at once under the same id is best given a new one.
 
     Safe to repeat. Errors: INVALID_ARGUMENT, NOT_FOUND.
     """
@@ -442,8 +445,8 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         Naming the store that the queue is moved from turns a move round: what has gone comes back.
 
         Safe to repeat, and to go on with after an interruption, by anyone. Errors: INVALID_ARGUMENT (no
-        store of that name), NOT_FOUND (no such queue), RESOURCE_EXHAUSTED (the new store is full),
-        UNIMPLEMENTED (one of the two stores cannot do this).
+        store of that name, or the queue is on its way to a third one), NOT_FOUND (no such queue),
+        RESOURCE_EXHAUSTED (the new store is full), UNIMPLEMENTED (one of the two stores cannot do this).
         """
 
     @abc.abstractmethod
@@ -452,7 +455,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: towline.v1.admin_service_pb2.ListWorkersRequest,
         context: _ServicerContext,
     ) -> typing.Union[towline.v1.admin_service_pb2.ListWorkersResponse, collections.abc.Awaitable[towline.v1.admin_service_pb2.ListWorkersResponse]]:
-        """Workers that this broker has heard of within the last minute, by id. Safe to repeat."""
+        """Workers that were heard of within the last minute, by id: by this broker, or by another one that
+        shares its default store. Safe to repeat.
+        """
 
     @abc.abstractmethod
     def StopWorker(
@@ -460,9 +465,10 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: towline.v1.admin_service_pb2.StopWorkerRequest,
         context: _ServicerContext,
     ) -> typing.Union[towline.v1.admin_service_pb2.StopWorkerResponse, collections.abc.Awaitable[towline.v1.admin_service_pb2.StopWorkerResponse]]:
-        """Tells a worker what to do, in the answer to its next Heartbeat. NONE takes a QUIET or STOP back. It
-        stands for this worker_id until then, or until the worker has been silent for a minute: a worker
-        that is to come back at once under the same id is best given a new one.
+        """Tells a worker what to do, in the answer to its next Heartbeat, whichever of the brokers that share
+        the default store it calls (of another one than this, the answer may be a second late). NONE takes a
+        QUIET or STOP back. It stands for this worker_id until then, or until the worker has been silent for
+        a minute: a worker that is to come back at once under the same id is best given a new one.
 
         Safe to repeat. Errors: INVALID_ARGUMENT, NOT_FOUND.
         """

@@ -1,0 +1,17 @@
+"""Urls of stores as they may be told: in logs, errors and to whoever looks at the broker."""
+
+import re
+
+#: After a user's name, up to the last @ of what may be its password: one that holds a / or @ as it
+#: is makes the url useless, but must not be told for that.
+_PASSWORD = re.compile(r"(?P<before>^[^:/?#]+://[^:@/?#]*:)[^?#]*@", re.ASCII)
+#: Of an option; what others call a secret is one here.
+_OPTION = re.compile(
+    r"(?P<before>[?&][^=&]*(?:password|passwd|pwd|secret|token|key)[^=&]*=)[^&]*",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def shown_url(url: str) -> str:
+    """Without its passwords: that of the user, and those among its options."""
+    return _OPTION.sub(r"\g<before>***", _PASSWORD.sub(r"\g<before>***@", url))

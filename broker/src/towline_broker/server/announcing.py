@@ -1,0 +1,84 @@
+"""How a broker tells that it serves: to people, to scripts, and to the process that started it."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from towline_broker.drivers.interface import Durability
+from towline_broker.server.addresses import Address
+from towline_broker.server.banner import StoreLine, banner
+from towline_broker.server.settings import Settings
+
+log = logging.getLogger("towline.broker")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What is told of a broker that serves."""
+
+    version: str
+    address: Address
+    #: The default one first.
+    stores: Sequence[StoreLine]
+
+    def to_json(self) -> str:
+        """In one line."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str | bytes) -> "Serving":
+        fields = json.loads(text)
+        stores = [
+            StoreLine(**{**store, "durability": Durability(store["durability"])})
+            for store in fields["stores"]
+        ]
+        return Serving(fields["version"], Address(**fields["address"]), stores)
+
+
+def announce(serving: Serving, settings: Settings, ready_file: Path | None) -> None:
+    """On standard output, in the log, and in ``ready_file`` if there is one."""
+    address = str(serving.address)
+    _say(f"listening on {address}")
+    if settings.log_format == "console":
+        _say(banner(serving.version, serving.address, serving.stores, settings.processes))
+    else:
+        log.info("serving", extra=_event(serving, settings))
+    for store in serving.stores:
+        if store.durability is not Durability.DURABLE:
+            log.warning("%s is not durable: %s", _named(store, serving), store.durability_note)
+    if settings.insecure and not serving.address.is_loopback:
+        log.warning("insecure: anyone who reaches %s can read and change jobs", address)
+    if ready_file is not None:
+        partial = ready_file.with_name(ready_file.name + ".partial")
+        partial.write_text(address + "\n", encoding="utf-8")
+        partial.replace(ready_file)
+
+
+def _event(serving: Serving, settings: Settings) -> dict[str, object]:
+    """``store`` and ``durability`` are those of the default store."""
+    default = serving.stores[0]
+    return {
+        "address": str(serving.address),
+        "store": default.url,
+        "durability": default.durability.name.lower(),
+        "stores": [
+            {
+                "name": store.name,
+                "url": store.url,
+                "durability": store.durability.name.lower(),
+            }
+            for store in serving.stores
+        ],
+        "processes": settings.processes,
+        "version": serving.version,
+    }
+
+
+def _named(store: StoreLine, serving: Serving) -> str:
+    return "this store" if len(serving.stores) == 1 else f"store {store.name}"
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 -- scripts and people read it on standard output

@@ -1,0 +1,66 @@
+"""One of several broker processes on one address: the program that :mod:`.processes` starts.
+
+Its first line of standard input holds the settings (they may hold passwords, and arguments and
+environment of a process can be read by others). Once it serves it says so in one line of standard
+output. When standard input ends, whoever started it is gone, and it drains.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from towline_broker.domain.time import to_seconds
+from towline_broker.server.exits import ExitCode
+from towline_broker.server.logs import configure_logs
+from towline_broker.server.running import serve_until
+from towline_broker.server.serving import BrokerServer
+from towline_broker.server.settings import Settings
+from towline_broker.server.stopping import Stopping
+
+log = logging.getLogger("towline.broker")
+
+#: What a broker whose starter is gone may take to end, beyond its time to drain.
+LAST_SECONDS = 10.0
+
+
+def main() -> int:
+    settings = Settings.model_validate_json(sys.stdin.buffer.readline())
+    configure_logs(settings.log_level, settings.log_format, several=True)
+    # Whatever else is printed has no place among what the starter reads.
+    report = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def tell(server: BrokerServer) -> None:
+        with report:
+            report.write(server.serving.to_json() + "\n")
+
+    async def serve() -> int:
+        stopping = Stopping()
+        stopping.listen()
+        _end_with_starter(stopping, to_seconds(settings.drain_timeout))
+        return await serve_until(stopping, settings, tell, shares_port=True)
+
+    try:
+        return asyncio.run(serve())
+    except Exception:
+        log.exception("unexpected end")
+        return ExitCode.UNEXPECTED
+
+
+def _end_with_starter(stopping: Stopping, drain_seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    stdin = sys.stdin.fileno()
+
+    def gone() -> None:
+        loop.remove_reader(stdin)
+        log.error("the process that started this one is gone; stopping")
+        stopping.hear(signal.SIGTERM)
+        loop.call_later(drain_seconds + LAST_SECONDS, os._exit, ExitCode.UNEXPECTED)
+
+    loop.add_reader(stdin, gone)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Several broker processes on one address, and the one that looks after them.
+
+Each process listens on the same port (SO_REUSEPORT), and the kernel hands each new connection to
+one of them. The first is started alone, so that a store which is new, or is refused, meets one
+process only; then the others are. One that dies later is replaced, while the rest serve on.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+from towline_broker.server.addresses import Address
+from towline_broker.server.announcing import Serving, announce
+from towline_broker.server.exits import AddressError, ExitCode
+from towline_broker.server.running import refuse
+from towline_broker.server.settings import Settings
+from towline_broker.server.stopping import Stopping, first_of
+
+log = logging.getLogger("towline.broker")
+
+# -P: nothing in the working directory is taken for a module of the broker.
+COMMAND = (sys.executable, "-P", "-m", "towline_broker.server.member")
+
+#: Before a process that died is replaced; doubled while the new ones die young.
+FIRST_DELAY = 0.1
+MOST_DELAY = 10.0
+#: One that has lived for so long did not die young.
+YOUNG = 10.0
+
+
+def run_processes(settings: Settings, ready_file: Path | None = None) -> int:
+    """As :func:`.running.run`, for ``settings.processes`` processes.
+
+    If one of them cannot start to begin with, all end, and its exit code is returned.
+    """
+    try:
+        return asyncio.run(_run(settings, ready_file))
+    except AddressError as error:
+        return refuse(str(error), error.exit_code)
+    except Exception:
+        log.exception("unexpected end")
+        return ExitCode.UNEXPECTED
+    finally:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+
+
+async def _run(settings: Settings, ready_file: Path | None) -> int:
+    stopping = Stopping()
+    stopping.listen()
+    address, held = Address.parse(settings.listen).resolve().hold()
+    with held:
+        group = Group(settings.model_copy(update={"listen": str(address)}), stopping)
+        return await group.run(lambda serving: announce(serving, settings, ready_file))
+
+
+class Member:
+    """One process, from its start to its end."""
+
+    def __init__(self, process: asyncio.subprocess.Process, said: asyncio.StreamReader) -> None:
+        self._process = process
+        self._said = said
+        self._started = time.monotonic()
+
+    @classmethod
+    async def start(cls, settings: Settings) -> "Member":
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            # Ctrl-C reaches every process of a terminal's group: a member would hear it twice.
+            start_new_session=True,
+        )
+        # Both are there, having been asked for.
+        told = cast(asyncio.StreamWriter, process.stdin)
+        told.write(settings.model_dump_json().encode() + b"\n")
+        return cls(process, cast(asyncio.StreamReader, process.stdout))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def age(self) -> float:
+        return time.monotonic() - self._started
+
+    async def serving(self) -> Serving | None:
+        """Returns once it serves; None if it ended before."""
+        line = await self._said.readline()
+        return Serving.from_json(line) if line.endswith(b"\n") else None
+
+    async def ended(self) -> int:
+        """The exit code; of one that a signal killed, 128 and its number."""
+        code = await self._process.wait()
+        return code if code >= 0 else 128 - code
+
+    def send(self, number: int) -> None:
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+
+
+class Group:
+    """As many members as the settings say, until they are asked to stop."""
+
+    def __init__(self, settings: Settings, stopping: Stopping) -> None:
+        self._settings = settings
+        self._stopping = stopping
+        self._members: set[Member] = set()
+        self._ending = asyncio.Event()
+
+    async def run(self, started: Callable[[Serving], None]) -> int:
+        """Calls ``started`` once all serve; returns the exit code when all have ended."""
+        signals = asyncio.create_task(self._pass_on_signals())
+        try:
+            serving = await self._start_all()
+            if serving is not None and not self._ending.is_set():
+                started(serving)
+            else:
+                self._end()
+            return self._verdict(await asyncio.gather(*map(self._keep, list(self._members))))
+        finally:
+            signals.cancel()
+
+    async def _start_all(self) -> Serving | None:
+        """None if one of them does not come to serve."""
+        first = await self._start()
+        serving = await first.serving()
+        if serving is None:
+            return None
+        others = [await self._start() for _ in range(self._settings.processes - 1)]
+        seen = await asyncio.gather(*(member.serving() for member in others))
+        return serving if all(seen) else None
+
+    async def _start(self) -> Member:
+        member = await Member.start(self._settings)
+        self._members.add(member)
+        if self._ending.is_set():
+            member.send(signal.SIGTERM)
+        return member
+
+    async def _keep(self, member: Member) -> int:
+        """Replaces it whenever it dies; returns how the last one ended."""
+        delay = FIRST_DELAY
+        while True:
+            code = await member.ended()
+            self._members.discard(member)
+            if self._ending.is_set():
+                return code
+            delay = FIRST_DELAY if member.age > YOUNG else min(2 * delay, MOST_DELAY)
+            log.error(
+                "broker process %d has ended with %d; another starts in %g s",
+                *(member.pid, code, delay),
+            )
+            await first_of(asyncio.sleep(delay), self._ending.wait())
+            if self._ending.is_set():
+                return ExitCode.OK
+            member = await self._start()
+            if await member.serving():
+                log.info("broker process %d serves in its place", member.pid)
+
+    async def _pass_on_signals(self) -> None:
+        await self._stopping.asked.wait()
+        self._end()
+        await self._stopping.urgent.wait()
+        for member in self._members:
+            member.send(self._stopping.signal)
+
+    def _end(self) -> None:
+        self._ending.set()
+        for member in self._members:
+            member.send(signal.SIGTERM)
+
+    def _verdict(self, codes: Sequence[int]) -> int:
+        if self._stopping.urgent.is_set():
+            return 128 + self._stopping.signal
+        # Told to stop before it could listen to signals: that is an end as good as any.
+        asked = {ExitCode.OK, 128 + signal.SIGTERM}
+        return next((code for code in codes if code not in asked), ExitCode.OK)

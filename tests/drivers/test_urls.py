@@ -1,0 +1,55 @@
+"""What is told of a store's url."""
+
+import pytest
+
+from towline_broker.domain.errors import StoreRefused
+from towline_broker.drivers.registry import create_driver, parse_url
+from towline_broker.drivers.urls import shown_url
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:secret@h:5/d?x=1", "postgresql://u:***@h:5/d?x=1"),
+        ("mysql://u:secret@h/d", "mysql://u:***@h/d"),
+        ("redis://:secret@h", "redis://:***@h"),
+        (
+            "redis+sentinel://u:secret@a:1,b:2/main/0?sentinel_password=secret&ssl=1",
+            "redis+sentinel://u:***@a:1,b:2/main/0?sentinel_password=***&ssl=1",
+        ),
+        ("sqs://?aws_secret_access_key=secret", "sqs://?aws_secret_access_key=***"),
+        ("postgresql://h/d?PassWord=secret", "postgresql://h/d?PassWord=***"),
+        # No driver takes these, but somebody may well write them.
+        ("postgresql://u:sec/r@t@h/d", "postgresql://u:***@h/d"),
+        ("mysql://u:secret@[::1/d", "mysql://u:***@[::1/d"),
+    ],
+)
+def test_passwords_are_not(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///towline.db",
+        "sqlite:////a:b@c/d.db",
+        "memory:",
+        "redis://u@h",
+        "mysql://h:1/d?x=y",
+    ],
+)
+def test_all_else_is(url: str) -> None:
+    assert shown_url(url) == url
+
+
+def test_nor_are_they_when_a_url_is_refused() -> None:
+    for refused in (
+        lambda: create_driver("postgrse://u:secret@h/d"),
+        lambda: parse_url("redis://u:secret@h?colour=red", ["db"]),
+        lambda: parse_url("redis://u:secret@h?db=", ["db"]),
+        lambda: parse_url("redis://u:secret@h?db", ["db"]),
+    ):
+        with pytest.raises(StoreRefused) as caught:
+            refused()
+        assert "u:***@h" in str(caught.value)
+        assert "secret" not in str(caught.value)
