@@ -206,7 +206,9 @@ def _explain(details: ErrorDetails, merged: Merged) -> list[str]:
         hint = f"; did you mean {close[0]}?" if close else ""
         return [_line(place, f"no such setting{hint}", merged)]
     message = details["msg"].removeprefix("Value error, ")
-    if details["type"] != "value_error":
+    if details["type"] in ("dict_type", "model_type"):
+        message = f"expected a section: [{dotted(place)}]"
+    elif details["type"] != "value_error":
         message = f"is wrong: {message[:1].lower()}{message[1:]}"
         if place[:1] and place[0] not in SECRET:
             message = f"{_shown(details['input'])} {message}"

@@ -77,9 +77,10 @@ def all_stores(default: str, others: Mapping[str, str]) -> dict[str, str]:
 
 def to_routes(queues: Mapping[str, QueueOptions]) -> Routes:
     """Of settings in which :func:`mistakes` finds none."""
+    routes = [(name, options.store) for name, options in queues.items()]
     return Routes(
-        exact={name: options.store for name, options in queues.items() if not is_pattern(name)},
-        patterns=[(name, options.store) for name, options in queues.items() if is_pattern(name)],
+        exact={name: store for name, store in routes if not is_pattern(name)},
+        patterns=tuple((name, store) for name, store in routes if is_pattern(name)),
     )
 
 
