@@ -1,0 +1,210 @@
+"""Moving a queue between two stores of a broker: nothing is lost, doubled or out of order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.core.factories import job, reserve
+from tests.core.manual_clock import ManualClock, come_to_rest
+from tests.support.faulty_driver import FaultyDriver
+from towline_broker.core.broker import Broker
+from towline_broker.core.calls import AckCall, LeaseOutcome, QueueView
+from towline_broker.core.moving import MoveStep
+from towline_broker.core.routing import Routes
+from towline_broker.domain.errors import InvalidField, QueueNotFound, StoreUnavailable
+from towline_broker.domain.jobs import JobState
+from towline_broker.domain.time import HOUR, MINUTE, SECOND
+
+STORES = ("default", "second", "third")
+
+
+@pytest.fixture
+def drivers() -> dict[str, FaultyDriver]:
+    return {name: FaultyDriver() for name in STORES}
+
+
+@pytest.fixture
+async def broker(clock: ManualClock, drivers: dict[str, FaultyDriver]) -> AsyncIterator[Broker]:
+    broker = Broker({name: each.driver for name, each in drivers.items()}, clock=clock)
+    await broker.start()
+    yield broker
+    await broker.stop()
+
+
+async def push(broker: Broker, count: int, queue: str = "emails") -> list[str]:
+    results = await broker.jobs.push([job(queue) for _ in range(count)])
+    return [result.job_id for result in results]
+
+
+async def move(broker: Broker, to: str, limit: int = 2) -> int:
+    """To the end; returns how many jobs were moved."""
+    moved = 0
+    for _ in range(100):
+        step = await broker.moving.step("emails", to, limit)
+        moved += step.moved
+        if step.complete:
+            return moved
+    raise AssertionError("the move does not come to its end")
+
+
+async def view(broker: Broker) -> QueueView:
+    (only,) = await broker.operating.queues()
+    return only
+
+
+async def depths(drivers: dict[str, FaultyDriver]) -> list[int]:
+    counts = [await drivers[name].driver.counts() for name in STORES]
+    return [sum(row.depth.live + row.depth.dead for row in rows) for rows in counts]
+
+
+async def test_p6_all_jobs_come_over_in_their_order(
+    broker: Broker, drivers: dict[str, FaultyDriver]
+) -> None:
+    ids = await push(broker, 5)
+    assert await move(broker, "second") == 5
+    assert await depths(drivers) == [0, 5, 0]
+    assert (await view(broker)).store == "second"
+    later = await push(broker, 1)
+    leases = await broker.leasing.reserve(reserve(max_jobs=10))
+    assert [leased.ref.job_id for leased in leases] == [*ids, *later]
+    acks = await broker.settling.ack([AckCall(leased.ref) for leased in leases])
+    assert acks == [LeaseOutcome.OK] * 6
+
+
+async def test_nothing_is_reserved_under_way_and_pushes_go_on(broker: Broker) -> None:
+    ids = await push(broker, 3)
+    step = await broker.moving.step("emails", "second", 2)
+    assert step == MoveStep(moved=2, remaining=1, leased=0, complete=False)
+    assert ((await view(broker)).store, (await view(broker)).moving_to) == ("default", "second")
+    assert await broker.leasing.reserve(reserve(max_jobs=10)) == []
+    ids += await push(broker, 2)
+    await move(broker, "second")
+    leases = await broker.leasing.reserve(reserve(max_jobs=10))
+    assert [leased.ref.job_id for leased in leases] == ids
+
+
+async def test_a_worker_that_waits_gets_its_job_when_the_move_is_complete(broker: Broker) -> None:
+    await push(broker, 1)
+    await broker.moving.step("emails", "second", 2)
+    waiting = asyncio.create_task(broker.leasing.reserve(reserve(wait=MINUTE)))
+    await come_to_rest()
+    assert not waiting.done()
+    await move(broker, "second")
+    assert len(await waiting) == 1
+
+
+async def test_the_move_waits_for_leases_and_their_settles_count(broker: Broker) -> None:
+    await push(broker, 2)
+    done, retried = await broker.leasing.reserve(reserve(max_jobs=2))
+    step = await broker.moving.step("emails", "second", 10)
+    assert step == MoveStep(moved=0, remaining=0, leased=2, complete=False)
+    assert await broker.settling.ack([AckCall(done.ref)]) == [LeaseOutcome.OK]
+    await broker.leasing.give_back([retried])
+    assert await move(broker, "second") == 1
+    # P3: the settle memory of the old store is still asked.
+    assert await broker.settling.ack([AckCall(done.ref)]) == [LeaseOutcome.OK]
+    assert (await broker.jobs.get(done.ref.job_id)).state is JobState.SUCCEEDED
+    (leased,) = await broker.leasing.reserve(reserve())
+    assert (leased.ref.job_id, leased.attempt) == (retried.ref.job_id, 1)
+
+
+async def test_scheduled_and_dead_jobs_come_too(broker: Broker, clock: ManualClock) -> None:
+    await broker.jobs.push([job(delay=HOUR), job(expires_in=SECOND)])
+    await clock.advance(2 * SECOND)
+    assert await move(broker, "second") == 2
+    figures = (await view(broker)).figures
+    assert (figures.depth.scheduled, figures.depth.dead) == (1, 1)
+    await clock.advance(HOUR)
+    assert len(await broker.leasing.reserve(reserve())) == 1
+
+
+@pytest.mark.parametrize("method", ["outgoing", "receive", "drop", "seal", "forward"])
+async def test_a_move_that_was_cut_off_goes_on_where_it_was(
+    broker: Broker, drivers: dict[str, FaultyDriver], method: str
+) -> None:
+    ids = await push(broker, 3)
+    failing = drivers["second" if method == "receive" else "default"]
+    failing.errors[method] = StoreUnavailable("it is down")
+    with pytest.raises(StoreUnavailable):
+        await move(broker, "second")
+    del failing.errors[method]
+    await move(broker, "second")
+    leases = await broker.leasing.reserve(reserve(max_jobs=10))
+    assert [leased.ref.job_id for leased in leases] == ids
+    assert await depths(drivers) == [0, 3, 0]
+
+
+async def test_a_move_can_be_turned_round(broker: Broker, drivers: dict[str, FaultyDriver]) -> None:
+    ids = await push(broker, 5)
+    await broker.moving.step("emails", "second", 3)
+    await move(broker, "default")
+    assert await depths(drivers) == [5, 0, 0]
+    assert ((await view(broker)).store, (await view(broker)).moving_to) == ("default", "")
+    leases = await broker.leasing.reserve(reserve(max_jobs=10))
+    assert sorted(leased.ref.job_id for leased in leases) == sorted(ids)
+
+
+async def test_there_and_back_and_on_to_a_third_store(
+    broker: Broker, drivers: dict[str, FaultyDriver]
+) -> None:
+    ids = await push(broker, 3)
+    for store in ("second", "default", "third", "second", "default"):
+        await move(broker, store)
+        assert (await view(broker)).store == store
+        ids += await push(broker, 1)
+    leases = await broker.leasing.reserve(reserve(max_jobs=10))
+    assert [leased.ref.job_id for leased in leases] == ids
+
+
+async def test_a_move_turned_round_far_from_home_stays_there(broker: Broker) -> None:
+    await push(broker, 3)
+    await move(broker, "second")
+    await broker.moving.step("emails", "default", 2)
+    await move(broker, "second")
+    assert (await view(broker)).store == "second"
+    assert len(await broker.leasing.reserve(reserve(max_jobs=10))) == 3
+
+
+async def test_a_move_to_where_the_queue_is_has_nothing_to_do(broker: Broker) -> None:
+    await push(broker, 1)
+    assert await broker.moving.step("emails", "default", 10) == MoveStep(0, 0, 0, complete=True)
+
+
+async def test_wrong_moves_are_refused(broker: Broker) -> None:
+    with pytest.raises(QueueNotFound):
+        await broker.moving.step("emails", "second", 10)
+    await push(broker, 3)
+    with pytest.raises(InvalidField, match="it has default, second, third"):
+        await broker.moving.step("emails", "fourth", 10)
+    await broker.moving.step("emails", "second", 1)
+    with pytest.raises(InvalidField, match="on its way from 'default' to 'second'"):
+        await broker.moving.step("emails", "third", 1)
+
+
+async def test_another_broker_follows_a_move_that_it_did_not_make(
+    clock: ManualClock, drivers: dict[str, FaultyDriver], broker: Broker
+) -> None:
+    """Both use the same stores, as brokers do that share them."""
+    other = Broker({name: each.driver for name, each in drivers.items()}, clock=clock)
+    await other.moving.look()
+    ids = await push(broker, 2)
+    await move(broker, "second")
+    ids += await push(other, 1)  # it still thinks that the queue is where it was
+    leases = await broker.leasing.reserve(reserve(max_jobs=10))
+    assert [leased.ref.job_id for leased in leases] == ids
+
+
+async def test_jobs_left_behind_by_a_change_of_the_configuration_can_be_fetched(
+    clock: ManualClock, drivers: dict[str, FaultyDriver], broker: Broker
+) -> None:
+    old = await push(broker, 2)
+    # Somebody used the second store for the queue before.
+    routes = Routes(exact={"emails": "second"})
+    other = Broker({name: each.driver for name, each in drivers.items()}, routes, clock=clock)
+    new = await push(other, 1)
+    assert sum(await depths(drivers)) == 3
+    await other.moving.look()
+    await move(other, "second")
+    leases = await other.leasing.reserve(reserve(max_jobs=10))
+    assert sorted(leased.ref.job_id for leased in leases) == sorted([*old, *new])
