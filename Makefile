@@ -115,16 +115,24 @@ run: install ## Run a broker in this folder until Ctrl-C
 	@$(BIN)/towline-broker serve
 
 .PHONY: bench
-bench: install ## Measure throughput on this machine, beside an empty gRPC echo
+bench: install ## Measure throughput beside an empty gRPC echo and the bare store (ARGS=--all: every store)
 	@$(BIN)/python -m bench.throughput $(ARGS)
 
 .PHONY: bench-depth
-bench-depth: install ## Measure Reserve with a thousand and with a million jobs waiting
+bench-depth: install ## Measure Reserve and Ack with a thousand and with a million jobs waiting
 	@$(BIN)/python -m bench.depth $(ARGS)
+
+.PHONY: bench-across
+bench-across: install ## Measure the way from a Push at one broker to a worker at another
+	@$(BIN)/python -m bench.across $(ARGS)
 
 .PHONY: kills
 kills: install ## Kill a broker a hundred times under load and look for lost jobs (about 3 minutes)
 	@TOWLINE_KILLS=$${TOWLINE_KILLS:-100} $(BIN)/python -m pytest -q tests/faults/test_broker_kills.py
+
+.PHONY: shared-kills
+shared-kills: install ## Kill brokers, workers and masters over shared stores, with 100,000 jobs each
+	@TOWLINE_SHARED_JOBS=$${TOWLINE_SHARED_JOBS:-100000} $(BIN)/python -m pytest -q tests/faults/test_shared_stores.py
 
 .PHONY: clean
 clean: ## Remove everything that make created: virtual environments, caches, build output

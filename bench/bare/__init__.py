@@ -1,0 +1,23 @@
+"""Each store doing the same work with nothing of Towline around it.
+
+The least that a queue can do: a batch of jobs is inserted, the next of them are claimed in their
+order, and deleted. No policy, no statistics, no settle memory. Durable as the store of a broker is.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class BareStore(Protocol):
+    """Used by several callers of one event loop at the same time."""
+
+    async def open(self) -> None: ...
+
+    async def insert(self, envelopes: Sequence[bytes]) -> None: ...
+
+    async def claim(self, count: int) -> list[int]:
+        """Reserves the next ones; returns what :meth:`delete` takes."""
+
+    async def delete(self, keys: Sequence[int]) -> None: ...
+
+    async def close(self) -> None: ...
