@@ -1,12 +1,16 @@
 """The :class:`~.interface.Link`, put together."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
+from towline_broker.domain.errors import StoreFull, StoreRefused, StoreUnavailable
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import Durability
+from towline_broker.drivers.redis.link.cluster import InCluster
 from towline_broker.drivers.redis.link.delivery import Delivery, Request
+from towline_broker.drivers.redis.link.inspection import Inspection, facts, inspect, refuse_unfit
 from towline_broker.drivers.redis.link.interface import (
     Argument,
     Call,
@@ -14,29 +18,57 @@ from towline_broker.drivers.redis.link.interface import (
     OnGap,
     OnMessage,
     Script,
+    ScriptDefect,
 )
-from towline_broker.drivers.redis.link.topology import Standalone
-from towline_broker.drivers.redis.link.url import Settings
-from towline_broker.drivers.redis.link.wire import encode
+from towline_broker.drivers.redis.link.origin import FOUND, TRY_OUT, partitions, proposal
+from towline_broker.drivers.redis.link.sentinel import BehindSentinel
+from towline_broker.drivers.redis.link.subscription import Subscription
+from towline_broker.drivers.redis.link.topology import OnChange, Standalone, Topology
+from towline_broker.drivers.redis.link.url import CLUSTER, SENTINEL, Settings
+from towline_broker.drivers.redis.link.wire import Lost, Unfit, Unreachable, encode
 
-_UNKNOWN = Facts("", (0, 0, 0), "", Durability.NONE, "")
+_LOG = logging.getLogger(__name__)
+
+_NOTHING_KNOWN = Facts("", (0, 0, 0), "", Durability.NONE, "")
 _TIME = encode(["TIME"])
 
 
 class RedisLink:
     def __init__(self, settings: Settings, schema: int) -> None:
-        self._schema = schema
         self.partitions = 1
-        self.facts = _UNKNOWN
         self.channel = f"{settings.prefix}:events:{settings.db}".encode()
+        self.facts = _NOTHING_KNOWN
         self._settings = settings
-        self._topology = Standalone(settings)
+        self._schema = schema
+        self._topology = _topology(settings, self._changed)
         self._delivery = Delivery(self._topology, settings.timeout)
+        self._subscription: Subscription | None = None
+        self._on_gap: OnGap | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def open(self, on_message: OnMessage, on_gap: OnGap) -> None:
-        pass
+        self._on_gap = on_gap
+        self._subscription = Subscription(
+            self._topology, self.channel, self._settings.timeout, on_message, self._changed
+        )
+        try:
+            await self._open()
+            await self._subscription.start()
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, Unfit):
+                raise StoreRefused(f"{self._settings}: {error}") from None
+            if isinstance(error, Unreachable | Lost):
+                raise StoreUnavailable(f"{self._settings}: {error}") from None
+            raise
 
     async def close(self) -> None:
+        self._on_gap = None
+        if self._subscription is not None:
+            await self._subscription.close()
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
         await self._topology.close()
 
     async def run(self, script: Script, partition: int, args: Sequence[Argument] = ()) -> Any:
@@ -70,3 +102,64 @@ class RedisLink:
         """
         prefix = f"{self._settings.prefix}:{{{partition}}}:"
         return [prefix, prefix + "none"]
+
+    # --- what the servers are ---
+
+    async def _open(self) -> None:
+        await self._topology.refresh()
+        found = await self._inspect()
+        refuse_unfit(self._settings, found)
+        self.facts = facts(self._settings, found)
+        await self._try_out()
+        new, kept = await self._found()
+        self.partitions = partitions(self._settings, self._schema, kept)
+        what = "made a store in" if new else "opened the store in"
+        _LOG.info("%s %s: %s", what, self._settings, self.facts)
+
+    async def _inspect(self) -> list[Inspection]:
+        return list(await asyncio.gather(*(inspect(at) for at in self._topology.masters())))
+
+    async def _try_out(self) -> None:
+        try:
+            await self.run(TRY_OUT, 0, [self.channel])
+        except StoreFull:
+            # There is nothing that the user may not do.
+            return
+        except ScriptDefect as error:
+            raise StoreRefused(f"{self._settings}: {error}") from None
+
+    async def _found(self) -> tuple[bool, bytes]:
+        """Makes the store unless there is one: whether it did, and what is written there."""
+        made, kept = await self.run(FOUND, 0, [proposal(self._settings, self._schema)])
+        return bool(made), kept
+
+    def _changed(self) -> None:
+        """Something was lost, and something else is there: perhaps of another kind."""
+        if self._on_gap is None:
+            return
+        self._on_gap()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look_again())
+
+    async def _look_again(self) -> None:
+        try:
+            found = await self._inspect()
+            refuse_unfit(self._settings, found)
+            before, self.facts = self.facts, facts(self._settings, found)
+            if self.facts.durability < before.durability:
+                _LOG.warning("%s is less durable now: %s", self._settings, self.facts.note)
+            made, _ = await self._found()
+            if made:
+                _LOG.error("%s is empty: all jobs are lost; %s", self._settings, self.facts.note)
+        except (Unreachable, Lost, StoreUnavailable, StoreFull) as error:
+            _LOG.info("%s could not be looked at: %s", self._settings, error)
+        except StoreRefused as error:
+            _LOG.error("%s", error)
+
+
+def _topology(settings: Settings, on_change: OnChange) -> Topology:
+    if settings.topology == CLUSTER:
+        return InCluster(settings, on_change)
+    if settings.topology == SENTINEL:
+        return BehindSentinel(settings, on_change)
+    return Standalone(settings)

@@ -24,6 +24,7 @@ class Server:
         self._wires: list[Wire | None] = [None] * _CONNECTIONS
         self._opening: dict[int, asyncio.Task[Wire]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
         #: Why the last attempt failed, and from when on another one makes sense.
         self._trouble: Unreachable | None = None
         self._pause = _FIRST_PAUSE
@@ -51,6 +52,7 @@ class Server:
 
     async def close(self) -> None:
         """Waits for the answers under way, then disconnects."""
+        self._closed = True
         opening = list(self._opening.values())
         for task in opening:
             task.cancel()
@@ -70,6 +72,8 @@ class Server:
         task = self._opening.get(place)
         if task is None:
             loop = asyncio.get_running_loop()
+            if self._closed:
+                raise Unreachable(f"{self.address}: not used any more")
             if self._trouble is not None and loop.time() < self._again_at:
                 raise self._trouble
             task = self._opening[place] = loop.create_task(self._connect(place))
@@ -79,7 +83,7 @@ class Server:
     async def _connect(self, place: int) -> Wire:
         try:
             connection, greeting = await self._endpoint.connect()
-            wire = Wire(self._endpoint.address, connection, self._endpoint.timeout)
+            wire = Wire(self.address, greeting, connection, self._endpoint.timeout)
             if self._must_be_master and greeting.role != "master":
                 await wire.close()
                 raise Unreachable(f"{self.address} is a {greeting.role}, not a master")

@@ -1,15 +1,29 @@
 """Which server keeps a partition, now."""
 
-from collections.abc import Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from towline_broker.drivers.redis.link.server import Server
 from towline_broker.drivers.redis.link.url import Address, Settings
 from towline_broker.drivers.redis.link.wire import Endpoint
 
+#: Seconds between two searches for the masters, at least.
+_SEARCH_EVERY = 0.1
+
+#: Called when another server than before has become master of something.
+OnChange: TypeAlias = Callable[[], None]
+
 
 class Topology(Protocol):
     """The servers of a store. Knows nothing of what is kept in them."""
+
+    async def refresh(self) -> None:
+        """Finds out anew who is master of what, unless that was just done.
+
+        Raises Unreachable if it cannot be found out, and Unfit if the servers are of another kind
+        than the url says.
+        """
 
     def locate(self, partition: int) -> Server:
         """The master that keeps the partition, as far as is known.
@@ -17,16 +31,17 @@ class Topology(Protocol):
         Raises Unreachable if none is known.
         """
 
-    async def refresh(self) -> None:
-        """Finds out anew who is master of what, unless that was just done.
-
-        Raises Unreachable if nobody could be asked.
-        """
+    def moved(self, partition: int, address: Address) -> None:
+        """A server has said who keeps the partition."""
 
     def at(self, address: Address) -> Server:
         """The server that a redirection names."""
 
-    def masters(self) -> Sequence[Server]: ...
+    def masters(self) -> Sequence[Server]:
+        """All that are known."""
+
+    def posts(self) -> Sequence[Endpoint]:
+        """Where published messages can be heard, the best place first."""
 
     async def close(self) -> None: ...
 
@@ -35,13 +50,17 @@ class Standalone:
     """One server, which is always asked."""
 
     def __init__(self, settings: Settings) -> None:
-        self._server = Server(endpoint(settings, settings.addresses[0]), must_be_master=True)
+        self._endpoint = endpoint(settings, settings.addresses[0])
+        self._server = Server(self._endpoint, must_be_master=True)
+
+    async def refresh(self) -> None:
+        """There is nobody to ask."""
 
     def locate(self, partition: int) -> Server:
         return self._server
 
-    async def refresh(self) -> None:
-        """There is nobody to ask."""
+    def moved(self, partition: int, address: Address) -> None:
+        """It does not."""
 
     def at(self, address: Address) -> Server:
         return self._server
@@ -49,8 +68,44 @@ class Standalone:
     def masters(self) -> Sequence[Server]:
         return [self._server]
 
+    def posts(self) -> Sequence[Endpoint]:
+        return [self._endpoint]
+
     async def close(self) -> None:
         await self._server.close()
+
+
+class Search:
+    """One search at a time for all who wait for its result, and not too often."""
+
+    def __init__(self, search: Callable[[], Awaitable[None]]) -> None:
+        self._search = search
+        self._under_way: asyncio.Task[None] | None = None
+        self._not_before = 0.0
+
+    async def __call__(self) -> None:
+        if self._under_way is None:
+            loop = asyncio.get_running_loop()
+            if loop.time() < self._not_before:
+                return
+            self._under_way = loop.create_task(self._run())
+            self._under_way.add_done_callback(self._done)
+        await asyncio.shield(self._under_way)
+
+    async def close(self) -> None:
+        if self._under_way is not None:
+            self._under_way.cancel()
+            await asyncio.wait([self._under_way])
+
+    async def _run(self) -> None:
+        await self._search()
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._under_way = None
+        self._not_before = asyncio.get_running_loop().time() + _SEARCH_EVERY
+        if not task.cancelled():
+            # Those who waited for it may have given up.
+            task.exception()
 
 
 def endpoint(settings: Settings, address: Address) -> Endpoint:
@@ -61,5 +116,5 @@ def endpoint(settings: Settings, address: Address) -> Endpoint:
         user=settings.user,
         password=settings.password,
         db=settings.db,
-        tls=settings.tls_context(),
+        tls=settings.tls,
     )

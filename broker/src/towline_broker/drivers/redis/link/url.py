@@ -46,7 +46,7 @@ class Settings:
     topology: str
     #: The servers of a standalone store (one) or a Cluster (some), or the Sentinels.
     addresses: Sequence[Address]
-    tls: bool = False
+    tls: ssl.SSLContext | None = None
     user: str | None = None
     password: str | None = None
     #: The name under which the Sentinels know the servers.
@@ -59,10 +59,6 @@ class Settings:
     timeout: float = 5.0
     #: A change is answered when so many replicas have it.
     wait_replicas: int = 0
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-    check_hostname: bool = True
     sentinel_user: str | None = None
     sentinel_password: str | None = None
 
@@ -77,22 +73,6 @@ class Settings:
 
     def __repr__(self) -> str:
         return f"<Settings {self}>"
-
-    def tls_context(self) -> ssl.SSLContext | None:
-        """None without TLS. Raises StoreRefused for files that cannot be used."""
-        if not self.tls:
-            return None
-        try:
-            context = ssl.create_default_context(cafile=self.ca)
-        except (OSError, ssl.SSLError) as error:
-            raise StoreRefused(f"{self}: option 'ca': {error}") from None
-        context.check_hostname = self.check_hostname
-        if self.cert is not None:
-            try:
-                context.load_cert_chain(self.cert, self.key)
-            except (OSError, ssl.SSLError) as error:
-                raise StoreRefused(f"{self}: options 'cert' and 'key': {error}") from None
-        return context
 
 
 def parse_url(url: str) -> Settings:
@@ -111,7 +91,7 @@ def parse_url(url: str) -> Settings:
     hosts, _, path = where.partition("/")
     port = _SENTINEL_PORT if topology == SENTINEL else _PORT
     addresses = _addresses(scheme, hosts, port)
-    settings = Settings(topology, addresses, tls=tls)
+    settings = Settings(topology, addresses, tls=ssl.create_default_context() if tls else None)
     if topology == STANDALONE and len(addresses) > 1:
         raise StoreRefused(
             f"{settings}: one host, not {len(addresses)}; for several write redis+sentinel:// or "
@@ -200,19 +180,21 @@ def _file(text: str) -> str:
     return text
 
 
+_OPTIONS_OF_TLS: dict[str, Callable[[str], Any]] = {
+    "ca": _file,
+    "cert": _file,
+    "key": _file,
+    "check_hostname": _yes_or_no,
+}
 _OPTIONS: dict[str, Callable[[str], Any]] = {
     "prefix": _prefix,
     "partitions": _whole(1, _MOST_PARTITIONS),
     "timeout": _seconds,
     "wait_replicas": _whole(1, 5),
-    "ca": _file,
-    "cert": _file,
-    "key": _file,
-    "check_hostname": _yes_or_no,
     "sentinel_user": str,
     "sentinel_password": str,
+    **_OPTIONS_OF_TLS,
 }
-_OPTIONS_OF_TLS = frozenset({"ca", "cert", "key", "check_hostname"})
 _OPTIONS_OF = {
     "partitions": CLUSTER,
     "sentinel_user": SENTINEL,
@@ -232,7 +214,7 @@ def _with_options(settings: Settings, query: str) -> Settings:
             raise StoreRefused(f"{settings}: {name!r} is no option of this store; known: {known}")
         if name in found or not text:
             raise StoreRefused(f"{settings}: option {name!r} needs one value")
-        if name in _OPTIONS_OF_TLS and not settings.tls:
+        if name in _OPTIONS_OF_TLS and settings.tls is None:
             raise StoreRefused(f"{settings}: option {name!r} is for TLS: write rediss…://")
         if settings.topology != _OPTIONS_OF.get(name, settings.topology):
             raise StoreRefused(f"{settings}: option {name!r} is for redis+{_OPTIONS_OF[name]}://")
@@ -240,6 +222,20 @@ def _with_options(settings: Settings, query: str) -> Settings:
             found[name] = _OPTIONS[name](text)
         except ValueError as error:
             raise StoreRefused(f"{settings}: option {name!r} {error}") from None
-    if "key" in found and "cert" not in found:
-        raise StoreRefused(f"{settings}: option 'key' goes with a 'cert'")
+    tls = {name: found.pop(name) for name in _OPTIONS_OF_TLS if name in found}
+    if settings.tls is not None:
+        _configure_tls(settings, settings.tls, tls)
     return replace(settings, **found)
+
+
+def _configure_tls(settings: Settings, context: ssl.SSLContext, options: dict[str, Any]) -> None:
+    context.check_hostname = options.get("check_hostname", True)
+    try:
+        if "ca" in options:
+            context.load_verify_locations(options["ca"])
+        if "cert" in options:
+            context.load_cert_chain(options["cert"], options.get("key"))
+        elif "key" in options:
+            raise StoreRefused(f"{settings}: option 'key' goes with a 'cert'")
+    except (OSError, ssl.SSLError) as error:
+        raise StoreRefused(f"{settings}: options {', '.join(options)}: {error}") from None

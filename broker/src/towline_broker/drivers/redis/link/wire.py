@@ -10,7 +10,7 @@ When the connection ends, each call on it learns whether its request may have re
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -48,8 +48,22 @@ class Unreachable(Exception):
     """No connection could be made. Nothing was sent."""
 
 
-class AccessDenied(Unreachable):
-    """The server does not accept user and password."""
+class Unfit(Unreachable):
+    """The server was reached, and waiting will not help: it does not let us in, or is no server of
+    the kind that the url says."""
+
+
+def hopeful(errors: Iterable[BaseException], otherwise: str) -> Unreachable:
+    """Of what several servers said, that which waiting may cure, if there is such."""
+    unfit: Unfit | None = None
+    for error in errors:
+        if isinstance(error, Unfit):
+            unfit = error
+        elif isinstance(error, Unreachable):
+            return error
+        elif isinstance(error, Lost):
+            return Unreachable(str(error))
+    return unfit or Unreachable(otherwise)
 
 
 def encode(command: Iterable[Argument]) -> bytes:
@@ -75,14 +89,13 @@ class Endpoint:
     async def connect(self) -> "tuple[AbstractConnection, Greeting]":
         """A connection that has said who it is and repeats nothing by itself.
 
-        Raises AccessDenied or Unreachable.
+        Raises Unreachable, or Unfit if waiting will not help.
         """
         connection = self._connection()
         try:
             async with asyncio.timeout(self.timeout):
                 await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_command("HELLO", check_health=False)
-                return connection, _greeting(await connection.read_response())
+                return connection, await _greeting(connection)
         except BaseException as error:
             await discard(connection)
             raise self._explained(error) from None
@@ -91,8 +104,10 @@ class Endpoint:
         if isinstance(error, TimeoutError):
             return Unreachable(f"{self.address}: no answer in {self.timeout:g} s")
         if isinstance(error, AuthenticationError):
-            return AccessDenied(f"{self.address}: {error}")
+            return Unfit(f"{self.address}: {error}")
         if isinstance(error, RedisError | OSError):
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                return Unfit(f"{self.address}: {error}")
             return Unreachable(f"{self.address}: {error}")
         return error
 
@@ -129,14 +144,43 @@ class Greeting:
     role: str
 
 
-def _greeting(reply: list[Reply]) -> Greeting:
-    said = dict(zip(reply[::2], reply[1::2], strict=False))
+async def _greeting(connection: AbstractConnection) -> Greeting:
+    """Nothing is known of a server too old to be asked."""
+    await connection.send_command("HELLO", check_health=False)
+    try:
+        said = pairs(await connection.read_response())
+    except AuthenticationError:
+        raise
+    except ResponseError:
+        said = {}
+    names = ("server", "version", "mode", "role")
+    return Greeting(*(said.get(name, "") for name in names))
 
-    def text(name: bytes) -> str:
-        value = said.get(name, b"")
-        return value.decode() if isinstance(value, bytes) else ""
 
-    return Greeting(text(b"server"), text(b"version"), text(b"mode"), text(b"role"))
+def pairs(reply: Sequence[Reply]) -> dict[str, str]:
+    """Names and values that follow each other; those that are text or numbers."""
+    found = {}
+    for name, value in zip(reply[::2], reply[1::2], strict=False):
+        if isinstance(value, bytes):
+            found[name.decode()] = value.decode(errors="replace")
+        elif isinstance(value, int):
+            found[name.decode()] = str(value)
+    return found
+
+
+async def ask_once(endpoint: Endpoint, command: Sequence[Argument]) -> Reply:
+    """One question on a connection of its own; an error may be the answer. Raises Unreachable."""
+    connection, _ = await endpoint.connect()
+    try:
+        async with asyncio.timeout(endpoint.timeout):
+            await connection.send_packed_command(encode(command), check_health=False)
+            return await connection.read_response()
+    except ERROR_REPLIES as error:
+        return error
+    except (RedisError, OSError) as error:
+        raise Unreachable(f"{endpoint.address}: {error}") from None
+    finally:
+        await discard(connection)
 
 
 async def discard(connection: AbstractConnection) -> None:
@@ -163,8 +207,15 @@ Answer: TypeAlias = "asyncio.Future[list[Reply]]"
 class Wire:
     """An open connection. Whoever is told that it ended opens another one."""
 
-    def __init__(self, address: Address, connection: AbstractConnection, timeout: float) -> None:
+    def __init__(
+        self,
+        address: Address,
+        greeting: "Greeting",
+        connection: AbstractConnection,
+        timeout: float,
+    ) -> None:
         self.address = address
+        self.greeting = greeting
         #: Bytes of the requests that have no answer yet.
         self.outstanding = 0
         self.usable = True

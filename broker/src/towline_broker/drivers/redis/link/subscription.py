@@ -1,0 +1,136 @@
+"""Hearing what scripts publish."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from towline_broker.drivers.redis.link.interface import OnGap, OnMessage
+from towline_broker.drivers.redis.link.topology import Topology
+from towline_broker.drivers.redis.link.wire import (
+    ERROR_REPLIES,
+    Endpoint,
+    Reply,
+    Unfit,
+    Unreachable,
+    discard,
+    encode,
+)
+
+_LOG = logging.getLogger(__name__)
+
+#: Seconds of silence after which the server is asked whether it is there, and given as much to
+#: answer.
+_SILENCE = 2.0
+#: Seconds between attempts to subscribe, doubled from the first to the second bound.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_PING = encode(["PING"])
+
+
+class Subscription:
+    """One connection on which messages arrive; replaced when it is lost or hears from a server that
+    is not the right one any more."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        channel: bytes,
+        timeout: float,
+        on_message: OnMessage,
+        on_gap: OnGap,
+    ) -> None:
+        self._topology = topology
+        self._channel = channel
+        self._silence = min(_SILENCE, timeout)
+        self._on_message = on_message
+        self._on_gap = on_gap
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns once messages are heard. Raises Unreachable, or Unfit where that is forbidden."""
+        endpoint, connection = await self._subscribe()
+        self._task = asyncio.create_task(self._run(endpoint, connection))
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self, endpoint: Endpoint, connection: AbstractConnection) -> None:
+        while True:
+            try:
+                await self._listen(endpoint, connection)
+            except (RedisError, OSError, Unreachable) as error:
+                _LOG.warning("subscription at %s lost: %s", endpoint.address, error)
+            finally:
+                await discard(connection)
+            endpoint, connection = await self._resubscribe()
+            _LOG.info("subscribed again, at %s", endpoint.address)
+            self._on_gap()
+
+    async def _listen(self, endpoint: Endpoint, connection: AbstractConnection) -> None:
+        """Returns when there is a better place to listen."""
+        loop = asyncio.get_running_loop()
+        asked, look_at = False, 0.0
+        while True:
+            if loop.time() >= look_at:
+                look_at = loop.time() + self._silence
+                if endpoint not in self._topology.posts():
+                    return
+            reply = await connection.read_response(timeout=self._silence, disconnect_on_error=False)
+            if reply is not None:
+                asked = False
+                self._heard(reply)
+            elif asked:
+                raise Unreachable(f"silent for {2 * self._silence:g} s")
+            else:
+                asked = True
+                await connection.send_packed_command(_PING, check_health=False)
+
+    def _heard(self, reply: Reply) -> None:
+        if reply[0] != b"message" or not reply[2]:
+            return
+        try:
+            self._on_message(reply[2])
+        except Exception:
+            _LOG.exception("a message could not be understood")
+
+    async def _resubscribe(self) -> tuple[Endpoint, AbstractConnection]:
+        pause = 0.0
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+            try:
+                await self._topology.refresh()
+                return await self._subscribe()
+            except Unreachable as error:
+                _LOG.debug("not subscribed yet: %s", error)
+
+    async def _subscribe(self) -> tuple[Endpoint, AbstractConnection]:
+        """At the first place where it works."""
+        trouble = Unreachable("no server is known")
+        for endpoint in self._topology.posts():
+            try:
+                return endpoint, await self._subscribed(endpoint)
+            except Unreachable as error:
+                trouble = error
+        raise trouble
+
+    async def _subscribed(self, endpoint: Endpoint) -> AbstractConnection:
+        connection, _ = await endpoint.connect()
+        try:
+            async with asyncio.timeout(endpoint.timeout):
+                request = encode(["SUBSCRIBE", self._channel])
+                await connection.send_packed_command(request, check_health=False)
+                await connection.read_response()
+        except BaseException as error:
+            await discard(connection)
+            if isinstance(error, ERROR_REPLIES):
+                raise Unfit(f"{endpoint.address}: SUBSCRIBE: {error}") from None
+            if isinstance(error, RedisError | OSError):
+                raise Unreachable(f"{endpoint.address}: {error}") from None
+            raise
+        return connection
