@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.broker_process import BrokerProcess, start_command
 from tests.support.calls import Calls, calls_to
+from tests.support.third_party import install
 from tests.support.waiting import until
 from towline.v1.admin_service_pb2 import DURABILITY_DURABLE, DURABILITY_NONE, StatsRequest
 from towline.v1.job_pb2 import Job
@@ -240,7 +241,7 @@ import asyncio
 from towline_broker.domain.errors import StoreFailed
 from towline_broker.drivers.registry import create_driver
 
-def open_failing(url):
+def open_store(url):
     driver = create_driver("memory:")
     push = driver.push
     async def failing_push(batch):
@@ -256,21 +257,15 @@ def open_failing(url):
 
 
 @pytest.fixture
-def third_party(tmp_path: Path) -> Path:
-    folder = tmp_path / "packages"
-    info = folder / "failing_store-1.dist-info"
-    info.mkdir(parents=True)
-    (folder / "failing_store.py").write_text(FAILING_STORE)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: failing-store\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(
-        "[towline_broker.drivers]\nfailing = failing_store:open_failing\n"
-    )
-    return folder
+def failing(tmp_path: Path) -> dict[str, str]:
+    """The environment in which there is a store failing:"""
+    return install(tmp_path, "failing", FAILING_STORE)
 
 
-async def test_a_store_that_fails_ends_the_broker_without_another_answer(third_party: Path) -> None:
-    environment = {"PYTHONPATH": os.fspath(third_party)}
-    with BrokerProcess("failing:", environment=environment) as broker:
+async def test_a_store_that_fails_ends_the_broker_without_another_answer(
+    failing: dict[str, str],
+) -> None:
+    with BrokerProcess("failing:", environment=failing) as broker:
         async with calls_to(broker.address) as calls:
             await calls.queue.Push(one_job())
             parked = asyncio.ensure_future(reserve(calls, "other"))
@@ -287,9 +282,8 @@ async def test_a_store_that_fails_ends_the_broker_without_another_answer(third_p
         assert "the store has failed" in broker.log
 
 
-async def test_a_second_signal_ends_a_drain_that_does_not_end(third_party: Path) -> None:
-    environment = {"PYTHONPATH": os.fspath(third_party)}
-    with BrokerProcess("failing:", "--drain-timeout", "1h", environment=environment) as broker:
+async def test_a_second_signal_ends_a_drain_that_does_not_end(failing: dict[str, str]) -> None:
+    with BrokerProcess("failing:", "--drain-timeout", "1h", environment=failing) as broker:
         async with calls_to(broker.address) as calls:
             hanging = asyncio.ensure_future(push(calls, one_job(type="Hang")))
             await until(lambda: said(broker, "hanging"), "the call hangs")

@@ -90,9 +90,12 @@ class Member:
         return time.monotonic() - self._started
 
     async def serving(self) -> Serving | None:
-        """Returns once it serves; None if it ended before."""
+        """Returns once it serves; None if it has ended instead."""
         line = await self._said.readline()
-        return Serving.from_json(line) if line.endswith(b"\n") else None
+        if line.endswith(b"\n"):
+            return Serving.from_json(line)
+        await self.ended()
+        return None
 
     async def ended(self) -> int:
         """The exit code; of one that a signal killed, 128 and its number."""
