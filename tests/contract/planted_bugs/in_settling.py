@@ -49,7 +49,7 @@ def the_settle_memory_forgets_at_once(engine: Engine) -> None:
 def retention_is_ignored(engine: Engine) -> None:
     def make(finish: Any) -> Any:
         def broken(job: Any, *arguments: Any) -> None:
-            job.new = replace(job.new, retention=0)
+            job.retention = 0
             finish(job, *arguments)
 
         return broken

@@ -9,7 +9,7 @@ from towline_broker.drivers.interface import DeadFilter
 from towline_broker.drivers.memory.lines import NumberedLine
 from towline_broker.drivers.memory.records import Job
 
-#: When a job died, and the how manieth to come here it was.
+#: When a job died, and the place that it took then.
 Death = tuple[Micros, int]
 #: Before all deaths.
 BEFORE_ALL: Death = (0, 0)
@@ -22,22 +22,20 @@ class DeadLetters:
 
     def __init__(self) -> None:
         self._lines: dict[_Group, NumberedLine[Death, Job]] = {}
-        self._deaths: dict[str, Death] = {}
-        self._added = 0
 
     def add(self, job: Job) -> None:
-        self._added += 1
-        death = self._deaths[job.new.id] = (job.finished_at or 0, self._added)
+        death = self.death(job)
         line = self._lines.get(_group(job))
         if line is None:
             line = self._lines[_group(job)] = NumberedLine()
         line.add(death, job)
 
     def remove(self, job: Job) -> None:
-        self._lines[_group(job)].remove(self._deaths.pop(job.new.id))
+        self._lines[_group(job)].remove(self.death(job))
 
-    def death(self, job: Job) -> Death:
-        return self._deaths[job.new.id]
+    @staticmethod
+    def death(job: Job) -> Death:
+        return job.finished_at or 0, job.place
 
     def select(self, wanted: DeadFilter, after: Death = BEFORE_ALL) -> Iterator[tuple[Death, Job]]:
         """Dead jobs that the filter matches, in the order of their deaths.
@@ -59,7 +57,7 @@ class DeadLetters:
 
 
 def _group(job: Job) -> _Group:
-    return job.new.queue, job.new.type, job.dead_reason
+    return job.queue, job.type, job.dead_reason
 
 
 def _fits(group: _Group, wanted: DeadFilter) -> bool:

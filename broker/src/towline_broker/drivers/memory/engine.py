@@ -46,9 +46,10 @@ from towline_broker.drivers.interface import (
     Transfer,
 )
 from towline_broker.drivers.memory import transfers
+from towline_broker.drivers.memory.changes import FAILURE, PROGRESS, RESULT, Changes
 from towline_broker.drivers.memory.dead import BEFORE_ALL, Death
 from towline_broker.drivers.memory.planning import PushPlan
-from towline_broker.drivers.memory.records import Job, Lease, current_cost
+from towline_broker.drivers.memory.records import Job, Lease, cost_received
 from towline_broker.drivers.memory.state import Events, Queue, State
 
 #: Most jobs that one call of list_jobs looks at.
@@ -65,6 +66,12 @@ class Engine:
         """What has happened since the last call."""
         events, self._state.events = self._state.events, Events()
         return events
+
+    def take_changes(self) -> Changes:
+        """What has changed since the last call; the first one begins the watch."""
+        changes = self._state.changes or Changes()
+        self._state.watch(Changes())
+        return changes
 
     # --- jobs ---------------------------------------------------------------------------------
 
@@ -110,7 +117,7 @@ class Engine:
         if job is None or ended.ended:
             return CancelOutcome.ALREADY_ENDED
         if job.lease is not None:
-            ref = LeaseRef(job.new.queue, job_id, job.lease.grant)
+            ref = LeaseRef(job.queue, job_id, job.lease.grant)
             self._state.memory.remember_lease(ref, Settlement.CANCELLED, request.remember_until)
         job.tally.totals.cancelled += 1
         self._state.finish(job, JobState.CANCELLED, request.now, request.remember_until)
@@ -153,7 +160,7 @@ class Engine:
             )
             self._state.grant(job, lease)
             granted.append(job.leased(lease))
-            room -= len(job.new.envelope)
+            room -= len(job.envelope)
         return room
 
     def leases(self, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
@@ -168,7 +175,7 @@ class Engine:
         job = self._state.jobs.get(ref.job_id)
         if job is None or job.lease is None:
             return None
-        if job.lease.grant != ref.grant or job.new.queue != ref.queue:
+        if job.lease.grant != ref.grant or job.queue != ref.queue:
             return None
         return job, job.lease
 
@@ -183,9 +190,9 @@ class Engine:
         self._state.memory.remember_lease(item.ref, Settlement.ACKED, batch.remember_until)
         job.tally.totals.completed += 1
         job.result = item.result
-        self._state.resize(job)
+        self._state.resize(job, RESULT)
         self._state.finish(job, JobState.SUCCEEDED, batch.now, batch.remember_until)
-        return Settled(True, type=job.new.type, elapsed=batch.now - lease.granted_at)
+        return Settled(True, type=job.type, elapsed=batch.now - lease.granted_at)
 
     def nack(self, batch: NackBatch) -> list[Settled]:
         return [self._nack(item, batch) for item in batch.nacks]
@@ -201,12 +208,12 @@ class Engine:
         self._count_nack(job, item)
         if item.failure is not None:
             job.failure = item.failure
-            self._state.resize(job)
+            self._state.resize(job, FAILURE)
         if item.dead_reason is not None:
             self._state.bury(job, item.dead_reason, batch.now)
         else:
             self._state.wait(job, batch.now, item.due_at)
-        return Settled(True, type=job.new.type, elapsed=batch.now - lease.granted_at)
+        return Settled(True, type=job.type, elapsed=batch.now - lease.granted_at)
 
     @staticmethod
     def _count_nack(job: Job, item: NackItem) -> None:
@@ -235,7 +242,7 @@ class Engine:
         self._state.set_lease(job, lease._replace(until=until))
         if item.progress is not None:
             job.progress = item.progress.merged_into(job.progress)
-            self._state.resize(job)
+            self._state.resize(job, PROGRESS)
         return Extended(until)
 
     # --- upkeep -------------------------------------------------------------------------------
@@ -297,8 +304,8 @@ class Engine:
         matched, jobs = self._selected(selection)
         for job in jobs:
             self._state.memory.remember_job(
-                job.new.id,
-                job.new.queue,
+                job.id,
+                job.queue,
                 JobState.DEAD,
                 job.finished_at or selection.now,
                 remember_until,
@@ -333,6 +340,7 @@ class Engine:
         if queue.paused == paused:
             return False
         queue.paused = paused
+        self._state.note_queue(name)
         if not paused:
             self._state.events.ready[name] += len(queue.ready)
         return True
@@ -363,7 +371,7 @@ class Engine:
 
     def receive(self, batch: Sequence[Transfer], now: Micros) -> int:
         fresh = transfers.fresh(self._state, batch)
-        self._need_room(sum(current_cost(one.new, one.record) for one in fresh))
+        self._need_room(sum(map(cost_received, fresh)))
         transfers.receive(self._state, fresh, now)
         return len(fresh)
 
@@ -385,6 +393,7 @@ class Engine:
     def reset_totals(self) -> None:
         for tally in self._state.tallies.values():
             tally.reset()
+            self._state.note_tally(tally)
 
 
 def _number(cursor: str) -> int:
@@ -401,7 +410,7 @@ def _death(cursor: str) -> Death:
 
 def _matches(job: Job, query: JobQuery) -> bool:
     return (
-        query.queue in (None, job.new.queue)
-        and query.type in (None, job.new.type)
+        query.queue in (None, job.queue)
+        and query.type in (None, job.type)
         and (not query.states or job.state in query.states)
     )

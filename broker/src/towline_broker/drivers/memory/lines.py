@@ -41,18 +41,18 @@ class ReadyLine:
             yield from self._by_priority[priority].values()
 
     def add(self, job: Job) -> None:
-        priority = job.new.priority
+        priority = job.priority
         line = self._by_priority.get(priority)
         if line is None:
             line = self._by_priority[priority] = OrderedDict()
             insort(self._priorities, priority)
-        line[job.new.id] = job
+        line[job.id] = job
         self._length += 1
 
     def remove(self, job: Job) -> None:
-        priority = job.new.priority
+        priority = job.priority
         line = self._by_priority[priority]
-        del line[job.new.id]
+        del line[job.id]
         self._length -= 1
         if not line:
             del self._by_priority[priority]

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import NamedTuple
 
+import msgspec
+
 from towline_broker.domain.jobs import (
     Counts,
     DeadReason,
@@ -17,7 +19,9 @@ from towline_broker.domain.jobs import (
     Progress,
     Totals,
 )
+from towline_broker.domain.retry import DEFAULT_POLICY, RetryPolicy
 from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import Transfer
 
 #: What a stored job costs beside its bytes: the object, its id, and its entries in the indexes.
 JOB_OVERHEAD = 700
@@ -36,7 +40,7 @@ class Lease(NamedTuple):
 class Tally:
     """Depth and totals of one type in one queue."""
 
-    __slots__ = ("depth", "queue", "totals", "type")
+    __slots__ = ("depth", "dirty", "queue", "totals", "type")
 
     def __init__(self, queue: str, type_: str) -> None:
         self.queue = queue
@@ -44,6 +48,8 @@ class Tally:
         #: Indexed by JobState.
         self.depth = [0] * (len(JobState) + 1)
         self.totals = Totals()
+        #: Changed in this call, for whoever records the changes.
+        self.dirty = False
 
     def reset(self) -> None:
         self.totals = Totals()
@@ -63,49 +69,67 @@ class Tally:
         )
 
 
-class Job:
-    """A stored job. Changed by the state module only, which keeps the indexes in step."""
+class Job(msgspec.Struct, gc=False, eq=False):
+    """A stored job. Changed by the state module only, which keeps the indexes in step.
 
-    __slots__ = (
-        "attempt",
-        "available_at",
-        "dead_reason",
-        "enqueued_at",
-        "expires_at",
-        "failure",
-        "finished_at",
-        "lease",
-        "new",
-        "number",
-        "progress",
-        "releases",
-        "result",
-        "size",
-        "started_at",
-        "state",
-        "tally",
-    )
+    There may be millions, and a full run of the garbage collector over them would hold the broker
+    for most of a second: hence one object a job, which the collector does not track. Nothing that a
+    job holds may lead back to it.
+    """
 
-    def __init__(self, new: NewJob, number: int, now: Micros, tally: Tally) -> None:
-        self.new = new
-        #: Grows with every job stored: the order of their push.
-        self.number = number
-        self.tally = tally
-        self.state = JobState.READY
-        self.attempt = 0
-        self.releases = 0
-        self.enqueued_at = now
-        #: When it became READY (kept while LEASED) or, SCHEDULED, when it will.
-        self.available_at = now
-        self.expires_at = new.expires_at
-        self.started_at: Micros | None = None
-        self.finished_at: Micros | None = None
-        self.lease: Lease | None = None
-        self.failure: Failure | None = None
-        self.progress: Progress | None = None
-        self.dead_reason: DeadReason | None = None
-        self.result = b""
-        self.size = cost_of(new)
+    id: str
+    queue: str
+    tally: Tally
+    envelope: bytes
+    priority: int
+    #: Grows with every job stored: the order of their push.
+    number: int
+    #: Grows with every job that begins to wait or dies: the order within READY, SCHEDULED or DEAD.
+    place: int
+    enqueued_at: Micros
+    #: When it became READY (kept while LEASED) or, SCHEDULED, when it will.
+    available_at: Micros
+    expires_at: Micros | None = None
+    retention: Micros = 0
+    unique_key: str | None = None
+    unique_until: Micros | None = None
+    retry: RetryPolicy = DEFAULT_POLICY
+    state: JobState = JobState.READY
+    attempt: int = 0
+    releases: int = 0
+    started_at: Micros | None = None
+    finished_at: Micros | None = None
+    #: Kept until then, once it has ended and if it has a retention.
+    keep_until: Micros | None = None
+    lease: Lease | None = None
+    failure: Failure | None = None
+    progress: Progress | None = None
+    dead_reason: DeadReason | None = None
+    result: bytes = b""
+    #: About how many bytes it takes; 0 until it is stored.
+    size: int = 0
+    #: What of it has changed in this call, for whoever records the changes.
+    dirty: int = 0
+
+    @property
+    def type(self) -> str:
+        return self.tally.type
+
+    @property
+    def new(self) -> NewJob:
+        """The job as it would be pushed now; its times count from the record."""
+        return NewJob(
+            id=self.id,
+            queue=self.queue,
+            type=self.type,
+            envelope=self.envelope,
+            priority=self.priority,
+            expires_at=self.expires_at,
+            retention=self.retention,
+            unique_key=self.unique_key,
+            unique_until=self.unique_until,
+            retry=self.retry,
+        )
 
     def restore(self, record: JobRecord) -> None:
         """Takes over what has become of the job in another store, but for its state and place."""
@@ -120,14 +144,14 @@ class Job:
         self.result = record.result
 
     def record(self) -> JobRecord:
-        new, lease = self.new, self.lease
+        lease = self.lease
         waiting = self.state in (JobState.SCHEDULED, JobState.READY)
         return JobRecord(
-            id=new.id,
-            queue=new.queue,
-            type=new.type,
-            envelope=new.envelope,
-            priority=new.priority,
+            id=self.id,
+            queue=self.queue,
+            type=self.type,
+            envelope=self.envelope,
+            priority=self.priority,
             state=self.state,
             attempt=self.attempt,
             enqueued_at=self.enqueued_at,
@@ -144,11 +168,10 @@ class Job:
         )
 
     def leased(self, lease: Lease) -> Leased:
-        new = self.new
         return Leased(
-            ref=LeaseRef(new.queue, new.id, lease.grant),
-            type=new.type,
-            envelope=new.envelope,
+            ref=LeaseRef(self.queue, self.id, lease.grant),
+            type=self.type,
+            envelope=self.envelope,
             attempt=self.attempt,
             lease_until=lease.until,
             enqueued_at=self.enqueued_at,
@@ -158,13 +181,12 @@ class Job:
         )
 
     def lease_record(self, lease: Lease) -> LeaseRecord:
-        new = self.new
         return LeaseRecord(
-            ref=LeaseRef(new.queue, new.id, lease.grant),
-            type=new.type,
+            ref=LeaseRef(self.queue, self.id, lease.grant),
+            type=self.type,
             attempt=self.attempt,
             lease_until=lease.until,
-            retry=new.retry,
+            retry=self.retry,
         )
 
 
@@ -173,9 +195,19 @@ def cost_of(new: NewJob) -> int:
     return JOB_OVERHEAD + len(new.envelope) + 2 * len(new.unique_key or "")
 
 
-def current_cost(new: NewJob, told: Job | JobRecord) -> int:
-    """About how many bytes a job takes with what its workers have told."""
-    size = cost_of(new) + len(told.result)
+def cost_received(transfer: Transfer) -> int:
+    """About how many bytes of memory a job takes that comes from another store."""
+    return cost_of(transfer.new) + _cost_of_told(transfer.record)
+
+
+def current_cost(job: Job) -> int:
+    """About how many bytes a job takes now, with what its workers have told."""
+    pushed = JOB_OVERHEAD + len(job.envelope) + 2 * len(job.unique_key or "")
+    return pushed + _cost_of_told(job)
+
+
+def _cost_of_told(told: Job | JobRecord) -> int:
+    size = len(told.result)
     if (failure := told.failure) is not None:
         size += len(failure.type) + len(failure.message) + len(failure.trace)
     if (progress := told.progress) is not None:

@@ -4,6 +4,7 @@ from heapq import heappop, heappush
 
 from towline_broker.domain.jobs import JobRecord, JobState, LeaseRef, Settlement
 from towline_broker.domain.time import Micros
+from towline_broker.drivers.memory.changes import Changes, Memory
 from towline_broker.drivers.memory.lines import Agenda
 
 #: What one settle memory costs beside the result in it.
@@ -21,8 +22,9 @@ class SettleMemory:
     def __init__(self) -> None:
         self._jobs: dict[str, _Ended] = {}
         self._leases: dict[_Lease, Settlement] = {}
-        self._until: list[tuple[Micros, int, str, _Lease | None]] = []
+        self._until: list[Memory] = []
         self._added = 0
+        self.changes: Changes | None = None
         #: About how many bytes all of it takes.
         self.size = 0
 
@@ -78,23 +80,45 @@ class SettleMemory:
         ended = self._jobs.pop(job_id, None)
         if ended is not None:
             self.size -= MEMORY_OVERHEAD + len(ended[2])
+            if self.changes is not None:
+                self.changes.disowned.append(job_id)
 
     def forget(self, now: Micros, limit: int) -> int:
         forgotten = 0
+        last: Memory | None = None
         while forgotten < limit and self._until and self._until[0][0] <= now:
-            _, number, job_id, lease = heappop(self._until)
-            if lease is not None:
-                self.size -= MEMORY_OVERHEAD
-                del self._leases[lease]
-                forgotten += 1
-            elif job_id in self._jobs and self._jobs[job_id][-1] == number:
-                self.forget_job(job_id)
-                forgotten += 1
+            last = heappop(self._until)
+            forgotten += self._forget(last)
+        if last is not None and self.changes is not None:
+            self.changes.forgotten = last[:2]
         return forgotten
+
+    def _forget(self, memory: Memory) -> bool:
+        """False if it was forgotten before."""
+        if not self.keeps(memory):
+            return False
+        _, _, job_id, lease = memory
+        self.size -= MEMORY_OVERHEAD
+        if lease is not None:
+            del self._leases[lease]
+        else:
+            self.size -= len(self._jobs.pop(job_id)[2])
+        return True
+
+    def keeps(self, memory: Memory) -> bool:
+        """Whether it is not forgotten yet."""
+        _, number, job_id, lease = memory
+        if lease is not None:
+            return lease in self._leases
+        ended = self._jobs.get(job_id)
+        return ended is not None and ended[-1] == number
 
     def _add(self, until: Micros, job_id: str, lease: _Lease | None) -> int:
         self._added += 1
-        heappush(self._until, (until, self._added, job_id, lease))
+        memory = (until, self._added, job_id, lease)
+        heappush(self._until, memory)
+        if self.changes is not None:
+            self.changes.remembered.append(memory)
         return self._added
 
 
@@ -105,6 +129,7 @@ class UniqueKeys:
         #: (queue, key) to the holder's id and the time until which it is held whatever happens.
         self._held: dict[tuple[str, str], tuple[str, Micros | None]] = {}
         self._until: Agenda[tuple[str, str]] = Agenda()
+        self.changes: Changes | None = None
 
     def holder(self, queue: str, key: str, now: Micros) -> str | None:
         held = self._held.get((queue, key))
@@ -123,11 +148,13 @@ class UniqueKeys:
             self._until.discard((queue, key))
         else:
             self._until.set((queue, key), until)
+        self._note(queue, key)
 
     def job_ended(self, queue: str, key: str, job_id: str) -> None:
         """Frees the key, unless it is held for a time of its own or by another job by now."""
         if self._held.get((queue, key)) == (job_id, None):
             del self._held[queue, key]
+            self._note(queue, key)
 
     def free(self, queue: str, key: str, job_id: str) -> None:
         """Frees the key, unless it is held by another job by now."""
@@ -135,9 +162,15 @@ class UniqueKeys:
         if held is not None and held[0] == job_id:
             del self._held[queue, key]
             self._until.discard((queue, key))
+            self._note(queue, key)
 
     def forget(self, now: Micros, limit: int) -> int:
         past = self._until.take_due(now, limit)
         for name in past:
             del self._held[name]
+            self._note(*name)
         return len(past)
+
+    def _note(self, queue: str, key: str) -> None:
+        if self.changes is not None:
+            self.changes.keys[queue, key] = None

@@ -8,11 +8,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from towline_broker.domain.jobs import DeadReason, JobState, NewJob
+from towline_broker.domain.retry import DEFAULT_POLICY, RetryPolicy
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Transfer
+from towline_broker.drivers.memory.changes import STANDING, WHOLE, Changes
 from towline_broker.drivers.memory.dead import DeadLetters
 from towline_broker.drivers.memory.lines import Agenda, NumberedLine, ReadyLine
-from towline_broker.drivers.memory.records import Job, Lease, Tally, current_cost
+from towline_broker.drivers.memory.records import Job, Lease, Tally, cost_of, current_cost
 from towline_broker.drivers.memory.settled import SettleMemory, UniqueKeys
 
 
@@ -41,6 +43,10 @@ class Queue:
         self.live = 0
 
 
+#: So many retry policies are shared by the jobs that have them.
+SHARED_POLICIES = 1_000
+
+
 class State:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
@@ -61,8 +67,12 @@ class State:
         self.keys = UniqueKeys()
         self.memory = SettleMemory()
         self.events = Events()
+        #: None: nobody asks what has changed.
+        self.changes: Changes | None = None
         self._jobs_size = 0
         self._pushes = 0
+        self._places = 0
+        self._policies: dict[RetryPolicy, RetryPolicy] = {}
 
     @property
     def size(self) -> int:
@@ -75,7 +85,7 @@ class State:
         job = self._store(new, now)
         job.tally.totals.pushed += 1
         if new.unique_key is not None:
-            self.keys.take(new.queue, new.unique_key, new.id, new.unique_until)
+            self.keys.take(job.queue, new.unique_key, job.id, new.unique_until)
         self._enter_waiting(job, now, new.due_at)
 
     def receive(self, transfer: Transfer, *, takes_key: bool) -> None:
@@ -83,48 +93,105 @@ class State:
         new, record = transfer.new, transfer.record
         job = self._store(new, record.enqueued_at)
         job.restore(record)
-        self.resize(job)
+        self.resize(job, WHOLE)
+        job.place = self._next_place()
         if takes_key and new.unique_key is not None:
-            self.keys.take(new.queue, new.unique_key, new.id, new.unique_until)
+            self.keys.take(job.queue, new.unique_key, job.id, new.unique_until)
+        if record.state in (JobState.SUCCEEDED, JobState.CANCELLED):
+            job.keep_until = transfer.keep_until or 0
         self._enter(job, record.state)
-        if record.state is JobState.DEAD:
-            self.dead.add(job)
-        elif record.state.ended:
-            self.retained.set(new.id, transfer.keep_until or 0)
-        else:
-            self._join_waiting(job)
+        self.join(job)
 
     def drop(self, job: Job) -> None:
         """A job that is not LEASED goes to another store, and leaves no trace."""
         self.remove(job)
         self.free_key(job)
-        self.memory.forget_job(job.new.id)
+        self.memory.forget_job(job.id)
 
     def _store(self, new: NewJob, enqueued_at: Micros) -> Job:
         """A job that has no state yet."""
+        tally = self.tally(new.queue, new.type)
         self._pushes += 1
-        if new.queue not in self.queues:
-            self.queues[new.queue] = Queue(new.queue)
-        tally = self.tallies.get((new.queue, new.type))
-        if tally is None:
-            tally = self.tallies[new.queue, new.type] = Tally(new.queue, new.type)
-        job = Job(new, self._pushes, enqueued_at, tally)
-        self.jobs[new.id] = job
+        job = Job(
+            new.id,
+            tally.queue,
+            tally,
+            new.envelope,
+            new.priority,
+            self._pushes,
+            0,
+            enqueued_at,
+            enqueued_at,
+            new.expires_at,
+            new.retention,
+            new.unique_key,
+            new.unique_until,
+            self.shared(new.retry),
+            size=cost_of(new),
+        )
+        self.jobs[job.id] = job
         self.in_push_order.add(job.number, job)
         self._jobs_size += job.size
+        self.note(job, WHOLE)
         return job
+
+    def queue(self, name: str) -> Queue:
+        """The queue of this name, which comes into being if there is none."""
+        queue = self.queues.get(name)
+        if queue is None:
+            queue = self.queues[name] = Queue(name)
+            self.note_queue(name)
+        return queue
+
+    def tally(self, queue: str, type_: str) -> Tally:
+        """The tally of a type in a queue; both come into being if there are none."""
+        tally = self.tallies.get((queue, type_))
+        if tally is None:
+            name = self.queue(queue).name
+            tally = self.tallies[name, type_] = Tally(name, type_)
+        return tally
+
+    def shared(self, policy: RetryPolicy) -> RetryPolicy:
+        """One object for equal policies."""
+        if policy is DEFAULT_POLICY:
+            return policy
+        if len(self._policies) >= SHARED_POLICIES:
+            self._policies.clear()
+        return self._policies.setdefault(policy, policy)
 
     def remove(self, job: Job) -> None:
         self._leave(job)
-        del self.jobs[job.new.id]
+        del self.jobs[job.id]
         self.in_push_order.remove(job.number)
         self._jobs_size -= job.size
+        if self.changes is not None:
+            self.changes.note_tally(job.tally)
+            self.changes.gone.append(job.id)
 
-    def resize(self, job: Job) -> None:
+    def resize(self, job: Job, part: int) -> None:
         """To be called when a result, a failure or a progress was recorded with the job."""
-        size = current_cost(job.new, job)
+        size = current_cost(job)
         self._jobs_size += size - job.size
         job.size = size
+        self.note(job, part)
+
+    # --- for who records the changes ------------------------------------------------------------
+
+    def watch(self, changes: Changes) -> None:
+        """From here on, what changes is noted there."""
+        self.changes = self.keys.changes = self.memory.changes = changes
+
+    def note(self, job: Job, parts: int) -> None:
+        if self.changes is not None:
+            self.changes.note(job, parts)
+
+    def note_tally(self, tally: Tally) -> None:
+        if self.changes is not None:
+            self.changes.note_tally(tally)
+
+    def note_queue(self, name: str) -> None:
+        if self.changes is not None:
+            self.changes.queues[name] = None
 
     # --- steps --------------------------------------------------------------------------------
 
@@ -140,13 +207,14 @@ class State:
         job.started_at = lease.granted_at
         job.tally.totals.started += 1
         if lease.request_id:
-            self.requests.setdefault(lease.request_id, {})[job.new.id] = job
+            self.requests.setdefault(lease.request_id, {})[job.id] = job
         self._enter(job, JobState.LEASED)
         self.set_lease(job, lease)
 
     def set_lease(self, job: Job, lease: Lease) -> None:
         job.lease = lease
-        self.deadlines.set(job.new.id, lease.until)
+        self.deadlines.set(job.id, lease.until)
+        self.note(job, STANDING)
 
     def bury(self, job: Job, reason: DeadReason, now: Micros) -> None:
         """To DEAD."""
@@ -154,36 +222,36 @@ class State:
         job.dead_reason = reason
         job.finished_at = now
         job.tally.totals.dead_lettered += 1
+        job.place = self._next_place()
         self._enter(job, JobState.DEAD)
         self.dead.add(job)
         self._free_key_of_ended(job)
-        self.events.ended.append(job.new.id)
+        self.events.ended.append(job.id)
 
     def finish(self, job: Job, state: JobState, now: Micros, remember_until: Micros) -> None:
         """To SUCCEEDED or CANCELLED. The job goes at once if it has no retention; the settle memory
         keeps its id, state and result."""
-        new = job.new
         self._leave(job)
         job.finished_at = now
         self._enter(job, state)
-        if new.retention > 0:
-            self.retained.set(new.id, now + new.retention)
+        if job.retention > 0:
+            job.keep_until = now + job.retention
+            self.retained.set(job.id, job.keep_until)
         else:
             self.remove(job)
-        self.memory.remember_job(new.id, new.queue, state, now, remember_until, job.result)
+        self.memory.remember_job(job.id, job.queue, state, now, remember_until, job.result)
         if state is JobState.SUCCEEDED:
             self._free_key_of_ended(job)
         else:
             self.free_key(job)
-        self.events.ended.append(new.id)
+        self.events.ended.append(job.id)
 
     def purge(self, job: Job, now: Micros, remember_until: Micros) -> None:
         """A waiting job goes as if cancelled, whatever its retention."""
-        new = job.new
         self.remove(job)
-        self.memory.remember_job(new.id, new.queue, JobState.CANCELLED, now, remember_until)
+        self.memory.remember_job(job.id, job.queue, JobState.CANCELLED, now, remember_until)
         self.free_key(job)
-        self.events.ended.append(new.id)
+        self.events.ended.append(job.id)
 
     def revive(self, job: Job, now: Micros) -> None:
         """DEAD to READY, for a new series of attempts."""
@@ -200,6 +268,7 @@ class State:
         """To another store, or home (empty)."""
         was_sealed = queue.moving_to != ""
         queue.moving_to = to
+        self.note_queue(queue.name)
         if not to:
             queue.moved = False
             if was_sealed and not queue.paused:
@@ -208,57 +277,67 @@ class State:
     def forward(self, queue: Queue) -> None:
         """Nothing is left of it here."""
         queue.moved = True
+        self.note_queue(queue.name)
 
     # --- unique keys --------------------------------------------------------------------------
 
     def free_key(self, job: Job) -> None:
-        if job.new.unique_key is not None:
-            self.keys.free(job.new.queue, job.new.unique_key, job.new.id)
+        if job.unique_key is not None:
+            self.keys.free(job.queue, job.unique_key, job.id)
 
     def holds_key(self, job: Job) -> bool:
-        key = job.new.unique_key
-        return key is not None and self.keys.is_held_by(job.new.queue, key, job.new.id)
+        key = job.unique_key
+        return key is not None and self.keys.is_held_by(job.queue, key, job.id)
 
     def _free_key_of_ended(self, job: Job) -> None:
-        if job.new.unique_key is not None:
-            self.keys.job_ended(job.new.queue, job.new.unique_key, job.new.id)
+        if job.unique_key is not None:
+            self.keys.job_ended(job.queue, job.unique_key, job.id)
 
     # --- the indexes --------------------------------------------------------------------------
 
     def _enter_waiting(self, job: Job, now: Micros, due_at: Micros | None) -> None:
+        job.place = self._next_place()
         if due_at is not None and due_at > now:
             job.available_at = due_at
             self._enter(job, JobState.SCHEDULED)
         else:
             job.available_at = now
             self._enter(job, JobState.READY)
-        self._join_waiting(job)
+        self.join(job)
 
-    def _join_waiting(self, job: Job) -> None:
-        """To its place among the READY or the SCHEDULED."""
-        new = job.new
-        queue = self.queues[new.queue]
-        if job.state is JobState.SCHEDULED:
-            queue.scheduled[new.id] = job
-            self.due.set(new.id, job.available_at)
-        else:
-            queue.ready.add(job)
-            self.events.ready[new.queue] += 1
-        if job.expires_at is not None and job.attempt == 0:
-            self.expiring.set(new.id, job.expires_at)
+    def join(self, job: Job) -> None:
+        """To its place among those of its state. A lease is joined by :meth:`set_lease`."""
+        state = job.state
+        if state is JobState.READY:
+            self.queues[job.queue].ready.add(job)
+            self.events.ready[job.queue] += 1
+        elif state is JobState.SCHEDULED:
+            self.queues[job.queue].scheduled[job.id] = job
+            self.due.set(job.id, job.available_at)
+        elif state is JobState.DEAD:
+            self.dead.add(job)
+        elif job.keep_until is not None:
+            self.retained.set(job.id, job.keep_until)
+        if job.expires_at is not None and job.attempt == 0 and state <= JobState.READY:
+            self.expiring.set(job.id, job.expires_at)
+
+    def _next_place(self) -> int:
+        self._places += 1
+        return self._places
 
     def _enter(self, job: Job, state: JobState) -> None:
         job.state = state
         job.tally.depth[state] += 1
-        if not state.ended:
-            self.queues[job.new.queue].live += 1
+        if state < JobState.SUCCEEDED:
+            self.queues[job.queue].live += 1
+        self.note(job, STANDING)
 
     def _leave(self, job: Job) -> None:
         """Takes the job out of everything that belongs to its present state."""
-        job_id, state = job.new.id, job.state
-        queue = self.queues[job.new.queue]
+        job_id, state = job.id, job.state
+        queue = self.queues[job.queue]
         job.tally.depth[state] -= 1
-        if not state.ended:
+        if state < JobState.SUCCEEDED:
             queue.live -= 1
         if state is JobState.READY:
             queue.ready.remove(job)
@@ -276,13 +355,13 @@ class State:
 
     def _leave_expiring(self, job: Job) -> None:
         if job.expires_at is not None:
-            self.expiring.discard(job.new.id)
+            self.expiring.discard(job.id)
 
     def _leave_lease(self, job: Job) -> None:
-        self.deadlines.discard(job.new.id)
+        self.deadlines.discard(job.id)
         if job.lease is not None and job.lease.request_id:
             request = self.requests[job.lease.request_id]
-            del request[job.new.id]
+            del request[job.id]
             if not request:
                 del self.requests[job.lease.request_id]
         job.lease = None

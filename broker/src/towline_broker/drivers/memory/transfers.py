@@ -49,7 +49,7 @@ def _by_time(state: State, queue: Queue) -> Iterator[Job]:
 
 def _kept(state: State, queue: Queue) -> Iterator[Job]:
     jobs = (state.jobs[job_id] for job_id in state.retained)
-    return (job for job in jobs if job.new.queue == queue.name)
+    return (job for job in jobs if job.queue == queue.name)
 
 
 def _transfer(state: State, job: Job) -> Transfer:
@@ -66,7 +66,7 @@ def _transfer(state: State, job: Job) -> Transfer:
         ),
         job.record(),
         holds_key,
-        (job.finished_at or 0) + new.retention if kept else None,
+        job.keep_until if kept else None,
     )
 
 
@@ -95,7 +95,7 @@ def drop(state: State, name: str, job_ids: Sequence[str]) -> int:
     dropped = 0
     for job_id in job_ids:
         job = state.jobs.get(job_id)
-        if job is not None and job.new.queue == name and job.state is not JobState.LEASED:
+        if job is not None and job.queue == name and job.state is not JobState.LEASED:
             state.drop(job)
             dropped += 1
     return dropped
