@@ -46,6 +46,7 @@ from towline_broker.drivers.interface import (
     PushResult,
     ReserveRequest,
     Settled,
+    Transfer,
 )
 from towline_broker.testing.factories import LEASE, START, WINDOW
 from towline_broker.testing.harness import Harness
@@ -338,6 +339,35 @@ class Store:
             if (counts.queue, counts.type) == (queue, type_):
                 return counts
         return Counts(queue, type_)
+
+    # --- moving a queue -----------------------------------------------------------------------
+
+    async def seal(self, to: str | None, queue: str = "q") -> None:
+        await self.driver.seal(queue, to)
+        await self.check()
+
+    async def outgoing(self, queue: str = "q", limit: int = ALL) -> list[Transfer]:
+        """What is to leave for another store; nobody is told of it, and nothing changes."""
+        told = self.heard.ready.copy(), list(self.heard.ended)
+        transfers = await self.driver.outgoing(queue, limit)
+        assert (self.heard.ready, self.heard.ended) == told
+        await self.check()
+        return transfers
+
+    async def receive(self, *transfers: Transfer) -> int:
+        received = await self.driver.receive(transfers, self.now)
+        await self.check()
+        return received
+
+    async def drop(self, *job_ids: str, queue: str = "q") -> int:
+        dropped = await self.driver.drop(queue, job_ids)
+        await self.check()
+        return dropped
+
+    async def forward(self, queue: str = "q") -> bool:
+        complete = await self.driver.forward(queue)
+        await self.check()
+        return complete
 
     # --- upkeep -------------------------------------------------------------------------------
 

@@ -38,7 +38,8 @@ OF_REQUEST = f"{CANDIDATE} WHERE request_id = ? AND state = 3"
 FIRST_PORTION = 100
 _QUEUES = (
     "SELECT q.name, q.id, l.priority FROM towline_queues q"
-    " LEFT JOIN towline_lines l ON l.queue = q.id WHERE q.name IN (?*) AND q.paused = 0"
+    " LEFT JOIN towline_lines l ON l.queue = q.id WHERE q.name IN (?*)"
+    " AND q.paused = 0 AND q.moving_to = ''"
 )
 _LEASE = (
     "UPDATE towline_jobs SET state = 3, attempt = attempt + 1, lease_grant = ?, lease_until = ?,"

@@ -5,7 +5,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 
-from towline_broker.domain.jobs import Counts, JobPage, JobRecord, Leased, LeaseRecord, LeaseRef
+from towline_broker.domain.jobs import (
+    Counts,
+    JobPage,
+    JobRecord,
+    Leased,
+    LeaseRecord,
+    LeaseRef,
+    NewJob,
+)
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import (
     AckBatch,
@@ -24,12 +32,14 @@ from towline_broker.drivers.interface import (
     QueueState,
     ReserveRequest,
     Settled,
+    Transfer,
 )
 from towline_broker.drivers.sql import (
     cancels,
     claims,
     dead_letters,
     listing,
+    moving,
     pushes,
     queues,
     settles,
@@ -62,7 +72,7 @@ class SqlDriver(ABC):
             partial(pushes.push, batch=batch),
             now=batch.now,
             items=len(batch.jobs),
-            room=_room_of(batch),
+            room=_room_of(batch.jobs),
         )
 
     async def get(self, job_id: str) -> JobRecord | None:
@@ -170,7 +180,31 @@ class SqlDriver(ABC):
     async def reset_totals(self) -> None:
         await self._change(queues.reset_totals)
 
+    # --- moving a queue ---
 
-def _room_of(batch: PushBatch) -> int:
+    async def seal(self, queue: str, to: str | None) -> None:
+        await self._change(partial(moving.seal, queue=queue, to=to))
+
+    async def outgoing(self, queue: str, limit: int) -> list[Transfer]:
+        return await self._read(partial(moving.outgoing, queue=queue, limit=limit))
+
+    async def receive(self, transfers: Sequence[Transfer], now: Micros) -> int:
+        return await self._change(
+            partial(moving.receive, transfers=transfers, now=now),
+            now=now,
+            items=len(transfers),
+            room=_room_of([transfer.new for transfer in transfers]),
+        )
+
+    async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
+        return await self._change(
+            partial(moving.drop, queue=queue, job_ids=job_ids), items=len(job_ids)
+        )
+
+    async def forward(self, queue: str) -> bool:
+        return await self._change(partial(moving.forward, queue=queue))
+
+
+def _room_of(jobs: Sequence[NewJob]) -> int:
     """In the log first and then in the table, with about half a page for each job's rows."""
-    return 2 * sum(len(job.envelope) + 2_048 for job in batch.jobs)
+    return 2 * sum(len(job.envelope) + 2_048 for job in jobs)

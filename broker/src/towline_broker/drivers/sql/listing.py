@@ -90,7 +90,7 @@ async def list_jobs(reader: Reader, query: JobQuery) -> JobPage:
         statement = statement.where(_job.state.in_([int(state) for state in query.states]))
     found = await reader.select(statement.order_by(_job.seq).limit(query.limit + 1))
     page = [row[0] for row in found[: query.limit]]
-    records = await _by_seq(reader, page)
+    records = await records_of(reader, page)
     if len(found) > query.limit:
         return JobPage(records, str(page[-1]))
     return JobPage(records, str(last) if seen == SCAN_LIMIT else None)
@@ -103,7 +103,7 @@ async def list_dead(reader: Reader, query: DeadQuery) -> JobPage:
         statement = statement.where(sa.tuple_(*DEATHS) > sa.tuple_(*after))
     found = await reader.select(statement.order_by(*DEATHS).limit(query.limit + 1))
     page = found[: query.limit]
-    records = await _by_seq(reader, [row[0] for row in page])
+    records = await records_of(reader, [row[0] for row in page])
     more = len(found) > query.limit
     return JobPage(records, f"{page[-1][1]}.{page[-1][2]}" if more else None)
 
@@ -115,7 +115,7 @@ def _numbers(cursor: str, count: int) -> list[int]:
     return [int(part) for part in parts]
 
 
-async def _by_seq(reader: Reader, seqs: Sequence[int]) -> list[JobRecord]:
+async def records_of(reader: Reader, seqs: Sequence[int]) -> list[JobRecord]:
     """The records of these jobs, in this order."""
     rows = {row[0]: _Stored._make(row) for row in await reader.rows_of(_BY_SEQ, seqs)}
     return await _records(reader, [rows[seq] for seq in seqs])

@@ -1,14 +1,15 @@
 """Storing jobs."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from towline_broker.domain.errors import QueueFull
+from towline_broker.domain.errors import QueueFull, QueueMoved
 from towline_broker.domain.jobs import JobState, NewJob
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import PushBatch, PushOutcome, PushResult
 from towline_broker.drivers.sql.transaction import Transaction
 
+_MOVED = "SELECT name, moving_to FROM towline_queues WHERE name IN (?*) AND moved = 1"
 _STORED = "SELECT id FROM towline_jobs WHERE id IN (?*)"
 #: To be asked after ``_STORED``: see ``transaction.py``.
 _REMEMBERED = "SELECT job_id FROM towline_settled WHERE job_id IN (?*) AND state IS NOT NULL"
@@ -26,7 +27,7 @@ _INSERT = (
     " enqueued_at, available_at, expires_at, retention, unique_key, retry, noted)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, ?, 0)"
 )
-_INSERT_ENVELOPE = "INSERT INTO towline_envelopes (seq, body) VALUES (?, ?)"
+INSERT_ENVELOPE = "INSERT INTO towline_envelopes (seq, body) VALUES (?, ?)"
 _DROP_KEY = "DELETE FROM towline_unique_keys WHERE unique_key = ? AND queue = ? AND held_until <= ?"
 _INSERT_KEY = (
     "INSERT INTO towline_unique_keys (unique_key, queue, job_id, held_until) VALUES (?, ?, ?, ?)"
@@ -34,10 +35,10 @@ _INSERT_KEY = (
 
 
 async def push(transaction: Transaction, batch: PushBatch) -> list[PushResult]:
-    ids = [job.id for job in batch.jobs]
-    known = {row[0] for row in await transaction.rows_of(_STORED, ids)}
-    known.update(row[0] for row in await transaction.rows_of(_REMEMBERED, ids))
-    holders = await _holders(transaction, batch)
+    for queue, to in await transaction.rows_of(_MOVED, {job.queue for job in batch.jobs}):
+        raise QueueMoved(queue, to)
+    known = await known_ids(transaction, [job.id for job in batch.jobs])
+    holders = await key_holders(transaction, batch.jobs, batch.now)
     room = await _room(transaction, batch)
     results: list[PushResult] = []
     new: list[NewJob] = []
@@ -52,7 +53,7 @@ async def push(transaction: Transaction, batch: PushBatch) -> list[PushResult]:
             results.append(PushResult(job.id, PushOutcome.QUEUE_FULL))
             continue
         known.add(job.id)
-        if job.unique_key is not None and _holds(job.unique_until, batch.now):
+        if job.unique_key is not None and still_held(job.unique_until, batch.now):
             holders[job.queue, job.unique_key] = job.id
         new.append(job)
         results.append(PushResult(job.id, PushOutcome.CREATED))
@@ -61,17 +62,26 @@ async def push(transaction: Transaction, batch: PushBatch) -> list[PushResult]:
     return results
 
 
-def _holds(held_until: Micros | None, now: Micros) -> bool:
+async def known_ids(transaction: Transaction, ids: Sequence[str]) -> set[str]:
+    """Those that are stored or remembered."""
+    known = {row[0] for row in await transaction.rows_of(_STORED, ids)}
+    known.update(row[0] for row in await transaction.rows_of(_REMEMBERED, ids))
+    return known
+
+
+def still_held(held_until: Micros | None, now: Micros) -> bool:
     return held_until is None or held_until > now
 
 
-async def _holders(transaction: Transaction, batch: PushBatch) -> dict[tuple[str, str], str]:
-    """Who holds the unique keys of the batch, by queue and key."""
-    keys = {job.unique_key for job in batch.jobs if job.unique_key is not None}
+async def key_holders(
+    transaction: Transaction, jobs: Iterable[NewJob], now: Micros
+) -> dict[tuple[str, str], str]:
+    """Who holds the unique keys of the jobs, by queue and key."""
+    keys = {job.unique_key for job in jobs if job.unique_key is not None}
     return {
         (queue, key): job_id
         for queue, key, job_id, until in await transaction.rows_of(_HELD_KEYS, keys)
-        if _holds(until, batch.now)
+        if still_held(until, now)
     }
 
 
@@ -117,7 +127,7 @@ async def _store(transaction: Transaction, jobs: Sequence[NewJob], now: Micros) 
             transaction.heads.appeared("due", job.due_at)
         if job.expires_at is not None:
             transaction.heads.appeared("expiry", job.expires_at)
-        if job.unique_key is not None and _holds(job.unique_until, now):
+        if job.unique_key is not None and still_held(job.unique_until, now):
             keys.append((job.unique_key, kind.queue_id, job.id, job.unique_until))
         rows.append(
             (
@@ -128,8 +138,8 @@ async def _store(transaction: Transaction, jobs: Sequence[NewJob], now: Micros) 
         )
         envelopes.append((seq, job.envelope))
     await transaction.change_many(_INSERT, rows)
-    await transaction.change_many(_INSERT_ENVELOPE, envelopes)
-    await _hold_keys(transaction, keys, now)
+    await transaction.change_many(INSERT_ENVELOPE, envelopes)
+    await hold_keys(transaction, keys, now)
     tally = transaction.tally
     ready_kinds = [kinds[name].id for name in ready]
     scheduled_kinds = [kinds[name].id for name in scheduled]
@@ -139,9 +149,9 @@ async def _store(transaction: Transaction, jobs: Sequence[NewJob], now: Micros) 
     transaction.effects.ready.update(Counter(queue for queue, _ in ready))
 
 
-async def _hold_keys(
+async def hold_keys(
     transaction: Transaction, keys: Sequence[tuple[object, ...]], now: Micros
 ) -> None:
-    """Takes the unique keys, in place of holders whose time is over."""
+    """Takes unique keys (key, queue, job, time), in place of holders whose time is over."""
     await transaction.change_many(_DROP_KEY, [(key, queue, now) for key, queue, _, _ in keys])
     await transaction.change_many(_INSERT_KEY, keys)

@@ -20,7 +20,7 @@ from towline_broker.drivers.sql.targets import (
 )
 from towline_broker.drivers.sql.transaction import Reader, Transaction
 
-_QUEUES = "SELECT name, paused FROM towline_queues ORDER BY name"
+_QUEUES = "SELECT name, paused, moving_to, moved FROM towline_queues ORDER BY name"
 _QUEUE = "SELECT id, paused FROM towline_queues WHERE name = ?"
 _SET_PAUSED = "UPDATE towline_queues SET paused = ? WHERE id = ? AND paused <> ?"
 _SUMS = ", ".join(f"SUM(c.{name})" for name in COUNTERS)
@@ -44,7 +44,10 @@ _ABOVE_ALL_PRIORITIES = 1 << 62
 
 
 async def queues(reader: Reader) -> list[QueueState]:
-    return [QueueState(name, bool(paused)) for name, paused in await reader.rows(_QUEUES)]
+    return [
+        QueueState(name, bool(paused), moving_to, bool(moved))
+        for name, paused, moving_to, moved in await reader.rows(_QUEUES)
+    ]
 
 
 async def set_paused(transaction: Transaction, queue: str, paused: bool) -> bool:
@@ -136,7 +139,8 @@ async def _depths(reader: Reader, queue_id: int) -> tuple[int, int]:
 async def _heads_of_lines(reader: Reader, queue_id: int) -> list[Micros]:
     """Since when the first job of each priority is READY.
 
-    It is the one READY for longest of its priority, for places are given in order of time.
+    It is the one READY for longest of its priority, for places are given in order of time (but to
+    jobs that another store has sent, which stand behind younger ones).
     """
     since = []
     priority = _ABOVE_ALL_PRIORITIES

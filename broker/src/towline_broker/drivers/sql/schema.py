@@ -37,6 +37,10 @@ queues = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("name", sa.String(128), nullable=False, unique=True),
     sa.Column("paused", sa.SmallInteger, nullable=False, default=0),
+    # The store that the queue is on its way to, or in; empty: this one.
+    sa.Column("moving_to", sa.String(128), nullable=False, default="", server_default=""),
+    # 1: it has arrived there.
+    sa.Column("moved", sa.SmallInteger, nullable=False, default=0, server_default="0"),
 )
 
 #: A type of job in a queue: what is counted, and what a job refers to instead of two names.

@@ -25,10 +25,11 @@ from towline_broker.drivers.sql.targets import (
 )
 from towline_broker.drivers.sql.transaction import Reader, Transaction
 
+#: SQLite takes the tables of a CROSS JOIN in the order in which they are named.
 SETTLEMENTS = (
     "SELECT q.name, s.job_id, s.lease_grant, s.settlement FROM towline_settled s"
-    " JOIN towline_queues q ON q.id = s.queue"
-    " WHERE s.job_id IN (?*) AND s.settlement IS NOT NULL"
+    " CROSS JOIN towline_queues q"
+    " WHERE s.job_id IN (?*) AND s.settlement IS NOT NULL AND q.id = s.queue"
 )
 _SUCCEED = (
     "UPDATE towline_jobs SET state = 4, finished_at = ?, keep_until = ?, result = ?,"
