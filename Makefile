@@ -126,6 +126,10 @@ bench-depth: install ## Measure Reserve and Ack with a thousand and with a milli
 bench-across: install ## Measure the way from a Push at one broker to a worker at another
 	@$(BIN)/python -m bench.across $(ARGS)
 
+.PHONY: contract
+contract: install ## Run the contract suite over every store, with many random examples, and print a table
+	@$(BIN)/python scripts/contract_table.py $(ARGS)
+
 .PHONY: kills
 kills: install ## Kill a broker a hundred times under load and look for lost jobs (about 3 minutes)
 	@TOWLINE_KILLS=$${TOWLINE_KILLS:-100} $(BIN)/python -m pytest -q tests/faults/test_broker_kills.py
