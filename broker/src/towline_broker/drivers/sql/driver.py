@@ -62,8 +62,11 @@ class SqlDriver(ABC):
         """
 
     @abstractmethod
-    async def _read(self, query: Query[T]) -> T:
-        """Asks the query of one state of the store, as it is after all that was committed."""
+    async def _read(self, query: Query[T], *, snapshot: bool = True) -> T:
+        """Asks the query of the store as it is after all that was committed.
+
+        ``snapshot``: all its statements are to see the same state.
+        """
 
     # --- jobs ---
 
@@ -96,7 +99,7 @@ class SqlDriver(ABC):
         )
 
     async def leases(self, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
-        return await self._read(partial(claims.leases, refs=refs))
+        return await self._read(partial(claims.leases, refs=refs), snapshot=False)
 
     async def ack(self, batch: AckBatch) -> list[Settled]:
         return await self._change(
@@ -126,7 +129,9 @@ class SqlDriver(ABC):
         )
 
     async def expired_leases(self, now: Micros, limit: int) -> list[LeaseRecord]:
-        return await self._read(partial(claims.expired_leases, now=now, limit=limit))
+        return await self._read(
+            partial(claims.expired_leases, now=now, limit=limit), snapshot=False
+        )
 
     async def forget(self, now: Micros, limit: int) -> int:
         return await self._change(
@@ -134,7 +139,7 @@ class SqlDriver(ABC):
         )
 
     async def next_due(self) -> Micros | None:
-        return await self._read(upkeep.next_due)
+        return await self._read(upkeep.next_due, snapshot=False)
 
     # --- dead letters ---
 

@@ -110,7 +110,7 @@ class SqliteDriver(SqlDriver, SoleOwner):
     ) -> T:
         return await self._open.writer.submit(operation, now=now, items=items, room=room)
 
-    async def _read(self, query: Query[T]) -> T:
+    async def _read(self, query: Query[T], *, snapshot: bool = True) -> T:
         return await self._open.read(query)
 
     @property

@@ -1,0 +1,186 @@
+"""The lanes: connections that change the store, each with a task.
+
+A lane takes the operations that are waiting and plays them together in one transaction. It does not
+wait for company, and what comes up while it is at work goes to another lane or waits for the next
+that is free. Together they are played as if nothing could fail; if something does, nothing of it
+stands, and each is played again in a transaction of its own.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Sequence
+
+from towline_broker.domain.errors import StoreUnavailable
+from towline_broker.drivers.interface import Listener
+from towline_broker.drivers.sql.shared.batches import Batches, PlayAgain, PlayAlone, Submitted
+from towline_broker.drivers.sql.shared.heads import TimeHeads
+from towline_broker.drivers.sql.shared.links import Link
+from towline_broker.drivers.sql.shared.peers import Peers
+from towline_broker.drivers.sql.shared.ready import ReadyLines
+from towline_broker.drivers.sql.shared.session import Database
+from towline_broker.drivers.sql.shared.transaction import LookAgain
+from towline_broker.drivers.sql.transaction import Operation, T
+
+log = logging.getLogger("towline.broker")
+
+#: Bounds of one transaction, so that callers do not wait long for each other.
+MOST_OPERATIONS = 64
+MOST_ITEMS = 2_000
+MOST_ROOM = 16 * 1024 * 1024
+#: How often one operation is played because of others before its caller hears of it.
+MOST_TRIES = 20
+#: Seconds between two tries, at most: the first number times the number of tries.
+_JITTER, _MOST_JITTER = 0.01, 0.2
+
+
+class Lanes:
+    def __init__(
+        self,
+        database: Database,
+        count: int,
+        heads: TimeHeads,
+        lines: ReadyLines,
+        look_again: LookAgain,
+        listener: Listener,
+        peers: Peers,
+        patience: float,
+    ) -> None:
+        """``patience``: seconds for which an operation is tried in spite of lost connections."""
+        self._waiting: asyncio.Queue[Submitted | None] = asyncio.Queue()
+        self._patience = patience
+        self._links = [Link(database, changes=True) for _ in range(count)]
+        self._lanes = [
+            _Lane(
+                Batches(database, link, heads, lines, look_again, patience),
+                *(self._waiting, count, listener, peers),
+            )
+            for link in self._links
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Raises StoreRefused and StoreUnavailable."""
+        for link in self._links:
+            await link.open()
+        self._tasks = [asyncio.create_task(lane.work()) for lane in self._lanes]
+
+    async def submit(self, operation: Operation[T], *, items: int, room: int) -> T:
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        deadline = time.monotonic() + self._patience
+        self._waiting.put_nowait(Submitted(operation, answer, deadline, items, room))
+        return await answer
+
+    async def stop(self) -> None:
+        """Returns when everything submitted before has been answered."""
+        for _ in self._tasks:
+            self._waiting.put_nowait(None)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for link in self._links:
+            await link.drop()
+
+
+class _Lane:
+    def __init__(
+        self,
+        batches: Batches,
+        waiting: asyncio.Queue[Submitted | None],
+        lanes: int,
+        listener: Listener,
+        peers: Peers,
+    ) -> None:
+        self._batches = batches
+        self._waiting = waiting
+        self._lanes = lanes
+        self._listener = listener
+        self._peers = peers
+
+    async def work(self) -> None:
+        while batch := await self._gather():
+            try:
+                await self._commit(batch)
+            except Exception as error:
+                for submitted in batch:
+                    submitted.fail(error)
+            self._deliver(batch)
+
+    async def _gather(self) -> list[Submitted]:
+        """Waits for an operation and takes its share of those behind it; none at the end."""
+        first = await self._waiting.get()
+        if first is None:
+            return []
+        batch = [first]
+        items, room = first.items, first.room
+        share = min(MOST_OPERATIONS, -(-self._waiting.qsize() // self._lanes))
+        while len(batch) <= share and items < MOST_ITEMS and room < MOST_ROOM:
+            if self._waiting.empty():
+                break
+            submitted = self._waiting.get_nowait()
+            if submitted is None:
+                self._waiting.put_nowait(None)
+                break
+            batch.append(submitted)
+            items += submitted.items
+            room += submitted.room
+        return batch
+
+    async def _commit(self, batch: Sequence[Submitted]) -> None:
+        if len(batch) > 1:
+            try:
+                await self._batches.commit(batch)
+            except (PlayAgain, PlayAlone):
+                pass
+            else:
+                return
+        for submitted in batch:
+            await self._commit_alone(submitted)
+
+    async def _commit_alone(self, submitted: Submitted) -> None:
+        tries = 0
+        while True:
+            try:
+                await self._batches.commit([submitted])
+            except PlayAgain as again:
+                tries += 1
+                if tries == MOST_TRIES or time.monotonic() > submitted.deadline:
+                    submitted.fail(_given_up(again))
+                    return
+                pause = min(_JITTER * tries, _MOST_JITTER)
+                await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
+            except PlayAlone as failure:
+                cause = failure.__cause__
+                submitted.fail(cause if isinstance(cause, Exception) else failure)
+                return
+            except Exception as error:
+                submitted.fail(error)
+                return
+            else:
+                return
+
+    def _deliver(self, batch: Sequence[Submitted]) -> None:
+        for submitted in batch:
+            if submitted.answer.done():
+                continue
+            if submitted.error is not None:
+                submitted.answer.set_exception(submitted.error)
+            else:
+                submitted.answer.set_result(submitted.result)
+        for submitted in batch:
+            effects = submitted.effects
+            if effects is None:
+                continue
+            for name, count in effects.ready.items():
+                self._listener.jobs_ready(name, count)
+            if effects.ended:
+                self._listener.jobs_ended(effects.ended)
+            self._peers.tell(effects)
+
+
+def _given_up(again: PlayAgain) -> StoreUnavailable:
+    log.warning("a change was given up: %s", again.cause)
+    return StoreUnavailable(
+        "others kept changing the same jobs, or the connection to the store kept breaking: nothing "
+        "was changed; try again"
+    )

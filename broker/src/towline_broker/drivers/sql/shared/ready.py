@@ -1,0 +1,88 @@
+"""Where the lines of READY jobs begin.
+
+A line is the READY jobs of one queue and priority; places in it only grow. What was claimed leaves
+entries at the head of the index, which a database keeps until nobody can see them any more: while
+any session holds an old transaction open, that is all of them. So a broker remembers for each line
+up to where it has claimed, and looks from there on.
+
+Jobs may come to lie before that mark: a claim was rolled back, or a push that took its places
+early was committed late. So a claim that comes back short looks from the beginning of the queue,
+but not more often than about once a second; if it may not, a timer does so later, and the jobs that
+it finds are told of like new ones. Where claims never come back short, one in a few seconds looks
+from the beginning nevertheless.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from towline_broker.drivers.sql.transaction import Row
+
+#: The least time between two looks from the beginning of a queue, in seconds; and how many times as
+#: long as such a look lasts.
+PAUSE, SHARE = 1.0, 10.0
+#: So many times as long after that, one is due in any case.
+OVERDUE = 5.0
+
+#: Columns of a row of ``next_ready``.
+PRIORITY, POSITION = 1, 2
+
+
+class _Queue:
+    def __init__(self) -> None:
+        self.next_look = 0.0
+        self.overdue = 0.0
+        #: By priority; none: from the beginning.
+        self.marks: dict[int, int] = {}
+
+
+class ReadyLines:
+    """Of one broker, for all its connections."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._queues: dict[int, _Queue] = {}
+
+    def mark(self, queue: int, priority: int) -> int:
+        """The first place in the line that may hold a job."""
+        return self._of(queue).marks.get(priority, 0)
+
+    def claimed(self, queue: int, rows: Sequence[Row]) -> None:
+        """These were found, in their order, and nothing lies before them in their lines."""
+        marks = self._of(queue).marks
+        for row in rows:
+            marks[row[PRIORITY]] = row[POSITION] + 1
+
+    def returned(self, queue: int, rows: Sequence[Row]) -> None:
+        """These are READY still, or again."""
+        marks = self._of(queue).marks
+        for row in rows:
+            mark = marks.get(row[PRIORITY], 0)
+            marks[row[PRIORITY]] = min(mark, row[POSITION])
+
+    def pause(self, queue: int) -> float:
+        """Seconds until a look from the beginning is allowed."""
+        return max(0.0, self._of(queue).next_look - self._clock())
+
+    def overdue(self, queue: int) -> bool:
+        """Nobody has looked from the beginning for long."""
+        return self._clock() > self._of(queue).overdue
+
+    def looked(self, queue: int, began: float) -> None:
+        """From the beginning, since that time."""
+        now = self._clock()
+        pause = max(PAUSE, SHARE * (now - began))
+        found = self._of(queue)
+        found.next_look, found.overdue = now + pause, now + OVERDUE * pause
+
+    def forget(self, queue: int) -> None:
+        """Claims look from the beginning."""
+        self._of(queue).marks.clear()
+
+    def now(self) -> float:
+        return self._clock()
+
+    def _of(self, queue: int) -> _Queue:
+        found = self._queues.get(queue)
+        if found is None:
+            found = self._queues[queue] = _Queue()
+        return found

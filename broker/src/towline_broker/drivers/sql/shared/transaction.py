@@ -1,0 +1,156 @@
+"""What an operation runs in: a session's statements, and what the operation leaves behind besides
+its rows."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.sql import Executable
+
+from towline_broker.drivers.sql.names import MOST_LINES, Names
+from towline_broker.drivers.sql.shared.ready import ReadyLines
+from towline_broker.drivers.sql.shared.session import Session
+from towline_broker.drivers.sql.tally import Tally
+from towline_broker.drivers.sql.transaction import Effects, Heads, Row
+
+#: To follow the columns of a claim. With the whole queue the index is walked from its beginning.
+OF_LINE = (
+    " WHERE queue = ? AND state = 2 AND priority = ? AND position >= ? ORDER BY position LIMIT ?"
+)
+OF_QUEUE = " WHERE queue = ? AND state = 2 ORDER BY priority DESC, position LIMIT ?"
+
+
+class LookAgain(Protocol):
+    def __call__(self, queue: int, pause: float) -> None:
+        """READY jobs of the queue may have been passed over: look for them after so many
+        seconds."""
+
+
+class SharedReader:
+    """See :class:`towline_broker.drivers.sql.transaction.Reader`."""
+
+    def __init__(self, session: Session, heads: Heads) -> None:
+        self._session = session
+        self.heads = heads
+
+    async def rows(self, sql: str, *parameters: object) -> Sequence[Row]:
+        return await self._session.rows(sql, *parameters)
+
+    async def rows_of(self, sql: str, keys: Iterable[object], *parameters: object) -> Sequence[Row]:
+        wanted = list(keys)
+        return await self._session.rows_of(sql, wanted, *parameters) if wanted else []
+
+    async def select(self, statement: Executable) -> Sequence[Row]:
+        return await self._session.select(statement)
+
+
+class SharedTransaction(SharedReader):
+    """See :class:`towline_broker.drivers.sql.transaction.Transaction`."""
+
+    def __init__(
+        self,
+        session: Session,
+        heads: Heads,
+        names: Names,
+        lines: ReadyLines,
+        look_again: LookAgain,
+    ) -> None:
+        super().__init__(session, heads)
+        self.names = names
+        self.tally = Tally()
+        self.effects = Effects()
+        #: Something was changed: if the operation fails, the whole transaction must.
+        self.changed = False
+        self._lines = lines
+        self._look_again = look_again
+        self._claimed: list[tuple[int, Sequence[Row]]] = []
+
+    def undo(self) -> None:
+        """The transaction was rolled back."""
+        for queue, rows in self._claimed:
+            self._lines.returned(queue, rows)
+
+    # --- jobs of which no other transaction may dispose ---
+
+    async def locked(self, sql: str, *parameters: object) -> Sequence[Row]:
+        return await self._session.locked(sql, *parameters)
+
+    async def locked_of(
+        self, sql: str, keys: Iterable[object], *parameters: object
+    ) -> Sequence[Row]:
+        wanted = list(keys)
+        return await self._session.locked_of(sql, wanted, *parameters) if wanted else []
+
+    async def select_locked(self, statement: sa.Select[Any]) -> Sequence[Row]:
+        return await self._session.select_locked(statement)
+
+    async def next_ready(
+        self, columns: str, queue: int, priorities: Sequence[int], limit: int
+    ) -> Sequence[Row]:
+        lines = self._lines
+        if 0 < len(priorities) <= MOST_LINES and not lines.overdue(queue):
+            rows = await self._from_marks(columns, queue, priorities, limit)
+            if len(rows) == limit:
+                return rows
+            pause = lines.pause(queue)
+            if pause > 0:
+                self._look_again(queue, pause)
+                return rows
+            # What was found so far is found again: a transaction passes over locks of others only.
+        began = lines.now()
+        rows = await self._session.locked(columns + OF_QUEUE, queue, limit)
+        lines.looked(queue, began)
+        self._claim(queue, rows)
+        return rows
+
+    async def _from_marks(
+        self, columns: str, queue: int, priorities: Sequence[int], limit: int
+    ) -> Sequence[Row]:
+        found: list[Row] = []
+        for priority in priorities:
+            mark = self._lines.mark(queue, priority)
+            left = limit - len(found)
+            rows = await self._session.locked(columns + OF_LINE, queue, priority, mark, left)
+            self._claim(queue, rows)
+            found += rows
+            if len(found) == limit:
+                break
+        return found
+
+    def _claim(self, queue: int, rows: Sequence[Row]) -> None:
+        # At once, not at the end: other lanes need not walk over what is locked already.
+        self._lines.claimed(queue, rows)
+        self._claimed.append((queue, rows))
+
+    def left_ready(self, queue: str, rows: Sequence[Row]) -> None:
+        # Meanwhile others have passed over them, and believe that there is nothing to be had.
+        self.effects.ready[queue] += len(rows)
+        for queue_id, claimed in self._claimed:
+            mine = {row[0] for row in claimed}
+            self._lines.returned(queue_id, [row for row in rows if row[0] in mine])
+
+    # --- changes ---
+
+    async def change(self, sql: str, *parameters: object) -> int:
+        self.changed = True
+        return await self._session.change(sql, *parameters)
+
+    async def change_of(self, sql: str, keys: Iterable[object], *parameters: object) -> int:
+        wanted = list(keys)
+        if not wanted:
+            return 0
+        self.changed = True
+        return await self._session.change_of(sql, wanted, *parameters)
+
+    async def change_many(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            self.changed = True
+            await self._session.change_many(sql, rows)
+
+    async def put_many(self, table: sa.Table, rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            self.changed = True
+            await self._session.put_many(table, rows)
+
+    async def sequence(self, count: int) -> int:
+        return await self._session.sequence(count) if count else 0
