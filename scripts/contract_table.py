@@ -2,8 +2,8 @@
 
     python scripts/contract_table.py --examples 500
 
-A kind is a class of tests/contract/test_*.py (a store in one topology). The last column is the number
-of examples, each of up to 50 operations, that the state machine played against its model.
+A kind is a class of tests/contract/test_*.py (a store in one topology). The last column is the
+number of examples, each of up to 50 operations, that the state machine played against its model.
 """
 
 import argparse
