@@ -1,13 +1,14 @@
 """The driver for ``sqlite:`` URLs."""
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreUnavailable
 from towline_broker.domain.time import Micros
+from towline_broker.drivers.disk import free_bytes
+from towline_broker.drivers.health import Health
 from towline_broker.drivers.interface import Capabilities, Durability, Listener, SoleOwner
 from towline_broker.drivers.sql.driver import SqlDriver
 from towline_broker.drivers.sql.sqlite.connection import (
@@ -16,17 +17,10 @@ from towline_broker.drivers.sql.sqlite.connection import (
     unused_bytes,
 )
 from towline_broker.drivers.sql.sqlite.errors import translated
-from towline_broker.drivers.sql.sqlite.health import Health
 from towline_broker.drivers.sql.sqlite.store import OpenStore, open_store
 from towline_broker.drivers.sql.sqlite.url import SqliteUrl, parse
 from towline_broker.drivers.sql.sqlite.writer import Writer
 from towline_broker.drivers.sql.transaction import Operation, Query, T, run
-
-
-def free_bytes(directory: Path) -> int:
-    """What the file system of the directory has left for ordinary users."""
-    status = os.statvfs(directory)
-    return status.f_bavail * status.f_frsize
 
 
 def open_sqlite(url: str) -> "SqliteDriver":

@@ -5,8 +5,6 @@ The kind and version of a store stand in the header of the SQLite file (``applic
 and leaves files beside it. A new store is made under another name and renamed when it is whole.
 """
 
-import fcntl
-import os
 import sqlite3
 import struct
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from towline_broker.domain.errors import StoreRefused
+from towline_broker.drivers.disk import sync
 from towline_broker.drivers.sql import schema
 
 #: "Twln" in ASCII; stands at byte 68 of the file.
@@ -63,41 +62,6 @@ def is_new(path: Path) -> bool:
     return True
 
 
-class OwnerLock:
-    """Held on ``<path>.lock`` for as long as the store is open.
-
-    SQLite itself lets several processes write to a database in turn; a broker keeps what it knows
-    of its store in memory and must be the only one. The file stays when the lock is released, for
-    removing it would let two brokers lock two files of the same name.
-    """
-
-    def __init__(self, store: Path) -> None:
-        self._store = store
-        self._path = Path(f"{store}.lock")
-        self._file: int | None = None
-
-    def acquire(self) -> None:
-        """Raises StoreRefused if another broker holds it."""
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(file)
-            raise StoreRefused(
-                f"{self._store} is in use by another broker (process {holder}); stop that one, or "
-                "give this broker a store of its own"
-            ) from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode("ascii"), 0)
-        self._file = file
-
-    def release(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-
 def create(path: Path) -> None:
     """Makes an empty store that is there whole, and durably, or not at all."""
     draft = Path(f"{path}.creating")
@@ -117,15 +81,6 @@ def create(path: Path) -> None:
     sync(draft)
     draft.rename(path)
     sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Flushes a file or a directory to the disk."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _header(path: Path) -> bytes:

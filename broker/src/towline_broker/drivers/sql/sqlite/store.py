@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.time import Micros
+from towline_broker.drivers.owning import OwnerLock
 from towline_broker.drivers.sql import schema
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.sqlite import file
@@ -29,7 +30,7 @@ _READY = (
 
 @dataclass(slots=True)
 class OpenStore:
-    lock: file.OwnerLock
+    lock: OwnerLock
     writing: sa.Connection
     reading: sa.Connection
     checkpoints: Checkpoints
@@ -58,7 +59,7 @@ def open_store(path: Path, now: Micros) -> OpenStore:
     """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours."""
     try:
         file.check_place(path)
-        lock = file.OwnerLock(path)
+        lock = OwnerLock(path, Path(f"{path}.lock"))
         lock.acquire()
     except OSError as error:
         raise StoreRefused(f"{path} cannot be opened: {error.strerror}") from error
@@ -76,7 +77,7 @@ def open_store(path: Path, now: Micros) -> OpenStore:
         raise
 
 
-def _connect(path: Path, now: Micros, lock: file.OwnerLock) -> OpenStore:
+def _connect(path: Path, now: Micros, lock: OwnerLock) -> OpenStore:
     with ExitStack() as unless_opened:
         writing = connect(path)
         unless_opened.callback(writing.close)

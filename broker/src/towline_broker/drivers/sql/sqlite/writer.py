@@ -17,11 +17,11 @@ import sqlalchemy as sa
 
 from towline_broker.domain.errors import StoreError, StoreFull, StoreUnavailable
 from towline_broker.domain.time import Micros
+from towline_broker.drivers.health import Health
 from towline_broker.drivers.interface import Listener
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.sqlite.connection import SqliteTransaction, driver_connection
 from towline_broker.drivers.sql.sqlite.errors import DiskFull, translated
-from towline_broker.drivers.sql.sqlite.health import Health
 from towline_broker.drivers.sql.sqlite.wal import Checkpoints
 from towline_broker.drivers.sql.transaction import Effects, Operation, T, perform, run
 
