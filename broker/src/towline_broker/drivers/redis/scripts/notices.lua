@@ -1,0 +1,2 @@
+-- Broker and notice (with its time) by turns.
+return redis.call('HGETALL', P .. 'notices')

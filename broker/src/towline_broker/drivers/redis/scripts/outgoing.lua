@@ -1,0 +1,28 @@
+-- 1: queue; 2: most jobs. Of each job its number, as pushed, its row, "1" if it holds its key, the
+-- end of its retention ("0": none); or nothing if there is no queue.
+local queue, most = ARGV[1], tonumber(ARGV[2])
+if redis.call('HEXISTS', P .. 'q', queue) == 0 then return false end
+local numbers = waiting_in(queue, most)
+for _, n in ipairs(select_dead(groups_of(queue, '', ''), most, '', '', '', '')) do
+  if #numbers < most then numbers[#numbers + 1] = n end
+end
+if #numbers < most then
+  for _, n in ipairs(redis.call('ZRANGE', P .. 'kept:' .. queue, 0, most - #numbers - 1)) do
+    numbers[#numbers + 1] = n
+  end
+end
+local out = {}
+for _, job in ipairs(load(numbers)) do
+  local holds, keep = '0', '0'
+  if job.key then
+    local value = redis.call('HGET', P .. 'u', queue .. '|' .. job.key)
+    if value and string.match(value, '|(.*)$') == job.id then holds = '1' end
+  end
+  if job.state == SUCCEEDED or job.state == CANCELLED then
+    keep = int(tonumber(redis.call('ZSCORE', P .. 'keep', job.n)))
+  end
+  tell_job(out, job)
+  frame(out, holds)
+  frame(out, keep)
+end
+return table.concat(out)

@@ -1,0 +1,168 @@
+-- A job as it is kept, under a number drawn from "seq":
+--   ids           hash   id to number
+--   j:<number / 1000>
+--                 hash   number to the job as pushed (its head, then the envelope), never changed
+--   b             zset   which of those hashes there are
+--   e             hash   number to the envelope, if it is large ("apart")
+--   m             hash   number to the row: what has become of the job. A job that is as it was
+--                        pushed has none.
+local SCHEDULED, READY, LEASED, SUCCEEDED, DEAD, CANCELLED = 1, 2, 3, 4, 5, 6
+local ACKED, RETRIED, RELEASED, DEAD_LETTERED, LOST = 1, 2, 3, 4, 5
+local LEASE_CANCELLED = 6
+local EXPIRED = 3
+local BUCKET = 1000
+
+-- The head. Which optional parts there are, say the flags.
+local HEAD = '<BI8i4I2c0I2c0I2c0'
+local ORDERED, DUE, EXPIRES, RETAINED, KEYED, TIMED, RETRYING, APART = 1, 2, 4, 8, 16, 32, 64, 128
+
+-- The row. The second byte: the reason of the death, and these flags.
+local ROW = '<BBi4i4i8i8i8i8i8i8I2c0I2c0I2c0I4c0I4c0I4c0'
+local LASTING, CARRIED = 16, 32
+
+local function parse(static)
+  local flags, enqueued, priority, queue, kind, id, at = unframe(HEAD, static)
+  local job = {
+    static = static, id = id, queue = queue, type = kind, priority = priority,
+    enqueued = enqueued, due = 0, expires = 0, retention = 0, key_until = 0,
+  }
+  if flags ~= 0 then
+    if flags % 2 >= ORDERED then at = at + 8 end
+    if flags % 4 >= DUE then job.due, at = unframe('<i8', static, at) end
+    if flags % 8 >= EXPIRES then job.expires, at = unframe('<i8', static, at) end
+    if flags % 16 >= RETAINED then job.retention, at = unframe('<i8', static, at) end
+    if flags % 32 >= KEYED then job.key, at = unframe('<I2c0', static, at) end
+    if flags % 64 >= TIMED then job.key_until, at = unframe('<i8', static, at) end
+    if flags % 128 >= RETRYING then
+      local retry
+      retry, at = unframe('<I2c0', static, at)
+    end
+    if flags >= APART then
+      job.apart = true
+      job.size, at = unframe('<I4', static, at)
+    end
+  end
+  job.head_end = at - 1
+  job.size = job.size or #static - job.head_end
+  return job
+end
+
+local function read_row(job, row)
+  job.row = row
+  local marks, _
+  job.state, marks, job.attempt, job.releases, job.available, job.started, job.finished, job.till,
+    job.length, job.place, job.grant, job.worker, job.request, job.failure, job.progress,
+    job.result = unframe(ROW, row)
+  if marks >= CARRIED then job.carried, marks = true, marks - CARRIED end
+  if marks >= LASTING then job.lasting, marks = true, marks - LASTING end
+  job.reason = marks
+end
+
+local function as_pushed(job)
+  local waits = job.due ~= 0
+  job.state = waits and SCHEDULED or READY
+  job.available = waits and job.due or job.enqueued
+  job.attempt, job.releases, job.started, job.finished = 0, 0, 0, 0
+  job.till, job.length, job.reason = 0, 0, 0
+  job.place = tonumber(job.n)
+  job.grant, job.worker, job.request = '', '', ''
+  job.failure, job.progress, job.result = '', '', ''
+end
+
+local function row_of(job)
+  local marks = job.reason + (job.lasting and LASTING or 0) + (job.carried and CARRIED or 0)
+  return pack(ROW, job.state, marks, job.attempt, job.releases, job.available, job.started,
+    job.finished, job.till, job.length, job.place, #job.grant, job.grant, #job.worker, job.worker,
+    #job.request, job.request, #job.failure, job.failure, #job.progress, job.progress,
+    #job.result, job.result)
+end
+
+local function bucket_of(number) return floor(number / BUCKET) end
+
+-- The jobs of these numbers; false for one that is not there.
+local function load(numbers)
+  local jobs = {}
+  if #numbers == 0 then return jobs end
+  local rows = hmget(P .. 'm', numbers)
+  local wanted, order = {}, {}
+  for i, n in ipairs(numbers) do
+    local bucket = bucket_of(n)
+    local group = wanted[bucket]
+    if not group then
+      group = {fields = {}, at = {}}
+      wanted[bucket] = group
+      order[#order + 1] = bucket
+    end
+    group.fields[#group.fields + 1] = n
+    group.at[#group.at + 1] = i
+  end
+  for _, bucket in ipairs(order) do
+    local group = wanted[bucket]
+    local statics = hmget(P .. 'j:' .. bucket, group.fields)
+    for k, i in ipairs(group.at) do
+      local job = false
+      if statics[k] then
+        job = parse(statics[k])
+        job.n = numbers[i]
+        if rows[i] then read_row(job, rows[i]) else as_pushed(job) end
+      end
+      jobs[i] = job
+    end
+  end
+  return jobs
+end
+
+-- The stored jobs of these ids; the same table for the same id, false for one that is not there.
+local function find(ids)
+  local numbers, at, jobs, by_id = {}, {}, {}, {}
+  local stored = hmget(P .. 'ids', ids)
+  for i, id in ipairs(ids) do
+    jobs[i] = false
+    if stored[i] then
+      at[#at + 1] = i
+      numbers[#numbers + 1] = stored[i]
+    end
+  end
+  local loaded = load(numbers)
+  for k, i in ipairs(at) do
+    local id = ids[i]
+    by_id[id] = by_id[id] or loaded[k]
+    jobs[i] = by_id[id]
+  end
+  return jobs
+end
+
+-- What a broker is told of a job: its number, as pushed, the row (empty: there is none).
+local function tell_job(out, job)
+  local static = job.static
+  if job.apart then static = static .. (redis.call('HGET', P .. 'e', job.n) or '') end
+  frame(out, job.n)
+  frame(out, static)
+  frame(out, job.row or '')
+end
+
+-- The same without the envelope.
+local function tell_lease(out, job)
+  frame(out, job.n)
+  frame(out, string.sub(job.static, 1, job.head_end))
+  frame(out, job.row or '')
+end
+
+local function line_key(queue, priority) return P .. 'l:' .. queue .. ':' .. int(priority) end
+
+-- The priorities of a queue that have READY jobs, highest first.
+local function priorities_of(queue) return redis.call('ZRANGE', P .. 'p:' .. queue, 0, -1) end
+
+local function ready_count(queue)
+  local count = 0
+  for _, priority in ipairs(priorities_of(queue)) do
+    count = count + redis.call('ZCARD', line_key(queue, priority))
+  end
+  return count
+end
+
+-- What is said of a queue that is paused or on its way to another store.
+local function queue_marks(text)
+  if not text then return false, false, '' end
+  return string.sub(text, 1, 1) == '1', string.sub(text, 2, 2) == '1', string.sub(text, 3)
+end

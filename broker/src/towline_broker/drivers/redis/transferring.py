@@ -1,0 +1,87 @@
+"""Moving a queue to another store."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from towline_broker.domain.errors import QueueNotFound
+from towline_broker.domain.jobs import JobState
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import Transfer
+from towline_broker.drivers.redis import scripts
+from towline_broker.drivers.redis.frames import framed, groups
+from towline_broker.drivers.redis.packing import (
+    Row,
+    StoredJob,
+    is_apart,
+    pack_job,
+    pack_row,
+)
+from towline_broker.drivers.redis.partitions import MOST, PartitionedStore
+
+
+class Transferring(PartitionedStore):
+    async def seal(self, queue: str, to: str | None) -> None:
+        await self._change_queue(scripts.SEAL, queue, 0, to or "")
+
+    async def outgoing(self, queue: str, limit: int) -> list[Transfer]:
+        partition = self._partition(queue)
+        blob = await self._link.run(scripts.OUTGOING, partition, [queue, min(limit, MOST)])
+        if blob is None:
+            raise QueueNotFound(queue)
+        return [_transfer(*parts) for parts in groups(blob, 5)]
+
+    async def receive(self, transfers: Sequence[Transfer], now: Micros) -> int:
+        async def store(partition: int, places: list[int]) -> list[int]:
+            blob = b"".join(_incoming(transfers[place]) for place in places)
+            (number,) = await self._change(scripts.RECEIVE, partition, now, blob)
+            return [number] + [0] * (len(places) - 1)
+
+        queues = [transfer.new.queue for transfer in transfers]
+        return sum(await self._spread([self._partition(queue) for queue in queues], store))
+
+    async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
+        async def drop(partition: int, places: list[int]) -> list[int]:
+            ids = [job_ids[place] for place in places]
+            (number,) = await self._change(scripts.DROP, partition, 0, queue, *ids)
+            return [number] + [0] * (len(places) - 1)
+
+        return sum(await self._spread([self._partition(queue)] * len(job_ids), drop))
+
+    async def forward(self, queue: str) -> bool:
+        moved = await self._link.run(scripts.FORWARD, self._partition(queue), ["", "", 0, queue])
+        if moved is None:
+            raise QueueNotFound(queue)
+        return bool(moved == b"1")
+
+
+def _transfer(number: bytes, static: bytes, packed: bytes, holds: bytes, keep: bytes) -> Transfer:
+    job = StoredJob(number, static, packed)
+    new = job.head.new
+    if job.row.lasting:
+        new = replace(new, expires_at=None)
+    return Transfer(new, job.record(), holds == b"1", int(keep) or None)
+
+
+def _incoming(transfer: Transfer) -> bytes:
+    new, record = transfer.new, transfer.record
+    waiting = record.state in (JobState.SCHEDULED, JobState.READY)
+    row = Row(
+        state=record.state,
+        attempt=record.attempt,
+        releases=record.releases,
+        available_at=(record.available_at or 0) if waiting else 0,
+        started_at=record.started_at or 0,
+        finished_at=record.finished_at or 0,
+        failure=record.failure,
+        progress=record.progress,
+        result=record.result,
+        dead_reason=record.dead_reason,
+    )
+    parts = (
+        pack_job(new, record.enqueued_at, 0),
+        new.envelope if is_apart(new.envelope) else b"",
+        pack_row(row),
+        b"1" if transfer.holds_key else b"0",
+        str(transfer.keep_until or 0).encode(),
+    )
+    return b"".join(map(framed, parts))
