@@ -43,10 +43,14 @@ def failing_tests(contract: type[DriverContract], new_harness: NewHarness) -> se
     """Runs every test of the contract, each on a new store; the names of those that fail."""
 
     async def passes(name: str) -> bool:
+        test = getattr(contract(), name)
         store = Store(new_harness())
-        await store.open()
+        fixtures = {"store": store, "other": store.beside(new_harness()), "peer": store.peer()}
+        wanted = [fixtures[parameter] for parameter in inspect.signature(test).parameters]
         try:
-            await getattr(contract(), name)(store)
+            for fixture in {store, *wanted}:
+                await fixture.open()
+            await test(*wanted)
         except TypeError:
             raise  # a bug that no longer fits the engine proves nothing
         except (Exception, pytest.fail.Exception):

@@ -315,8 +315,9 @@ class QueueState:
 class Transfer:
     """A job on its way from one store to another, with all that a store knows of it.
 
-    ``new`` is the job as it stands: its ``due_at`` is None (``record`` has the times), and
-    ``expires_at`` is None if it no longer counts.
+    ``new`` is the job as it stands: its ``due_at`` is None (``record`` has the times),
+    ``expires_at`` is None if it no longer counts, and ``unique_until`` is None unless the job holds
+    its key.
     """
 
     new: NewJob
@@ -460,7 +461,8 @@ class QueueStore(Protocol):
         """Depth and totals for each queue and type that ever had a job. Costs nothing per job."""
 
     async def oldest_ready(self) -> dict[str, Micros]:
-        """For each queue with a READY job: when the one READY for longest became so."""
+        """For each queue with a READY job: when the one READY for longest became so. (One that
+        another store has sent may be passed over while it stands behind younger ones.)"""
 
     async def reset_totals(self) -> None:
         """Sets all totals to zero; depths stay."""
@@ -476,7 +478,8 @@ class TransferStore(Protocol):
 
     async def seal(self, queue: str, to: str | None) -> None:
         """From here on Reserve gets nothing from the queue, as if it were paused (a pause of its
-        own stays as it is); all else goes on. None: it is at home here again, whatever was said.
+        own stays as it is); all else goes on. A queue that has moved stays so, to that store. None:
+        it is at home here again, whatever was said, and the listener hears of its READY jobs.
 
         Raises QueueNotFound (but not for None: then there is nothing to undo).
         """
@@ -497,12 +500,14 @@ class TransferStore(Protocol):
 
     async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
         """Removes jobs of the queue that are not LEASED, and what hangs on them, without a trace in
-        settle memory or totals; returns how many."""
+        settle memory or totals, so that they may come back; returns how many. The listener hears
+        nothing."""
 
     async def forward(self, queue: str) -> bool:
         """If the sealed queue holds no job at all, its move is complete: from here on ``push``
-        raises QueueMoved for it. Returns whether it is. (A push that was under way may still leave
-        a job behind, to be moved as the others were.) Raises QueueNotFound."""
+        raises QueueMoved for it. Returns whether it is sealed and holds none. (A push that was
+        under way may still leave a job behind, to be moved as the others were.) Raises
+        QueueNotFound."""
 
 
 class PeerStore(Protocol):
@@ -532,7 +537,16 @@ class SoleOwner:
         return {}
 
 
-class Driver(JobStore, LeaseStore, UpkeepStore, DeadLetterStore, QueueStore, PeerStore, Protocol):
+class Driver(
+    JobStore,
+    LeaseStore,
+    UpkeepStore,
+    DeadLetterStore,
+    QueueStore,
+    TransferStore,
+    PeerStore,
+    Protocol,
+):
     """A store, opened and closed once."""
 
     @property

@@ -49,6 +49,7 @@ pytest.register_assert_rewrite(
             "contract_reserve",
             "contract_settle",
             "contract_shared",
+            "contract_transfer",
             "contract_upkeep",
             "state_machine",
             "store",

@@ -16,6 +16,7 @@ from towline_broker.testing.contract_reopen import (
 from towline_broker.testing.contract_reserve import OrderContract, ReserveContract
 from towline_broker.testing.contract_settle import AckContract, NackContract
 from towline_broker.testing.contract_shared import PeersContract, SharedStoreContract
+from towline_broker.testing.contract_transfer import TransferContract
 from towline_broker.testing.contract_upkeep import ExtendContract, UpkeepContract
 from towline_broker.testing.harness import NewHarness
 from towline_broker.testing.store import Store
@@ -34,6 +35,14 @@ class _Opened:
         yield store
         await store.close()
 
+    @pytest_asyncio.fixture
+    async def other(self, store: Store, new_harness: NewHarness) -> AsyncIterator[Store]:
+        """Another store of the same kind."""
+        other = store.beside(new_harness())
+        await other.open()
+        yield other
+        await other.close()
+
 
 class DriverContract(
     PushContract,
@@ -48,6 +57,7 @@ class DriverContract(
     ListingContract,
     QueueContract,
     DeadLetterContract,
+    TransferContract,
     _Opened,
 ):
     """What every driver owes, whatever it stores its jobs in."""

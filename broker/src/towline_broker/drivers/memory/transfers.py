@@ -72,14 +72,12 @@ def _transfer(state: State, job: Job) -> Transfer:
 
 def fresh(state: State, batch: Sequence[Transfer]) -> list[Transfer]:
     """Those of the batch that are neither stored nor remembered, each once."""
-    by_id = {transfer.new.id: transfer for transfer in reversed(batch)}
-    return [
-        transfer
-        for transfer in batch
-        if by_id[transfer.new.id] is transfer
-        and transfer.new.id not in state.jobs
-        and transfer.new.id not in state.memory
-    ]
+    found: dict[str, Transfer] = {}
+    for transfer in batch:
+        job_id = transfer.new.id
+        if job_id not in state.jobs and job_id not in state.memory:
+            found.setdefault(job_id, transfer)
+    return list(found.values())
 
 
 def receive(state: State, batch: Sequence[Transfer], now: Micros) -> None:
