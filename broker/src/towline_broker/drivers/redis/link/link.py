@@ -45,6 +45,7 @@ class RedisLink:
         self._subscription: Subscription | None = None
         self._on_gap: OnGap | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def open(self, on_message: OnMessage, on_gap: OnGap) -> None:
         self._on_gap = on_gap
@@ -63,6 +64,7 @@ class RedisLink:
             raise
 
     async def close(self) -> None:
+        self._closed = True
         self._on_gap = None
         if self._subscription is not None:
             await self._subscription.close()
@@ -72,6 +74,8 @@ class RedisLink:
         await self._topology.close()
 
     async def run(self, script: Script, partition: int, args: Sequence[Argument] = ()) -> Any:
+        if self._closed:
+            raise StoreUnavailable(f"{self._settings} is closed")
         keys = self._keys(partition)
         payload = encode(["EVALSHA", script.sha, len(keys), *keys, *args])
         repeatable = script.repeatable or not script.write

@@ -75,7 +75,8 @@ class Server:
             if self._closed:
                 raise Unreachable(f"{self.address}: not used any more")
             if self._trouble is not None and loop.time() < self._again_at:
-                raise self._trouble
+                # A new one: each time it is raised an exception remembers more of where it was.
+                raise type(self._trouble)(*self._trouble.args)
             task = self._opening[place] = loop.create_task(self._connect(place))
             task.add_done_callback(lambda _: self._opening.pop(place, None))
         return await asyncio.shield(task)

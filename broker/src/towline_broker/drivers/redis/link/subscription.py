@@ -46,18 +46,21 @@ class Subscription:
         self._silence = min(_SILENCE, timeout)
         self._on_message = on_message
         self._on_gap = on_gap
+        self._connection: AbstractConnection | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Returns once messages are heard. Raises Unreachable, or Unfit where that is forbidden."""
-        endpoint, connection = await self._subscribe()
-        self._task = asyncio.create_task(self._run(endpoint, connection))
+        endpoint, self._connection = await self._subscribe()
+        self._task = asyncio.create_task(self._run(endpoint, self._connection))
 
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+        if self._connection is not None:
+            await discard(self._connection)
 
     async def _run(self, endpoint: Endpoint, connection: AbstractConnection) -> None:
         while True:
@@ -65,9 +68,9 @@ class Subscription:
                 await self._listen(endpoint, connection)
             except (RedisError, OSError, Unreachable) as error:
                 _LOG.warning("subscription at %s lost: %s", endpoint.address, error)
-            finally:
-                await discard(connection)
+            await discard(connection)
             endpoint, connection = await self._resubscribe()
+            self._connection = connection
             _LOG.info("subscribed again, at %s", endpoint.address)
             self._on_gap()
 
