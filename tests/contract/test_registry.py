@@ -1,5 +1,6 @@
 """From the url of a store to its driver: what is known, and a clear refusal of all else."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,13 @@ import pytest
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.interface import Durability
 from towline_broker.drivers.memory import MemoryDriver
-from towline_broker.drivers.registry import StoreUrl, create_driver, parse_url
+from towline_broker.drivers.registry import (
+    BUILT_IN,
+    EXTRAS,
+    StoreUrl,
+    create_driver,
+    parse_url,
+)
 
 
 @pytest.mark.parametrize("url", ["memory:", "MEMORY:", "memory:?max_bytes=1000000"])
@@ -20,7 +27,7 @@ def test_a_memory_store_is_created(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("redys://localhost", "known are memory:, sqlite:"),
+        ("redys://localhost", f"known are {', '.join(f'{name}:' for name in sorted(BUILT_IN))}"),
         ("", "not the url of a store"),
         ("jobs.db", "not the url of a store"),
         (":memory:", "not the url of a store"),
@@ -65,5 +72,33 @@ def test_a_third_party_adds_a_driver_by_an_entry_point(
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert isinstance(create_driver("attic://box"), MemoryDriver)
-    with pytest.raises(StoreRefused, match="known are attic:, memory:"):
+    with pytest.raises(StoreRefused, match="known are attic:, "):
         create_driver("cellar://box")
+
+
+@pytest.mark.parametrize(("package", "extra"), EXTRAS.items())
+def test_a_store_whose_client_is_not_installed_says_how_to_install_it(
+    package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUILT_IN, "cellar", ("towline_broker.cellar", "open_cellar"))
+
+    def import_module(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=f"{package}.part")
+
+    monkeypatch.setattr("towline_broker.drivers.registry.import_module", import_module)
+    with pytest.raises(StoreRefused) as refused:
+        create_driver("cellar://user:secret@host")
+    assert f"pip install 'towline-broker[{extra}]'" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_another_module_that_is_missing_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUILT_IN, "cellar", ("towline_broker.cellar", "open_cellar"))
+    with pytest.raises(ModuleNotFoundError):
+        create_driver("cellar://box")
+
+
+@pytest.mark.parametrize("extra", sorted(set(EXTRAS.values())))
+def test_each_extra_that_is_named_exists(extra: str) -> None:
+    project = Path(__file__).parents[2] / "broker" / "pyproject.toml"
+    assert extra in tomllib.loads(project.read_text())["project"]["optional-dependencies"]

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.interface import Driver
+from towline_broker.drivers.urls import shown_url
 
 #: Third parties add a driver by an entry point of this group: its name is the url's scheme, its
 #: object takes the url and returns the driver, raising StoreRefused for a url it cannot use.
@@ -16,8 +17,20 @@ ENTRY_POINTS = "towline_broker.drivers"
 #: Scheme to module and function. Loaded when asked for: a memory store needs no SQL library.
 BUILT_IN = {
     "memory": ("towline_broker.drivers.memory", "open_memory"),
+    **dict.fromkeys(
+        (
+            *("redis", "redis+cluster", "redis+sentinel"),
+            *("rediss", "rediss+cluster", "rediss+sentinel"),
+        ),
+        ("towline_broker.drivers.redis", "open_redis"),
+    ),
     "sqlite": ("towline_broker.drivers.sql", "open_sqlite"),
+    "sqs": ("towline_broker.drivers.sqs", "open_sqs"),
 }
+
+#: Packages that the broker runs without until a store needs them, each with the extra that brings
+#: it.
+EXTRAS = {"asyncmy": "mysql", "asyncpg": "postgresql", "boto3": "sqs", "redis": "redis"}
 
 Factory = Callable[[str], Driver]
 
@@ -30,8 +43,17 @@ def create_driver(url: str) -> Driver:
     """
     scheme, colon, _ = url.partition(":")
     if not colon or not scheme:
-        raise StoreRefused(f"{url!r} is not the url of a store; {_known()}")
-    return _factory(scheme.lower(), url)(url)
+        raise StoreRefused(f"{shown_url(url)!r} is not the url of a store; {_known()}")
+    try:
+        return _factory(scheme.lower(), url)(url)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise StoreRefused(
+            f"a store of the kind {scheme.lower()}: needs the package {error.name}, which is not "
+            f"installed: pip install 'towline-broker[{extra}]'"
+        ) from None
 
 
 def _factory(scheme: str, url: str) -> Factory:
@@ -42,7 +64,9 @@ def _factory(scheme: str, url: str) -> Factory:
     for entry_point in entry_points(group=ENTRY_POINTS, name=scheme):
         loaded: Factory = entry_point.load()
         return loaded
-    raise StoreRefused(f"{url!r}: no driver for {scheme + ':'!r} is installed; {_known()}")
+    raise StoreRefused(
+        f"{shown_url(url)!r}: no driver for {scheme + ':'!r} is installed; {_known()}"
+    )
 
 
 def _known() -> str:
@@ -64,18 +88,19 @@ def parse_url(url: str, options: Sequence[str] = ()) -> StoreUrl:
 
     Raises StoreRefused for an option that it does not know, that is given twice or has no value.
     """
+    shown = repr(shown_url(url))
     scheme, _, rest = url.partition(":")
     place, _, query = rest.partition("?")
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
-        raise StoreRefused(f"{url!r}: options are written ?name=value&name=value") from None
+        raise StoreRefused(f"{shown}: options are written ?name=value&name=value") from None
     found: dict[str, str] = {}
     for name, value in pairs:
         if name not in options:
             known = f"known are {', '.join(options)}" if options else "it has none"
-            raise StoreRefused(f"{url!r}: {name!r} is no option of this store; {known}")
+            raise StoreRefused(f"{shown}: {name!r} is no option of this store; {known}")
         if name in found or not value:
-            raise StoreRefused(f"{url!r}: option {name!r} needs one value")
+            raise StoreRefused(f"{shown}: option {name!r} needs one value")
         found[name] = value
     return StoreUrl(scheme.lower(), unquote(place), found)
