@@ -14,6 +14,7 @@ from tests.drivers.sqlite_support import opened, push, write
 from towline_broker.domain.errors import InvalidField, StoreRefused
 from towline_broker.drivers.interface import DeadQuery, JobQuery
 from towline_broker.drivers.sql import open_sqlite
+from towline_broker.drivers.sql.schema import SCHEMA_VERSION
 from towline_broker.testing.factories import START, new_job
 from towline_broker.testing.store import Heard
 
@@ -21,6 +22,7 @@ from towline_broker.testing.store import Heard
 HOLDER = """
 import asyncio, sys
 from towline_broker.drivers.sql import open_sqlite
+from towline_broker.drivers.sql.schema import SCHEMA_VERSION
 from towline_broker.testing.store import Heard
 
 async def main():
@@ -75,10 +77,10 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     async with opened(path):
         pass
     with sqlite3.connect(path) as later_release:
-        later_release.execute("PRAGMA user_version = 2")
+        later_release.execute("PRAGMA user_version = 99")
     later_release.close()
     assert await refusal(path) == (
-        f"{path} has the newer schema version 2, and this broker knows 1; "
+        f"{path} has the newer schema version 99, and this broker knows {SCHEMA_VERSION}; "
         "use the release of Towline that wrote it, or a later one"
     )
 
@@ -89,11 +91,11 @@ async def test_a_newer_schema_that_is_only_in_the_log_is_refused(tmp_path: Path)
     async with opened(path):
         pass
     later_release = sqlite3.connect(path, isolation_level=None)
-    later_release.execute("PRAGMA user_version = 2")
+    later_release.execute("PRAGMA user_version = 99")
     for suffix in ("", "-wal"):
         shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
     later_release.close()
-    with pytest.raises(StoreRefused, match="newer schema version 2"):
+    with pytest.raises(StoreRefused, match="newer schema version 99"):
         await open_sqlite(f"sqlite:///{copy}").open(START, Heard())
 
 

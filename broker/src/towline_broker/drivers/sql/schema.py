@@ -15,9 +15,15 @@ import sqlalchemy as sa
 from towline_broker.drivers.sql.tally import COUNTERS
 
 #: Grows with every change of the tables. A store of a newer version is refused.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = sa.MetaData()
+
+#: A primary key that SQLite has for its row numbers.
+_Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+#: Of PostgreSQL: numbers are taken in blocks, each from the value on that a call yields.
+sequence = sa.Sequence("towline_sequence", increment=1 << 17, metadata=metadata)
 
 #: One row: what this store is, and what has to outlive a broker.
 meta = sa.Table(
@@ -38,9 +44,9 @@ queues = sa.Table(
     sa.Column("name", sa.String(128), nullable=False, unique=True),
     sa.Column("paused", sa.SmallInteger, nullable=False, default=0),
     # The store that the queue is on its way to, or in; empty: this one.
-    sa.Column("moving_to", sa.String(128), nullable=False, default="", server_default=""),
+    sa.Column("moving_to", sa.String(128), nullable=False, server_default=sa.text("''")),
     # 1: it has arrived there.
-    sa.Column("moved", sa.SmallInteger, nullable=False, default=0, server_default="0"),
+    sa.Column("moved", sa.SmallInteger, nullable=False, server_default="0"),
 )
 
 #: A type of job in a queue: what is counted, and what a job refers to instead of two names.
@@ -88,7 +94,7 @@ jobs = sa.Table(
     "towline_jobs",
     metadata,
     # The order of the pushes, from the same sequence as ``position``.
-    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("seq", _Number, primary_key=True, autoincrement=False),
     sa.Column("id", sa.String(36), nullable=False),
     sa.Column("queue", sa.Integer, nullable=False),
     sa.Column("kind", sa.Integer, nullable=False),
@@ -154,7 +160,7 @@ _partial("towline_jobs_kept", _job.keep_until, where="keep_until IS NOT NULL")
 envelopes = sa.Table(
     "towline_envelopes",
     metadata,
-    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("seq", _Number, primary_key=True, autoincrement=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 
@@ -162,7 +168,7 @@ envelopes = sa.Table(
 notes = sa.Table(
     "towline_notes",
     metadata,
-    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("seq", _Number, primary_key=True, autoincrement=False),
     sa.Column("failure_type", sa.Text),
     sa.Column("failure_message", sa.Text),
     sa.Column("failure_trace", sa.Text),

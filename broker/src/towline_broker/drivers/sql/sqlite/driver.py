@@ -76,6 +76,7 @@ class SqliteDriver(SqlDriver, SoleOwner):
     def __init__(self, url: SqliteUrl, free_bytes: Callable[[Path], int] = free_bytes) -> None:
         self._path = url.path.resolve()
         self._min_free_bytes = url.min_free_bytes
+        self._upgrade = url.upgrade
         self._free_bytes = free_bytes
         self._opened: _Opened | None = None
 
@@ -88,7 +89,7 @@ class SqliteDriver(SqlDriver, SoleOwner):
         )
 
     async def open(self, now: Micros, listener: Listener) -> Micros:
-        store = await asyncio.to_thread(open_store, self._path, now)
+        store = await asyncio.to_thread(open_store, self._path, now, upgrade=self._upgrade)
         self._opened = _Opened(store, listener, self._why_full)
         for queue, count in store.ready.items():
             listener.jobs_ready(queue, count)

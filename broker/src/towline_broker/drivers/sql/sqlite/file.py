@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.disk import sync
-from towline_broker.drivers.sql import schema
+from towline_broker.drivers.sql import versions
 
 #: "Twln" in ASCII; stands at byte 68 of the file.
 APPLICATION_ID = 0x54776C6E
@@ -21,8 +21,11 @@ _MAGIC = b"SQLite format 3\0"
 _HEADER_SIZE = 100
 
 
-def check_place(path: Path) -> None:
-    """Raises StoreRefused unless there is a store of ours at the path, or room for one."""
+def check_place(path: Path, *, upgrade: bool) -> None:
+    """Raises StoreRefused unless there is a store of ours at the path, or room for one.
+
+    ``upgrade``: one of an older version will do.
+    """
     if not path.parent.is_dir():
         raise StoreRefused(
             f"{path}: there is no directory {path.parent}; create it, or name another place"
@@ -37,23 +40,24 @@ def check_place(path: Path) -> None:
     version, application = struct.unpack_from(">I4xI", header, 60)
     if application != APPLICATION_ID:
         raise StoreRefused(f"{path} is a SQLite database of another program; name another file")
-    check_version(path, version)
+    # Of an older version it may be by the header only, with the upgrade still in the log.
+    settled = version > versions.CURRENT or not _log(path).exists()
+    if settled and not (upgrade and version < versions.CURRENT):
+        check_version(path, version)
 
 
 def check_version(path: Path, version: int) -> None:
-    if version != schema.SCHEMA_VERSION:
-        age = "newer" if version > schema.SCHEMA_VERSION else "unknown"
-        raise StoreRefused(
-            f"{path} has the {age} schema version {version}, and this broker knows "
-            f"{schema.SCHEMA_VERSION}; use the release of Towline that wrote it, or a later one"
-        )
+    """Raises StoreRefused if a broker cannot use a store of this version as it is."""
+    if version < 1:
+        raise StoreRefused(f"{path} has the unknown schema version {version}; name another file")
+    versions.check(str(path), version)
 
 
 def is_new(path: Path) -> bool:
     """Whether a store is to be made. Raises StoreRefused if it would adopt a lost one's log."""
     if path.exists() and path.stat().st_size > 0:
         return False
-    log = Path(f"{path}-wal")
+    log = _log(path)
     if log.exists():
         raise StoreRefused(
             f"{log} belongs to a database that is not there: bring {path.name} back beside it, or "
@@ -70,17 +74,16 @@ def create(path: Path) -> None:
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(draft))
     with engine.begin() as connection:
         connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.exec_driver_sql(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
-        schema.metadata.create_all(connection)
-        connection.execute(
-            schema.meta.insert().values(
-                application="towline", schema_version=schema.SCHEMA_VERSION, clock=0, sequence=0
-            )
-        )
+        connection.exec_driver_sql(f"PRAGMA user_version = {versions.CURRENT}")
+        versions.create(connection)
     engine.dispose()
     sync(draft)
     draft.rename(path)
     sync(path.parent)
+
+
+def _log(path: Path) -> Path:
+    return Path(f"{path}-wal")
 
 
 def _header(path: Path) -> bytes:

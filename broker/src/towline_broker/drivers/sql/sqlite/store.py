@@ -11,11 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.owning import OwnerLock
-from towline_broker.drivers.sql import schema
+from towline_broker.drivers.sql import versions
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.sqlite import file
 from towline_broker.drivers.sql.sqlite.connection import SqliteReader, SqliteTransaction, connect
 from towline_broker.drivers.sql.sqlite.errors import translated
+from towline_broker.drivers.sql.sqlite.offline import connected
 from towline_broker.drivers.sql.sqlite.wal import Checkpoints
 from towline_broker.drivers.sql.transaction import Reader, Row, run
 
@@ -55,19 +56,25 @@ class OpenStore:
             self.lock.release()
 
 
-def open_store(path: Path, now: Micros) -> OpenStore:
-    """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours."""
+def open_store(path: Path, now: Micros, *, upgrade: bool) -> OpenStore:
+    """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours.
+
+    ``upgrade``: one of an older version is brought up to date.
+    """
     try:
-        file.check_place(path)
+        file.check_place(path, upgrade=upgrade)
         lock = OwnerLock(path, Path(f"{path}.lock"))
         lock.acquire()
     except OSError as error:
         raise StoreRefused(f"{path} cannot be opened: {error.strerror}") from error
     try:
         # What was seen before the lock was ours may have changed since.
-        file.check_place(path)
+        file.check_place(path, upgrade=upgrade)
         if file.is_new(path):
             file.create(path)
+        elif upgrade:
+            with connected(path) as connection:
+                versions.prepare(connection, str(path), upgrade=True)
         return _connect(path, now, lock)
     except BaseException as error:
         lock.release()
@@ -103,7 +110,7 @@ def _meta(path: Path, connection: sa.Connection) -> Row:
     version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     file.check_version(path, version)
     meta = connection.exec_driver_sql(_META).one_or_none()
-    if meta is None or meta[0] != "towline" or meta[1] != schema.SCHEMA_VERSION:
+    if meta is None or meta[0] != "towline" or meta[1] != versions.CURRENT:
         raise StoreRefused(f"{path} is marked as a store of Towline but does not hold one")
     return meta
 

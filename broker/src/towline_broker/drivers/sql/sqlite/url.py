@@ -1,10 +1,11 @@
 """``sqlite:///relative.db``, ``sqlite:////absolute/path.db``, then ``?name=value``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.registry import parse_url
+from towline_broker.drivers.sql.versions import UPGRADE_OPTION, wants_upgrade
 
 _FORMS = "write sqlite:///relative.db or sqlite:////absolute/path.db"
 
@@ -14,11 +15,13 @@ class SqliteUrl:
     path: Path
     #: Push is refused while the file system has less than this free, in bytes.
     min_free_bytes: int = 64 * 1024 * 1024
+    #: A store of an older release is brought up to date when it is opened.
+    upgrade: bool = False
 
 
 def parse(url: str) -> SqliteUrl:
     """Raises StoreRefused if the URL is not of this form."""
-    parts = parse_url(url, ["min_free_bytes"])
+    parts = parse_url(url, ["min_free_bytes", UPGRADE_OPTION])
     path = parts.place.removeprefix("///")
     if path == parts.place:
         raise StoreRefused(f"{url!r} is no place for a SQLite store; {_FORMS}")
@@ -26,9 +29,10 @@ def parse(url: str) -> SqliteUrl:
         raise StoreRefused(
             f"{url!r} names no file; {_FORMS}, or memory: for a store that ends with the process"
         )
+    found = SqliteUrl(Path(path), upgrade=wants_upgrade(url, parts.options))
     reserve = parts.options.get("min_free_bytes")
     if reserve is None:
-        return SqliteUrl(Path(path))
+        return found
     if not (reserve.isascii() and reserve.isdecimal()):
         raise StoreRefused(f"{url!r}: min_free_bytes is {reserve!r}, not a number of bytes")
-    return SqliteUrl(Path(path), int(reserve))
+    return replace(found, min_free_bytes=int(reserve))
