@@ -36,8 +36,9 @@ class RedisDriver(Pushing, Looking, Leasing, Upkeep, DeadLetters, Queues, Transf
         )
 
     async def open(self, now: Micros, listener: Listener) -> Micros:
-        self._news.listener = listener
         await self._link.open(self._news.heard, self._on_gap)
+        # What was told until now is in the counts.
+        self._news.listener = listener
         await self._tell_ready()
         return await self._link.time()
 

@@ -18,6 +18,8 @@ from towline_broker.drivers.redis.packing import (
 )
 from towline_broker.drivers.redis.partitions import MOST, PartitionedStore
 
+_WAITING = (JobState.SCHEDULED, JobState.READY)
+
 
 class Transferring(PartitionedStore):
     async def seal(self, queue: str, to: str | None) -> None:
@@ -56,20 +58,19 @@ class Transferring(PartitionedStore):
 
 def _transfer(number: bytes, static: bytes, packed: bytes, holds: bytes, keep: bytes) -> Transfer:
     job = StoredJob(number, static, packed)
-    new = job.head.new
-    if job.row.lasting:
+    new, row = job.head.new, job.row
+    if row.lasting or row.attempt or row.state not in _WAITING:
         new = replace(new, expires_at=None)
     return Transfer(new, job.record(), holds == b"1", int(keep) or None)
 
 
 def _incoming(transfer: Transfer) -> bytes:
     new, record = transfer.new, transfer.record
-    waiting = record.state in (JobState.SCHEDULED, JobState.READY)
     row = Row(
         state=record.state,
         attempt=record.attempt,
         releases=record.releases,
-        available_at=(record.available_at or 0) if waiting else 0,
+        available_at=record.available_at or 0,
         started_at=record.started_at or 0,
         finished_at=record.finished_at or 0,
         failure=record.failure,

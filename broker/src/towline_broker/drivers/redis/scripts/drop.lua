@@ -5,6 +5,7 @@ for _, job in ipairs(find({unpack(ARGV, 5)})) do
     leave(job)
     remove(job)
     free_key(job, true)
+    put('HDEL', P .. 'mem', job.id)
     done = done + 1
   end
 end
