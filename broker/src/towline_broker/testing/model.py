@@ -246,7 +246,7 @@ class Model:
         ]
         return min(times, default=None)
 
-    def reopen(self) -> None:
+    def renew_leases(self) -> None:
         for job in self.those(JobState.LEASED):
             job.lease_until = self.now + job.lease_length
 

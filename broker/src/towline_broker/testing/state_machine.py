@@ -76,7 +76,12 @@ class DriverMachine(Comparison):
 
     @initialize(jobs=draw.JOBS)
     def open(self, jobs: list[draw.RandomJob]) -> None:
-        assert self.do(self.store.open()) == 0
+        seen = self.do(self.store.open())
+        if self.shared:
+            self.peer = self.store.peer()
+            self.do(self.peer.open())
+        else:
+            assert seen == 0
         self._push(jobs, True, {})
 
     @rule(by=draw.STEP_OF_TIME, upkeep=st.booleans(), dead=st.booleans())
@@ -281,10 +286,21 @@ class DriverMachine(Comparison):
     @precondition(lambda self: self._harness.persists)
     @rule()
     def reopen(self) -> None:
-        assert self.do(self.store.reopen()) <= self.now
+        seen = self.do(self.store.reopen())
         self.driver = self.store.driver
         self.store.heard.take()
-        self.model.reopen()
+        if not self.shared:
+            assert seen <= self.now
+            self.model.renew_leases()
+
+    @precondition(lambda self: self.shared)
+    @rule()
+    def go_on_at_another_broker(self) -> None:
+        """All that the one did is as if the other had done it."""
+        assert self.peer is not None
+        self.store, self.peer = self.peer, self.store
+        self.driver = self.store.driver
+        self.store.heard.take()
 
     def _state(self, job: ModelJob) -> JobState | None:
         return self.do(self.store.state(job.id))
