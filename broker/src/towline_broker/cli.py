@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from towline_broker.commands import move
 from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.logs import configure_logs
@@ -171,6 +172,9 @@ def _stores(given: Sequence[str]) -> dict[str, Any]:
             raise typer.BadParameter(f"two urls for store {name}", param_hint="'--store'")
         stores[key] = url
     return found
+
+
+move.register(app)
 
 
 def main() -> None:
