@@ -1,8 +1,10 @@
 """What a store still holds after a crash, and what it does when it is full."""
 
+from dataclasses import replace
+
 import pytest
 
-from towline_broker.domain.errors import StoreFull
+from towline_broker.domain.errors import QueueMoved, StoreFull
 from towline_broker.domain.jobs import DeadReason, JobState, Progress, Settlement
 from towline_broker.domain.retry import DelayList, RetryPolicy
 from towline_broker.domain.time import HOUR, SECOND
@@ -108,6 +110,37 @@ class ReopenContract:
         await store.requeue(ids[0])
         assert await store.reserve_ids() == [ids[0]]
 
+    async def test_p1_a_queue_on_its_way_survives(self, store: Store) -> None:
+        await store.create(new_job("a"), new_job("b"))
+        await store.ack((await store.reserve_one("a")).ref)
+        await store.seal("elsewhere", "a")
+        await store.seal("there", "b")
+        assert await store.forward("a")
+        await store.reopen()
+        assert await store.driver.queues() == [
+            QueueState("a", False, "elsewhere", moved=True),
+            QueueState("b", False, "there"),
+        ]
+        assert await store.reserve("b") == []
+        with pytest.raises(QueueMoved):
+            await store.push(new_job("a"))
+
+    async def test_p1_received_jobs_survive_and_dropped_ones_do_not(
+        self, store: Store, other: Store
+    ) -> None:
+        dropped, kept = await store.make_dead(*new_jobs(2))
+        await store.create(new_job(unique_key="k", due_at=START + HOUR), new_job(retention=HOUR))
+        await store.ack((await store.reserve_one()).ref, result=b"42")
+        leaving = await store.outgoing()
+        await other.receive(*leaving)
+        await other.reopen()
+        assert await other.outgoing() == leaving
+        await store.drop(dropped)
+        await store.reopen()
+        assert await store.driver.get(dropped) is None
+        assert await store.dead_ids() == [kept]
+        assert await store.receive(*leaving) == 1
+
     async def test_closing_twice_is_safe(self, store: Store) -> None:
         await store.create(job := new_job())
         await store.close()
@@ -182,6 +215,22 @@ class FullStoreContract:
         assert store.heard.take() == ({}, [])
         assert [await store.driver.get(job.id) for job in batch] == [None] * 20
         assert [queue.name for queue in await store.driver.queues()] == ["q"]
+
+    async def test_p9_a_transfer_that_does_not_fit_leaves_nothing(
+        self, store: Store, other: Store
+    ) -> None:
+        jobs = [new_job("moved", envelope=b"x" * 10_000) for _ in range(20)]
+        await other.create(jobs[0])
+        (first,) = await other.outgoing("moved")
+        leaving = [replace(first, new=job, record=replace(first.record, id=job.id)) for job in jobs]
+        await self._fill(store)
+        counts = await store.driver.counts()
+        store.heard.take()
+        with pytest.raises(StoreFull):
+            await store.receive(*leaving)
+        assert await store.driver.counts() == counts
+        assert store.heard.take() == ({}, [])
+        assert [await store.driver.get(job.id) for job in jobs] == [None] * 20
 
     async def test_p11_room_comes_back(self, store: Store) -> None:
         await self._fill(store)

@@ -1,6 +1,6 @@
 """Reserve: who gets which job, in which order, and for how long."""
 
-from towline_broker.domain.jobs import DeadReason, JobState, Leased, LeaseRef, Progress
+from towline_broker.domain.jobs import DeadReason, Depth, JobState, Leased, LeaseRef, Progress
 from towline_broker.domain.time import HOUR, SECOND
 from towline_broker.testing.factories import BOOM, LEASE, START, new_id, new_job, new_jobs
 from towline_broker.testing.store import Store
@@ -205,6 +205,32 @@ class ReserveContract:
         await store.create(*jobs)
         await store.ack((await store.reserve_one(request_id="r1")).ref)
         assert (await store.reserve_one(request_id="r1")).ref.job_id == jobs[1].id
+
+    async def test_p3_a_reserve_of_no_jobs_gets_what_its_request_was_granted(
+        self, store: Store
+    ) -> None:
+        await store.create(*new_jobs(3))
+        granted = await store.reserve(max_jobs=2, request_id="r1")
+        store.heard.take()
+        for queues in (["q"], ["elsewhere"]):
+            again = await store.reserve(*queues, max_jobs=0, request_id="r1")
+            assert sorted(again, key=_id) == sorted(granted, key=_id)
+        await store.ack(granted[0].ref)
+        assert await store.reserve(max_jobs=0, request_id="r1") == granted[1:]
+        await store.ack(granted[1].ref)
+        assert await store.reserve(max_jobs=0, request_id="r1") == []
+        assert (await store.counts()).depth == Depth(ready=1)
+
+    async def test_a_reserve_of_no_jobs_changes_nothing(self, store: Store) -> None:
+        await store.create(new_job(), stale := new_job(expires_at=START + SECOND))
+        store.heard.take()
+        store.advance(SECOND)
+        for request_id in ("", "r1"):
+            assert await store.reserve(max_jobs=0, request_id=request_id) == []
+            assert await store.reserve(max_jobs=0, request_id=request_id, max_bytes=1) == []
+        assert store.heard.take() == ({}, [])
+        assert await store.state(stale.id) is JobState.READY
+        assert (await store.counts()).totals.started == 0
 
     async def test_p3_other_requests_and_nameless_ones_get_other_jobs(self, store: Store) -> None:
         jobs = new_jobs(4)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from towline_broker.domain.errors import QueueMoved
 from towline_broker.domain.jobs import DeadReason, JobState, LeaseRef, NewJob, Settlement
 from towline_broker.domain.time import HOUR, MINUTE, SECOND, Micros
 from towline_broker.drivers.interface import (
@@ -288,6 +289,67 @@ class PeersContract:
         assert len(leased) == 960
         await peer.ack(*leased)
         await store.heard.until_ended(*[ref.job_id for ref in leased])
+
+    # --- moving a queue -----------------------------------------------------------------------
+
+    async def test_a_seal_holds_at_every_broker(self, store: Store, peer: Store) -> None:
+        self._needs_news(store)
+        await store.create(*new_jobs(2))
+        await store.seal("elsewhere")
+        assert await peer.driver.queues() == [QueueState("q", False, "elsewhere")]
+        assert await peer.reserve() == []
+        await peer.create(new_job())
+        store.heard.take()
+        await peer.seal(None)
+        await store.heard.until_ready("q", 3)
+        assert len(await store.reserve_ids()) == 3
+
+    async def test_a_queue_that_moved_has_moved_for_every_broker(
+        self, store: Store, peer: Store
+    ) -> None:
+        await peer.create(new_job())
+        await peer.ack((await peer.reserve_one()).ref)
+        await store.seal("elsewhere")
+        assert await store.forward()
+        with pytest.raises(QueueMoved) as moved:
+            await peer.push(new_job())
+        assert moved.value.to == "elsewhere"
+        await peer.seal(None)
+        await store.create(new_job())
+
+    async def test_p1_jobs_received_and_dropped_by_one_broker_come_and_go_for_all(
+        self, store: Store, peer: Store, other: Store
+    ) -> None:
+        self._needs_news(store)
+        await other.create(*new_jobs(3, "new", type="New"), new_job("new", unique_key="k"))
+        leaving = await other.outgoing("new")
+        assert await peer.receive(*leaving) == 4
+        await store.heard.until_ready("new", 4)
+        assert (await store.push(new_job("new", unique_key="k")))[0].job_id == leaving[-1].new.id
+        assert await store.receive(*leaving) == 0
+        leased = await store.reserve_one("new")
+        assert leased.type == "New"
+        assert await store.drop(*[one.new.id for one in leaving], queue="new") == 3
+        assert [record.id for record in await peer.listed()] == [leased.ref.job_id]
+        assert (await peer.ack(leased.ref))[0].applied
+
+    async def test_p3_transfers_received_and_dropped_at_both_come_and_go_once(
+        self, store: Store, peer: Store, other: Store
+    ) -> None:
+        await other.create(*new_jobs(20), new_job("k", unique_key="k"))
+        leaving = [*await other.outgoing(), *await other.outgoing("k")]
+        now = store.now
+        came = await asyncio.gather(
+            store.driver.receive(leaving, now), peer.driver.receive(leaving[::-1], now)
+        )
+        assert sum(came) == len(leaving)
+        await store.check()
+        ids = [one.new.id for one in leaving]
+        gone = await asyncio.gather(
+            store.driver.drop("q", ids), peer.driver.drop("q", list(reversed(ids)))
+        )
+        assert sum(gone) == 20
+        await peer.check()
 
     # --- both at once -------------------------------------------------------------------------
 
