@@ -9,13 +9,12 @@ and its last lease has ended, it forwards, and the queue is at home in the new o
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
 
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.stores import Store, Stores
 from towline_broker.core.waiting import ReserveLine
 from towline_broker.domain.errors import InvalidField, NotSupported, QueueNotFound
-from towline_broker.drivers.interface import Feature, QueueState, TransferStore
+from towline_broker.drivers.interface import Feature, QueueState
 
 #: More waiters than any broker has: all of a queue are to look again.
 EVERYBODY = 1_000_000_000
@@ -96,8 +95,8 @@ class Moving:
             source = left
         if not bound_for:
             # In this order: if it ends here, the queue is at home where its jobs are.
-            await _of(source).seal(queue, target.name)
-            await _of(target).seal(queue, None)
+            await source.driver.seal(queue, target.name)
+            await target.driver.seal(queue, None)
             await self.look()
         return source
 
@@ -113,19 +112,19 @@ class Moving:
     async def _carry(self, queue: str, source: Store, target: Store, limit: int) -> int:
         if await _state(source, queue) is None:
             return 0
-        transfers = await _of(source).outgoing(queue, limit)
+        transfers = await source.driver.outgoing(queue, limit)
         if transfers:
-            await _of(target).receive(transfers, target.clock.now())
-            await _of(source).drop(queue, [transfer.new.id for transfer in transfers])
+            await target.driver.receive(transfers, target.clock.now())
+            await source.driver.drop(queue, [transfer.new.id for transfer in transfers])
         return len(transfers)
 
     async def _finish(self, queue: str, source: Store, target: Store) -> bool:
         if await _state(source, queue) is not None:
             if self._stores.of(queue) is target:  # it comes back
-                await _of(source).seal(queue, target.name)
-            if not await _of(source).forward(queue):
+                await source.driver.seal(queue, target.name)
+            if not await source.driver.forward(queue):
                 return False
-        await _of(target).seal(queue, None)
+        await target.driver.seal(queue, None)
         await self.look()
         self._wake([queue])
         return True
@@ -140,10 +139,6 @@ class Moving:
     def _wake(self, queues: Iterable[str]) -> None:
         for queue in queues:
             self._line.wake(queue, EVERYBODY)
-
-
-def _of(store: Store) -> TransferStore:
-    return cast(TransferStore, store.driver)
 
 
 async def _state(store: Store, queue: str) -> QueueState | None:
