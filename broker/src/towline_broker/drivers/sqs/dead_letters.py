@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from towline_broker.domain.errors import NotSupported, StoreUnavailable
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import DeadFilter, DeadSelection, Feature, Handled
+from towline_broker.drivers.interface import DeadFilter, DeadSelection, Handled
 from towline_broker.drivers.sqs.connection import BATCH, QueueGone
 from towline_broker.drivers.sqs.memory import PUSH_MEMORY, Memory
 from towline_broker.drivers.sqs.messages import JobMessage
@@ -110,11 +110,3 @@ class DeadLetters:
             return []
         found = ((JobMessage.from_text(message.text), message) for message in received)
         return [(job, message) for job, message in found if job is not None]
-
-
-def cannot_look() -> NotSupported:
-    return NotSupported(
-        "sqs",
-        Feature.DEAD_LETTERS.value,
-        "requeue or discard all of a queue's, or look at its companion queue in SQS itself",
-    )

@@ -4,11 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-from towline_broker.domain.errors import NotSupported, StoreRefused
+from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.jobs import (
     Counts,
-    JobPage,
-    JobRecord,
     Leased,
     LeaseRecord,
     LeaseRef,
@@ -16,17 +14,12 @@ from towline_broker.domain.jobs import (
 from towline_broker.domain.time import MINUTE, SECOND, Micros
 from towline_broker.drivers.interface import (
     AckBatch,
-    CancelOutcome,
-    CancelRequest,
     Capabilities,
-    DeadQuery,
     DeadSelection,
     Durability,
     ExtendBatch,
     Extended,
-    Feature,
     Handled,
-    JobQuery,
     Listener,
     NackBatch,
     PurgeRequest,
@@ -39,11 +32,12 @@ from towline_broker.drivers.interface import (
 )
 from towline_broker.drivers.sqs.claims import Claims
 from towline_broker.drivers.sqs.connection import Connection, Denied
-from towline_broker.drivers.sqs.dead_letters import DeadLetters, cannot_look
+from towline_broker.drivers.sqs.dead_letters import DeadLetters
 from towline_broker.drivers.sqs.extending import Extending
 from towline_broker.drivers.sqs.leases import Leases
 from towline_broker.drivers.sqs.memory import Memory
 from towline_broker.drivers.sqs.messages import MOST_ENVELOPE
+from towline_broker.drivers.sqs.missing import MISSING, Missing
 from towline_broker.drivers.sqs.purging import Purging
 from towline_broker.drivers.sqs.pushes import PartlySent, Pushes
 from towline_broker.drivers.sqs.queues import SqsQueues
@@ -57,24 +51,10 @@ NOTE = (
     "IS DROPPED BY SQS, WITHOUT A TRACE. Leases and the memory of what was settled live in this "
     "broker: when it ends, jobs that are leased come again after their leases."
 )
-MISSING = frozenset(
-    {
-        Feature.PRIORITY,
-        Feature.UNIQUE_KEYS,
-        Feature.EXPIRY,
-        Feature.RETENTION,
-        Feature.LOOKUP,
-        Feature.CANCEL,
-        Feature.LISTING,
-        Feature.DEAD_LETTERS,
-        Feature.PURGE,
-        Feature.TRANSFER,
-    }
-)
 MAX_DELAY: Micros = 15 * MINUTE
 
 
-class SqsDriver(SoleOwner):
+class SqsDriver(Missing, SoleOwner):
     """Knows of changes by other brokers only what SQS tells when it is asked."""
 
     def __init__(self, options: Options) -> None:
@@ -143,15 +123,6 @@ class SqsDriver(SoleOwner):
         self._tell(ready)
         return results
 
-    async def get(self, job_id: str) -> JobRecord | None:
-        raise NotSupported("sqs", Feature.LOOKUP.value)
-
-    async def list_jobs(self, query: JobQuery) -> JobPage:
-        raise NotSupported("sqs", Feature.LISTING.value)
-
-    async def cancel(self, request: CancelRequest) -> list[CancelOutcome]:
-        raise NotSupported("sqs", Feature.CANCEL.value)
-
     # --- leases -------------------------------------------------------------------------------
 
     async def reserve(self, request: ReserveRequest) -> list[Leased]:
@@ -194,9 +165,6 @@ class SqsDriver(SoleOwner):
         return self._leases.next_deadline()
 
     # --- dead letters -------------------------------------------------------------------------
-
-    async def list_dead(self, query: DeadQuery) -> JobPage:
-        raise cannot_look()
 
     async def count_dead(self, selection: DeadSelection) -> int:
         return await self._dead.count(selection)
