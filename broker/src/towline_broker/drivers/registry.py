@@ -24,6 +24,10 @@ BUILT_IN = {
         ),
         ("towline_broker.drivers.redis", "open_redis"),
     ),
+    **dict.fromkeys(
+        ("postgresql", "postgres"),
+        ("towline_broker.drivers.sql.postgresql", "open_postgresql"),
+    ),
     "sqlite": ("towline_broker.drivers.sql", "open_sqlite"),
     "sqs": ("towline_broker.drivers.sqs", "open_sqs"),
 }

@@ -32,15 +32,15 @@ _COUNTS = f"SELECT q.name, k.type, {_SUMS} {_COUNTED} GROUP BY q.name, k.type OR
 _DEPTHS = f"SELECT SUM(c.scheduled), SUM(c.ready) {_COUNTED} WHERE q.id = ?"
 _WITH_READY = f"SELECT q.id, q.name {_COUNTED} GROUP BY q.id, q.name HAVING SUM(c.ready) > 0"
 _RESET = f"UPDATE towline_counters SET {', '.join(f'{name} = 0' for name in TOTALS)}"
-#: The head of the line of the highest priority below one.
+#: The head of the line of the highest priority up to one.
 HEAD_OF_LINE = (
     "SELECT priority, available_at FROM towline_jobs"
-    " WHERE queue = ? AND state = 2 AND priority < ? ORDER BY priority DESC, position LIMIT 1"
+    " WHERE queue = ? AND state = 2 AND priority <= ? ORDER BY priority DESC, position LIMIT 1"
 )
 READY_OF_QUEUE = f"SELECT {TARGET} FROM towline_jobs WHERE queue = ? AND state = 2 LIMIT ?"
 SCHEDULED_OF_QUEUE = f"SELECT {TARGET} FROM towline_jobs WHERE queue = ? AND state = 1 LIMIT ?"
 
-_ABOVE_ALL_PRIORITIES = 1 << 62
+_LOWEST_PRIORITY, _HIGHEST_PRIORITY = -(1 << 31), (1 << 31) - 1
 
 
 async def queues(reader: Reader) -> list[QueueState]:
@@ -143,8 +143,12 @@ async def _heads_of_lines(reader: Reader, queue_id: int) -> list[Micros]:
     jobs that another store has sent, which stand behind younger ones).
     """
     since = []
-    priority = _ABOVE_ALL_PRIORITIES
-    while rows := await reader.rows(HEAD_OF_LINE, queue_id, priority):
+    below = _HIGHEST_PRIORITY
+    while below >= _LOWEST_PRIORITY:
+        rows = await reader.rows(HEAD_OF_LINE, queue_id, below)
+        if not rows:
+            break
         priority, ready_at = rows[0]
         since.append(ready_at)
+        below = priority - 1
     return since

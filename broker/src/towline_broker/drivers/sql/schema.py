@@ -10,6 +10,8 @@ and never parameters: a planner uses a partial index only if it can see that the
 the index's own.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from towline_broker.drivers.sql.tally import COUNTERS
@@ -19,17 +21,47 @@ SCHEMA_VERSION = 2
 
 metadata = sa.MetaData()
 
+
+def _text(length: int) -> "sa.types.TypeEngine[str]":
+    """Compared byte by byte. (By the rules of a language, PostgreSQL would compare more slowly, and
+    have its indexes out of order after an update of its system.)"""
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
+
+
+#: Places in lines, on PostgreSQL. Each call takes as many consecutive numbers as a change can need,
+#: so that no two brokers wait for each other.
+sequence = sa.Sequence(
+    "towline_sequence", start=1, increment=1 << 17, data_type=sa.BigInteger, metadata=metadata
+)
+
+#: PostgreSQL: tables whose rows come and go all the time are vacuumed soon, and without pauses.
+_BUSY: dict[str, Any] = {
+    "postgresql_with": {
+        "autovacuum_vacuum_scale_factor": "0.02",
+        "autovacuum_vacuum_threshold": "5000",
+        "autovacuum_vacuum_insert_scale_factor": "0.1",
+        "autovacuum_analyze_scale_factor": "0.1",
+        "autovacuum_vacuum_cost_delay": "0",
+    }
+}
+#: Rows that are updated in place find room on their page.
+_UPDATED: dict[str, Any] = {
+    "postgresql_with": {
+        "fillfactor": "25",
+        "autovacuum_vacuum_scale_factor": "0",
+        "autovacuum_vacuum_threshold": "1000",
+        "autovacuum_vacuum_cost_delay": "0",
+    }
+}
+
 #: A primary key that SQLite has for its row numbers.
 _Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-
-#: Of PostgreSQL: numbers are taken in blocks, each from the value on that a call yields.
-sequence = sa.Sequence("towline_sequence", increment=1 << 17, metadata=metadata)
 
 #: One row: what this store is, and what has to outlive a broker.
 meta = sa.Table(
     "towline_meta",
     metadata,
-    sa.Column("application", sa.String(16), primary_key=True),
+    sa.Column("application", _text(16), primary_key=True),
     sa.Column("schema_version", sa.Integer, nullable=False),
     # The latest time that the store has seen, in microseconds since the Unix epoch.
     sa.Column("clock", sa.BigInteger, nullable=False),
@@ -41,10 +73,10 @@ queues = sa.Table(
     "towline_queues",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.String(128), nullable=False, unique=True),
+    sa.Column("name", _text(128), nullable=False, unique=True),
     sa.Column("paused", sa.SmallInteger, nullable=False, default=0),
     # The store that the queue is on its way to, or in; empty: this one.
-    sa.Column("moving_to", sa.String(128), nullable=False, server_default=sa.text("''")),
+    sa.Column("moving_to", _text(128), nullable=False, server_default=sa.text("''")),
     # 1: it has arrived there.
     sa.Column("moved", sa.SmallInteger, nullable=False, server_default="0"),
 )
@@ -55,7 +87,7 @@ kinds = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("queue", sa.Integer, nullable=False),
-    sa.Column("type", sa.String(128), nullable=False),
+    sa.Column("type", _text(128), nullable=False),
     sa.UniqueConstraint("queue", "type"),
 )
 
@@ -72,7 +104,7 @@ lines = sa.Table(
 notices = sa.Table(
     "towline_notices",
     metadata,
-    sa.Column("broker", sa.String(128), primary_key=True),
+    sa.Column("broker", _text(128), primary_key=True),
     sa.Column("notice", sa.LargeBinary, nullable=False),
     sa.Column("until", sa.BigInteger, nullable=False),
 )
@@ -88,6 +120,7 @@ counters = sa.Table(
         for name in COUNTERS
     ),
     sqlite_with_rowid=False,
+    **_UPDATED,
 )
 
 jobs = sa.Table(
@@ -95,7 +128,7 @@ jobs = sa.Table(
     metadata,
     # The order of the pushes, from the same sequence as ``position``.
     sa.Column("seq", _Number, primary_key=True, autoincrement=False),
-    sa.Column("id", sa.String(36), nullable=False),
+    sa.Column("id", _text(36), nullable=False),
     sa.Column("queue", sa.Integer, nullable=False),
     sa.Column("kind", sa.Integer, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
@@ -109,24 +142,25 @@ jobs = sa.Table(
     sa.Column("available_at", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.BigInteger),
     sa.Column("retention", sa.BigInteger, nullable=False),
-    sa.Column("unique_key", sa.String(256)),
+    sa.Column("unique_key", _text(256)),
     sa.Column("retry", sa.Text),
     # 1: there is a row in ``towline_notes``.
     sa.Column("noted", sa.SmallInteger, nullable=False),
     # Of the latest lease.
     sa.Column("started_at", sa.BigInteger),
     # Of the live lease.
-    sa.Column("lease_grant", sa.String(64)),
+    sa.Column("lease_grant", _text(64)),
     sa.Column("lease_until", sa.BigInteger),
     sa.Column("lease_length", sa.BigInteger),
-    sa.Column("worker_id", sa.String(256)),
+    sa.Column("worker_id", _text(256)),
     # The worker's id and its own name for the call.
-    sa.Column("request_id", sa.String(260)),
+    sa.Column("request_id", _text(260)),
     # Of the end.
     sa.Column("finished_at", sa.BigInteger),
     sa.Column("dead_reason", sa.SmallInteger),
     sa.Column("keep_until", sa.BigInteger),
     sa.Column("result", sa.LargeBinary),
+    **_BUSY,
 )
 
 
@@ -162,6 +196,7 @@ envelopes = sa.Table(
     metadata,
     sa.Column("seq", _Number, primary_key=True, autoincrement=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+    **_BUSY,
 )
 
 #: What became of earlier attempts: the last failure and the last progress.
@@ -176,6 +211,7 @@ notes = sa.Table(
     sa.Column("fraction", sa.Float),
     sa.Column("message", sa.Text),
     sa.Column("checkpoint", sa.LargeBinary),
+    **_BUSY,
 )
 
 #: The settle memory: leases that ended, and jobs that are gone (those have a state; a job that went
@@ -183,8 +219,8 @@ notes = sa.Table(
 settled = sa.Table(
     "towline_settled",
     metadata,
-    sa.Column("job_id", sa.String(36), primary_key=True),
-    sa.Column("lease_grant", sa.String(64), primary_key=True),
+    sa.Column("job_id", _text(36), primary_key=True),
+    sa.Column("lease_grant", _text(64), primary_key=True),
     sa.Column("settlement", sa.SmallInteger),
     sa.Column("state", sa.SmallInteger),
     sa.Column("queue", sa.Integer, nullable=False),
@@ -192,6 +228,7 @@ settled = sa.Table(
     sa.Column("remember_until", sa.BigInteger, nullable=False),
     sa.Column("result", sa.LargeBinary),
     sqlite_with_rowid=False,
+    **_BUSY,
 )
 sa.Index("towline_settled_until", settled.c.remember_until)
 
@@ -199,11 +236,12 @@ sa.Index("towline_settled_until", settled.c.remember_until)
 unique_keys = sa.Table(
     "towline_unique_keys",
     metadata,
-    sa.Column("unique_key", sa.String(256), primary_key=True),
+    sa.Column("unique_key", _text(256), primary_key=True),
     sa.Column("queue", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("job_id", sa.String(36), nullable=False),
+    sa.Column("job_id", _text(36), nullable=False),
     # NULL: until the job has ended.
     sa.Column("held_until", sa.BigInteger),
     sqlite_with_rowid=False,
+    **_BUSY,
 )
 _partial("towline_unique_keys_until", unique_keys.c.held_until, where="held_until IS NOT NULL")

@@ -14,7 +14,7 @@ from towline_broker.drivers.sql.shared.links import Link
 from towline_broker.drivers.sql.shared.ready import ReadyLines
 from towline_broker.drivers.sql.shared.session import Database, Outcome, Session, Trouble
 from towline_broker.drivers.sql.shared.transaction import LookAgain, SharedTransaction
-from towline_broker.drivers.sql.tally import Tally, write_tally
+from towline_broker.drivers.sql.tally import Tally
 from towline_broker.drivers.sql.transaction import Effects, Operation
 
 #: Seconds between two questions for the outcome of a transaction.
@@ -116,7 +116,8 @@ class Batches:
             else:
                 submitted.succeed(result, transaction.effects)
                 tally.add(transaction.tally)
-        await write_tally(session, tally, session.shard)
+        if any(any(changes) for changes in tally.changes.values()):
+            await session.count(tally)
 
     async def _commit(self, session: Session) -> None:
         """Raises what the database says only if nothing was committed."""

@@ -28,6 +28,11 @@ _PASSED_OVER = (
     " (SELECT queue FROM towline_jobs WHERE queue = ? AND state = 2 LIMIT 1000) found"
     " JOIN towline_queues q ON q.id = found.queue GROUP BY q.name"
 )
+_LATELY_ENDED = (
+    "SELECT job_id FROM towline_settled WHERE state IS NOT NULL"
+    " ORDER BY remember_until DESC LIMIT 5000"
+)
+_LATELY_DEAD = "SELECT id FROM towline_jobs WHERE state = 5 ORDER BY finished_at DESC LIMIT 5000"
 _NOTICES = "SELECT broker, notice FROM towline_notices WHERE until > ?"
 _TAKE_DOWN = "DELETE FROM towline_notices WHERE broker = ? OR until < ?"
 
@@ -41,7 +46,7 @@ class _Opened:
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._looking: set[asyncio.Task[None]] = set()
         heads = TimeHeads()
-        self._peers: Peers = room.peers(listener, self.tell_all_ready)
+        self._peers: Peers = room.peers(listener, self._tell_all)
         self.readers = Readers(room.database, room.readers, heads, room.patience)
         self.lanes = Lanes(
             *(room.database, room.lanes, heads, self._lines),
@@ -54,7 +59,7 @@ class _Opened:
         await self.lanes.open()
         # Whatever is changed from here on is told of; what was changed before is found now.
         await self._peers.open()
-        await self.tell_all_ready()
+        await self._tell_ready()
 
     async def close(self) -> None:
         for timer in self._timers.values():
@@ -66,7 +71,17 @@ class _Opened:
         await self._peers.close()
         await self.readers.close()
 
-    async def tell_all_ready(self) -> None:
+    async def _tell_all(self) -> None:
+        """News may have been missed: of jobs that ended, those of late are told of."""
+
+        async def ended(reader: Reader) -> list[str]:
+            rows = [*await reader.rows(_LATELY_ENDED), *await reader.rows(_LATELY_DEAD)]
+            return [row[0] for row in rows]
+
+        self._listener.jobs_ended(await self.readers.read(ended, snapshot=False))
+        await self._tell_ready()
+
+    async def _tell_ready(self) -> None:
         async def ready(reader: Reader) -> dict[str, int]:
             return {queue: int(count) for queue, count in await reader.rows(_READY)}
 

@@ -36,6 +36,6 @@ class Room(Protocol):
         """Looks at the server, and makes the tables if there are none; several brokers may do this
         at the same time. Raises StoreRefused and StoreUnavailable."""
 
-    def peers(self, listener: Listener, tell_all_ready: Callable[[], Awaitable[None]]) -> Peers:
-        """``tell_all_ready``: tells the listener of every queue with READY jobs, for when news may
-        have been missed. May raise StoreUnavailable."""
+    def peers(self, listener: Listener, tell_all: Callable[[], Awaitable[None]]) -> Peers:
+        """``tell_all``: tells the listener of every queue with READY jobs, and of jobs that ended
+        of late, for when news may have been missed. May raise StoreUnavailable."""

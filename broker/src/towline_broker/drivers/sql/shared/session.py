@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.sql import Executable
 
+from towline_broker.drivers.sql.tally import Tally
 from towline_broker.drivers.sql.transaction import Row
 
 
@@ -40,11 +41,6 @@ class Session(Protocol):
 
     @property
     def closed(self) -> bool: ...
-
-    @property
-    def shard(self) -> int:
-        """The counters with this number are written through this connection only. It may change
-        when a transaction begins."""
 
     @property
     def ticket(self) -> str | None:
@@ -97,10 +93,14 @@ class Session(Protocol):
 
     async def sequence(self, count: int) -> int: ...
 
+    async def count(self, tally: Tally) -> None:
+        """Adds to the counters, in rows with a shard that no other connection writes to: who counts
+        never waits for another."""
+
 
 class Database(Protocol):
     async def connect(self, *, changes: bool) -> Session:
-        """A connection that changes, with a shard of its own, or one that only looks.
+        """A connection that changes, or one that only looks.
 
         Raises StoreUnavailable, and StoreRefused if waiting will not help.
         """
