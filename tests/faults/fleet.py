@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -67,19 +66,6 @@ class Fleet:
             for job_id in event["ids"]:
                 acked[job_id] = min(event["returned"], acked.get(job_id, event["returned"]))
         return acked
-
-    def drain(self, seconds: float, settled: float = 10.0) -> None:
-        """Returns when every pushed job is acknowledged; or when the time is over, or nothing more
-        has been acknowledged for ``settled`` seconds (jobs may be lost)."""
-        end = time.monotonic() + seconds
-        latest, before = time.monotonic(), -1
-        while time.monotonic() < min(end, latest + settled):
-            acked = len(self.acked())
-            if acked >= len(self.history.pushed):
-                return
-            if acked != before:
-                latest, before = time.monotonic(), acked
-            time.sleep(0.5)
 
     def seen(self) -> tuple[History, list[Grant]]:
         """Everything, once nothing happens any more."""

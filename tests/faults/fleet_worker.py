@@ -22,6 +22,8 @@ from towline.v1.job_pb2 import Lease
 
 #: Brokers take turns, and one that is gone is left out.
 ROUND_ROBIN = ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}')
+#: What the work on one batch takes: a worker that is killed shall hold leases.
+HANDLING_SECONDS = 0.02
 OPTIONS = (ROUND_ROBIN, ("grpc.max_reconnect_backoff_ms", 200))
 
 
@@ -55,6 +57,7 @@ def _handle(stub: rpc.QueueServiceStub, leases: list[Lease], called: float, diar
     jobs = [[lease.job.id, lease.attempt, lease.lease_remaining.ToSeconds()] for lease in leases]
     diary.write(event="delivered", jobs=jobs, called=called, returned=time.monotonic())
     ids = [lease.job.id for lease in leases]
+    time.sleep(HANDLING_SECONDS)
     diary.write(event="settling", ids=ids, called=time.monotonic())
     acks = pb.AckRequest(acks=[pb.Ack(lease_token=lease.lease_token) for lease in leases])
     answer = until_answered(partial(stub.Ack, acks, timeout=CALL_SECONDS))
