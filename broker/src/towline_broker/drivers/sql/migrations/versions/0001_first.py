@@ -21,17 +21,41 @@ _COUNTERS = (
 _Bytes = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
 _Text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql")
 _Float = sa.Float().with_variant(mysql.DOUBLE(), "mysql")
+#: PostgreSQL: of rows that come and go all the time, and of rows that are updated in place.
+_VACUUMED = {
+    "autovacuum_vacuum_scale_factor": "0.02",
+    "autovacuum_vacuum_threshold": "5000",
+    "autovacuum_vacuum_insert_scale_factor": "0.1",
+    "autovacuum_analyze_scale_factor": "0.1",
+    "autovacuum_vacuum_cost_delay": "0",
+}
+_UPDATED = {
+    "fillfactor": "25",
+    "autovacuum_vacuum_scale_factor": "0",
+    "autovacuum_vacuum_threshold": "1000",
+    "autovacuum_vacuum_cost_delay": "0",
+}
 _Seq = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 metadata = sa.MetaData()
 
 
-def _table(name: str, *columns: sa.schema.SchemaItem, with_rowid: bool = True) -> sa.Table:
+def _text(length: int) -> "sa.types.TypeEngine[str]":
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
+
+
+def _table(
+    name: str,
+    *columns: sa.schema.SchemaItem,
+    with_rowid: bool = True,
+    storage: dict[str, str] | None = None,
+) -> sa.Table:
     return sa.Table(
         name,
         metadata,
         *columns,
         sqlite_with_rowid=with_rowid,
+        postgresql_with=storage or {},
         mysql_engine="InnoDB",
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
@@ -40,7 +64,7 @@ def _table(name: str, *columns: sa.schema.SchemaItem, with_rowid: bool = True) -
 
 meta = _table(
     "towline_meta",
-    sa.Column("application", sa.String(16), primary_key=True),
+    sa.Column("application", _text(16), primary_key=True),
     sa.Column("schema_version", sa.Integer, nullable=False),
     sa.Column("clock", sa.BigInteger, nullable=False),
     sa.Column("sequence", sa.BigInteger, nullable=False),
@@ -48,14 +72,14 @@ meta = _table(
 _table(
     "towline_queues",
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.String(128), nullable=False, unique=True),
+    sa.Column("name", _text(128), nullable=False, unique=True),
     sa.Column("paused", sa.SmallInteger, nullable=False),
 )
 _table(
     "towline_kinds",
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("queue", sa.Integer, nullable=False),
-    sa.Column("type", sa.String(128), nullable=False),
+    sa.Column("type", _text(128), nullable=False),
     sa.UniqueConstraint("queue", "type"),
 )
 _table(
@@ -64,11 +88,12 @@ _table(
     sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
     *(sa.Column(name, sa.BigInteger, nullable=False, server_default="0") for name in _COUNTERS),
     with_rowid=False,
+    storage=_UPDATED,
 )
 jobs = _table(
     "towline_jobs",
     sa.Column("seq", _Seq, primary_key=True, autoincrement=False),
-    sa.Column("id", sa.String(36), nullable=False),
+    sa.Column("id", _text(36), nullable=False),
     sa.Column("queue", sa.Integer, nullable=False),
     sa.Column("kind", sa.Integer, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
@@ -80,24 +105,26 @@ jobs = _table(
     sa.Column("available_at", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.BigInteger),
     sa.Column("retention", sa.BigInteger, nullable=False),
-    sa.Column("unique_key", sa.String(256)),
+    sa.Column("unique_key", _text(256)),
     sa.Column("retry", _Text),
     sa.Column("noted", sa.SmallInteger, nullable=False),
     sa.Column("started_at", sa.BigInteger),
-    sa.Column("lease_grant", sa.String(64)),
+    sa.Column("lease_grant", _text(64)),
     sa.Column("lease_until", sa.BigInteger),
     sa.Column("lease_length", sa.BigInteger),
-    sa.Column("worker_id", sa.String(256)),
-    sa.Column("request_id", sa.String(260)),
+    sa.Column("worker_id", _text(256)),
+    sa.Column("request_id", _text(260)),
     sa.Column("finished_at", sa.BigInteger),
     sa.Column("dead_reason", sa.SmallInteger),
     sa.Column("keep_until", sa.BigInteger),
     sa.Column("result", _Bytes),
+    storage=_VACUUMED,
 )
 _table(
     "towline_envelopes",
     sa.Column("seq", _Seq, primary_key=True, autoincrement=False),
     sa.Column("body", _Bytes, nullable=False),
+    storage=_VACUUMED,
 )
 _table(
     "towline_notes",
@@ -109,11 +136,12 @@ _table(
     sa.Column("fraction", _Float),
     sa.Column("message", _Text),
     sa.Column("checkpoint", _Bytes),
+    storage=_VACUUMED,
 )
 settled = _table(
     "towline_settled",
-    sa.Column("job_id", sa.String(36), primary_key=True),
-    sa.Column("lease_grant", sa.String(64), primary_key=True),
+    sa.Column("job_id", _text(36), primary_key=True),
+    sa.Column("lease_grant", _text(64), primary_key=True),
     sa.Column("settlement", sa.SmallInteger),
     sa.Column("state", sa.SmallInteger),
     sa.Column("queue", sa.Integer, nullable=False),
@@ -121,14 +149,16 @@ settled = _table(
     sa.Column("remember_until", sa.BigInteger, nullable=False),
     sa.Column("result", _Bytes),
     with_rowid=False,
+    storage=_VACUUMED,
 )
 unique_keys = _table(
     "towline_unique_keys",
-    sa.Column("unique_key", sa.String(256), primary_key=True),
+    sa.Column("unique_key", _text(256), primary_key=True),
     sa.Column("queue", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("job_id", sa.String(36), nullable=False),
+    sa.Column("job_id", _text(36), nullable=False),
     sa.Column("held_until", sa.BigInteger),
     with_rowid=False,
+    storage=_VACUUMED,
 )
 
 _job = jobs.c

@@ -21,6 +21,12 @@ _OPTIONS: dict[str, Any] = {
 }
 #: Who has more priorities in a queue uses them as something else: they are not told apart.
 _MOST_LINES = 32
+
+
+def _text(length: int) -> "sa.types.TypeEngine[str]":
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
+
+
 #: The lines of the jobs that are there, unless they are too many; one more tells that.
 _LINES = f"""
 INSERT INTO towline_lines (queue, priority)
@@ -43,7 +49,7 @@ _GENERATED = {
 def upgrade() -> None:
     op.add_column(
         "towline_queues",
-        sa.Column("moving_to", sa.String(128), nullable=False, server_default=sa.text("''")),
+        sa.Column("moving_to", _text(128), nullable=False, server_default=sa.text("''")),
     )
     op.add_column(
         "towline_queues",
@@ -59,7 +65,7 @@ def upgrade() -> None:
     op.execute(_LINES)
     op.create_table(
         "towline_notices",
-        sa.Column("broker", sa.String(128), primary_key=True),
+        sa.Column("broker", _text(128), primary_key=True),
         sa.Column("notice", _Bytes, nullable=False),
         sa.Column("until", sa.BigInteger, nullable=False),
         **_OPTIONS,
@@ -68,7 +74,7 @@ def upgrade() -> None:
     if dialect == "mysql":
         _upgrade_mysql()
     elif dialect == "postgresql":
-        op.execute(sa.schema.CreateSequence(sa.Sequence("towline_sequence", increment=1 << 17)))
+        op.execute("CREATE SEQUENCE towline_sequence AS BIGINT INCREMENT BY 131072 START WITH 1")
 
 
 def _upgrade_mysql() -> None:
