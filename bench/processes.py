@@ -14,7 +14,7 @@ def broker(store: str) -> Iterator[str]:
     serve = "from towline_broker.cli import main; main()"
     command = [
         *(sys.executable, "-c", serve, "serve"),
-        *("--store", store, "--listen", "127.0.0.1:0", "--log-level", "warning"),
+        *("--store", store, "--listen", "127.0.0.1:0", "--log-level", "error"),
     ]
     with _server(command) as address:
         yield address
