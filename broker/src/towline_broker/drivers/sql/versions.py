@@ -23,7 +23,8 @@ UPGRADE_OPTION = "upgrade"
 revisions = sa.Table(
     "towline_alembic_version",
     sa.MetaData(),
-    sa.Column("version_num", sa.String(32), primary_key=True),
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="towline_alembic_version_pkc"),
 )
 
 #: Seconds to wait for another broker that is setting up or upgrading the same store.
