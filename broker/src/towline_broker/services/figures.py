@@ -18,7 +18,9 @@ def to_stats(report: Report, version: str) -> pb.StatsResponse:
             for view in report.queues
         ],
         types=[
-            pb.TypeFigures(type=name, figures=to_figures(figures)) for name, figures in report.types
+            pb.TypeFigures(type=name, figures=to_figures(figures))
+            for name, figures in report.types
+            if name  # a store that does not tell types apart counts depths with none
         ],
         broker=pb.BrokerInfo(
             version=version,
