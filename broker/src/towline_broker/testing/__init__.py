@@ -28,6 +28,9 @@ more, as another broker would open it. Every driver is handed the tests' time, s
 ``open`` and ``time`` answer with the store's own. A listener is to be told exactly once of what its
 own driver did, before the call returns, and soon of what another one did.
 
+A driver whose capabilities name something as missing is held to the rest: a test that comes to it,
+that is, to NotSupported with its name, is skipped. Random operations keep to what is offered.
+
 Needs pytest, pytest-asyncio (with ``asyncio_mode = "auto"``) and Hypothesis: the extra ``testing``.
 Tests move the clock themselves: none of them sleeps, but those that wait for news from another
 broker. The number in a test's name is that of the promise it shows, as listed in the documentation.

@@ -14,6 +14,7 @@ from towline_broker.domain.jobs import JobRecord, JobState, LeaseRef
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import (
     DeadFilter,
+    Feature,
     QueueState,
 )
 from towline_broker.testing import random_input as draw
@@ -49,6 +50,13 @@ class Comparison(RuleBasedStateMachine):
     @property
     def shared(self) -> bool:
         return self.driver.capabilities.shared
+
+    @property
+    def missing(self) -> frozenset[Feature]:
+        return self.driver.capabilities.missing
+
+    def offers(self, feature: Feature) -> bool:
+        return feature not in self.missing
 
     def teardown(self) -> None:
         try:
@@ -101,6 +109,8 @@ class Comparison(RuleBasedStateMachine):
     def _compare_jobs(self) -> None:
         records = self.do(self.store.listed(limit=7))
         assert records == [job.record() for job in self.model.jobs]
+        if not self.offers(Feature.DEAD_LETTERS):
+            return
         dead = self.do(self.store.dead(limit=3))
         assert [one.finished_at for one in dead] == [
             job.finished_at for job in self.model.dead(None, DeadFilter())

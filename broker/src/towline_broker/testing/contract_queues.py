@@ -8,12 +8,14 @@ from towline_broker.domain.time import HOUR, SECOND
 from towline_broker.drivers.interface import (
     CancelOutcome,
     Extended,
+    Feature,
     Handled,
     JobQuery,
     QueueState,
     Settled,
 )
 from towline_broker.testing.factories import START, new_id, new_job, new_jobs
+from towline_broker.testing.features import needs
 from towline_broker.testing.store import Store
 
 
@@ -181,6 +183,7 @@ class QueueContract:
             await store.purge("nowhere")
         assert [queue.name for queue in await store.driver.queues()] == ["q"]
 
+    @needs(Feature.PURGE)
     async def test_a_purge_removes_what_waits_and_nothing_else(self, store: Store) -> None:
         await store.make_dead(new_job())
         leased_job, other = new_job(), new_job("other")
@@ -204,6 +207,7 @@ class QueueContract:
         assert (await store.ack(leased.ref))[0].applied
         assert await store.reserve_ids("q", "other") == [other.id]
 
+    @needs(Feature.PURGE)
     async def test_a_purge_keeps_to_its_limit(self, store: Store) -> None:
         jobs = [*new_jobs(3), *new_jobs(2, due_at=START + HOUR)]
         await store.create(*jobs)

@@ -1,7 +1,7 @@
 """What the state machine draws. Times are small multiples of one unit, so that deadlines are met
 exactly, as well as missed and passed by little."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
@@ -15,7 +15,13 @@ from towline_broker.domain.jobs import (
 )
 from towline_broker.domain.retry import DelayList, RetryPolicy
 from towline_broker.domain.time import SECOND, Micros
-from towline_broker.drivers.interface import DeadFilter, ExtendItem, NackItem, ReserveRequest
+from towline_broker.drivers.interface import (
+    DeadFilter,
+    ExtendItem,
+    Feature,
+    NackItem,
+    ReserveRequest,
+)
 
 WINDOW: Micros = 8 * SECOND
 
@@ -70,6 +76,19 @@ class RandomJob:
             ),
             retry=self.retry,
         )
+
+
+def offered(job: NewJob, missing: frozenset[Feature]) -> NewJob:
+    """The job without what a store cannot do."""
+    if Feature.PRIORITY in missing:
+        job = replace(job, priority=0)
+    if Feature.UNIQUE_KEYS in missing:
+        job = replace(job, unique_key=None, unique_until=None)
+    if Feature.EXPIRY in missing:
+        job = replace(job, expires_at=None)
+    if Feature.RETENTION in missing:
+        job = replace(job, retention=0)
+    return job
 
 
 JOB = st.builds(

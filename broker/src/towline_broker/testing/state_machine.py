@@ -24,6 +24,7 @@ from towline_broker.drivers.interface import (
     DeadSelection,
     ExtendBatch,
     ExtendItem,
+    Feature,
     Handled,
     NackBatch,
     NackItem,
@@ -46,7 +47,8 @@ EXAMPLES_VARIABLE = "TOWLINE_CONTRACT_EXAMPLES"
 
 def check_at_random(new_harness: NewHarness, examples: int = EXAMPLES, **options: Any) -> None:
     """Plays random operations against the model, and fails with the shortest sequence found on
-    which the driver differs from it.
+    which the driver differs from it. Keeps to what the driver's capabilities offer, but the store
+    has to be able to list and look up its jobs.
 
     ``options`` go to Hypothesis' settings. The environment variable TOWLINE_CONTRACT_EXAMPLES
     stands above ``examples``.
@@ -116,7 +118,7 @@ class DriverMachine(Comparison):
         else:
             job_id = job.digit + new_id()[1:]
             self.ids.append(job_id)
-        return job.at(self.now, job_id)
+        return draw.offered(job.at(self.now, job_id), self.missing)
 
     @rule(reserve=draw.RESERVE)
     def reserve(self, reserve: draw.RandomReserve) -> None:
@@ -215,7 +217,7 @@ class DriverMachine(Comparison):
         self.do(self.store.forget_all())
         self.model.forget()
 
-    @precondition(lambda self: self.ids)
+    @precondition(lambda self: self.ids and self.offers(Feature.CANCEL))
     @rule(picks=draw.PICKS)
     def cancel(self, picks: list[int]) -> None:
         ids = self.named_ids(picks)
@@ -230,7 +232,7 @@ class DriverMachine(Comparison):
         changed = self.do(self.driver.set_paused(queue, paused))
         assert changed == self.model.set_paused(queue, paused)
 
-    @precondition(lambda self: self.model.paused)
+    @precondition(lambda self: self.model.paused and self.offers(Feature.PURGE))
     @rule(pick=st.integers(0, 9), limit=draw.LIMIT)
     def purge(self, pick: int, limit: int) -> None:
         queue = sorted(self.model.paused)[pick % len(self.model.paused)]
@@ -243,11 +245,12 @@ class DriverMachine(Comparison):
         )
         self.model.purge(job.id for job in gone)
 
-    @precondition(lambda self: self.has(JobState.DEAD))
+    @precondition(lambda self: self.has(JobState.DEAD) and self.offers(Feature.DEAD_LETTERS))
     @rule(wanted=draw.DEAD, limit=draw.LIMIT, discard=st.booleans())
     def requeue_or_discard(self, wanted: draw.RandomDead, limit: int, discard: bool) -> None:
         self._requeue_or_discard(wanted, limit, discard)
 
+    @precondition(lambda self: self.offers(Feature.DEAD_LETTERS))
     @rule(reserve=draw.RESERVE, wanted=draw.DEAD, limit=draw.LIMIT, discard=st.booleans())
     def bury_then_requeue_or_discard(
         self, reserve: draw.RandomReserve, wanted: draw.RandomDead, limit: int, discard: bool
