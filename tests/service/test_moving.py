@@ -68,10 +68,11 @@ async def step(calls: Calls, store: str = "other", limit: int = 0, queue: str = 
 
 async def move(calls: Calls, store: str = "other", limit: int = 0) -> int:
     """All steps; returns how many jobs they moved."""
-    moved = 0
+    moved, complete = 0, False
     async with asyncio.timeout(30):
-        while not (answer := await step(calls, store, limit)).complete:
-            moved += answer.moved
+        while not complete:
+            answer = await step(calls, store, limit)
+            moved, complete = moved + answer.moved, answer.complete
     return moved
 
 
