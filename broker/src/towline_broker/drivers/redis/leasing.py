@@ -37,6 +37,9 @@ class Leasing(PartitionedStore):
             (partition, list(queues))
             for partition, queues in groupby(request.queues, self._partition)
         ]
+        if request.max_jobs == 0:
+            # Asked of a store that may have granted other queues of the request.
+            runs = [(each, []) for each in self._partitions]
         if len(runs) > 1:
             held, runs = await self._probe(request, runs)
             if held:

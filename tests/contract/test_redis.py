@@ -1,0 +1,155 @@
+"""The Redis driver keeps the contract: on Redis and on Valkey, and on a Cluster."""
+
+import itertools
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.support.servers.redis import RedisServer
+from tests.support.servers.redis_cluster import RedisCluster
+from towline_broker.drivers.interface import Driver, PushOutcome, PushResult
+from towline_broker.drivers.registry import create_driver
+from towline_broker.testing import (
+    BoundedDriverContract,
+    Harness,
+    NewHarness,
+    SharedDriverContract,
+    Store,
+    check_at_random,
+    new_job,
+    new_jobs,
+)
+
+KEPT = "appendonly yes"
+#: Bytes: room for some jobs of 10,000 bytes, and fewer than 1,000, beside what clients take.
+ROOM = 1 << 20
+
+_RUN = secrets.token_hex(4)
+_stores = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[RedisServer]:
+    with RedisServer("redis", KEPT) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def valkey_server() -> Iterator[RedisServer]:
+    with RedisServer("valkey", KEPT) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def redis_cluster() -> Iterator[RedisCluster]:
+    with RedisCluster("redis", KEPT, replicas=0) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def full_redis() -> Iterator[RedisServer]:
+    with RedisServer("redis") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def full_valkey() -> Iterator[RedisServer]:
+    with RedisServer("valkey") as server:
+        yield server
+
+
+class RedisHarness(Harness):
+    """A store of its own on a server that tests share: under a prefix that none had before."""
+
+    persists = True
+
+    def __init__(self, url: str, **options: object) -> None:
+        given = {"prefix": f"test-{_RUN}-{next(_stores)}", **options}
+        self._url = url + "?" + "&".join(f"{name}={value}" for name, value in given.items())
+
+    def driver(self) -> Driver:
+        return create_driver(self._url)
+
+
+class TestRedis(SharedDriverContract):
+    @pytest.fixture
+    def new_harness(self, redis_server: RedisServer) -> NewHarness:
+        return lambda: RedisHarness(redis_server.url)
+
+
+class TestValkey(SharedDriverContract):
+    @pytest.fixture
+    def new_harness(self, valkey_server: RedisServer) -> NewHarness:
+        return lambda: RedisHarness(valkey_server.url)
+
+
+class TestCluster(SharedDriverContract):
+    @pytest.fixture
+    def new_harness(self, redis_cluster: RedisCluster) -> NewHarness:
+        return lambda: RedisHarness(redis_cluster.url, partitions=32)
+
+    async def test_p3_a_repeated_push_stores_nothing(self, store: Store) -> None:
+        """An id is looked for where its queue is kept: what is repeated is the same push. The same
+        id in another queue may be another job."""
+        job = new_job(envelope=b"first")
+        await store.create(job)
+        store.heard.take()
+        (again,) = await store.push(replace(job, type="U", envelope=b"second"))
+        assert again == PushResult(job.id, PushOutcome.EXISTING)
+        assert (await store.get(job.id)).envelope == b"first"
+        assert (await store.counts()).totals.pushed == 1
+        assert store.heard.take() == ({}, [])
+
+    async def test_p8_ready_jobs_are_told_of_at_opening(self, store: Store) -> None:
+        """News travels from node to node: what became ready just before may be told once more."""
+        await store.create(*new_jobs(2, "a"), new_job("b"), new_job("c", due_at=store.now + 1))
+        await store.reopen()
+        told, ended = store.heard.take()
+        assert told["a"] >= 2
+        assert told["b"] >= 1
+        assert "c" not in told
+        assert ended == []
+
+
+class FullHarness(RedisHarness):
+    """The server is its own, and soon full."""
+
+    def __init__(self, server: RedisServer) -> None:
+        server.execute("CONFIG", "SET", "maxmemory", 0)
+        server.flush()
+        used = server.info("memory")["used_memory"]
+        server.execute("CONFIG", "SET", "maxmemory", used + ROOM)
+        super().__init__(server.url)
+
+
+class TestFullRedis(BoundedDriverContract):
+    @pytest.fixture
+    def new_harness(self, full_redis: RedisServer) -> NewHarness:
+        return lambda: FullHarness(full_redis)
+
+
+class TestFullValkey(BoundedDriverContract):
+    @pytest.fixture
+    def new_harness(self, full_valkey: RedisServer) -> NewHarness:
+        return lambda: FullHarness(full_valkey)
+
+
+def test_random_operations_on_redis_are_answered_as_the_model_does(
+    redis_server: RedisServer,
+) -> None:
+    check_at_random(lambda: RedisHarness(redis_server.url), examples=25)
+
+
+def test_random_operations_on_valkey_are_answered_as_the_model_does(
+    valkey_server: RedisServer,
+) -> None:
+    check_at_random(lambda: RedisHarness(valkey_server.url), examples=25)
+
+
+def test_random_operations_on_a_cluster_are_answered_as_the_model_does(
+    redis_cluster: RedisCluster,
+) -> None:
+    """With one partition: the model's ids are those of all queues."""
+    check_at_random(lambda: RedisHarness(redis_cluster.url, partitions=1), examples=10)
