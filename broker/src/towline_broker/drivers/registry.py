@@ -17,6 +17,7 @@ ENTRY_POINTS = "towline_broker.drivers"
 #: Scheme to module and function. Loaded when asked for: a memory store needs no SQL library.
 BUILT_IN = {
     "memory": ("towline_broker.drivers.memory", "open_memory"),
+    "file": ("towline_broker.drivers.file", "open_file"),
     **dict.fromkeys(
         (
             *("redis", "redis+cluster", "redis+sentinel"),

@@ -57,10 +57,16 @@ LOOK_LIMIT = 10_000
 
 
 class Engine:
-    def __init__(self, max_bytes: int | None = None) -> None:
-        """``max_bytes``: push raises StoreFull rather than let the store outgrow this, roughly."""
+    def __init__(self, max_bytes: int | None = None, state: State | None = None) -> None:
+        """``max_bytes``: push raises StoreFull rather than let the store outgrow this, roughly.
+        ``state``: what to begin with, if not with nothing."""
         self._max_bytes = max_bytes
-        self._state = State()
+        self._state = state or State()
+
+    @property
+    def state(self) -> State:
+        """To be looked at by whoever records its changes."""
+        return self._state
 
     def take_events(self) -> Events:
         """What has happened since the last call."""

@@ -53,9 +53,49 @@ class SettleMemory:
     def settlement(self, ref: LeaseRef) -> Settlement | None:
         return self._leases.get(ref)
 
+    def restore_job(
+        self,
+        memory: Memory,
+        queue: str,
+        state: JobState,
+        finished_at: Micros,
+        result: bytes,
+    ) -> None:
+        """As it was once; again does nothing."""
+        _, number, job_id, _ = memory
+        if not self.keeps(memory):
+            self.forget_job(job_id)
+            self._jobs[job_id] = (queue, int(state), result, finished_at, number)
+            self.size += MEMORY_OVERHEAD + len(result)
+            self._restore(memory)
+
+    def restore_lease(self, memory: Memory, settlement: Settlement) -> None:
+        """As it was once; again does nothing."""
+        lease = memory[3]
+        if lease is not None and not self.keeps(memory):
+            self._leases[lease] = settlement
+            self.size += MEMORY_OVERHEAD
+            self._restore(memory)
+
+    def _restore(self, memory: Memory) -> None:
+        heappush(self._until, memory)
+        self._added = max(self._added, memory[1])
+
+    def forget_through(self, until: Micros, number: int) -> None:
+        """All that end before, or then and have no greater number."""
+        while self._until and self._until[0][:2] <= (until, number):
+            self._forget(heappop(self._until))
+
+    def __len__(self) -> int:
+        return len(self._jobs) + len(self._leases)
+
     def state(self, job_id: str) -> JobState | None:
         ended = self._jobs.get(job_id)
         return None if ended is None else JobState(ended[1])
+
+    def ended(self, job_id: str) -> tuple[str, int, bytes, Micros]:
+        """Queue, state, result and time of the end of a remembered job."""
+        return self._jobs[job_id][:4]
 
     def record(self, job_id: str) -> JobRecord | None:
         ended = self._jobs.get(job_id)
@@ -136,6 +176,17 @@ class UniqueKeys:
         if held is None or (held[1] is not None and held[1] <= now):
             return None
         return held[0]
+
+    def held(self, queue: str, key: str) -> tuple[str, Micros | None] | None:
+        """Who holds it, and until when if it is for a time of its own, whether that is over or
+        not."""
+        return self._held.get((queue, key))
+
+    def restore(self, queue: str, key: str, holder: str | None, until: Micros | None) -> None:
+        if holder is not None:
+            self.take(queue, key, holder, until)
+        elif self._held.pop((queue, key), None) is not None:
+            self._until.discard((queue, key))
 
     def is_held_by(self, queue: str, key: str, job_id: str) -> bool:
         """Whether its time is over or not."""

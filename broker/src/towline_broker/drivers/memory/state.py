@@ -135,6 +135,23 @@ class State:
         self.note(job, WHOLE)
         return job
 
+    def place_in_push_order(self, job: Job) -> None:
+        """A job that is known from a record. To be called in the order of their numbers, and after
+        it :meth:`place` in that of their places."""
+        job.size = current_cost(job)
+        self._jobs_size += job.size
+        self.in_push_order.add(job.number, job)
+        self._pushes = max(self._pushes, job.number)
+
+    def place(self, job: Job) -> None:
+        """Among those of its state; gives it its lease."""
+        self._enter(job, job.state)
+        self.join(job)
+        self._places = max(self._places, job.place)
+        if job.lease is not None:
+            self._index_request(job, job.lease)
+            self.set_lease(job, job.lease)
+
     def queue(self, name: str) -> Queue:
         """The queue of this name, which comes into being if there is none."""
         queue = self.queues.get(name)
@@ -206,10 +223,13 @@ class State:
         job.attempt += 1
         job.started_at = lease.granted_at
         job.tally.totals.started += 1
-        if lease.request_id:
-            self.requests.setdefault(lease.request_id, {})[job.id] = job
+        self._index_request(job, lease)
         self._enter(job, JobState.LEASED)
         self.set_lease(job, lease)
+
+    def _index_request(self, job: Job, lease: Lease) -> None:
+        if lease.request_id:
+            self.requests.setdefault(lease.request_id, {})[job.id] = job
 
     def set_lease(self, job: Job, lease: Lease) -> None:
         job.lease = lease

@@ -1,0 +1,195 @@
+"""From what has changed in the engine's state to a record of the journal."""
+
+from dataclasses import fields
+from operator import attrgetter
+
+from towline_broker.domain.jobs import Failure, LeaseRef, Progress, Totals
+from towline_broker.domain.retry import DEFAULT_POLICY
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.file.rows import (
+    EndedRow,
+    FailureRow,
+    ForgottenRow,
+    JobRow,
+    KeyRow,
+    LeaseRow,
+    ProgressRow,
+    QueueRow,
+    Record,
+    SettledRow,
+    StandingRow,
+    TallyRow,
+)
+from towline_broker.drivers.memory.changes import FAILURE, PROGRESS, RESULT, WHOLE, Changes, Memory
+from towline_broker.drivers.memory.records import Job, Lease, Tally
+from towline_broker.drivers.memory.state import State
+
+_totals = attrgetter(*(field.name for field in fields(Totals)))
+
+
+class Recorder:
+    """Makes one record. Rows are as things stand in the state at that moment."""
+
+    def __init__(self, state: State, now: Micros) -> None:
+        self._state = state
+        self._names: dict[str, int] = {}
+        self._leases: dict[Lease, int] = {}
+        self._last_lease: Lease | None = None
+        self._last_index = 0
+        self.record = Record(now)
+
+    def finish(self) -> Record:
+        self.record.names = list(self._names)
+        self.record.leases = [LeaseRow(*lease) for lease in self._leases]
+        return self.record
+
+    def add_changes(self, changes: Changes) -> None:
+        record, stored = self.record, self._state.jobs
+        record.gone = changes.gone
+        record.queues = [self._queue(name) for name in changes.queues]
+        record.tallies = [self._tally(tally) for tally in changes.tallies]
+        jobs, standing = [], []
+        for job in changes.jobs:
+            if stored.get(job.id) is job:
+                if job.dirty & WHOLE:
+                    jobs.append(self._job(job))
+                else:
+                    standing.append(self._standing(job))
+        record.jobs, record.standing = jobs, standing
+        record.disowned = changes.disowned
+        if changes.forgotten is not None:
+            record.forgotten = ForgottenRow(*changes.forgotten)
+        for memory in changes.remembered:
+            self._remember(memory)
+        record.keys = [self._key(*name) for name in changes.keys]
+        changes.clear_marks()
+
+    # --- carried forward; each returns about how many bytes it takes, 0 if it lives no more ------
+
+    def carry_job(self, job_id: str) -> int:
+        job = self._state.jobs.get(job_id)
+        if job is None:
+            return 0
+        self.record.jobs.append(self._job(job))
+        return job.size
+
+    def carry_memory(self, memory: Memory) -> int:
+        if not self._state.memory.keeps(memory):
+            return 0
+        return self._remember(memory)
+
+    def carry_key(self, name: tuple[str, str]) -> int:
+        if self._state.keys.held(*name) is None:
+            return 0
+        self.record.keys.append(self._key(*name))
+        return 100 + len(name[1])
+
+    def carry_tally(self, name: tuple[str, str]) -> int:
+        self.record.tallies.append(self._tally(self._state.tallies[name]))
+        return 300
+
+    def carry_queue(self, name: str) -> int:
+        self.record.queues.append(self._queue(name))
+        return 200
+
+    # --- rows -----------------------------------------------------------------------------------
+
+    def _remember(self, memory: Memory) -> int:
+        kept, (until, number, job_id, lease) = self._state.memory, memory
+        if lease is None:
+            queue, state, result, finished_at = kept.ended(job_id)
+            at = None if finished_at == self.record.now else finished_at
+            row = EndedRow(job_id, self._name(queue), state, at, until, number, result)
+            self.record.ended.append(row)
+            return 100 + len(result)
+        queue, job_id, grant = lease
+        how = kept.settlement(LeaseRef(*lease)) or 0
+        names = self._name(queue), self._name(grant)
+        self.record.settled.append(SettledRow(job_id, *names, how, until, number))
+        return 150
+
+    def _job(self, job: Job) -> JobRow:
+        now = self.record.now
+        return JobRow(
+            job.id,
+            self._name(job.queue),
+            self._name(job.tally.type),
+            job.envelope,
+            job.priority,
+            job.number,
+            job.place,
+            job.state,
+            None if job.enqueued_at == now else job.enqueued_at,
+            None if job.available_at == now else job.available_at,
+            job.attempt,
+            job.releases,
+            job.expires_at,
+            job.started_at,
+            job.finished_at,
+            job.keep_until,
+            None if job.lease is None else self._lease(job.lease),
+            job.dead_reason,
+            _failure(job.failure),
+            _progress(job.progress),
+            job.result,
+            job.retention,
+            job.unique_key,
+            job.unique_until,
+            None if job.retry is DEFAULT_POLICY else job.retry.to_text(),
+        )
+
+    def _standing(self, job: Job) -> StandingRow:
+        dirty = job.dirty
+        return StandingRow(
+            job.id,
+            job.state,
+            job.place,
+            job.available_at,
+            job.attempt,
+            job.releases,
+            job.expires_at,
+            job.started_at,
+            job.finished_at,
+            job.keep_until,
+            None if job.lease is None else self._lease(job.lease),
+            job.dead_reason,
+            _failure(job.failure) if dirty & FAILURE else None,
+            _progress(job.progress) if dirty & PROGRESS else None,
+            job.result if dirty & RESULT else None,
+        )
+
+    def _key(self, queue: str, key: str) -> KeyRow:
+        held = self._state.keys.held(queue, key)
+        if held is None:
+            return KeyRow(self._name(queue), key)
+        return KeyRow(self._name(queue), key, *held)
+
+    def _queue(self, name: str) -> QueueRow:
+        queue = self._state.queues[name]
+        return QueueRow(self._name(name), queue.paused, queue.moving_to, queue.moved)
+
+    def _tally(self, tally: Tally) -> TallyRow:
+        totals = list(_totals(tally.totals))
+        return TallyRow(self._name(tally.queue), self._name(tally.type), totals)
+
+    def _name(self, name: str) -> int:
+        return self._names.setdefault(name, len(self._names))
+
+    def _lease(self, lease: Lease) -> int:
+        # The jobs of one Reserve share their lease.
+        if lease is not self._last_lease:
+            self._last_lease = lease
+            self._last_index = self._leases.setdefault(lease, len(self._leases))
+        return self._last_index
+
+
+def _failure(failure: Failure | None) -> FailureRow | None:
+    if failure is None:
+        return None
+    return FailureRow(failure.type, failure.message, failure.trace, failure.at)
+
+
+def _progress(progress: Progress | None) -> ProgressRow | None:
+    if progress is None:
+        return None
+    return ProgressRow(progress.fraction, progress.message, progress.checkpoint)

@@ -1,0 +1,188 @@
+"""What a record of the journal holds: how things stand after one call, row by row.
+
+Each row is a MessagePack array of its fields in this order; fields may be added at the end, with a
+default, and nothing else may change within one version of the format. Rows name queues, types and
+other strings that come again and again by their index in ``names`` of their record, and leases by
+their index in ``leases``. Times are microseconds since the epoch.
+"""
+
+import msgspec
+
+from towline_broker.domain.time import Micros
+
+
+class _Row(msgspec.Struct, array_like=True, gc=False):
+    """See above."""
+
+
+class LeaseRow(_Row):
+    grant: str
+    granted_at: Micros
+    until: Micros
+    #: As granted.
+    length: Micros
+    worker_id: str
+    request_id: str
+
+
+class FailureRow(_Row):
+    type: str
+    message: str
+    trace: str
+    at: Micros
+
+
+class ProgressRow(_Row):
+    fraction: float
+    message: str
+    checkpoint: bytes
+
+
+class JobRow(_Row):
+    """A job as a whole. It takes the place of what was known under this id."""
+
+    id: str
+    queue: int
+    type: int
+    envelope: bytes
+    priority: int
+    number: int
+    place: int
+    state: int
+    #: None: ``now`` of the record; so are the next.
+    enqueued_at: Micros | None = None
+    available_at: Micros | None = None
+    attempt: int = 0
+    releases: int = 0
+    expires_at: Micros | None = None
+    started_at: Micros | None = None
+    finished_at: Micros | None = None
+    keep_until: Micros | None = None
+    lease: int | None = None
+    dead_reason: int | None = None
+    failure: FailureRow | None = None
+    progress: ProgressRow | None = None
+    result: bytes = b""
+    retention: Micros = 0
+    unique_key: str | None = None
+    unique_until: Micros | None = None
+    #: See RetryPolicy.to_text.
+    retry: str | None = None
+
+
+class StandingRow(_Row):
+    """How a job stands now. If it is not known, a later record holds all of it, or it is gone."""
+
+    id: str
+    state: int
+    place: int
+    available_at: Micros
+    attempt: int
+    releases: int = 0
+    expires_at: Micros | None = None
+    started_at: Micros | None = None
+    finished_at: Micros | None = None
+    keep_until: Micros | None = None
+    lease: int | None = None
+    dead_reason: int | None = None
+    #: None, of these three: as before.
+    failure: FailureRow | None = None
+    progress: ProgressRow | None = None
+    result: bytes | None = None
+
+
+class EndedRow(_Row):
+    """The settle memory of a job."""
+
+    id: str
+    queue: int
+    state: int
+    #: None: ``now`` of the record.
+    finished_at: Micros | None
+    until: Micros
+    number: int
+    result: bytes = b""
+
+
+class SettledRow(_Row):
+    """The settle memory of a lease."""
+
+    job_id: str
+    queue: int
+    grant: int
+    settlement: int
+    until: Micros
+    number: int
+
+
+class KeyRow(_Row):
+    """Who holds a unique key. No holder: it is free."""
+
+    queue: int
+    key: str
+    holder: str | None = None
+    until: Micros | None = None
+
+
+class QueueRow(_Row):
+    name: int
+    paused: bool
+    moving_to: str = ""
+    moved: bool = False
+
+
+class TallyRow(_Row):
+    """Totals of a type in a queue, in the order of :class:`~towline_broker.domain.jobs.Totals`."""
+
+    queue: int
+    type: int
+    totals: list[int]
+
+
+class ForgottenRow(_Row):
+    """Every settle memory up to this end, and of those of this end up to this number, is gone."""
+
+    until: Micros
+    number: int
+
+
+class Record(_Row):
+    """What one call has changed. Applied in the order of the fields."""
+
+    #: The time of the call.
+    now: Micros
+    names: list[str] = []
+    leases: list[LeaseRow] = []
+    #: Ids of jobs that are gone.
+    gone: list[str] = []
+    queues: list[QueueRow] = []
+    tallies: list[TallyRow] = []
+    jobs: list[JobRow] = []
+    standing: list[StandingRow] = []
+    #: Ids whose settle memory was given up early.
+    disowned: list[str] = []
+    forgotten: ForgottenRow | None = None
+    ended: list[EndedRow] = []
+    settled: list[SettledRow] = []
+    keys: list[KeyRow] = []
+    #: Older segments are needed no more: what lives in them stands again in later ones.
+    first_segment: int = 0
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Record])
+
+
+def encode(record: Record) -> bytes:
+    return _encoder.encode(record)
+
+
+def encode_frame(records: list[bytes]) -> bytes:
+    """The body of a frame: an array of encoded records."""
+    # MessagePack's array of up to 2**32 elements.
+    return b"".join((b"\xdd", len(records).to_bytes(4, "big"), *records))
+
+
+def decode_frame(body: bytes | memoryview) -> list[Record]:
+    """Raises msgspec.MsgspecError if it is none."""
+    return _decoder.decode(body)

@@ -1,0 +1,178 @@
+"""The files of a journal: their names, their headers, how they are made and read.
+
+    header   8 bytes "TWLJOURN", version, number, first sequence, size, salt, store; CRC32 of these
+    frame    4 bytes "TWLF", CRC32, length of the body, sequence; then the body
+
+A frame's checksum begins from the header's, and covers its length and sequence: a frame of another
+segment, or of an earlier life of the same file, is none of this one.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from towline_broker.domain.errors import StoreRefused
+from towline_broker.drivers.disk import sync
+
+VERSION = 1
+_MAGIC = b"TWLJOURN"
+_HEADER = struct.Struct("<8sIIQQQ8s8s")
+HEADER_SIZE = _HEADER.size + 4
+
+FRAME_MAGIC = b"TWLF"
+_FRAME = struct.Struct("<4sIIQ")
+FRAME_SIZE = _FRAME.size
+_COVERED = struct.Struct("<IQ")
+
+#: Least size of a segment, so that some frames fit in.
+LEAST_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    number: int
+    #: Of the first frame.
+    first: int
+    #: Of the file, in bytes.
+    size: int
+    #: Drawn at random for every segment.
+    salt: bytes
+    #: Drawn at random for every store.
+    store: bytes
+
+    def encode(self) -> bytes:
+        fields = (_MAGIC, VERSION, 0, self.number, self.first, self.size, self.salt, self.store)
+        packed = _HEADER.pack(*fields)
+        return packed + zlib.crc32(packed).to_bytes(4, "little")
+
+    @property
+    def seed(self) -> int:
+        """What checksums of frames begin from."""
+        return zlib.crc32(self.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    sequence: int
+    #: Where it begins in the file.
+    offset: int
+    body: memoryview
+
+    @property
+    def end(self) -> int:
+        return self.offset + FRAME_SIZE + len(self.body)
+
+
+def path_of(directory: Path, number: int) -> Path:
+    return directory / f"journal-{number:010}.log"
+
+
+def spare_path(directory: Path, number: int) -> Path:
+    return directory / f"spare-{number:010}.log"
+
+
+def numbers_in(directory: Path, kind: str = "journal") -> list[int]:
+    """Numbers of the segments (or with "spare", of the spare files) in the directory, ascending."""
+    names = (path.name for path in directory.glob(f"{kind}-*.log"))
+    digits = (name.removeprefix(f"{kind}-").removesuffix(".log") for name in names)
+    return sorted(int(text) for text in digits if text.isascii() and text.isdigit())
+
+
+def read_header(path: Path, content: bytes) -> Header:
+    """Raises StoreRefused if it is damaged or of another version."""
+    if len(content) < HEADER_SIZE or content[:8] != _MAGIC:
+        raise StoreRefused(f"{path} does not begin as a segment of a journal does: {WAY_OUT}")
+    packed = content[: _HEADER.size]
+    version = int.from_bytes(content[8:12], "little")
+    if zlib.crc32(packed) != int.from_bytes(content[_HEADER.size : HEADER_SIZE], "little"):
+        raise StoreRefused(f"{path} is damaged in its header (offset 0): {WAY_OUT}")
+    if version != VERSION:
+        age = "newer" if version > VERSION else "unknown"
+        raise StoreRefused(
+            f"{path} has the {age} format {version}, and this broker knows {VERSION}; use the "
+            "release of Towline that wrote it, or a later one"
+        )
+    _, _, _, number, first, size, salt, store = _HEADER.unpack(packed)
+    return Header(number, first, size, salt, store)
+
+
+WAY_OUT = (
+    "restore the directory from a backup, or look at what is left with "
+    "`towline-broker journal check` and `journal cat`"
+)
+
+
+def frame_header(header_seed: int, sequence: int, body: bytes) -> bytes:
+    checksum = zlib.crc32(body, zlib.crc32(_COVERED.pack(len(body), sequence), header_seed))
+    return _FRAME.pack(FRAME_MAGIC, checksum, len(body), sequence)
+
+
+def frame_at(header: Header, seed: int, content: bytes, offset: int) -> Frame | None:
+    """The frame that begins there, None if there is no sound one."""
+    body_at = offset + FRAME_SIZE
+    if body_at > len(content):
+        return None
+    magic, checksum, length, sequence = _FRAME.unpack_from(content, offset)
+    if magic != FRAME_MAGIC or length > len(content) - body_at or sequence < header.first:
+        return None
+    body = memoryview(content)[body_at : body_at + length]
+    if zlib.crc32(body, zlib.crc32(_COVERED.pack(length, sequence), seed)) != checksum:
+        return None
+    return Frame(sequence, offset, body)
+
+
+def frames_of(header: Header, content: bytes) -> Iterator[Frame]:
+    """The frames from the beginning on, up to where there is none with the next sequence."""
+    seed, offset, sequence = header.seed, HEADER_SIZE, header.first
+    while (frame := frame_at(header, seed, content, offset)) and frame.sequence == sequence:
+        yield frame
+        offset, sequence = frame.end, sequence + 1
+
+
+def sound_frame_behind(header: Header, content: bytes, offset: int, sequence: int) -> Frame | None:
+    """Any frame of this segment behind the offset, of this sequence or a later one."""
+    seed = header.seed
+    at = content.find(FRAME_MAGIC, offset + 1)
+    while at >= 0:
+        frame = frame_at(header, seed, content, at)
+        if frame is not None and frame.sequence >= sequence:
+            return frame
+        at = content.find(FRAME_MAGIC, at + 1)
+    return None
+
+
+# --- making ---------------------------------------------------------------------------------------
+
+
+def make_spare(path: Path, size: int) -> None:
+    """A file of this size whose room on the disk is its own. Raises OSError, leaving none."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.posix_fallocate(file, 0, size)
+        os.fsync(file)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(file)
+
+
+def begin(
+    spare: Path, directory: Path, number: int, first: int, store: bytes
+) -> tuple[int, Header]:
+    """Makes a spare file the next segment, durably; returns it open for writing."""
+    file = os.open(spare, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        size = os.fstat(file).st_size
+        header = Header(number, first, size, os.urandom(8), store)
+        os.pwrite(file, header.encode(), 0)
+        os.fsync(file)
+        spare.rename(path_of(directory, number))
+        sync(directory)
+    except BaseException:
+        os.close(file)
+        raise
+    return file, header

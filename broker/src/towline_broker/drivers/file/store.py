@@ -1,0 +1,174 @@
+"""Opening a store: from a directory to the state that its journal tells, and where it goes on."""
+
+import errno
+import gc
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from towline_broker.domain.errors import StoreRefused
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.disk import free_bytes
+from towline_broker.drivers.file import segments
+from towline_broker.drivers.file.compaction import Inventory
+from towline_broker.drivers.file.reading import Reader, Tail
+from towline_broker.drivers.file.restoring import Restoration
+from towline_broker.drivers.file.room import RESERVE
+from towline_broker.drivers.file.url import FileUrl
+from towline_broker.drivers.file.writer import ActiveSegment
+from towline_broker.drivers.memory.state import State
+from towline_broker.drivers.owning import OwnerLock
+
+log = logging.getLogger("towline.broker")
+
+LOCK = "lock"
+
+
+@dataclass(slots=True)
+class OpenStore:
+    lock: OwnerLock
+    state: State
+    #: The latest time that the store had seen before it was opened.
+    clock: Micros
+    active: ActiveSegment
+    spares: list[tuple[Path, int]]
+    inventories: dict[int, Inventory]
+
+
+def open_store(
+    url: FileUrl, directory: Path, now: Micros, free: Callable[[Path], int] = free_bytes
+) -> OpenStore:
+    """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours."""
+    try:
+        check_place(directory)
+        directory.mkdir(exist_ok=True)
+        lock = OwnerLock(directory, directory / LOCK)
+        lock.acquire()
+    except OSError as error:
+        raise StoreRefused(f"{directory} cannot be opened: {error.strerror}") from error
+    try:
+        with _no_garbage_collection():
+            return _read(url, directory, now, lock, free)
+    except BaseException as error:
+        lock.release()
+        if isinstance(error, OSError):
+            raise StoreRefused(f"{directory} cannot be opened: {error.strerror}") from error
+        raise
+
+
+def check_place(directory: Path) -> None:
+    """Raises StoreRefused unless there is a store of ours, or room for one."""
+    if not directory.parent.is_dir():
+        raise StoreRefused(
+            f"{directory}: there is no directory {directory.parent}; create it, or name another "
+            "place"
+        )
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise StoreRefused(f"{directory} is not a directory; name another place")
+    if segments.numbers_in(directory):
+        return
+    ours = {LOCK, *(segments.spare_path(directory, n).name for n in _spare_numbers(directory))}
+    foreign = [path.name for path in directory.iterdir() if path.name not in ours]
+    if foreign:
+        raise StoreRefused(
+            f"{directory} holds no journal, but {min(foreign)!r}; name an empty directory, or one "
+            "that does not exist yet"
+        )
+
+
+def _spare_numbers(directory: Path) -> list[int]:
+    return segments.numbers_in(directory, "spare")
+
+
+def _read(
+    url: FileUrl, directory: Path, now: Micros, lock: OwnerLock, free: Callable[[Path], int]
+) -> OpenStore:
+    reader, restoration = Reader(directory), Restoration()
+    inventories: dict[int, Inventory] = {}
+    for header, _, records in reader.records():
+        inventory = inventories.setdefault(header.number, Inventory())
+        for record in records:
+            restoration.apply(record)
+            inventory.add_record(record)
+    _check_oldest(directory, reader.oldest, restoration.first_segment)
+    spares = _spares(url, directory, free, is_new=reader.tail is None)
+    active = _active(directory, reader.tail, spares)
+    inventories.setdefault(active.header.number, Inventory())
+    state = restoration.finish(max(now, restoration.clock))
+    return OpenStore(lock, state, restoration.clock, active, spares, inventories)
+
+
+def _check_oldest(directory: Path, oldest: int | None, needed: int) -> None:
+    if oldest is not None and oldest > max(needed, 1):
+        missing = segments.path_of(directory, max(needed, 1))
+        raise StoreRefused(f"{missing} is missing: {segments.WAY_OUT}")
+
+
+def _active(directory: Path, tail: Tail | None, spares: list[tuple[Path, int]]) -> ActiveSegment:
+    if tail is None:
+        spare, _ = spares.pop(0)
+        file, header = segments.begin(spare, directory, 1, 1, os.urandom(8))
+        return ActiveSegment(file, header, segments.HEADER_SIZE, 1)
+    path = segments.path_of(directory, tail.header.number)
+    if tail.torn:
+        log.warning(
+            "%s: frame %d at offset %d was not finished when the broker ended, and is cut off; "
+            "nothing of it was acknowledged",
+            *(path, tail.sequence, tail.offset),
+        )
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    # A broker that was killed may have written its last frame and not synced it; from here on it
+    # counts.
+    os.fsync(file)
+    return ActiveSegment(file, tail.header, tail.offset, tail.sequence)
+
+
+def _spares(
+    url: FileUrl, directory: Path, free: Callable[[Path], int], *, is_new: bool
+) -> list[tuple[Path, int]]:
+    """The reserve, made if it is not there. A new store must have it; one that is there may have to
+    do with what it has."""
+    size, spares = url.segment_bytes, []
+    numbers = _spare_numbers(directory)
+    for number in numbers:
+        path = segments.spare_path(directory, number)
+        if path.stat().st_size == size and not is_new:
+            spares.append((path, size))
+        else:
+            path.unlink()
+    wanted = RESERVE + 1 + is_new
+    for number in range(max(numbers, default=0) + 1, 10**9):
+        if len(spares) >= wanted:
+            break
+        path = segments.spare_path(directory, number)
+        try:
+            if free(directory) < size + (url.min_free_bytes if len(spares) > RESERVE else 0):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            segments.make_spare(path, size)
+        except OSError:
+            if is_new and len(spares) <= RESERVE:
+                for path, _ in spares:
+                    path.unlink()
+                raise
+            break
+        spares.append((path, size))
+    return spares
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """While a million jobs are made, the collector would look at them again and again. What there
+    is afterwards is left out of its later runs: it is to stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if enabled:
+            gc.enable()
