@@ -10,11 +10,10 @@ import pytest
 import pytest_asyncio
 
 from tests.support.sqs_server import SqsServer, running_sqs
+from tests.support.sqs_store import SqsHarness, SqsStore
 from towline_broker.domain.errors import NotSupported
-from towline_broker.domain.jobs import Counts
-from towline_broker.drivers.interface import Driver, Feature
-from towline_broker.drivers.registry import create_driver
-from towline_broker.testing import DriverContract, Harness, NewHarness, Store
+from towline_broker.drivers.interface import Feature
+from towline_broker.testing import DriverContract, NewHarness, Store
 
 #: Tests that begin with, or come to, something that the capabilities name as missing.
 REFUSED: dict[Feature, tuple[str, ...]] = {
@@ -163,26 +162,6 @@ LEFT_OUT = TRANSFER.union(SLOW, *REFUSED.values(), *DOCUMENTED.values())
 def sqs() -> Iterator[SqsServer]:
     with running_sqs() as server:
         yield server
-
-
-class SqsHarness(Harness):
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def driver(self) -> Driver:
-        return create_driver(self.url)
-
-
-class SqsStore(Store):
-    async def check(self) -> None:
-        """SQS has no lists to hold its counts against."""
-
-    async def counts(self, queue: str = "q", type_: str = "T") -> Counts:
-        """The depth is that of the queue, whatever the type."""
-        counted = {(one.queue, one.type): one for one in await self.driver.counts()}
-        depth = counted.get((queue, ""), Counts(queue, "")).depth
-        totals = counted.get((queue, type_), Counts(queue, type_)).totals
-        return Counts(queue, type_, depth, totals)
 
 
 class _Sqs(DriverContract):

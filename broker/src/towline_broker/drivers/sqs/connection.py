@@ -64,8 +64,10 @@ class Connection:
         await self._in_thread(self._make_clients)
 
     async def close(self) -> None:
+        """Waits for calls that are under way; later ones raise StoreUnavailable."""
+        clients, self._once, self._repeating = (self._once, self._repeating), None, None
         await asyncio.to_thread(self._threads.shutdown)
-        for client in (self._once, self._repeating):
+        for client in clients:
             if client is not None:
                 client.close()
 
