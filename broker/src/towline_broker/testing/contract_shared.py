@@ -451,6 +451,9 @@ class PeersContract:
             if acked.applied:
                 assert cancelled is CancelOutcome.ALREADY_ENDED
                 assert state is JobState.SUCCEEDED
+            elif nacked.applied:
+                assert cancelled is CancelOutcome.ALREADY_ENDED
+                assert state is JobState.DEAD
             else:
                 assert cancelled is CancelOutcome.CANCELLED
                 assert state is JobState.CANCELLED

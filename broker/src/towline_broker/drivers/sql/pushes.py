@@ -7,11 +7,14 @@ from towline_broker.domain.errors import QueueFull, QueueMoved
 from towline_broker.domain.jobs import JobState, NewJob
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import PushBatch, PushOutcome, PushResult
-from towline_broker.drivers.sql.transaction import Transaction
+from towline_broker.drivers.sql.transaction import Raced, Transaction
 
 _MOVED = "SELECT name, moving_to FROM towline_queues WHERE name IN (?*) AND moved = 1"
-_STORED = "SELECT id FROM towline_jobs WHERE id IN (?*)"
-#: To be asked after ``_STORED``: see ``transaction.py``.
+#: One statement, so that a job cannot go from the first table to the second in between.
+_KNOWN = (
+    "SELECT id FROM towline_jobs WHERE id IN (?*)"
+    " UNION ALL SELECT job_id FROM towline_settled WHERE job_id IN (?*) AND state IS NOT NULL"
+)
 _REMEMBERED = "SELECT job_id FROM towline_settled WHERE job_id IN (?*) AND state IS NOT NULL"
 _HELD_KEYS = (
     "SELECT q.name, u.unique_key, u.job_id, u.held_until FROM towline_unique_keys u"
@@ -64,9 +67,19 @@ async def push(transaction: Transaction, batch: PushBatch) -> list[PushResult]:
 
 async def known_ids(transaction: Transaction, ids: Sequence[str]) -> set[str]:
     """Those that are stored or remembered."""
-    known = {row[0] for row in await transaction.rows_of(_STORED, ids)}
-    known.update(row[0] for row in await transaction.rows_of(_REMEMBERED, ids))
-    return known
+    return {row[0] for row in await transaction.rows_of(_KNOWN, ids)}
+
+
+async def check_still_unknown(transaction: Transaction, ids: Sequence[str]) -> None:
+    """Of jobs that were just inserted, raises Raced if one has been stored and settled meanwhile.
+
+    From ``known_ids`` to the insertion another broker may have stored the same id, and a worker may
+    have acknowledged it. Had it not been, the insertion would have failed for the id; from the
+    insertion on nobody else can insert it. So what stands in the settle memory now is all that
+    ever will.
+    """
+    if transaction.shared and await transaction.rows_of(_REMEMBERED, ids):
+        raise Raced
 
 
 def still_held(held_until: Micros | None, now: Micros) -> bool:
@@ -86,9 +99,16 @@ async def key_holders(
 
 
 async def _room(transaction: Transaction, batch: PushBatch) -> dict[str, int]:
-    """How many jobs the limited queues of the batch still take."""
-    limited = {job.queue for job in batch.jobs} & batch.max_depth.keys()
-    live = {queue: int(depth) for queue, depth in await transaction.rows_of(_LIVE, limited)}
+    """How many jobs the limited queues of the batch still take, if they can fill up by it."""
+    pushed = Counter(job.queue for job in batch.jobs)
+    limited = [
+        queue
+        for queue in pushed.keys() & batch.max_depth.keys()
+        if not transaction.depths.surely_below(batch.max_depth[queue], queue, pushed[queue])
+    ]
+    live = {queue: int(depth or 0) for queue, depth in await transaction.rows_of(_LIVE, limited)}
+    for queue in limited:
+        transaction.depths.read(queue, live.get(queue, 0))
     return {queue: batch.max_depth[queue] - live.get(queue, 0) for queue in limited}
 
 
@@ -138,6 +158,7 @@ async def _store(transaction: Transaction, jobs: Sequence[NewJob], now: Micros) 
         )
         envelopes.append((seq, job.envelope))
     await transaction.change_many(_INSERT, rows)
+    await check_still_unknown(transaction, [job.id for job in jobs])
     await transaction.change_many(INSERT_ENVELOPE, envelopes)
     await hold_keys(transaction, keys, now)
     tally = transaction.tally

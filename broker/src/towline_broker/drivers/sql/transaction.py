@@ -5,8 +5,9 @@ no database. On a database with an asynchronous client their statements really w
 never do, and :func:`run` plays an operation through on the thread that owns the connection.
 
 Their statements are plain SQL with ``?`` for a parameter; a dialect turns that into its own form
-once. ``(?*)`` at the end of a statement's parameters stands for a list of keys of any length, and
-``INSERT … ON CONFLICT DO NOTHING`` passes over a row that is there already.
+once. ``(?*)``, behind all other parameters, stands for a list of keys of any length, and for the
+same list where it stands twice. ``INSERT … ON CONFLICT DO NOTHING`` passes over a row that is there
+already.
 
 Where several brokers share a store, each statement sees what was committed before it began (READ
 COMMITTED), so that two statements of an operation may see different states. A job goes from
@@ -37,6 +38,20 @@ class Effects:
     def __init__(self) -> None:
         self.ready: Counter[str] = Counter()
         self.ended: list[str] = []
+
+
+class Raced(Exception):
+    """What was read has changed meanwhile: the operation is to be played again from its start."""
+
+
+class Depths(Protocol):
+    """How deep queues are, as far as need be known to be sure that they do not fill up."""
+
+    def surely_below(self, limit: int, queue: str, pushed: int) -> bool:
+        """The queue stays below the limit with so many jobs more; False if that is not certain."""
+
+    def read(self, queue: str, depth: int) -> None:
+        """The queue holds so many live jobs now."""
 
 
 class Heads(Protocol):
@@ -83,6 +98,13 @@ class Transaction(Reader, Protocol):
 
     @property
     def effects(self) -> Effects: ...
+
+    @property
+    def depths(self) -> Depths: ...
+
+    @property
+    def shared(self) -> bool:
+        """Others change the store at the same time."""
 
     async def locked(self, sql: str, *parameters: object) -> Sequence[Row]:
         """As ``rows``, of jobs or of others: nobody else changes them until the transaction ends.

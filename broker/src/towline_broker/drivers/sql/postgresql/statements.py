@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql import ClauseElement, Executable
 
 _PARAMETER = re.compile(r"IN \(\?\*\)|\?")
+_KEYS = "IN (?*)"
 _VALUES = re.compile(r" VALUES \((?P<values>.*)\)(?P<rest>( ON CONFLICT .*)?)$")
 _DIALECT = PGDialect_asyncpg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -21,8 +22,10 @@ def numbered(sql: str) -> str:
     """``?`` as ``$1``, ``$2``, ...; a list of keys as one array."""
     pieces: list[str] = []
     end = 0
+    # Keys come last, and are one parameter wherever they stand.
+    keys = sql.replace(_KEYS, "").count("?") + 1
     for number, match in enumerate(_PARAMETER.finditer(sql), start=1):
-        mark = f"${number}" if match.group() == "?" else f"= ANY(${number})"
+        mark = f"${number}" if match.group() == "?" else f"= ANY(${keys})"
         pieces += [sql[end : match.start()], mark]
         end = match.end()
     return "".join([*pieces, sql[end:]])

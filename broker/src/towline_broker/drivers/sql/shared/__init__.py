@@ -9,6 +9,8 @@ Several brokers work on such a store at the same time, each over a few connectio
 ``transaction.py``  what an operation runs in
 ``ready.py``        where the lines of READY jobs begin (claims that stay fast in spite of the dead)
 ``heads.py``        the same for what is ordered by time
+``depths.py``       how deep queues are, as far as limits need it
+``memory.py``       these three together
 ``readers.py``      the connections that look
 ``driver.py``       the driver: all of this, opened and closed
 """

@@ -9,13 +9,12 @@ from typing import Any
 
 from towline_broker.domain.errors import StoreFull, StoreUnavailable
 from towline_broker.drivers.sql.names import Names, UnknownKind
-from towline_broker.drivers.sql.shared.heads import TimeHeads
 from towline_broker.drivers.sql.shared.links import Link
-from towline_broker.drivers.sql.shared.ready import ReadyLines
+from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.session import Database, Outcome, Session, Trouble
 from towline_broker.drivers.sql.shared.transaction import LookAgain, SharedTransaction
 from towline_broker.drivers.sql.tally import Tally
-from towline_broker.drivers.sql.transaction import Effects, Operation
+from towline_broker.drivers.sql.transaction import Effects, Operation, Raced
 
 #: Seconds between two questions for the outcome of a transaction.
 _ASK_AGAIN = 0.1
@@ -65,16 +64,14 @@ class Batches:
         self,
         database: Database,
         link: Link,
-        heads: TimeHeads,
-        lines: ReadyLines,
+        memory: Memory,
         look_again: LookAgain,
         patience: float,
     ) -> None:
         """``patience``: seconds for finding out what became of a commit."""
         self._database = database
         self._link = link
-        self._heads = heads
-        self._lines = lines
+        self._memory = memory
         self._look_again = look_again
         self._patience = patience
         self._names = Names()
@@ -100,14 +97,12 @@ class Batches:
         await session.begin()
         tally = Tally()
         for submitted in batch:
-            transaction = SharedTransaction(
-                session, self._heads, self._names, self._lines, self._look_again
-            )
+            transaction = SharedTransaction(session, self._names, self._memory, self._look_again)
             played.append(transaction)
             try:
                 result = await submitted.operation(transaction)
             except Exception as error:
-                if isinstance(error, UnknownKind) or self._is_databases(error):
+                if isinstance(error, UnknownKind | Raced) or self._is_databases(error):
                     raise
                 if transaction.changed:
                     raise PlayAlone from error
@@ -168,7 +163,7 @@ class Batches:
             await self._roll_back(session)
         if isinstance(error, UnknownKind):
             await self._learn_names(error)
-        if trouble is not None:
+        if trouble is not None or isinstance(error, Raced):
             raise PlayAgain(error) from error
         meaning = self._database.translated(error)
         if meaning is not error:

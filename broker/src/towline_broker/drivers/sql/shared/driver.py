@@ -8,11 +8,10 @@ from towline_broker.domain.time import HOUR, Micros
 from towline_broker.drivers.interface import Capabilities, Listener
 from towline_broker.drivers.sql import schema
 from towline_broker.drivers.sql.driver import SqlDriver
-from towline_broker.drivers.sql.shared.heads import TimeHeads
 from towline_broker.drivers.sql.shared.lanes import Lanes
+from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.peers import Peers
 from towline_broker.drivers.sql.shared.readers import Readers
-from towline_broker.drivers.sql.shared.ready import ReadyLines
 from towline_broker.drivers.sql.shared.room import Room
 from towline_broker.drivers.sql.transaction import Operation, Query, Reader, T, Transaction
 
@@ -42,15 +41,15 @@ class _Opened:
 
     def __init__(self, room: Room, listener: Listener) -> None:
         self._listener = listener
-        self._lines = ReadyLines()
+        memory = Memory()
+        self._lines = memory.lines
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._looking: set[asyncio.Task[None]] = set()
-        heads = TimeHeads()
         self._peers: Peers = room.peers(listener, self._tell_all)
-        self.readers = Readers(room.database, room.readers, heads, room.patience)
+        self.readers = Readers(room.database, room.readers, memory.heads, room.patience)
         self.lanes = Lanes(
-            *(room.database, room.lanes, heads, self._lines),
-            *(self._look_later, listener, self._peers, room.patience),
+            *(room.database, room.lanes, memory, self._look_later),
+            *(listener, self._peers, room.patience),
         )
 
     async def open(self) -> None:

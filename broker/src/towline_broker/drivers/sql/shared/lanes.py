@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from towline_broker.domain.errors import StoreUnavailable
 from towline_broker.drivers.interface import Listener
 from towline_broker.drivers.sql.shared.batches import Batches, PlayAgain, PlayAlone, Submitted
-from towline_broker.drivers.sql.shared.heads import TimeHeads
 from towline_broker.drivers.sql.shared.links import Link
+from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.peers import Peers
-from towline_broker.drivers.sql.shared.ready import ReadyLines
 from towline_broker.drivers.sql.shared.session import Database
 from towline_broker.drivers.sql.shared.transaction import LookAgain
 from towline_broker.drivers.sql.transaction import Operation, T
@@ -40,8 +39,7 @@ class Lanes:
         self,
         database: Database,
         count: int,
-        heads: TimeHeads,
-        lines: ReadyLines,
+        memory: Memory,
         look_again: LookAgain,
         listener: Listener,
         peers: Peers,
@@ -53,7 +51,7 @@ class Lanes:
         self._links = [Link(database, changes=True) for _ in range(count)]
         self._lanes = [
             _Lane(
-                Batches(database, link, heads, lines, look_again, patience),
+                Batches(database, link, memory, look_again, patience),
                 *(self._waiting, count, listener, peers),
             )
             for link in self._links

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql import Executable
 
 from towline_broker.drivers.sql.names import MOST_LINES, Names
-from towline_broker.drivers.sql.shared.ready import ReadyLines
+from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.session import Session
 from towline_broker.drivers.sql.tally import Tally
 from towline_broker.drivers.sql.transaction import Effects, Heads, Row
@@ -47,21 +47,19 @@ class SharedReader:
 class SharedTransaction(SharedReader):
     """See :class:`towline_broker.drivers.sql.transaction.Transaction`."""
 
+    shared = True
+
     def __init__(
-        self,
-        session: Session,
-        heads: Heads,
-        names: Names,
-        lines: ReadyLines,
-        look_again: LookAgain,
+        self, session: Session, names: Names, memory: Memory, look_again: LookAgain
     ) -> None:
-        super().__init__(session, heads)
+        super().__init__(session, memory.heads)
+        self.depths = memory.depths
         self.names = names
         self.tally = Tally()
         self.effects = Effects()
         #: Something was changed: if the operation fails, the whole transaction must.
         self.changed = False
-        self._lines = lines
+        self._lines = memory.lines
         self._look_again = look_again
         self._claimed: list[tuple[int, Sequence[Row]]] = []
 

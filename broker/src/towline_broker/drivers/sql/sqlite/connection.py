@@ -92,6 +92,16 @@ class Beginnings:
         pass
 
 
+class ExactDepths:
+    """They cost one look-up, so they are asked for each time."""
+
+    def surely_below(self, limit: int, queue: str, pushed: int) -> bool:
+        return False
+
+    def read(self, queue: str, depth: int) -> None:
+        pass
+
+
 class SqliteReader:
     """The statements of ``transaction.Reader``. They never wait for an event loop."""
 
@@ -109,7 +119,7 @@ class SqliteReader:
         found: list[Row] = []
         for chunk in _chunks(keys):
             statement = with_keys(sql, len(chunk))
-            found += self._sqlite.execute(statement, (*parameters, *chunk)).fetchall()
+            found += self._sqlite.execute(statement, _parameters(sql, parameters, chunk)).fetchall()
         return found
 
     async def select(self, statement: Executable) -> Sequence[Row]:
@@ -118,6 +128,9 @@ class SqliteReader:
 
 class SqliteTransaction(SqliteReader):
     """The statements of ``transaction.Transaction``, for one operation."""
+
+    shared = False
+    depths = ExactDepths()
 
     def __init__(self, connection: sa.Connection, names: Names, take: Callable[[int], int]) -> None:
         super().__init__(connection)
@@ -154,7 +167,7 @@ class SqliteTransaction(SqliteReader):
         met = 0
         for chunk in _chunks(keys):
             statement = with_keys(sql, len(chunk))
-            met += self._sqlite.execute(statement, (*parameters, *chunk)).rowcount
+            met += self._sqlite.execute(statement, _parameters(sql, parameters, chunk)).rowcount
         return met
 
     async def change_many(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
@@ -177,6 +190,12 @@ def _chunks(keys: Iterable[object]) -> Iterator[list[object]]:
     while chunk := list(islice(rest, _MOST_KEYS)):
         length = 1 << (len(chunk) - 1).bit_length()
         yield chunk + chunk[-1:] * (length - len(chunk))
+
+
+def _parameters(
+    sql: str, parameters: tuple[object, ...], keys: Sequence[object]
+) -> tuple[object, ...]:
+    return (*parameters, *keys) if sql.count(_KEYS) == 1 else (*parameters, *keys, *keys)
 
 
 @cache
