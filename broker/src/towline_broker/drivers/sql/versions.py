@@ -45,12 +45,12 @@ def revision_of(version: int) -> str:
     return f"{version:04d}"
 
 
-def metadata_of(dialect: str) -> sa.MetaData:
-    """The tables as the database of this kind has them."""
-    if dialect == "mysql":
+def metadata_of(dialect: sa.Dialect) -> sa.MetaData:
+    """The tables as this database has them."""
+    if dialect.name == "mysql":
         from towline_broker.drivers.sql.mysql import tables
 
-        return tables.metadata
+        return tables.metadata_of(mariadb=bool(getattr(dialect, "is_mariadb", False)))
     return schema.metadata
 
 
@@ -106,7 +106,7 @@ def prepare(connection: sa.Connection, place: str, *, upgrade: bool) -> None:
 
 def create(connection: sa.Connection) -> None:
     """Makes the tables, within the connection's transaction."""
-    metadata_of(connection.dialect.name).create_all(connection)
+    metadata_of(connection.dialect).create_all(connection)
     revisions.create(connection, checkfirst=True)
     connection.execute(revisions.delete())
     connection.execute(revisions.insert().values(version_num=revision_of(CURRENT)))

@@ -8,7 +8,9 @@ Offline (``script``) the same revisions write SQL instead of running it.
 """
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -45,11 +47,17 @@ def upgrade(connection: sa.Connection, version: int, to: int | None = None) -> N
     command.upgrade(config, "head" if to is None else revision_of(to))
 
 
-def script(dialect: str, version: int, *, stamped: bool = True) -> str:
-    """The SQL that ``upgrade`` from this version would run. ``stamped``: Alembic has its table."""
+def script(
+    dialect: str, version: int, *, stamped: bool = True, options: Mapping[str, Any] | None = None
+) -> str:
+    """The SQL that ``upgrade`` from this version would run.
+
+    ``stamped``: Alembic has its table. ``options``: arguments for making the dialect.
+    """
     output = io.StringIO()
     config = _config(output)
     config.attributes["dialect"] = dialect
+    config.attributes["options"] = dict(options or {})
     if version and not stamped:
         command.stamp(config, revision_of(version), sql=True)
     start = f"{revision_of(version)}:" if version else ""

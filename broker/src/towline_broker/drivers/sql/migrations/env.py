@@ -28,7 +28,10 @@ def run() -> None:
         context.configure(connection=connection, **options)
     else:
         dialect = context.config.attributes["dialect"]
-        context.configure(dialect_name=dialect, literal_binds=True, **options)
+        made_with = context.config.attributes["options"]
+        context.configure(
+            dialect_name=dialect, dialect_opts=made_with, literal_binds=True, **options
+        )
     with context.begin_transaction():
         context.run_migrations()
 

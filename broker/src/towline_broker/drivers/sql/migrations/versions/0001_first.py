@@ -58,7 +58,6 @@ def _table(
         postgresql_with=storage or {},
         mysql_engine="InnoDB",
         mysql_charset="utf8mb4",
-        mysql_collate="utf8mb4_bin",
     )
 
 
@@ -196,8 +195,13 @@ _PARTIAL = (
 
 
 def upgrade() -> None:
-    leave_out = _PARTIAL if op.get_context().dialect.name == "mysql" else ()
+    dialect = op.get_context().dialect
+    leave_out = _PARTIAL if dialect.name == "mysql" else ()
+    # Byte by byte, trailing blanks included.
+    mariadb = getattr(dialect, "is_mariadb", False)
+    collation = "utf8mb4_nopad_bin" if mariadb else "utf8mb4_0900_bin"
     for table in metadata.sorted_tables:
+        table.dialect_kwargs["mysql_collate"] = collation
         op.execute(CreateTable(table))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             if index not in leave_out:

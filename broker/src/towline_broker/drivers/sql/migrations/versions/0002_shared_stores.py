@@ -14,11 +14,6 @@ revision = "0002"
 down_revision = "0001"
 
 _Bytes = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
-_OPTIONS: dict[str, Any] = {
-    "mysql_engine": "InnoDB",
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",
-}
 #: Who has more priorities in a queue uses them as something else: they are not told apart.
 _MOST_LINES = 32
 
@@ -46,6 +41,15 @@ _GENERATED = {
 }
 
 
+def _options() -> dict[str, Any]:
+    mariadb = getattr(op.get_context().dialect, "is_mariadb", False)
+    return {
+        "mysql_engine": "InnoDB",
+        "mysql_charset": "utf8mb4",
+        "mysql_collate": "utf8mb4_nopad_bin" if mariadb else "utf8mb4_0900_bin",
+    }
+
+
 def upgrade() -> None:
     op.add_column(
         "towline_queues",
@@ -60,7 +64,7 @@ def upgrade() -> None:
         sa.Column("queue", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("priority", sa.Integer, primary_key=True, autoincrement=False),
         sqlite_with_rowid=False,
-        **_OPTIONS,
+        **_options(),
     )
     op.execute(_LINES)
     op.create_table(
@@ -68,7 +72,7 @@ def upgrade() -> None:
         sa.Column("broker", _text(128), primary_key=True),
         sa.Column("notice", _Bytes, nullable=False),
         sa.Column("until", sa.BigInteger, nullable=False),
-        **_OPTIONS,
+        **_options(),
     )
     dialect = op.get_context().dialect.name
     if dialect == "mysql":
@@ -93,7 +97,7 @@ def _upgrade_mysql() -> None:
     op.create_index("towline_jobs_kept", "towline_jobs", ["keep_until"])
     op.create_index("towline_unique_keys_until", "towline_unique_keys", ["held_until"])
     # A row is put in to take numbers, and out again: only its number matters.
-    op.create_table("towline_ticks", sa.Column("id", sa.BigInteger, primary_key=True), **_OPTIONS)
+    op.create_table("towline_ticks", sa.Column("id", sa.BigInteger, primary_key=True), **_options())
     # A connection that writes has one of these to itself.
     op.create_table(
         "towline_writers",
@@ -101,7 +105,7 @@ def _upgrade_mysql() -> None:
         sa.Column("owner", sa.String(64), nullable=False),
         sa.Column("serial", sa.BigInteger, nullable=False),
         sa.Column("taken_at", sa.BigInteger, nullable=False),
-        **_OPTIONS,
+        **_options(),
     )
     # What brokers have to tell each other.
     op.create_table(
@@ -109,12 +113,12 @@ def _upgrade_mysql() -> None:
         sa.Column("broker", sa.String(64), primary_key=True),
         sa.Column("serial", sa.BigInteger, nullable=False),
         sa.Column("seen_at", sa.BigInteger, nullable=False),
-        **_OPTIONS,
+        **_options(),
     )
     op.create_table(
         "towline_news",
         sa.Column("broker", sa.String(64), primary_key=True),
         sa.Column("serial", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("body", mysql.LONGBLOB(), nullable=False),
-        **_OPTIONS,
+        **_options(),
     )
