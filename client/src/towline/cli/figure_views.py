@@ -70,6 +70,15 @@ def broker_json(broker: admin.BrokerInfo) -> dict[str, Any]:
         "uptime_seconds": length(broker, "uptime"),
         "started_at": iso(at(broker, "started_at")),
         "store_time": iso(at(broker, "store_time")),
+        "stores": [
+            {
+                "name": store.name,
+                "driver": store.driver,
+                "durability": durability_name(store.durability),
+                "durability_note": store.durability_note,
+            }
+            for store in broker.stores
+        ],
     }
 
 
@@ -79,6 +88,7 @@ def queue_json(queue: admin.QueueInfo) -> dict[str, Any]:
         "paused": queue.paused,
         "depth": depth_json(queue.depth),
         "store": queue.store,
+        "moving_to": queue.moving_to or None,
     }
 
 

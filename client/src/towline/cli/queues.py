@@ -35,8 +35,10 @@ _COLUMNS = (
     number("LEASED"),
     number("DEAD"),
     Column("STATE"),
-    Column("STORE"),
 )
+#: Shown where there is more than the one store that a broker has by default.
+_STORE = Column("STORE")
+_DEFAULT_STORE = "default"
 
 
 def list_queues(
@@ -48,6 +50,8 @@ def list_queues(
     if json:
         for queue in queues:
             output.line(queue_json(queue))
+    elif any(queue.store != _DEFAULT_STORE or queue.moving_to for queue in queues):
+        output.table((*_COLUMNS, _STORE), [[*_row(queue), queue.store] for queue in queues])
     elif queues:
         output.table(_COLUMNS, [_row(queue) for queue in queues])
     else:
@@ -62,9 +66,15 @@ def _row(queue: pb.QueueInfo) -> list[str]:
         count(depth.scheduled),
         count(depth.leased),
         count(depth.dead),
-        "paused" if queue.paused else "open",
-        queue.store,
+        _state(queue),
     ]
+
+
+def _state(queue: pb.QueueInfo) -> str:
+    states = ["paused"] if queue.paused else []
+    if queue.moving_to:
+        states.append(f"moving to {queue.moving_to}")
+    return ", ".join(states) or "open"
 
 
 def pause(

@@ -79,8 +79,7 @@ def _print(answer: pb.StatsResponse) -> None:
     output.pairs(
         {
             "broker": f"towline-broker {broker.version}, up {span(length(broker, 'uptime'))}",
-            "store": f"{broker.driver}, {durability_name(broker.durability).lower()}: "
-            f"{broker.durability_note}",
+            **_stores(broker),
             "workers": count(broker.workers),
             "oldest ready": span(length(answer.total, "oldest_ready_age")),
         }
@@ -97,6 +96,16 @@ def _print(answer: pb.StatsResponse) -> None:
         output.say("")
         types = [[each.type, *_row(each.figures)] for each in answer.types]
         output.table((Column("TYPE"), *_FIGURES), types, folds=True)
+
+
+def _stores(broker: pb.BrokerInfo) -> dict[str, str]:
+    if len(broker.stores) < 2:
+        return {"store": _promise(broker)}
+    return {f"store {store.name}": _promise(store) for store in broker.stores}
+
+
+def _promise(store: pb.BrokerInfo | pb.StoreInfo) -> str:
+    return f"{store.driver}, {durability_name(store.durability).lower()}: {store.durability_note}"
 
 
 def _row(figures: pb.Figures) -> list[str]:
