@@ -46,6 +46,10 @@ class Model:
     #: (queue, key) to holder and time.
     keys: dict[tuple[str, str], tuple[str, Micros | None]] = field(default_factory=dict)
     paused: dict[str, bool] = field(default_factory=dict)
+    moving_to: dict[str, str] = field(default_factory=dict)
+    moved: set[str] = field(default_factory=set)
+    #: Queues in which a job that came from another store may stand behind a younger one.
+    mixed: set[str] = field(default_factory=set)
     totals: dict[tuple[str, str], Totals] = field(default_factory=dict)
     places: int = 0
     told_ready: Counter[str] = field(default_factory=Counter)
@@ -70,7 +74,9 @@ class Model:
     # --- producers ----------------------------------------------------------------------------
 
     def push(self, batch: PushBatch) -> list[PushResult] | None:
-        """None: refused as a whole, because a queue is full."""
+        """None: refused as a whole, because a queue is full or has moved."""
+        if any(new.queue in self.moved for new in batch.jobs):
+            return None
         if batch.all_or_nothing and self._would_overflow(batch):
             return None
         return [self._push(new, batch) for new in batch.jobs]
@@ -124,7 +130,7 @@ class Model:
             return [job.leased() for job in held]
         granted: list[Leased] = []
         for queue in request.queues:
-            while self._has_room(request, granted) and not self.paused.get(queue, True):
+            while self._has_room(request, granted) and self.gives(queue):
                 ready = self.those(JobState.READY, queue=queue)
                 if not ready:
                     break
@@ -138,6 +144,9 @@ class Model:
                 self._lease(job, request)
                 granted.append(job.leased())
         return granted
+
+    def gives(self, queue: str) -> bool:
+        return not self.paused.get(queue, True) and queue not in self.moving_to
 
     @staticmethod
     def _has_room(request: ReserveRequest, granted: Sequence[Leased]) -> bool:
@@ -302,6 +311,11 @@ class Model:
         if changed and not paused:
             self.told_ready[queue] += len(self.those(JobState.READY, queue=queue))
         return changed
+
+    def drop(self, job: ModelJob) -> None:
+        self.jobs.remove(job)
+        self.ended_jobs.pop(job.id, None)
+        self._free_key(job, even_if_timed=True)
 
     # --- steps --------------------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ def _maybe(strategy: st.SearchStrategy[Micros]) -> st.SearchStrategy[Micros | No
 STEP_OF_TIME = _times(1, 2, 3, 8) | st.just(1)
 LIMIT = st.sampled_from([1, 2, 1000])
 MAX_DEPTH = st.sampled_from([{}, {}, {}, {"a": 3}, {"a": 2, "b": 4}])
+#: Where a queue is moving to; None: nowhere.
+STORE = st.sampled_from([None, None, "x", "y"])
 #: Positions from the end of what was named so far.
 PICK = st.integers(0, 3) | st.integers(0, 30)
 PICKS = st.lists(PICK, min_size=1, max_size=4)

@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from towline_broker.domain.errors import QueueFull
+from towline_broker.domain.errors import QueueFull, QueueMoved
 from towline_broker.domain.jobs import DeadReason, JobState, LeaseRef, NewJob, Settlement
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import (
@@ -31,6 +31,7 @@ from towline_broker.drivers.interface import (
     PurgeRequest,
     PushBatch,
 )
+from towline_broker.testing import model_moving
 from towline_broker.testing import random_input as draw
 from towline_broker.testing.comparisons import Comparison
 from towline_broker.testing.factories import new_id
@@ -107,7 +108,7 @@ class DriverMachine(Comparison):
         expected = self.model.push(batch)
         try:
             results = self.do(self.driver.push(batch))
-        except QueueFull:
+        except (QueueFull, QueueMoved):
             assert expected is None
         else:
             assert results == expected
@@ -228,14 +229,14 @@ class DriverMachine(Comparison):
     @precondition(lambda self: self.model.paused)
     @rule(pick=st.integers(0, 9), paused=st.booleans())
     def pause(self, pick: int, paused: bool) -> None:
-        queue = sorted(self.model.paused)[pick % len(self.model.paused)]
+        queue = self._queue(pick)
         changed = self.do(self.driver.set_paused(queue, paused))
         assert changed == self.model.set_paused(queue, paused)
 
     @precondition(lambda self: self.model.paused and self.offers(Feature.PURGE))
     @rule(pick=st.integers(0, 9), limit=draw.LIMIT)
     def purge(self, pick: int, limit: int) -> None:
-        queue = sorted(self.model.paused)[pick % len(self.model.paused)]
+        queue = self._queue(pick)
         waiting = self.model.those(JobState.SCHEDULED, JobState.READY, queue=queue)
         request = PurgeRequest(queue, limit, self.now, self.now + draw.WINDOW)
         handled = self.do(self.driver.purge(request))
@@ -279,6 +280,44 @@ class DriverMachine(Comparison):
         assert len(gone) == min(limit, len(dead))
         _assert_earliest([job.finished_at for job in gone], [job.finished_at for job in dead])
         (self.model.discard if discard else self.model.requeue)(job.id for job in gone)
+
+    @precondition(lambda self: self.model.paused and self.offers(Feature.TRANSFER))
+    @rule(pick=st.integers(0, 9), to=draw.STORE)
+    def seal(self, pick: int, to: str | None) -> None:
+        queue = self._queue(pick)
+        self.do(self.driver.seal(queue, to))
+        model_moving.seal(self.model, queue, to)
+
+    @precondition(lambda self: self.model.paused and self.offers(Feature.TRANSFER))
+    @rule(pick=st.integers(0, 9), limit=draw.LIMIT, drop=st.booleans(), forward=st.booleans())
+    def send_away(self, pick: int, limit: int, drop: bool, forward: bool) -> None:
+        queue = self._queue(pick)
+        leaving = self.do(self.driver.outgoing(queue, limit))
+        able = {job.id: job for job in model_moving.outgoing(self.model, queue)}
+        chosen = [able[one.new.id] for one in leaving]
+        assert leaving == [model_moving.transfer(self.model, job) for job in chosen]
+        assert [model_moving.place_of(job) for job in chosen] == [
+            model_moving.place_of(job) for job in able.values()
+        ][:limit]
+        assert len({job.id for job in chosen}) == len(chosen)
+        self.away += leaving
+        if drop:
+            ids = [job.id for job in chosen] + self.ids[-2:]
+            assert self.do(self.driver.drop(queue, ids)) == model_moving.drop(
+                self.model, queue, ids
+            )
+        if forward:
+            assert self.do(self.driver.forward(queue)) == model_moving.forward(self.model, queue)
+
+    @precondition(lambda self: self.away)
+    @rule(picks=draw.PICKS)
+    def receive(self, picks: list[int]) -> None:
+        coming = [self.away[-1 - pick % len(self.away)] for pick in picks]
+        expected = model_moving.receive(self.model, coming)
+        assert self.do(self.driver.receive(coming, self.now)) == expected
+
+    def _queue(self, pick: int) -> str:
+        return sorted(self.model.paused)[pick % len(self.model.paused)]
 
     @precondition(lambda self: sum(one.pushed for one in self.model.totals.values()) > 5)
     @rule()
