@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from towline_broker.commands import move
+from towline_broker.commands import journal, move
 from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.logs import configure_logs
@@ -175,6 +175,7 @@ def _stores(given: Sequence[str]) -> dict[str, Any]:
 
 
 move.register(app)
+app.add_typer(journal.app)
 
 
 def main() -> None:

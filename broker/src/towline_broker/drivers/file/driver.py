@@ -100,7 +100,7 @@ class FileDriver(SoleOwner):
     # --- leases ---
 
     async def reserve(self, request: ReserveRequest) -> list[Leased]:
-        size = costs.of_items(request.max_jobs)
+        size = self._of_up_to(request.max_jobs)
         return await self._change(lambda engine: engine.reserve(request), request.now, size)
 
     async def leases(self, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
@@ -120,18 +120,18 @@ class FileDriver(SoleOwner):
     # --- upkeep ---
 
     async def promote(self, now: Micros, limit: int) -> int:
-        size = costs.of_items(limit)
+        size = self._of_up_to(limit)
         return await self._change(lambda engine: engine.promote(now, limit), now, size)
 
     async def expire(self, now: Micros, limit: int) -> int:
-        size = costs.of_items(limit)
+        size = self._of_up_to(limit)
         return await self._change(lambda engine: engine.expire(now, limit), now, size)
 
     async def expired_leases(self, now: Micros, limit: int) -> list[LeaseRecord]:
         return await self._look(lambda engine: engine.expired_leases(now, limit))
 
     async def forget(self, now: Micros, limit: int) -> int:
-        size = costs.of_items(limit)
+        size = self._of_up_to(limit)
         return await self._change(lambda engine: engine.forget(now, limit), now, size)
 
     async def next_due(self) -> Micros | None:
@@ -146,13 +146,13 @@ class FileDriver(SoleOwner):
         return await self._look(lambda engine: engine.count_dead(selection))
 
     async def requeue_dead(self, selection: DeadSelection) -> Handled:
-        size = costs.of_items(selection.limit)
+        size = self._of_up_to(selection.limit)
         return await self._change(
             lambda engine: engine.requeue_dead(selection), selection.now, size
         )
 
     async def discard_dead(self, selection: DeadSelection, remember_until: Micros) -> Handled:
-        size = costs.of_items(selection.limit)
+        size = self._of_up_to(selection.limit)
         return await self._change(
             lambda engine: engine.discard_dead(selection, remember_until), selection.now, size
         )
@@ -166,7 +166,7 @@ class FileDriver(SoleOwner):
         return await self._change(lambda engine: engine.set_paused(queue, paused))
 
     async def purge(self, request: PurgeRequest) -> Handled:
-        size = costs.of_items(request.limit)
+        size = self._of_up_to(request.limit)
         return await self._change(lambda engine: engine.purge(request), request.now, size)
 
     async def counts(self) -> list[Counts]:
@@ -215,6 +215,10 @@ class FileDriver(SoleOwner):
 
     async def _look(self, call: Callable[[Engine], T]) -> T:
         return await self._open.look(call)
+
+    def _of_up_to(self, limit: int) -> int:
+        """About how much is recorded of a change to so many jobs, or to all that there are."""
+        return costs.of_items(min(limit, len(self._open.engine.state.jobs)))
 
     @property
     def _open(self) -> LiveStore:

@@ -149,6 +149,14 @@ class Engine:
     ) -> int:
         """Returns for how many further bytes there is room."""
         now = request.now
+        lease = Lease(
+            request.grant,
+            now,
+            now + request.lease,
+            request.lease,
+            request.worker_id,
+            request.request_id,
+        )
         while len(granted) < request.max_jobs and room > 0:
             job = queue.ready.first()
             if job is None:
@@ -156,14 +164,6 @@ class Engine:
             if job.attempt == 0 and job.expires_at is not None and job.expires_at <= now:
                 self._state.bury(job, DeadReason.EXPIRED, now)
                 continue
-            lease = Lease(
-                request.grant,
-                now,
-                now + request.lease,
-                request.lease,
-                request.worker_id,
-                request.request_id,
-            )
             self._state.grant(job, lease)
             granted.append(job.leased(lease))
             room -= len(job.envelope)

@@ -1,0 +1,151 @@
+"""``towline-broker journal``: looks at the journal of a file store, whether it is in use or not."""
+
+import base64
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from google.protobuf.message import DecodeError
+
+from towline.v1.job_pb2 import Job
+from towline_broker.domain.errors import StoreRefused
+from towline_broker.domain.time import Micros, to_seconds
+from towline_broker.drivers.file.reading import Damaged, Reader
+from towline_broker.drivers.file.segments import numbers_in
+from towline_broker.drivers.file.telling import told
+
+app = typer.Typer(
+    name="journal",
+    help="Look at the journal of a file store. Changes nothing; the store may be in use.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+CHECK_HELP = """Read a journal from its oldest segment to its tail, and say what is there.
+
+\b
+Exit codes:
+  0    sound; a frame that a crash cut off at the very end is no damage
+  1    damaged: segment and offset are named
+  2    wrong use, or there is no journal
+"""
+
+CAT_HELP = """Print what a journal records: a line of JSON for each call, oldest first.
+
+A line tells how jobs, settle memories, unique keys, totals and queues stood after the call, not
+what was called. Bytes are printed as text where they are UTF-8, else in base64.
+
+\b
+Exit codes: as of "towline-broker journal check".
+"""
+
+TRIES = 3
+PAUSE_SECONDS = 0.1
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Where the store is.")]
+
+
+@app.command(help=CHECK_HELP)
+def check(directory: Directory) -> None:
+    _need_journal(directory)
+    try:
+        frames, records, clock, reader = _counted(directory)
+    except (StoreRefused, OSError) as error:
+        typer.echo(str(error))
+        raise typer.Exit(1) from None
+    if reader.tail is None:
+        return
+    number, offset = reader.tail.header.number, reader.tail.offset
+    typer.echo(
+        f"sound: segments {reader.oldest} to {number}, {frames} frames with {records} records, "
+        f"the last one of {_moment(clock)}; the journal goes on at offset {offset} of segment "
+        f"{number}"
+    )
+    if reader.tail.torn:
+        typer.echo("a frame begins there and is not finished: opening the store cuts it off")
+
+
+@app.command(help=CAT_HELP)
+def cat(
+    directory: Directory,
+    since: Annotated[
+        int, typer.Option("--from", metavar="SEQ", help="Begin with the frame of this sequence.")
+    ] = 0,
+    payload: Annotated[
+        bool,
+        typer.Option(
+            "--payload/--no-payload",
+            help="Print payloads, results and checkpoints, or only their sizes.",
+        ),
+    ] = True,
+) -> None:
+    _need_journal(directory)
+    tell = _tell_bytes if payload else _tell_size
+    try:
+        for header, frame, records in Reader(directory).records():
+            place = {"segment": header.number, "offset": frame.offset, "sequence": frame.sequence}
+            if frame.sequence >= since:
+                for record in records:
+                    typer.echo(json.dumps(place | told(record, tell), ensure_ascii=False))
+    except (StoreRefused, OSError) as error:
+        typer.echo(f"towline-broker: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _need_journal(directory: Path) -> None:
+    if not directory.is_dir() or not numbers_in(directory):
+        typer.echo(f"towline-broker: there is no journal in {directory}", err=True)
+        raise typer.Exit(2)
+
+
+def _counted(directory: Path) -> tuple[int, int, Micros, Reader]:
+    """Frames, records, the latest time, and the reader. What looks like damage is looked at again:
+    it may be a frame that was being written, or a segment that was given up, just then."""
+    for _ in range(TRIES - 1):
+        try:
+            return _count(directory)
+        except (Damaged, FileNotFoundError):
+            time.sleep(PAUSE_SECONDS)
+    return _count(directory)
+
+
+def _count(directory: Path) -> tuple[int, int, Micros, Reader]:
+    reader, frames, count, clock = Reader(directory), 0, 0, 0
+    for _, _, records in reader.records():
+        frames += 1
+        count += len(records)
+        clock = max([clock, *(record.now for record in records)])
+    return frames, count, clock, reader
+
+
+def _moment(micros: Micros) -> str:
+    return datetime.fromtimestamp(to_seconds(micros), UTC).isoformat(timespec="seconds")
+
+
+def _tell_bytes(value: bytes, is_envelope: bool) -> Any:
+    if not is_envelope:
+        return _text_or_base64(value)
+    try:
+        job = Job.FromString(value)
+    except DecodeError:
+        return _text_or_base64(value)
+    parts = {
+        "payload": _text_or_base64(job.payload),
+        "content_type": job.content_type,
+        "headers": dict(job.headers),
+    }
+    return {name: part for name, part in parts.items() if part}
+
+
+def _text_or_base64(value: bytes) -> Any:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode("ascii")}
+
+
+def _tell_size(value: bytes, _: bool) -> Any:
+    return {"bytes": len(value)}
