@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.support.broker_process import BrokerProcess, start_command
@@ -64,21 +65,16 @@ def broker(shared: dict[str, str]) -> Iterator[BrokerProcess]:
         yield broker
 
 
-def members(broker: BrokerProcess) -> set[int]:
-    listed = Path(f"/proc/{broker.pid}/task/{broker.pid}/children").read_text()
-    return {int(pid) for pid in listed.split()}
-
-
 async def gone(pids: set[int]) -> bool:
     return not any(map(runs, pids))
 
 
 def runs(pid: int) -> bool:
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+        # A zombie has ended, and was not yet asked how by whoever inherited it.
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    return state != "Z"  # ended, and not yet asked how by whoever inherited it
 
 
 async def starts(address: str, connections: int = 50) -> set[str]:
@@ -93,13 +89,13 @@ async def starts(address: str, connections: int = 50) -> set[str]:
 
 async def test_they_serve_one_address_from_the_first_moment_on(broker: BrokerProcess) -> None:
     assert len(await starts(broker.address)) == 3
-    assert len(members(broker)) == 3
+    assert len(broker.members) == 3
     assert broker.output.count("listening on") == 1
     assert "processes   3" in broker.output
 
 
 async def test_one_that_is_killed_is_replaced_while_the_others_serve(broker: BrokerProcess) -> None:
-    before, victim = members(broker), min(members(broker))
+    before, victim = broker.members, min(broker.members)
     os.kill(victim, signal.SIGKILL)
     await until(lambda: gone({victim}), "the process is gone")
     await starts(broker.address, 10)
@@ -109,12 +105,12 @@ async def test_one_that_is_killed_is_replaced_while_the_others_serve(broker: Bro
 
 
 async def replaced(broker: BrokerProcess, before: set[int]) -> bool:
-    new = members(broker) - before
+    new = broker.members - before
     return any(f"broker process {pid} serves in its place" in broker.log for pid in new)
 
 
 async def test_a_signal_drains_all(broker: BrokerProcess) -> None:
-    pids = members(broker)
+    pids = broker.members
     broker.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(broker.wait) == ExitCode.OK
     assert await gone(pids)
@@ -126,7 +122,7 @@ async def test_a_signal_drains_all(broker: BrokerProcess) -> None:
 
 async def test_ctrl_c_at_a_terminal_drains_all(broker: BrokerProcess) -> None:
     # A terminal sends the signal to its whole group of processes: each must hear it once only.
-    assert {os.getpgid(pid) for pid in members(broker)}.isdisjoint({os.getpgid(broker.pid)})
+    assert {os.getpgid(pid) for pid in broker.members}.isdisjoint({os.getpgid(broker.pid)})
     broker.send_signal(signal.SIGINT)
     assert await asyncio.to_thread(broker.wait) == ExitCode.OK
 
@@ -134,7 +130,7 @@ async def test_ctrl_c_at_a_terminal_drains_all(broker: BrokerProcess) -> None:
 async def test_a_second_signal_stops_all_at_once(shared: dict[str, str]) -> None:
     options = ("--processes", "2", "--drain-timeout", "1h")
     with BrokerProcess("shared:", *options, environment=shared) as broker:
-        pids = members(broker)
+        pids = broker.members
         async with calls_to(broker.address) as calls:
             push = calls.queue.Push(PushRequest(jobs=[Job(queue="q", type="Hang")]))
             hanging = asyncio.ensure_future(push)
@@ -154,7 +150,7 @@ async def said(broker: BrokerProcess, words: str) -> bool:
 
 
 async def test_none_outlives_the_one_that_started_them(broker: BrokerProcess) -> None:
-    pids = members(broker)
+    pids = broker.members
     broker.kill()
     await until(lambda: gone(pids), "all have ended")
     for pid in pids:
@@ -205,7 +201,7 @@ async def test_a_replacement_that_cannot_start_is_tried_again(
 ) -> None:
     options = ("--processes", "2")
     with BrokerProcess("shared:refused", *options, folder=tmp_path, environment=shared) as broker:
-        before, victim = members(broker), min(members(broker))
+        before, victim = broker.members, min(broker.members)
         (tmp_path / "refused").touch()
         os.kill(victim, signal.SIGKILL)
         await until(lambda: said(broker, "has ended with 66; another starts"), "it is refused")

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+import psutil  # type: ignore[import-untyped]
+
 COMMAND = (sys.executable, "-c", "from towline_broker.cli import main; main()")
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
@@ -58,6 +60,11 @@ class BrokerProcess:
     @property
     def pid(self) -> int:
         return self._started.pid
+
+    @property
+    def members(self) -> set[int]:
+        """The ids of the broker processes that it has started, if it was told to have several."""
+        return {child.pid for child in psutil.Process(self.pid).children()}
 
     @property
     def returncode(self) -> int | None:
