@@ -60,7 +60,7 @@ class Leasing(PartitionedStore):
         able: list[tuple[int, list[str]]] = []
         for (partition, queues), (blob, marks) in zip(runs, replies, strict=True):
             for job in stored_jobs(blob):
-                held[job.head.new.id] = job.leased()
+                held[job.head.id] = job.leased()
             names = [name for name, mark in zip(queues, marks, strict=True) if mark == ord("1")]
             if names:
                 able.append((partition, names))

@@ -58,7 +58,7 @@ class Transferring(PartitionedStore):
 
 def _transfer(number: bytes, static: bytes, packed: bytes, holds: bytes, keep: bytes) -> Transfer:
     job = StoredJob(number, static, packed)
-    new, row = job.head.new, job.row
+    new, row = job.head.as_new(), job.row
     if row.lasting or row.attempt or row.state not in _WAITING:
         new = replace(new, expires_at=None)
     return Transfer(new, job.record(), holds == b"1", int(keep) or None)

@@ -3,7 +3,7 @@ local out = {}
 for _, queue in ipairs(redis.call('HKEYS', P .. 'q')) do
   local oldest
   for _, priority in ipairs(priorities_of(queue)) do
-    local job = load(redis.call('ZRANGE', line_key(queue, priority), 0, 0))[1]
+    local job = load(redis.call('ZRANGE', line_key(queue, tonumber(priority)), 0, 0))[1]
     if job and (not oldest or job.available < oldest) then oldest = job.available end
   end
   -- Jobs from another store stand behind those that are younger.

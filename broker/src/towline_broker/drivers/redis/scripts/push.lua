@@ -6,8 +6,8 @@ if planned.full and ARGV[4] == '1' then return {'full', planned.full} end
 
 local function store(job, buckets)
   local bucket = bucket_of(job.n)
-  put('HSET', P .. 'j:' .. bucket, job.n, job.static)
-  put('HSET', P .. 'ids', job.id, job.n)
+  put('HSET', bucket_key(bucket), job.n, job.static)
+  put('HSET', IDS, job.id, job.n)
   if not buckets[bucket] then
     buckets[bucket] = true
     put('ZADD', P .. 'b', bucket, bucket)

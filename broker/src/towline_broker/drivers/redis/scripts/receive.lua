@@ -4,14 +4,14 @@ local jobs, ids, at = {}, {}, 1
 while at <= #ARGV[4] do
   local static, envelope, row, holds, keep
   static, envelope, row, holds, keep, at = unframe('<I4c0I4c0I4c0I4c0I4c0', ARGV[4], at)
-  local job = parse(static)
+  local job = parse(static, false)
   read_row(job, row)
-  job.row = nil
+  job.row = false
   job.envelope, job.holds, job.keep = envelope, holds == '1', tonumber(keep)
   jobs[#jobs + 1], ids[#ids + 1] = job, job.id
 end
 
-local stored, remembered_ids, seen = hmget(P .. 'ids', ids), hmget(P .. 'mem', ids), {}
+local stored, remembered_ids, seen = hmget(IDS, ids), hmget(P .. 'mem', ids), {}
 local incoming = {}
 for i, job in ipairs(jobs) do
   if not (stored[i] or remembered_ids[i] or seen[job.id]) then
@@ -40,8 +40,8 @@ for i, job in ipairs(incoming) do
   job.place = last - #incoming + i
   job.n = int(job.place)
   local bucket = bucket_of(job.n)
-  put('HSET', P .. 'j:' .. bucket, job.n, job.static)
-  put('HSET', P .. 'ids', job.id, job.n)
+  put('HSET', bucket_key(bucket), job.n, job.static)
+  put('HSET', IDS, job.id, job.n)
   if not buckets[bucket] then
     buckets[bucket] = true
     put('ZADD', P .. 'b', bucket, bucket)

@@ -47,7 +47,7 @@ if most > 0 then
     if not paused and to == '' then
       for _, priority in ipairs(priorities_of(queues[i])) do
         if #granted >= most or room <= 0 or look <= 0 then break end
-        take_line(line_key(queues[i], priority))
+        take_line(line_key(queues[i], tonumber(priority)))
       end
     end
   end

@@ -32,11 +32,15 @@ local tallies, live, lined = {}, {}, {}
 local function tally_of(job)
   local tally = job.tally
   if tally then return tally end
-  local name = job.queue .. '|' .. job.type
-  tally = tallies[name]
+  local types = tallies[job.queue]
+  if not types then
+    types = {}
+    tallies[job.queue] = types
+  end
+  tally = types[job.type]
   if not tally then
-    tally = {depth = {}, total = {}}
-    tallies[name] = tally
+    tally = {name = job.queue .. '|' .. job.type .. '|', depth = {}, total = {}}
+    types[job.type] = tally
   end
   job.tally = tally
   return tally
@@ -58,6 +62,8 @@ local function count_state(job, by)
   live[job.queue] = (live[job.queue] or 0) + (job.state < SUCCEEDED and by or 0)
 end
 
+local RUN, EXPIRING, DUE_ALL = P .. 'run', P .. 'exp', P .. 'due'
+
 local function due_member(job) return fmt('%015.0f:%s', job.place, job.n) end
 local function dead_member(n) return fmt('%015.0f', n) end
 local function dead_group(job) return job.queue .. '|' .. job.type .. '|' .. job.reason end
@@ -69,17 +75,19 @@ local function leave(job)
   if state == READY then
     local key = line_key(job.queue, job.priority)
     put('ZREM', key, n)
-    thinned[key] = {'ZREM', P .. 'p:' .. job.queue, int(job.priority)}
+    if not thinned[key] then
+      thinned[key] = {'ZREM', P .. 'p:' .. job.queue, int(job.priority)}
+    end
     if job.carried then
       put('ZREM', P .. 'since:' .. job.queue, n)
       job.carried = nil
     end
   elseif state == SCHEDULED then
     local member = due_member(job)
-    put('ZREM', P .. 'due', member)
+    put('ZREM', DUE_ALL, member)
     put('ZREM', P .. 'due:' .. job.queue, member)
   elseif state == LEASED then
-    put('ZREM', P .. 'run', n)
+    put('ZREM', RUN, n)
     if job.request ~= '' then put('SREM', P .. 'r:' .. job.request, n) end
     job.grant, job.worker, job.request, job.till, job.length = '', '', '', 0, 0
   elseif state == DEAD then
@@ -90,7 +98,7 @@ local function leave(job)
     put('ZREM', P .. 'keep', n)
     put('ZREM', P .. 'kept:' .. job.queue, n)
   end
-  if state <= READY and job.expires ~= 0 then put('ZREM', P .. 'exp', n) end
+  if state <= READY and job.expires ~= 0 then put('ZREM', EXPIRING, n) end
 end
 
 local function change(job)
@@ -115,23 +123,21 @@ end
 local function enter_waiting(job)
   local n = job.n
   if job.state == READY then
-    put('ZADD', line_key(job.queue, job.priority), job.place, n)
-    local lines = P .. 'p:' .. job.queue
-    local priority = int(job.priority)
-    local key = lines .. priority
+    local key = line_key(job.queue, job.priority)
+    put('ZADD', key, job.place, n)
     if not lined[key] then
       lined[key] = true
-      put('ZADD', lines, -job.priority, priority)
+      put('ZADD', P .. 'p:' .. job.queue, -job.priority, int(job.priority))
     end
     if job.carried then put('ZADD', P .. 'since:' .. job.queue, job.available, n) end
     told_ready[job.queue] = (told_ready[job.queue] or 0) + 1
   else
     local member = due_member(job)
-    put('ZADD', P .. 'due', job.available, member)
+    put('ZADD', DUE_ALL, job.available, member)
     put('ZADD', P .. 'due:' .. job.queue, job.available, member)
   end
   if job.expires ~= 0 and job.attempt == 0 and not job.lasting then
-    put('ZADD', P .. 'exp', job.expires, n)
+    put('ZADD', EXPIRING, job.expires, n)
   end
 end
 
@@ -143,7 +149,7 @@ local function lease(job, length, grant, worker, request)
   job.grant, job.worker, job.request = grant, worker, request
   count(job, 'started')
   count_state(job, 1)
-  put('ZADD', P .. 'run', job.till, job.n)
+  put('ZADD', RUN, job.till, job.n)
   if request ~= '' then put('SADD', P .. 'r:' .. request, job.n) end
   change(job)
 end
@@ -164,11 +170,11 @@ end
 -- Takes away all that is kept of a job; it has left its state.
 local function remove(job)
   local bucket = bucket_of(job.n)
-  local key = P .. 'j:' .. bucket
+  local key = bucket_key(bucket)
   put('HDEL', key, job.n)
-  thinned[key] = {'ZREM', P .. 'b', bucket}
-  put('HDEL', P .. 'ids', job.id)
-  if job.row then put('HDEL', P .. 'm', job.n) end
+  if not thinned[key] then thinned[key] = {'ZREM', P .. 'b', bucket} end
+  put('HDEL', IDS, job.id)
+  if job.row then put('HDEL', ROWS, job.n) end
   if job.apart then put('HDEL', P .. 'e', job.n) end
   job.removed = true
 end
@@ -180,19 +186,21 @@ local function take_places()
   local last = redis.call('INCRBY', P .. 'seq', wanted)
   for i, job in ipairs(placing) do
     job.place = last - wanted + i
-    job.n = job.n or int(job.place)
+    if not job.n then job.n = int(job.place) end
     enter_waiting(job)
   end
   placing = {}
 end
 
 local function write_counts()
-  for name, tally in pairs(tallies) do
-    for what, by in pairs(tally.depth) do
-      if by ~= 0 then redis.call('HINCRBY', P .. 'd', name .. '|' .. what, by) end
-    end
-    for what, by in pairs(tally.total) do
-      redis.call('HINCRBY', P .. 't', name .. '|' .. what, by)
+  for _, types in pairs(tallies) do
+    for _, tally in pairs(types) do
+      for what, by in pairs(tally.depth) do
+        if by ~= 0 then redis.call('HINCRBY', P .. 'd', tally.name .. what, by) end
+      end
+      for what, by in pairs(tally.total) do
+        redis.call('HINCRBY', P .. 't', tally.name .. what, by)
+      end
     end
   end
   for queue, by in pairs(live) do
@@ -234,7 +242,7 @@ local function write(may_be_refused)
   for _, job in ipairs(changed) do
     if not job.removed then
       job.row = row_of(job)
-      put('HSET', P .. 'm', job.n, job.row)
+      put('HSET', ROWS, job.n, job.row)
     end
   end
   write_buffers()

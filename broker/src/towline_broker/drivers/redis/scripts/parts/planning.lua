@@ -9,7 +9,7 @@ local function plan(blob, limits)
   while at <= #blob do
     local static
     static, at = unframe('<I4c0', blob, at)
-    local job = parse(static)
+    local job = parse(static, false)
     jobs[#jobs + 1], ids[#ids + 1] = job, job.id
     if not seen[job.queue] then
       seen[job.queue] = true
@@ -26,7 +26,7 @@ local function plan(blob, limits)
   end
   for i, value in ipairs(hmget(P .. 'u', keys)) do keyed[i].held = value end
 
-  local stored, remembered_ids = hmget(P .. 'ids', ids), hmget(P .. 'mem', ids)
+  local stored, remembered_ids = hmget(IDS, ids), hmget(P .. 'mem', ids)
   local most, depth = {}, {}
   for i = 1, #limits, 2 do
     most[limits[i]] = tonumber(limits[i + 1])

@@ -11,6 +11,7 @@ local ACKED, RETRIED, RELEASED, DEAD_LETTERED, LOST = 1, 2, 3, 4, 5
 local LEASE_CANCELLED = 6
 local EXPIRED = 3
 local BUCKET = 1000
+local IDS, ROWS = P .. 'ids', P .. 'm'
 
 -- The head. Which optional parts there are, say the flags.
 local HEAD = '<BI8i4I2c0I2c0I2c0'
@@ -20,53 +21,51 @@ local ORDERED, DUE, EXPIRES, RETAINED, KEYED, TIMED, RETRYING, APART = 1, 2, 4, 
 local ROW = '<BBi4i4i8i8i8i8i8i8I2c0I2c0I2c0I4c0I4c0I4c0'
 local LASTING, CARRIED = 16, 32
 
-local function parse(static)
+-- The optional parts of a head; where the envelope begins.
+local function parse_options(job, flags, static, at)
+  if flags % 2 >= ORDERED then at = at + 8 end
+  if flags % 4 >= DUE then job.due, at = unframe('<i8', static, at) end
+  if flags % 8 >= EXPIRES then job.expires, at = unframe('<i8', static, at) end
+  if flags % 16 >= RETAINED then job.retention, at = unframe('<i8', static, at) end
+  if flags % 32 >= KEYED then job.key, at = unframe('<I2c0', static, at) end
+  if flags % 64 >= TIMED then job.key_until, at = unframe('<i8', static, at) end
+  if flags % 128 >= RETRYING then
+    local retry
+    retry, at = unframe('<I2c0', static, at)
+  end
+  if flags >= APART then
+    job.apart = true
+    job.size, at = unframe('<I4', static, at)
+  end
+  return at
+end
+
+-- A job as it was pushed. All that a job can have is named at once: tables that grow are slow.
+local function parse(static, n)
   local flags, enqueued, priority, queue, kind, id, at = unframe(HEAD, static)
   local job = {
-    static = static, id = id, queue = queue, type = kind, priority = priority,
-    enqueued = enqueued, due = 0, expires = 0, retention = 0, key_until = 0,
+    static = static, n = n, id = id, queue = queue, type = kind, priority = priority, due = 0,
+    expires = 0, retention = 0, key_until = 0, size = 0, row = false, state = READY, attempt = 0,
+    releases = 0, available = enqueued, started = 0, finished = 0, till = 0, length = 0, place = 0,
+    grant = '', worker = '', request = '', failure = '', progress = '', result = '', reason = 0,
+    tally = false, changed = false, removed = false,
   }
-  if flags ~= 0 then
-    if flags % 2 >= ORDERED then at = at + 8 end
-    if flags % 4 >= DUE then job.due, at = unframe('<i8', static, at) end
-    if flags % 8 >= EXPIRES then job.expires, at = unframe('<i8', static, at) end
-    if flags % 16 >= RETAINED then job.retention, at = unframe('<i8', static, at) end
-    if flags % 32 >= KEYED then job.key, at = unframe('<I2c0', static, at) end
-    if flags % 64 >= TIMED then job.key_until, at = unframe('<i8', static, at) end
-    if flags % 128 >= RETRYING then
-      local retry
-      retry, at = unframe('<I2c0', static, at)
-    end
-    if flags >= APART then
-      job.apart = true
-      job.size, at = unframe('<I4', static, at)
-    end
-  end
-  job.head_end = at - 1
-  job.size = job.size or #static - job.head_end
+  if flags ~= 0 then at = parse_options(job, flags, static, at) end
+  if not job.apart then job.size = #static - at + 1 end
+  if job.due ~= 0 then job.state, job.available = SCHEDULED, job.due end
   return job
 end
 
+-- What has become of it.
 local function read_row(job, row)
   job.row = row
-  local marks, _
+  local marks
   job.state, marks, job.attempt, job.releases, job.available, job.started, job.finished, job.till,
     job.length, job.place, job.grant, job.worker, job.request, job.failure, job.progress,
     job.result = unframe(ROW, row)
   if marks >= CARRIED then job.carried, marks = true, marks - CARRIED end
   if marks >= LASTING then job.lasting, marks = true, marks - LASTING end
   job.reason = marks
-end
-
-local function as_pushed(job)
-  local waits = job.due ~= 0
-  job.state = waits and SCHEDULED or READY
-  job.available = waits and job.due or job.enqueued
-  job.attempt, job.releases, job.started, job.finished = 0, 0, 0, 0
-  job.till, job.length, job.reason = 0, 0, 0
-  job.place = tonumber(job.n)
-  job.grant, job.worker, job.request = '', '', ''
-  job.failure, job.progress, job.result = '', '', ''
 end
 
 local function row_of(job)
@@ -79,11 +78,21 @@ end
 
 local function bucket_of(number) return floor(number / BUCKET) end
 
+local bucket_keys = {}
+local function bucket_key(bucket)
+  local key = bucket_keys[bucket]
+  if not key then
+    key = P .. 'j:' .. bucket
+    bucket_keys[bucket] = key
+  end
+  return key
+end
+
 -- The jobs of these numbers; false for one that is not there.
 local function load(numbers)
   local jobs = {}
   if #numbers == 0 then return jobs end
-  local rows = hmget(P .. 'm', numbers)
+  local rows = hmget(ROWS, numbers)
   local wanted, order = {}, {}
   for i, n in ipairs(numbers) do
     local bucket = bucket_of(n)
@@ -98,13 +107,13 @@ local function load(numbers)
   end
   for _, bucket in ipairs(order) do
     local group = wanted[bucket]
-    local statics = hmget(P .. 'j:' .. bucket, group.fields)
+    local statics = hmget(bucket_key(bucket), group.fields)
     for k, i in ipairs(group.at) do
       local job = false
       if statics[k] then
-        job = parse(statics[k])
-        job.n = numbers[i]
-        if rows[i] then read_row(job, rows[i]) else as_pushed(job) end
+        job = parse(statics[k], numbers[i])
+        job.place = tonumber(job.n)
+        if rows[i] then read_row(job, rows[i]) end
       end
       jobs[i] = job
     end
@@ -115,7 +124,7 @@ end
 -- The stored jobs of these ids; the same table for the same id, false for one that is not there.
 local function find(ids)
   local numbers, at, jobs, by_id = {}, {}, {}, {}
-  local stored = hmget(P .. 'ids', ids)
+  local stored = hmget(IDS, ids)
   for i, id in ipairs(ids) do
     jobs[i] = false
     if stored[i] then
@@ -132,23 +141,36 @@ local function find(ids)
   return jobs
 end
 
+local TOLD = '<I4c0I4c0I4c0'
+
 -- What a broker is told of a job: its number, as pushed, the row (empty: there is none).
 local function tell_job(out, job)
-  local static = job.static
+  local static, row = job.static, job.row or ''
   if job.apart then static = static .. (redis.call('HGET', P .. 'e', job.n) or '') end
-  frame(out, job.n)
-  frame(out, static)
-  frame(out, job.row or '')
+  out[#out + 1] = pack(TOLD, #job.n, job.n, #static, static, #row, row)
 end
 
 -- The same without the envelope.
 local function tell_lease(out, job)
-  frame(out, job.n)
-  frame(out, string.sub(job.static, 1, job.head_end))
-  frame(out, job.row or '')
+  local static, row = job.static, job.row or ''
+  if not job.apart then static = string.sub(static, 1, #static - job.size) end
+  out[#out + 1] = pack(TOLD, #job.n, job.n, #static, static, #row, row)
 end
 
-local function line_key(queue, priority) return P .. 'l:' .. queue .. ':' .. int(priority) end
+local line_keys = {}
+local function line_key(queue, priority)
+  local keys = line_keys[queue]
+  if not keys then
+    keys = {}
+    line_keys[queue] = keys
+  end
+  local key = keys[priority]
+  if not key then
+    key = P .. 'l:' .. queue .. ':' .. int(priority)
+    keys[priority] = key
+  end
+  return key
+end
 
 -- The priorities of a queue that have READY jobs, highest first.
 local function priorities_of(queue) return redis.call('ZRANGE', P .. 'p:' .. queue, 0, -1) end
@@ -156,7 +178,7 @@ local function priorities_of(queue) return redis.call('ZRANGE', P .. 'p:' .. que
 local function ready_count(queue)
   local count = 0
   for _, priority in ipairs(priorities_of(queue)) do
-    count = count + redis.call('ZCARD', line_key(queue, priority))
+    count = count + redis.call('ZCARD', line_key(queue, tonumber(priority)))
   end
   return count
 end

@@ -7,7 +7,7 @@ local function waiting_in(queue, most)
   for _, priority in ipairs(priorities_of(queue)) do
     local left = most - #numbers
     if left <= 0 then return numbers end
-    for _, n in ipairs(redis.call('ZRANGE', line_key(queue, priority), 0, left - 1)) do
+    for _, n in ipairs(redis.call('ZRANGE', line_key(queue, tonumber(priority)), 0, left - 1)) do
       numbers[#numbers + 1] = n
     end
   end
