@@ -16,7 +16,7 @@ from tests.support.broker_process import BrokerProcess
 from tests.support.servers.postgres import PostgresServer
 
 PROCESSES = 3
-KILLS = 3
+KILLS = 2
 SEED = int(os.environ.get("TOWLINE_SEED", str(random.SystemRandom().randrange(2**32))))
 START_SECONDS = 30.0
 DRAIN_SECONDS = 60.0
@@ -32,7 +32,7 @@ def test_nothing_is_lost_or_run_again_and_each_is_replaced(
         PostgresServer() as server,
         BrokerProcess(server.create_database(), *several, folder=tmp_path) as broker,
     ):
-        load = Load(broker.address, producers=3, workers=3)
+        load = Load(broker.address, producers=2, workers=3)
         load.start()
         for kill in range(1, KILLS + 1):
             time.sleep(chance.uniform(0.2, 0.8))

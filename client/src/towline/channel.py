@@ -1,7 +1,9 @@
 """Where the broker is, and channels to it.
 
-Retries are those of gRPC itself, by a standard service config: a call that failed with UNAVAILABLE
-is repeated, with a growing random delay, but only where the contract calls it safe to repeat.
+Retries and balancing are those of gRPC itself, by a standard service config. A call that failed
+with UNAVAILABLE is repeated, with a growing random delay, but only where the contract calls it safe
+to repeat. Where the target has several addresses, calls go to them in turn, and a broker that is
+gone is passed over until it is back.
 """
 
 import json
@@ -94,7 +96,8 @@ def parse_address(address: str | None = None) -> tuple[str, bool]:
     """Return the gRPC target of an address, and whether it asks for TLS.
 
     ``host:port``, ``grpc://host:port``, ``grpcs://host:port`` (TLS), or what gRPC resolves itself:
-    ``dns:///host:port``, ``ipv4:...``, ``ipv6:...``, ``unix:...``. None: the environment variable
+    ``dns:///host:port``, ``ipv4:host:port,host:port``, ``ipv6:...``, ``unix:...``. Of a name with
+    several addresses, and of a list, all brokers are used in turn. None: the environment variable
     TOWLINE_URL, or else 127.0.0.1:7480. Raises ConfigurationError for anything else.
     """
     source = "address"
