@@ -216,13 +216,18 @@ def test_a_store_that_is_refused_is_told(tmp_path: Path) -> None:
     assert alien.read_bytes() == b"this is no database of ours" * 100
 
 
-def test_a_store_of_another_broker_is_refused_and_that_broker_goes_on(tmp_path: Path) -> None:
-    store = f"sqlite:///{tmp_path / 'jobs.db'}"
+@pytest.mark.parametrize("url", ["sqlite:///{}/jobs.db", "file:///{}/journal"])
+def test_a_store_of_another_broker_is_refused_and_that_broker_goes_on(
+    url: str, tmp_path: Path
+) -> None:
+    store = url.format(tmp_path)
     with BrokerProcess(store) as broker:
         code, said = ended(tmp_path, "--store", store, "--listen", "127.0.0.1:0")
         assert code == ExitCode.STORE_REFUSED
-        assert len(said.strip().splitlines()) == 1
-        assert asyncio.run(stats(broker.address)).broker.driver == "sqlite"
+        (line,) = said.strip().splitlines()
+        assert f"in use by another broker (process {broker.pid})" in line
+        assert "stop that one, or give this broker a store of its own" in line
+        assert asyncio.run(stats(broker.address)).broker.driver == url.partition(":")[0]
 
 
 def test_wrong_settings_are_all_told_at_once(tmp_path: Path) -> None:
