@@ -2,10 +2,11 @@
 that can be cut."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import Any, Self
+from typing import Self
 
 from tests.support.waiting import until
 from towline_broker.drivers.redis.link.interface import Script
@@ -46,6 +47,8 @@ class Linked:
         self.link = link
         self.messages: list[bytes] = []
         self.gaps = 0
+        #: What is done with a message.
+        self.hear: Callable[[bytes], None] = self.messages.append
 
     def hear_gap(self) -> None:
         self.gaps += 1
@@ -79,7 +82,7 @@ def make_link(url: str) -> RedisLink:
 @asynccontextmanager
 async def linked(url: str) -> AsyncIterator[Linked]:
     found = Linked(make_link(url))
-    await found.link.open(found.messages.append, found.hear_gap)
+    await found.link.open(lambda payload: found.hear(payload), found.hear_gap)
     try:
         yield found
     finally:
@@ -89,17 +92,20 @@ async def linked(url: str) -> AsyncIterator[Linked]:
 class Proxy:
     """Passes on what comes to its port, until it is told otherwise."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._to = port
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         #: Requests pass; a connection on which an answer comes back is cut in its place.
         self.cut_answers = False
         self.connections = 0
+        #: How many pieces of answers have passed.
+        self.answers = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -134,18 +140,10 @@ class Proxy:
                 if answers and self.cut_answers:
                     self.cut()
                     return
+                self.answers += answers
                 sink.write(data)
                 await sink.drain()
         except OSError:
             pass
         finally:
             sink.transport.abort()
-
-
-def free_of(text: str, *secrets: str) -> bool:
-    return not any(secret in text for secret in secrets)
-
-
-def lines(server: Any, name: str) -> str:
-    """One setting of a server."""
-    return str(server.raw("CONFIG", "GET", name)[1])

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 from redis.crc import key_slot
 
-from towline_broker.drivers.redis.link.server import Server
-from towline_broker.drivers.redis.link.topology import OnChange, Search, endpoint
-from towline_broker.drivers.redis.link.url import Address, Settings
-from towline_broker.drivers.redis.link.wire import (
+from towline_broker.drivers.redis.link.endpoint import (
     ERROR_REPLIES,
     Endpoint,
     Reply,
@@ -19,10 +16,15 @@ from towline_broker.drivers.redis.link.wire import (
     encode,
     hopeful,
 )
+from towline_broker.drivers.redis.link.server import Server
+from towline_broker.drivers.redis.link.topology import OnChange, Search, endpoint
+from towline_broker.drivers.redis.link.url import Address, Settings
 
 _SLOTS = 16384
 #: How many nodes are asked at once, and how many seconds an answer may take.
 _MOST_ASKED, _PATIENCE = 8, 1.0
+#: Seconds until they are asked again if they disagreed.
+_AGREEMENT = 0.5
 _WHO_KEEPS_WHAT = encode(["CLUSTER", "INFO"]) + encode(["CLUSTER", "SLOTS"])
 
 
@@ -39,6 +41,9 @@ class _View:
     #: First and last slot, the master, and its replicas.
     ranges: Sequence[tuple[int, int, Address, Sequence[Address]]]
 
+    def masters(self) -> set[Address]:
+        return {master for _, _, master, _ in self.ranges}
+
 
 class InCluster:
     def __init__(self, settings: Settings, on_change: OnChange) -> None:
@@ -50,6 +55,7 @@ class InCluster:
         self._servers: dict[Address, Server] = {}
         self._former: set[asyncio.Task[None]] = set()
         self._slot_of: dict[int, int] = {}
+        self._again: asyncio.TimerHandle | None = None
         self.refresh = Search(self._search)
 
     def locate(self, partition: int) -> Server:
@@ -60,6 +66,7 @@ class InCluster:
 
     def moved(self, partition: int, address: Address) -> None:
         self._owners[self._slot(partition)] = address
+        self.refresh.start()
 
     def at(self, address: Address) -> Server:
         server = self._servers.get(address)
@@ -79,6 +86,8 @@ class InCluster:
         return [endpoint(self._settings, node) for node in nodes]
 
     async def close(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
         await self.refresh.close()
         await asyncio.gather(*(server.close() for server in self._servers.values()))
         await asyncio.gather(*self._former)
@@ -111,13 +120,16 @@ class InCluster:
         if not self._masters and not view.ok:
             raise Unreachable(f"{self._settings}: cluster_state is not ok")
         self._use(view)
+        if any(other.ok and other.masters() != view.masters() for other in views):
+            # Shortly after a failover not everybody has heard of it.
+            self._again = asyncio.get_running_loop().call_later(_AGREEMENT, self.refresh.start)
 
     async def _view_of(self, address: Address) -> _View:
         wire = await self.at(address).wire()
         info, slots = await wire.exchange(_WHO_KEEPS_WHAT, 2)
         for reply in (info, slots):
             if isinstance(reply, ERROR_REPLIES):
-                raise Unfit(f"{address}: {reply}")
+                raise Unfit(f"{address}: {reply} (a server of its own is written redis://)")
         said = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
         return _View(
             ok=said.get("cluster_state") == "ok",
@@ -131,7 +143,7 @@ class InCluster:
         for first, last, master, _ in view.ranges:
             owners[first : last + 1] = [master] * (last - first + 1)
         former, self._owners = self._masters, owners
-        self._masters = list(dict.fromkeys(master for _, _, master, _ in view.ranges))
+        self._masters = sorted(view.masters())
         self._replicas = [replica for *_, replicas in view.ranges for replica in replicas]
         self._forget_others()
         if former and set(former) != set(self._masters):

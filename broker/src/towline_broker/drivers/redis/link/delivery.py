@@ -20,20 +20,19 @@ from typing import TypeAlias
 from redis.exceptions import AskError
 
 from towline_broker.domain.errors import StoreFull, StoreUnavailable
+from towline_broker.drivers.redis.link.endpoint import (
+    ERROR_REPLIES,
+    ErrorReply,
+    Reply,
+    Unreachable,
+    encode,
+)
 from towline_broker.drivers.redis.link.interface import Script, ScriptDefect
-from towline_broker.drivers.redis.link.replies import Verdict, judge
+from towline_broker.drivers.redis.link.replies import Verdict, describe, judge
 from towline_broker.drivers.redis.link.server import Server
 from towline_broker.drivers.redis.link.topology import Topology
 from towline_broker.drivers.redis.link.url import Address
-from towline_broker.drivers.redis.link.wire import (
-    ERROR_REPLIES,
-    ErrorReply,
-    Lost,
-    Reply,
-    Unreachable,
-    Wire,
-    encode,
-)
+from towline_broker.drivers.redis.link.wire import Lost, Wire
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,6 +42,10 @@ _ASKING = encode(["ASKING"])
 
 #: What may come instead of an answer.
 Trouble: TypeAlias = ErrorReply | Lost | Unreachable
+
+
+class Forbidden(StoreUnavailable):
+    """The user has not the right. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,10 @@ class Request:
     repeatable: bool
     #: The one that is called, if any.
     script: Script | None = None
+
+    @property
+    def write(self) -> bool:
+        return self.script is not None and self.script.write
 
     def loading(self) -> list[bytes]:
         """What makes the script known to a server."""
@@ -74,7 +81,7 @@ class Delivery:
         if wire is None:
             return await _Attempts(self._topology, self._timeout, request).run()
         try:
-            [reply] = await wire.exchange(request.payload)
+            [reply] = await wire.exchange(request.payload, write=request.write)
         except Lost as lost:
             return await _Attempts(self._topology, self._timeout, request).run(lost)
         if isinstance(reply, ERROR_REPLIES):
@@ -108,7 +115,9 @@ class _Attempts:
                 await self._prepare(trouble, wire)
             try:
                 wire = await self._reach()
-                replies = await wire.exchange(b"".join(self._commands), len(self._commands))
+                replies = await wire.exchange(
+                    b"".join(self._commands), len(self._commands), write=self._request.write
+                )
             except (Lost, Unreachable) as error:
                 trouble = error
                 continue
@@ -143,7 +152,7 @@ class _Attempts:
                 self._commands = [*self._request.loading(), self._request.payload]
             case Verdict.MOVED | Verdict.ASK as verdict:
                 await self._rest(trouble)
-                await self._redirect(trouble, verdict, wire)
+                self._redirect(trouble, verdict, wire)
             case Verdict.WAIT:
                 await self._rest(trouble)
             case Verdict.ELSEWHERE:
@@ -153,16 +162,19 @@ class _Attempts:
             case Verdict.FULL:
                 raise StoreFull("memory", f"the server has used all of its maxmemory: {trouble}")
             case Verdict.REFUSED:
-                raise StoreUnavailable(f"{self._request.name}: {trouble}")
+                raise StoreUnavailable(f"{self._request.name}: {describe(trouble)}")
+            case Verdict.FORBIDDEN:
+                raise Forbidden(f"{self._request.name}: {describe(trouble)}")
             case Verdict.DEFECT:
                 _LOG.error("script %s failed: %s", self._request.name, trouble)
                 raise ScriptDefect(f"script {self._request.name} failed: {trouble}")
 
-    async def _rest(self, trouble: Exception) -> None:
+    async def _rest(self, trouble: Trouble) -> None:
         """Waits a little, but not at first. Raises StoreUnavailable when the time is over."""
         loop = asyncio.get_running_loop()
         if loop.time() + self._pause >= self._until:
-            raise StoreUnavailable(f"{self._request.name}: {trouble}")
+            said = describe(trouble) if isinstance(trouble, ERROR_REPLIES) else trouble
+            raise StoreUnavailable(f"{self._request.name}: {said}")
         if self._pause:
             await asyncio.sleep(self._pause)
         self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
@@ -174,16 +186,17 @@ class _Attempts:
         except (TimeoutError, Unreachable) as error:
             _LOG.debug("no news of the servers: %s", error)
 
-    async def _redirect(self, reply: ErrorReply, verdict: Verdict, wire: Wire | None) -> None:
+    def _redirect(self, reply: ErrorReply, verdict: Verdict, wire: Wire | None) -> None:
         assert isinstance(reply, AskError)  # noqa: S101 - so it was judged
         # A server that does not know how it is reached names no host: the one that was asked.
         host = reply.host or (wire.address.host if wire is not None else "")
-        self._target = self._topology.at(Address(host, reply.port))
+        address = Address(host, reply.port)
+        self._target = self._topology.at(address)
         if verdict is Verdict.ASK:
             # ASKING holds for the one command that follows.
             self._commands = [*self._request.loading(), _ASKING, self._request.payload]
         else:
-            await self._refresh()
+            self._topology.moved(self._request.partition, address)
 
     def _leave(self, wire: Wire | None) -> None:
         """The connection is to a server that is no master any more."""

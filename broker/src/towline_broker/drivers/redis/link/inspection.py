@@ -7,10 +7,10 @@ from typing import NamedTuple, TypeAlias
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.interface import Durability
+from towline_broker.drivers.redis.link.endpoint import ERROR_REPLIES, Greeting, Reply, encode, pairs
 from towline_broker.drivers.redis.link.interface import Facts
 from towline_broker.drivers.redis.link.server import Server
 from towline_broker.drivers.redis.link.url import CLUSTER, STANDALONE, Settings
-from towline_broker.drivers.redis.link.wire import ERROR_REPLIES, Greeting, Reply, encode, pairs
 
 _QUESTIONS = (
     ["INFO", "memory"],

@@ -9,7 +9,8 @@ from towline_broker.domain.errors import StoreFull, StoreRefused, StoreUnavailab
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import Durability
 from towline_broker.drivers.redis.link.cluster import InCluster
-from towline_broker.drivers.redis.link.delivery import Delivery, Request
+from towline_broker.drivers.redis.link.delivery import Delivery, Forbidden, Request
+from towline_broker.drivers.redis.link.endpoint import Unfit, Unreachable, encode
 from towline_broker.drivers.redis.link.inspection import Inspection, facts, inspect, refuse_unfit
 from towline_broker.drivers.redis.link.interface import (
     Argument,
@@ -22,10 +23,10 @@ from towline_broker.drivers.redis.link.interface import (
 )
 from towline_broker.drivers.redis.link.origin import FOUND, TRY_OUT, partitions, proposal
 from towline_broker.drivers.redis.link.sentinel import BehindSentinel
-from towline_broker.drivers.redis.link.subscription import Subscription
+from towline_broker.drivers.redis.link.subscription import Channel, Subscription
 from towline_broker.drivers.redis.link.topology import OnChange, Standalone, Topology
 from towline_broker.drivers.redis.link.url import CLUSTER, SENTINEL, Settings
-from towline_broker.drivers.redis.link.wire import Lost, Unfit, Unreachable, encode
+from towline_broker.drivers.redis.link.wire import Lost
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,9 +50,14 @@ class RedisLink:
 
     async def open(self, on_message: OnMessage, on_gap: OnGap) -> None:
         self._on_gap = on_gap
-        self._subscription = Subscription(
-            self._topology, self.channel, self._settings.timeout, on_message, self._changed
+        channel = Channel(
+            name=self.channel,
+            posts=self._topology.posts,
+            refresh=self._topology.refresh,
+            on_message=on_message,
+            on_gap=self._changed,
         )
+        self._subscription = Subscription(channel, self._settings.timeout)
         try:
             await self._open()
             await self._subscription.start()
@@ -129,8 +135,10 @@ class RedisLink:
         except StoreFull:
             # There is nothing that the user may not do.
             return
-        except ScriptDefect as error:
-            raise StoreRefused(f"{self._settings}: {error}") from None
+        except (Forbidden, ScriptDefect) as error:
+            raise StoreRefused(
+                f"{self._settings}: {error}; the rights that the user needs are in docs/redis.md"
+            ) from None
 
     async def _found(self) -> tuple[bool, bytes]:
         """Makes the store unless there is one: whether it did, and what is written there."""

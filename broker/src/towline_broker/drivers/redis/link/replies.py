@@ -17,7 +17,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from towline_broker.drivers.redis.link.wire import ErrorReply
+from towline_broker.drivers.redis.link.endpoint import ErrorReply
 
 
 class Verdict(Enum):
@@ -31,38 +31,48 @@ class Verdict(Enum):
     ASK = auto()
     #: Not now: it may soon be different.
     WAIT = auto()
-    #: Not here: the server is no master any more, or knows of no master. It may soon be different.
+    #: Not here: the server is no master any more, knows of no master, or has lost its replicas as
+    #: one does that was replaced. It may soon be different.
     ELSEWHERE = auto()
     #: The memory that the server may use is used.
     FULL = auto()
-    #: The server does not take changes, or not from us, until somebody does something about it.
+    #: The server takes no changes until somebody does something about it.
     REFUSED = auto()
+    #: Not from us: the user has not the right.
+    FORBIDDEN = auto()
     #: Anything else: the script has failed, perhaps in the middle of its work.
     DEFECT = auto()
 
 
-_BY_CLASS = (
-    (NoScriptError, Verdict.LOAD),
-    (MovedError, Verdict.MOVED),
-    (AskError, Verdict.ASK),
-    (TryAgainError, Verdict.WAIT),
-    (BusyLoadingError, Verdict.WAIT),
-    (MasterDownError, Verdict.ELSEWHERE),
-    (ClusterDownError, Verdict.ELSEWHERE),
-    (ReadOnlyError, Verdict.ELSEWHERE),
-    (OutOfMemoryError, Verdict.FULL),
-    (NoPermissionError, Verdict.REFUSED),
-    (AuthenticationError, Verdict.REFUSED),
+#: The client knows these by class, and has taken the code from their text.
+_CODES = (
+    (NoScriptError, "NOSCRIPT"),
+    (MovedError, "MOVED"),
+    (AskError, "ASK"),
+    (TryAgainError, "TRYAGAIN"),
+    (BusyLoadingError, "LOADING"),
+    (MasterDownError, "MASTERDOWN"),
+    (ClusterDownError, "CLUSTERDOWN"),
+    (ReadOnlyError, "READONLY"),
+    (OutOfMemoryError, "OOM"),
+    (NoPermissionError, "NOPERM"),
+    (AuthenticationError, "NOAUTH"),
 )
-_BY_CODE = {
+_VERDICTS = {
+    "NOSCRIPT": Verdict.LOAD,
+    "MOVED": Verdict.MOVED,
+    "ASK": Verdict.ASK,
+    "TRYAGAIN": Verdict.WAIT,
+    "LOADING": Verdict.WAIT,
     "BUSY": Verdict.WAIT,
-    "NOREPLICAS": Verdict.WAIT,
+    "NOREPLICAS": Verdict.ELSEWHERE,
     "MASTERDOWN": Verdict.ELSEWHERE,
-    "READONLY": Verdict.ELSEWHERE,
     "CLUSTERDOWN": Verdict.ELSEWHERE,
+    "READONLY": Verdict.ELSEWHERE,
     "OOM": Verdict.FULL,
     "MISCONF": Verdict.REFUSED,
-    "NOPERM": Verdict.REFUSED,
+    "NOPERM": Verdict.FORBIDDEN,
+    "NOAUTH": Verdict.FORBIDDEN,
 }
 #: At the beginning; or further on, as Redis 6.2 wraps what stopped the first change of a script.
 _CODE = re.compile(r"(?:^|[:\s]-)([A-Z]{3,})\b")
@@ -70,11 +80,19 @@ _NOT_ALLOWED = "can't run this command"
 
 
 def judge(error: ErrorReply) -> Verdict:
-    for kind, verdict in _BY_CLASS:
+    for kind, code in _CODES:
         if isinstance(error, kind):
-            return verdict
+            return _VERDICTS[code]
     text = str(error)
     for code in _CODE.findall(text):
-        if code in _BY_CODE:
-            return _BY_CODE[code]
-    return Verdict.REFUSED if _NOT_ALLOWED in text else Verdict.DEFECT
+        if code in _VERDICTS:
+            return _VERDICTS[code]
+    return Verdict.FORBIDDEN if _NOT_ALLOWED in text else Verdict.DEFECT
+
+
+def describe(error: ErrorReply) -> str:
+    """As the server said it."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return f"{code} {error}"
+    return str(error)

@@ -3,10 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from towline_broker.drivers.redis.link.server import Server
-from towline_broker.drivers.redis.link.topology import OnChange, Search, endpoint
-from towline_broker.drivers.redis.link.url import Address, Settings
-from towline_broker.drivers.redis.link.wire import (
+from towline_broker.drivers.redis.link.endpoint import (
     Endpoint,
     Unfit,
     Unreachable,
@@ -14,6 +11,10 @@ from towline_broker.drivers.redis.link.wire import (
     hopeful,
     pairs,
 )
+from towline_broker.drivers.redis.link.server import Server
+from towline_broker.drivers.redis.link.subscription import Channel, Subscription
+from towline_broker.drivers.redis.link.topology import OnChange, Search, endpoint
+from towline_broker.drivers.redis.link.url import Address, Settings
 
 #: Seconds a Sentinel may take to answer: they are asked all at once.
 _PATIENCE = 1.0
@@ -37,6 +38,18 @@ class BehindSentinel:
         self._server: Server | None = None
         self._former: set[asyncio.Task[None]] = set()
         self.refresh = Search(self._search)
+        #: After a failover in good order the former master stays in office for some seconds, and
+        #: whoever goes on using it loses what it writes.
+        self._news = Subscription(
+            Channel(
+                name=b"+switch-master",
+                posts=lambda: self._sentinels,
+                refresh=_no_search,
+                on_message=lambda _: self.refresh.start(),
+                on_gap=self.refresh.start,
+            ),
+            settings.timeout,
+        )
 
     def locate(self, partition: int) -> Server:
         if self._server is None:
@@ -56,6 +69,7 @@ class BehindSentinel:
         return [] if self._endpoint is None else [self._endpoint]
 
     async def close(self) -> None:
+        await self._news.close()
         await self.refresh.close()
         if self._server is not None:
             await self._server.close()
@@ -85,8 +99,14 @@ class BehindSentinel:
     def _use(self, address: Address) -> None:
         former, self._endpoint = self._server, endpoint(self._settings, address)
         self._server = Server(self._endpoint, must_be_master=True)
-        if former is not None:
-            task = asyncio.get_running_loop().create_task(former.close())
-            self._former.add(task)
-            task.add_done_callback(self._former.discard)
-            self._on_change()
+        if former is None:
+            self._news.start_soon()
+            return
+        task = asyncio.get_running_loop().create_task(former.close())
+        self._former.add(task)
+        task.add_done_callback(self._former.discard)
+        self._on_change()
+
+
+async def _no_search() -> None:
+    """The Sentinels are those that the url names."""

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from towline_broker.drivers.redis.link.wire import Endpoint, Unreachable, Wire
+from towline_broker.drivers.redis.link.endpoint import Endpoint, Unreachable
+from towline_broker.drivers.redis.link.wire import Wire
 
 #: More than one, because a small request behind large ones would wait for them, and because the
 #: server reads a connection in pieces (and with ``appendfsync always`` syncs after each).
@@ -84,7 +85,7 @@ class Server:
     async def _connect(self, place: int) -> Wire:
         try:
             connection, greeting = await self._endpoint.connect()
-            wire = Wire(self.address, greeting, connection, self._endpoint.timeout)
+            wire = Wire(self._endpoint, connection, greeting)
             if self._must_be_master and greeting.role != "master":
                 await wire.close()
                 raise Unreachable(f"{self.address} is a {greeting.role}, not a master")

@@ -1,15 +1,15 @@
-"""Hearing what scripts publish."""
+"""Hearing what is published on a channel."""
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
-from towline_broker.drivers.redis.link.interface import OnGap, OnMessage
-from towline_broker.drivers.redis.link.topology import Topology
-from towline_broker.drivers.redis.link.wire import (
+from towline_broker.drivers.redis.link.endpoint import (
     ERROR_REPLIES,
     Endpoint,
     Reply,
@@ -18,6 +18,7 @@ from towline_broker.drivers.redis.link.wire import (
     discard,
     encode,
 )
+from towline_broker.drivers.redis.link.interface import OnGap, OnMessage
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,27 +26,29 @@ _LOG = logging.getLogger(__name__)
 #: answer.
 _SILENCE = 2.0
 #: Seconds between attempts to subscribe, doubled from the first to the second bound.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 _PING = encode(["PING"])
 
 
-class Subscription:
-    """One connection on which messages arrive; replaced when it is lost or hears from a server that
-    is not the right one any more."""
+@dataclass(frozen=True, slots=True)
+class Channel:
+    name: bytes
+    #: Where it can be heard now, the best place first.
+    posts: Callable[[], Sequence[Endpoint]]
+    #: Looks for such places anew; may raise Unreachable.
+    refresh: Callable[[], Awaitable[None]]
+    on_message: OnMessage
+    #: It is heard again after an interruption.
+    on_gap: OnGap
 
-    def __init__(
-        self,
-        topology: Topology,
-        channel: bytes,
-        timeout: float,
-        on_message: OnMessage,
-        on_gap: OnGap,
-    ) -> None:
-        self._topology = topology
+
+class Subscription:
+    """One connection on which messages arrive; replaced when it is lost, or when its server is not
+    among the right ones any more."""
+
+    def __init__(self, channel: Channel, timeout: float) -> None:
         self._channel = channel
         self._silence = min(_SILENCE, timeout)
-        self._on_message = on_message
-        self._on_gap = on_gap
         self._connection: AbstractConnection | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -53,6 +56,10 @@ class Subscription:
         """Returns once messages are heard. Raises Unreachable, or Unfit where that is forbidden."""
         endpoint, self._connection = await self._subscribe()
         self._task = asyncio.create_task(self._run(endpoint, self._connection))
+
+    def start_soon(self) -> None:
+        """Subscribes as soon as that is possible, and then tells of a gap."""
+        self._task = asyncio.create_task(self._again())
 
     async def close(self) -> None:
         if self._task is not None:
@@ -63,16 +70,22 @@ class Subscription:
             await discard(self._connection)
 
     async def _run(self, endpoint: Endpoint, connection: AbstractConnection) -> None:
+        await self._hear_out(endpoint, connection)
+        await self._again()
+
+    async def _again(self) -> None:
         while True:
-            try:
-                await self._listen(endpoint, connection)
-            except (RedisError, OSError, Unreachable) as error:
-                _LOG.warning("subscription at %s lost: %s", endpoint.address, error)
-            await discard(connection)
-            endpoint, connection = await self._resubscribe()
-            self._connection = connection
-            _LOG.info("subscribed again, at %s", endpoint.address)
-            self._on_gap()
+            endpoint, self._connection = await self._resubscribe()
+            _LOG.info("subscribed at %s", endpoint.address)
+            self._channel.on_gap()
+            await self._hear_out(endpoint, self._connection)
+
+    async def _hear_out(self, endpoint: Endpoint, connection: AbstractConnection) -> None:
+        try:
+            await self._listen(endpoint, connection)
+        except (RedisError, OSError, Unreachable) as error:
+            _LOG.warning("subscription at %s lost: %s", endpoint.address, error)
+        await discard(connection)
 
     async def _listen(self, endpoint: Endpoint, connection: AbstractConnection) -> None:
         """Returns when there is a better place to listen."""
@@ -81,7 +94,7 @@ class Subscription:
         while True:
             if loop.time() >= look_at:
                 look_at = loop.time() + self._silence
-                if endpoint not in self._topology.posts():
+                if endpoint not in self._channel.posts():
                     return
             reply = await connection.read_response(timeout=self._silence, disconnect_on_error=False)
             if reply is not None:
@@ -97,7 +110,7 @@ class Subscription:
         if reply[0] != b"message" or not reply[2]:
             return
         try:
-            self._on_message(reply[2])
+            self._channel.on_message(reply[2])
         except Exception:
             _LOG.exception("a message could not be understood")
 
@@ -107,7 +120,7 @@ class Subscription:
             await asyncio.sleep(pause)
             pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
             try:
-                await self._topology.refresh()
+                await self._channel.refresh()
                 return await self._subscribe()
             except Unreachable as error:
                 _LOG.debug("not subscribed yet: %s", error)
@@ -115,7 +128,7 @@ class Subscription:
     async def _subscribe(self) -> tuple[Endpoint, AbstractConnection]:
         """At the first place where it works."""
         trouble = Unreachable("no server is known")
-        for endpoint in self._topology.posts():
+        for endpoint in self._channel.posts():
             try:
                 return endpoint, await self._subscribed(endpoint)
             except Unreachable as error:
@@ -126,7 +139,7 @@ class Subscription:
         connection, _ = await endpoint.connect()
         try:
             async with asyncio.timeout(endpoint.timeout):
-                request = encode(["SUBSCRIBE", self._channel])
+                request = encode(["SUBSCRIBE", self._channel.name])
                 await connection.send_packed_command(request, check_health=False)
                 await connection.read_response()
         except BaseException as error:

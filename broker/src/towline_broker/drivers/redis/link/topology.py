@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
 
+from towline_broker.drivers.redis.link.endpoint import Endpoint
 from towline_broker.drivers.redis.link.server import Server
 from towline_broker.drivers.redis.link.url import Address, Settings
-from towline_broker.drivers.redis.link.wire import Endpoint
 
 #: Seconds between two searches for the masters, at least.
 _SEARCH_EVERY = 0.1
@@ -19,7 +19,7 @@ class Topology(Protocol):
     """The servers of a store. Knows nothing of what is kept in them."""
 
     async def refresh(self) -> None:
-        """Finds out anew who is master of what, unless that was just done.
+        """Finds out anew who is master of what.
 
         Raises Unreachable if it cannot be found out, and Unfit if the servers are of another kind
         than the url says.
@@ -32,7 +32,7 @@ class Topology(Protocol):
         """
 
     def moved(self, partition: int, address: Address) -> None:
-        """A server has said who keeps the partition."""
+        """A server has said who keeps the partition: what is known is out of date."""
 
     def at(self, address: Address) -> Server:
         """The server that a redirection names."""
@@ -84,13 +84,15 @@ class Search:
         self._not_before = 0.0
 
     async def __call__(self) -> None:
+        self.start()
+        if self._under_way is not None:
+            await asyncio.shield(self._under_way)
+
+    def start(self) -> None:
+        """Without waiting for its end."""
         if self._under_way is None:
-            loop = asyncio.get_running_loop()
-            if loop.time() < self._not_before:
-                return
-            self._under_way = loop.create_task(self._run())
+            self._under_way = asyncio.get_running_loop().create_task(self._run())
             self._under_way.add_done_callback(self._done)
-        await asyncio.shield(self._under_way)
 
     async def close(self) -> None:
         if self._under_way is not None:
@@ -98,6 +100,7 @@ class Search:
             await asyncio.wait([self._under_way])
 
     async def _run(self) -> None:
+        await asyncio.sleep(self._not_before - asyncio.get_running_loop().time())
         await self._search()
 
     def _done(self, task: "asyncio.Task[None]") -> None:
@@ -117,4 +120,5 @@ def endpoint(settings: Settings, address: Address) -> Endpoint:
         password=settings.password,
         db=settings.db,
         tls=settings.tls,
+        replicas=settings.wait_replicas,
     )
