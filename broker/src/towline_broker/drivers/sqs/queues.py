@@ -138,6 +138,14 @@ class SqsQueues:
         return queue.dead_url
 
     async def _make(self, name: str) -> str:
+        """One that is there already is taken as it is, whatever its attributes."""
+        try:
+            found = await self._connection.call("get_queue_url", QueueName=name)
+            return str(found["QueueUrl"])
+        except QueueGone:
+            return await self._create(name)
+
+    async def _create(self, name: str) -> str:
         attributes = {"MessageRetentionPeriod": str(RETENTION_SECONDS)}
         if self._options.fifo:
             # Each job is a group of its own: none waits for another, and none is dropped for it.
