@@ -7,6 +7,7 @@ processes is at stake here, not of the jobs.
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from towline.v1.admin_service_pb2 import StatsRequest
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import PushRequest
 from towline_broker.server.exits import ExitCode
+from towline_broker.server.processes import run_processes
+from towline_broker.server.settings import Settings
 
 #: Each pushed job of the type "Hang" is never done with; "Refuse" in the url refuses the store.
 SHARED_STORE = """
@@ -210,6 +213,14 @@ async def test_a_replacement_that_cannot_start_is_tried_again(
         (tmp_path / "refused").unlink()
         await until(lambda: replaced(broker, before), "another process serves in its place")
         assert broker.stop() == ExitCode.OK
+
+
+def test_a_system_that_does_not_spread_connections_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert run_processes(Settings(store="memory:", processes=2)) == ExitCode.CONFIG
+    assert "brokers on ports of their own" in capsys.readouterr().err
 
 
 def ended(folder: Path, environment: dict[str, str], *options: str) -> tuple[int, str]:

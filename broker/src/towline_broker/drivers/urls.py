@@ -7,7 +7,7 @@ import re
 _PASSWORD = re.compile(r"(?P<before>^[^:/?#]+://[^:@/?#]*:)[^?#]*@", re.ASCII)
 #: Of an option; what others call a secret is one here.
 _OPTION = re.compile(
-    r"(?P<before>[?&][^=&]*(?:password|passwd|pwd|secret|token|key)[^=&]*=)[^&]*",
+    r"(?P<before>[?&][^=&]*(?:password|passwd|pwd|secret|token)[^=&]*=)[^&]*",
     re.ASCII | re.IGNORECASE,
 )
 

@@ -16,7 +16,7 @@ from typing import cast
 
 from towline_broker.server.addresses import Address
 from towline_broker.server.announcing import Serving, announce
-from towline_broker.server.exits import AddressError, ExitCode
+from towline_broker.server.exits import ConfigError, ExitCode, StartError
 from towline_broker.server.running import refuse
 from towline_broker.server.settings import Settings
 from towline_broker.server.stopping import Stopping, first_of
@@ -40,7 +40,7 @@ def run_processes(settings: Settings, ready_file: Path | None = None) -> int:
     """
     try:
         return asyncio.run(_run(settings, ready_file))
-    except AddressError as error:
+    except StartError as error:
         return refuse(str(error), error.exit_code)
     except Exception:
         log.exception("unexpected end")
@@ -51,6 +51,11 @@ def run_processes(settings: Settings, ready_file: Path | None = None) -> int:
 
 
 async def _run(settings: Settings, ready_file: Path | None) -> int:
+    if not sys.platform.startswith("linux"):
+        raise ConfigError(
+            "processes: only Linux spreads connections over several processes on one port; start "
+            "brokers on ports of their own, and give clients all of the addresses"
+        )
     stopping = Stopping()
     stopping.listen()
     address, held = Address.parse(settings.listen).resolve().hold()
