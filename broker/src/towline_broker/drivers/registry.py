@@ -25,6 +25,7 @@ BUILT_IN = {
         ),
         ("towline_broker.drivers.redis", "open_redis"),
     ),
+    **dict.fromkeys(("mysql", "mariadb"), ("towline_broker.drivers.sql.mysql", "open_mysql")),
     **dict.fromkeys(
         ("postgresql", "postgres"),
         ("towline_broker.drivers.sql.postgresql", "open_postgresql"),

@@ -50,7 +50,7 @@ _LIVE_LEASE = (
     " FROM towline_jobs j JOIN towline_kinds k ON k.id = j.kind"
     " JOIN towline_queues q ON q.id = k.queue"
 )
-_LEASES_BY_ID = f"{_LIVE_LEASE} WHERE j.id IN (?*) AND +j.state = 3"
+LEASES_BY_ID = f"{_LIVE_LEASE} WHERE j.id IN (?*) AND +j.state = 3"
 LEASES_PAST = (
     f"{_LIVE_LEASE} WHERE j.state = 3 AND j.lease_until >= ? AND j.lease_until <= ?"
     " ORDER BY j.lease_until LIMIT ?"
@@ -200,7 +200,7 @@ def _leased(
 
 
 async def leases(reader: Reader, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
-    rows = await reader.rows_of(_LEASES_BY_ID, [ref.job_id for ref in refs])
+    rows = await reader.rows_of(LEASES_BY_ID, [ref.job_id for ref in refs])
     live = {record.ref: record for record in _records(rows)}
     return [live.get(ref) for ref in refs]
 

@@ -5,12 +5,11 @@ schema upgrade``, or when it is opened if its url says so (``?upgrade=true``): i
 who knows whether brokers of the earlier release are still at work on it. A newer one is left alone.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 
-from towline_broker.domain.errors import StoreRefused, StoreUnavailable
+from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.sql import schema
 
 CURRENT = schema.SCHEMA_VERSION
@@ -27,11 +26,6 @@ revisions = sa.Table(
     sa.PrimaryKeyConstraint("version_num", name="towline_alembic_version_pkc"),
 )
 
-#: Seconds to wait for another broker that is setting up or upgrading the same store.
-_PATIENCE = 60
-#: "Twln", and 1 for this use: a number among the advisory locks of PostgreSQL.
-_LOCK = 0x54776C6E_0001
-
 
 def wants_upgrade(url: str, options: Mapping[str, str]) -> bool:
     """What the options of a store's url say. Raises StoreRefused if that is no yes or no."""
@@ -45,24 +39,13 @@ def revision_of(version: int) -> str:
     return f"{version:04d}"
 
 
-def metadata_of(dialect: sa.Dialect) -> sa.MetaData:
-    """The tables as this database has them."""
-    if dialect.name == "mysql":
-        from towline_broker.drivers.sql.mysql import tables
-
-        return tables.metadata_of(mariadb=bool(getattr(dialect, "is_mariadb", False)))
-    return schema.metadata
-
-
 def version_of(connection: sa.Connection, place: str) -> int | None:
-    """The version of the tables; None if they are not there (or, where tables are not made in a
-    transaction, not yet complete). Raises StoreRefused if there is something else."""
+    """The version of the tables; None if they are not there. Raises StoreRefused if there is
+    something else."""
     if not sa.inspect(connection).has_table(schema.meta.name):
         return None
     meta = schema.meta.c
     row = connection.execute(sa.select(meta.application, meta.schema_version)).one_or_none()
-    if row is None and connection.dialect.name == "mysql":
-        return None
     if row is None or row[0] != "towline":
         raise StoreRefused(f"{place} is marked as a store of Towline but does not hold one")
     return int(row[1])
@@ -84,63 +67,31 @@ def check(place: str, version: int) -> None:
 
 
 def prepare(connection: sa.Connection, place: str, *, upgrade: bool) -> None:
-    """Makes the tables if there are none, and brings older ones up to date if told to.
+    """Makes the tables if there are none, and brings older ones up to date if told to, in a
+    transaction. Nobody else may use the store meanwhile.
 
-    Several brokers may do so at the same time. ``place`` is what the store is called in messages.
-    Raises StoreRefused. What is done is committed; ``connection`` is in no transaction before and
-    after.
+    ``place`` is what it is called in messages. Raises StoreRefused.
     """
     with connection.begin():
-        if version_of(connection, place) == CURRENT:
-            return
-    with connection.begin(), _exclusive(connection):
-        # Another may have been faster.
         version = version_of(connection, place)
         if version is None:
             create(connection)
         elif version < CURRENT and upgrade:
-            bring_up(connection, version)
+            # Alembic takes a while to load, and is seldom needed.
+            from towline_broker.drivers.sql import migrations
+
+            migrations.upgrade(connection, version)
         else:
             check(place, version)
 
 
 def create(connection: sa.Connection) -> None:
     """Makes the tables, within the connection's transaction."""
-    metadata_of(connection.dialect).create_all(connection)
-    revisions.create(connection, checkfirst=True)
-    connection.execute(revisions.delete())
+    schema.metadata.create_all(connection)
+    revisions.create(connection)
     connection.execute(revisions.insert().values(version_num=revision_of(CURRENT)))
-    # What says that all is there comes last.
     connection.execute(
         schema.meta.insert().values(
             application="towline", schema_version=CURRENT, clock=0, sequence=0
         )
     )
-
-
-def bring_up(connection: sa.Connection, version: int) -> None:
-    """Brings older tables up to date, within the connection's transaction."""
-    # Alembic takes a while to load, and is seldom needed.
-    from towline_broker.drivers.sql import migrations
-
-    migrations.upgrade(connection, version)
-
-
-@contextmanager
-def _exclusive(connection: sa.Connection) -> Iterator[None]:
-    """No other broker is here meanwhile."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        yield
-    elif connection.dialect.name == "mysql":
-        # Names of locks are the server's, not the database's.
-        name = sa.func.concat("towline.schema.", sa.func.md5(sa.func.database()))
-        if connection.scalar(sa.select(sa.func.get_lock(name, _PATIENCE))) != 1:
-            raise StoreUnavailable("another broker has been making the tables for a minute")
-        try:
-            yield
-        finally:
-            connection.execute(sa.select(sa.func.release_lock(name)))
-    else:
-        # A file of SQLite has one owner.
-        yield

@@ -8,6 +8,7 @@ Offline (``script``) the same revisions write SQL instead of running it.
 """
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,17 @@ def script(
     start = f"{revision_of(version)}:" if version else ""
     command.upgrade(config, f"{start}head", sql=True)
     return output.getvalue()
+
+
+def statements(
+    dialect: str, version: int, *, options: Mapping[str, Any] | None = None
+) -> list[str]:
+    """The same, to be run one by one."""
+    return [
+        statement
+        for piece in script(dialect, version, options=options).split(";\n\n")
+        if (statement := re.sub(r"^--.*$", "", piece, flags=re.MULTILINE).strip())
+    ]
 
 
 def _config(output: io.StringIO | None = None) -> Config:

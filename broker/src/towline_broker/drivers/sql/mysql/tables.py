@@ -96,12 +96,11 @@ def _add_own(metadata: sa.MetaData) -> None:
         # When it came, by the server's clock, in microseconds since the Unix epoch.
         sa.Column("taken_at", sa.BigInteger, nullable=False),
     )
-    # The brokers that run, and the number of the last news of each.
+    # The brokers that run.
     sa.Table(
         "towline_peers",
         metadata,
         sa.Column("broker", sa.String(64), primary_key=True),
-        sa.Column("serial", sa.BigInteger, nullable=False),
         # By the server's clock, in microseconds since the Unix epoch.
         sa.Column("seen_at", sa.BigInteger, nullable=False),
     )

@@ -111,7 +111,6 @@ def _upgrade_mysql() -> None:
     op.create_table(
         "towline_peers",
         sa.Column("broker", sa.String(64), primary_key=True),
-        sa.Column("serial", sa.BigInteger, nullable=False),
         sa.Column("seen_at", sa.BigInteger, nullable=False),
         **_options(),
     )
