@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.sqs_server import SqsServer
 from tests.support.sqs_store import SqsHarness, SqsStore
-from towline_broker.domain.errors import QueueFull, QueueNotFound
+from towline_broker.domain.errors import NotSupported, QueueFull, QueueNotFound
 from towline_broker.domain.jobs import DeadReason, Progress, Settlement
 from towline_broker.domain.retry import RetryPolicy
 from towline_broker.domain.time import HOUR, MINUTE, SECOND
@@ -185,6 +185,18 @@ async def test_p7_dead_jobs_of_a_queue_are_requeued_up_to_the_limit(store: SqsSt
     everything = DeadSelection(100, store.now, filter=DeadFilter())
     assert await store.driver.discard_dead(everything, store.now) == Handled(2, 2)
     assert await store.driver.count_dead(everything) == 0
+
+
+async def test_p7_jobs_that_die_while_others_are_requeued_stay_dead(store: SqsStore) -> None:
+    await store.make_dead(*new_jobs(3))
+    began = store.now
+    await store.make_dead(new_job())
+    guarded = DeadSelection(10, store.now, filter=DeadFilter(queue="q", dead_before=began))
+    assert (await store.driver.requeue_dead(guarded)).handled == 3
+    assert len(await store.reserve_ids()) == 3
+    earlier = DeadFilter(queue="q", dead_before=store.now - HOUR)
+    with pytest.raises(NotSupported, match="choose by queue only"):
+        await store.driver.requeue_dead(DeadSelection(10, store.now, filter=earlier))
 
 
 async def test_p10_sqs_hides_no_message_for_more_than_twelve_hours(store: SqsStore) -> None:

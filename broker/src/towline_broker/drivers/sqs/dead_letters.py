@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from towline_broker.domain.errors import NotSupported, StoreUnavailable
 from towline_broker.domain.jobs import JobState
-from towline_broker.domain.time import Micros
+from towline_broker.domain.time import MINUTE, Micros
 from towline_broker.drivers.interface import DeadFilter, DeadSelection, Handled
 from towline_broker.drivers.sqs.connection import BATCH, QueueGone
 from towline_broker.drivers.sqs.memory import PUSH_MEMORY, Memory
@@ -20,6 +20,9 @@ from towline_broker.drivers.sqs.traffic import Done, Outgoing, Received, Traffic
 
 #: For so long those that are being handled are hidden from everybody else.
 HIDE_SECONDS = 60
+#: A bound on the time of death that lies no farther back is no choice: it keeps jobs that die again
+#: meanwhile from being handled again and again.
+GUARD: Micros = 10 * MINUTE
 WAY_OUT = "choose by queue only, or by nothing"
 
 Dead = tuple[JobMessage, Received]
@@ -72,11 +75,13 @@ class DeadLetters:
         """Raises NotSupported for a choice that SQS cannot make."""
         if selection.ids is not None:
             raise NotSupported("sqs", "choosing dead jobs by their ids", WAY_OUT)
-        if selection.filter != DeadFilter(queue=selection.filter.queue):
+        wanted = selection.filter
+        before = wanted.dead_before
+        guard = before is not None and before >= selection.now - GUARD
+        if wanted != DeadFilter(queue=wanted.queue, dead_before=before if guard else None):
             raise NotSupported("sqs", "choosing dead jobs by type, reason or time", WAY_OUT)
         await self._queues.refresh()
-        wanted = selection.filter.queue
-        return [queue for queue in self._queues.all() if wanted in (None, queue.name)]
+        return [queue for queue in self._queues.all() if wanted.queue in (None, queue.name)]
 
     async def _handle(
         self,
@@ -88,9 +93,10 @@ class DeadLetters:
         handled = 0
         for queue in await self._chosen(selection):
             while handled < selection.limit and queue.dead_url:
-                dead = await self._receive(queue, min(BATCH, selection.limit - handled))
-                if not dead:
+                received = await self._receive(queue, min(BATCH, selection.limit - handled))
+                if not received:
                     break
+                dead = [each for each in received if _in_time(each, selection.filter.dead_before)]
                 treated = await treat(queue, dead)
                 done = await self._traffic.delete(
                     queue.dead_url, [message.handle for _, message in treated]
@@ -110,3 +116,8 @@ class DeadLetters:
             return []
         found = ((JobMessage.from_text(message.text), message) for message in received)
         return [(job, message) for job, message in found if job is not None]
+
+
+def _in_time(dead: Dead, before: Micros | None) -> bool:
+    death = dead[0].death
+    return before is None or death is None or death.at < before
