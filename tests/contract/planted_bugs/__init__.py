@@ -5,6 +5,7 @@ in which jobs wait, the settle memory); a bug replaces one method of one part, o
 """
 
 from tests.contract.planted_bugs import (
+    in_moving,
     in_operating,
     in_push,
     in_reserve,
@@ -13,4 +14,13 @@ from tests.contract.planted_bugs import (
 )
 from tests.contract.planted_bugs.planting import BUGS, Bug
 
-__all__ = ["BUGS", "Bug", "in_operating", "in_push", "in_reserve", "in_settling", "in_time"]
+__all__ = [
+    "BUGS",
+    "Bug",
+    "in_moving",
+    "in_operating",
+    "in_push",
+    "in_reserve",
+    "in_settling",
+    "in_time",
+]

@@ -14,6 +14,8 @@ class Bug:
     #: A contract test that must fail on it.
     caught_by: str
     plant: Callable[[Engine], None]
+    #: Random operations come upon it soon enough to be asked to.
+    found_at_random: bool = True
 
     @property
     def name(self) -> str:
@@ -23,9 +25,11 @@ class Bug:
 BUGS: list[Bug] = []
 
 
-def bug(caught_by: str) -> Callable[[Callable[[Engine], None]], Callable[[Engine], None]]:
+def bug(
+    caught_by: str, *, found_at_random: bool = True
+) -> Callable[[Callable[[Engine], None]], Callable[[Engine], None]]:
     def add(plant: Callable[[Engine], None]) -> Callable[[Engine], None]:
-        BUGS.append(Bug(caught_by, plant))
+        BUGS.append(Bug(caught_by, plant, found_at_random))
         return plant
 
     return add

@@ -216,7 +216,7 @@ class ReceiveContract:
         assert {one.record.state for one in leaving} == set(JobState) - {JobState.LEASED}
         assert await other.receive(*leaving) == len(leaving)
         assert await other.outgoing() == leaving
-        assert _by_id(await other.listed()) == _by_id([one.record for one in leaving])
+        assert _by_id(await other.listed()) == _by_id(await store.listed())
         assert await other.dead_ids() == await store.dead_ids()
 
     async def test_p6_they_stand_behind_those_that_are_there(
@@ -455,6 +455,8 @@ class DropContract:
         store.advance(10 * HOUR)
         await store.forget_all()
         assert (await store.promote(), await store.expire()) == (0, 0)
+        await store.create(new_job("later"))
+        assert store.heard.take() == ({"later": 1}, [])
 
     async def test_dropped_jobs_can_come_back(self, store: Store, other: Store) -> None:
         await _fill(store)

@@ -1,0 +1,402 @@
+"""Bugs in moving a queue to another store."""
+
+from dataclasses import replace
+from typing import Any
+
+from tests.contract.planted_bugs.planting import bug, line_of, wrap
+from towline_broker.domain.errors import QueueMoved
+from towline_broker.domain.jobs import JobState
+from towline_broker.drivers.interface import Transfer
+from towline_broker.drivers.memory import Engine
+
+# --- sealing --------------------------------------------------------------------------------------
+
+
+@bug("test_a_sealed_queue_gives_nothing")
+def a_sealed_queue_leaks(engine: Engine) -> None:
+    def make(reserve: Any) -> Any:
+        def broken(request: Any) -> Any:
+            sealed = {queue: queue.moving_to for queue in engine._state.queues.values()}
+            for queue in sealed:
+                queue.moving_to = ""
+            try:
+                return reserve(request)
+            finally:
+                for queue, to in sealed.items():
+                    queue.moving_to = to
+
+        return broken
+
+    wrap(engine, "reserve", make)
+
+
+@bug("test_a_sealed_queue_goes_on_taking_jobs")
+def a_sealed_queue_takes_no_jobs(engine: Engine) -> None:
+    def make(push: Any) -> Any:
+        def broken(batch: Any) -> Any:
+            for job in batch.jobs:
+                queue = engine._state.queues.get(job.queue)
+                if queue is not None and queue.moving_to:
+                    raise QueueMoved(queue.name, queue.moving_to)
+            return push(batch)
+
+        return broken
+
+    wrap(engine, "push", make)
+
+
+@bug("test_a_seal_and_a_pause_stand_beside_each_other")
+def sealing_ends_a_pause(engine: Engine) -> None:
+    def make(seal: Any) -> Any:
+        def broken(queue: Any, to: str) -> None:
+            queue.paused = False
+            seal(queue, to)
+
+        return broken
+
+    wrap(engine._state, "seal", make)
+
+
+@bug("test_p8_a_queue_that_stays_after_all_is_told_of")
+def nobody_is_told_that_a_queue_stays(engine: Engine) -> None:
+    def make(seal: Any) -> Any:
+        def broken(queue: Any, to: str) -> None:
+            before = engine._state.events.ready[queue.name]
+            seal(queue, to)
+            engine._state.events.ready[queue.name] = before
+
+        return broken
+
+    wrap(engine._state, "seal", make)
+
+
+# --- leaving --------------------------------------------------------------------------------------
+
+
+def with_transfers(engine: Engine, change: Any) -> None:
+    """Changes what is told of the jobs that leave."""
+
+    def make(outgoing: Any) -> Any:
+        return lambda name, limit: change(outgoing(name, limit))
+
+    wrap(engine, "outgoing", make)
+
+
+@bug("test_p6_jobs_leave_in_the_order_of_their_lines")
+def jobs_leave_in_no_order(engine: Engine) -> None:
+    with_transfers(engine, lambda leaving: sorted(leaving, key=lambda one: one.new.id))
+
+
+@bug("test_p6_jobs_leave_in_the_order_of_their_lines")
+def the_dead_stay_behind(engine: Engine) -> None:
+    def change(leaving: list[Transfer]) -> list[Transfer]:
+        return [one for one in leaving if one.record.state is not JobState.DEAD]
+
+    with_transfers(engine, change)
+
+
+@bug("test_an_expiry_that_no_longer_counts_is_left_out")
+def a_started_job_expires_again(engine: Engine) -> None:
+    def change(leaving: list[Transfer]) -> list[Transfer]:
+        jobs = [engine._state.jobs[one.new.id] for one in leaving]
+        return [
+            replace(one, new=replace(one.new, expires_at=job.expires_at))
+            for one, job in zip(leaving, jobs, strict=True)
+        ]
+
+    with_transfers(engine, change)
+
+
+@bug("test_a_transfer_tells_whether_the_job_holds_its_key")
+def every_key_counts_as_held(engine: Engine) -> None:
+    def change(leaving: list[Transfer]) -> list[Transfer]:
+        return [replace(one, holds_key=one.new.unique_key is not None) for one in leaving]
+
+    with_transfers(engine, change)
+
+
+@bug("test_a_transfer_tells_all_of_the_job")
+def a_key_loses_its_time(engine: Engine) -> None:
+    def change(leaving: list[Transfer]) -> list[Transfer]:
+        return [replace(one, new=replace(one.new, unique_until=None)) for one in leaving]
+
+    with_transfers(engine, change)
+
+
+@bug("test_p1_jobs_of_every_state_arrive_as_they_were")
+def results_stay_behind(engine: Engine) -> None:
+    def change(leaving: list[Transfer]) -> list[Transfer]:
+        return [replace(one, record=replace(one.record, result=b"")) for one in leaving]
+
+    with_transfers(engine, change)
+
+
+# --- arriving -------------------------------------------------------------------------------------
+
+
+def with_received(engine: Engine, change: Any) -> None:
+    """Changes what arrives; ``change`` gets the transfer and what would store it."""
+
+    def make(receive: Any) -> Any:
+        def broken(transfer: Transfer, *, takes_key: bool) -> None:
+            change(transfer, lambda one: receive(one, takes_key=takes_key))
+
+        return broken
+
+    wrap(engine._state, "receive", make)
+
+
+@bug("test_p5_the_next_attempt_counts_on")
+def attempts_start_over(engine: Engine) -> None:
+    def change(one: Transfer, receive: Any) -> None:
+        receive(replace(one, record=replace(one.record, attempt=0)))
+
+    with_received(engine, change)
+
+
+@bug("test_p1_jobs_of_every_state_arrive_as_they_were")
+def failures_stay_behind(engine: Engine) -> None:
+    def change(one: Transfer, receive: Any) -> None:
+        receive(replace(one, record=replace(one.record, failure=None)))
+
+    with_received(engine, change)
+
+
+@bug("test_p1_jobs_of_every_state_arrive_as_they_were")
+def times_start_over(engine: Engine) -> None:
+    def change(one: Transfer, receive: Any) -> None:
+        since = (one.record.available_at or 0) + 1
+        receive(replace(one, record=replace(one.record, available_at=since)))
+
+    with_received(engine, change)
+
+
+@bug("test_p6_a_delayed_job_becomes_ready_at_its_time")
+def delays_are_forgotten(engine: Engine) -> None:
+    def change(one: Transfer, receive: Any) -> None:
+        if one.record.state is JobState.SCHEDULED:
+            one = replace(one, record=replace(one.record, state=JobState.READY))
+        receive(one)
+
+    with_received(engine, change)
+
+
+@bug("test_p6_they_stand_behind_those_that_are_there")
+def jobs_that_arrive_come_first(engine: Engine) -> None:
+    def change(one: Transfer, receive: Any) -> None:
+        receive(one)
+        if one.record.state is JobState.READY:
+            line_of(engine, one.new.id).move_to_end(one.new.id, last=False)
+
+    with_received(engine, change)
+
+
+@bug("test_p8_the_listener_hears_of_those_that_are_ready")
+def nobody_is_told_of_arrivals(engine: Engine) -> None:
+    def change(one: Transfer, receive: Any) -> None:
+        receive(one)
+        engine._state.events.ready.clear()
+
+    with_received(engine, change)
+
+
+@bug("test_depths_count_and_totals_do_not")
+def an_arrival_counts_as_a_push(engine: Engine) -> None:
+    def change(one: Transfer, receive: Any) -> None:
+        receive(one)
+        engine._state.jobs[one.new.id].tally.totals.pushed += 1
+
+    with_received(engine, change)
+
+
+@bug("test_retention_ends_when_it_would_have")
+def retention_is_forgotten(engine: Engine) -> None:
+    def change(one: Transfer, receive: Any) -> None:
+        receive(one)
+        if one.keep_until is not None:
+            engine._state.retained.set(one.new.id, one.keep_until + 1)
+
+    with_received(engine, change)
+
+
+@bug("test_a_paused_queue_stays_paused")
+def an_arrival_ends_a_pause(engine: Engine) -> None:
+    def change(one: Transfer, receive: Any) -> None:
+        receive(one)
+        engine._state.queues[one.new.queue].paused = False
+
+    with_received(engine, change)
+
+
+@bug("test_p3_a_job_that_is_there_is_passed_over")
+def what_was_settled_arrives_again(engine: Engine) -> None:
+    def make(receive: Any) -> Any:
+        def broken(batch: Any, now: Any) -> Any:
+            for one in batch:
+                engine._state.memory.forget_job(one.new.id)
+            return receive(batch, now)
+
+        return broken
+
+    wrap(engine, "receive", make)
+
+
+@bug("test_p3_a_key_is_held_by_its_job_in_the_new_store")
+def keys_stay_behind(engine: Engine) -> None:
+    def make(receive: Any) -> Any:
+        return lambda transfer, *, takes_key: receive(transfer, takes_key=False)
+
+    wrap(engine._state, "receive", make)
+
+
+@bug("test_p3_a_key_stays_with_whoever_holds_it_there")
+def an_arrival_takes_a_key_away(engine: Engine) -> None:
+    def make(receive: Any) -> Any:
+        return lambda transfer, *, takes_key: receive(transfer, takes_key=transfer.holds_key)
+
+    wrap(engine._state, "receive", make)
+
+
+# --- letting go -----------------------------------------------------------------------------------
+
+
+def with_dropped(engine: Engine, change: Any) -> None:
+    def make(drop: Any) -> Any:
+        return lambda job: change(job, drop)
+
+    wrap(engine._state, "drop", make)
+
+
+@bug("test_the_keys_of_dropped_jobs_are_free")
+def a_dropped_job_keeps_its_key(engine: Engine) -> None:
+    with_dropped(engine, lambda job, drop: engine._state.remove(job))
+
+
+@bug("test_dropped_jobs_are_gone_without_a_trace")
+def a_dropped_job_counts_as_cancelled(engine: Engine) -> None:
+    def change(job: Any, drop: Any) -> None:
+        drop(job)
+        job.tally.totals.cancelled += 1
+
+    with_dropped(engine, change)
+
+
+@bug("test_dropped_jobs_can_come_back")
+def a_dropped_job_is_remembered(engine: Engine) -> None:
+    def change(job: Any, drop: Any) -> None:
+        engine._state.remove(job)
+        engine._state.free_key(job)
+
+    with_dropped(engine, change)
+
+
+@bug("test_dropped_jobs_are_gone_without_a_trace")
+def a_dropped_job_is_called_ended(engine: Engine) -> None:
+    def change(job: Any, drop: Any) -> None:
+        drop(job)
+        engine._state.events.ended.append("somebody else")
+
+    with_dropped(engine, change)
+
+
+@bug("test_what_is_leased_or_elsewhere_is_not_dropped")
+def a_leased_job_is_dropped(engine: Engine) -> None:
+    def make(drop: Any) -> Any:
+        def broken(name: str, job_ids: Any) -> Any:
+            leased = 0
+            for job_id in job_ids:
+                job = engine._state.jobs.get(job_id)
+                if job is not None and job.queue == name and job.state is JobState.LEASED:
+                    engine._state.drop(job)
+                    leased += 1
+            return leased + drop(name, job_ids)
+
+        return broken
+
+    wrap(engine, "drop", make)
+
+
+@bug("test_what_is_leased_or_elsewhere_is_not_dropped")
+def jobs_of_other_queues_are_dropped(engine: Engine) -> None:
+    def make(drop: Any) -> Any:
+        def broken(name: str, job_ids: Any) -> Any:
+            return sum(drop(queue, job_ids) for queue in list(engine._state.queues))
+
+        return broken
+
+    wrap(engine, "drop", make)
+
+
+# --- forwarding -----------------------------------------------------------------------------------
+
+
+@bug("test_p1_a_queue_forwards_only_when_it_holds_no_job_of_any_state")
+def a_queue_forwards_and_leaves_its_dead_behind(engine: Engine) -> None:
+    def make(forward: Any) -> Any:
+        def broken(name: str) -> bool:
+            queue = engine._queue(name)
+            if queue.moving_to and not queue.live:
+                engine._state.forward(queue)
+                return True
+            return bool(forward(name))
+
+        return broken
+
+    wrap(engine, "forward", make)
+
+
+@bug("test_a_queue_that_is_not_sealed_does_not_forward")
+def a_queue_at_home_forwards(engine: Engine) -> None:
+    def make(forward: Any) -> Any:
+        def broken(name: str) -> bool:
+            queue = engine._queue(name)
+            home = queue.moving_to
+            queue.moving_to = home or "somewhere"
+            complete = bool(forward(name))
+            queue.moving_to = queue.moving_to if complete else home
+            return complete
+
+        return broken
+
+    wrap(engine, "forward", make)
+
+
+@bug("test_a_queue_that_holds_nothing_forwards")
+def a_queue_that_moved_takes_jobs(engine: Engine) -> None:
+    def make(forward: Any) -> Any:
+        def broken(queue: Any) -> None:
+            """Says so, and does not do it."""
+
+        return broken
+
+    wrap(engine._state, "forward", make)
+
+
+@bug("test_a_queue_that_moved_can_be_at_home_again")
+def a_queue_that_moved_never_comes_home(engine: Engine) -> None:
+    def make(seal: Any) -> Any:
+        def broken(queue: Any, to: str) -> None:
+            moved = queue.moved
+            seal(queue, to)
+            queue.moved = moved
+
+        return broken
+
+    wrap(engine._state, "seal", make)
+
+
+@bug("test_p9_a_batch_with_a_job_for_a_queue_that_moved_leaves_nothing")
+def a_batch_for_a_queue_that_moved_is_stored_in_part(engine: Engine) -> None:
+    def make(push: Any) -> Any:
+        def broken(batch: Any) -> Any:
+            try:
+                return push(batch)
+            except QueueMoved:
+                moved = {queue.name for queue in engine._state.queues.values() if queue.moved}
+                rest = [job for job in batch.jobs if job.queue not in moved]
+                push(replace(batch, jobs=rest))
+                raise
+
+        return broken
+
+    wrap(engine, "push", make)
