@@ -54,15 +54,15 @@ async def test_dead_jobs_of_a_queue_are_requeued_and_discarded(broker: BrokerPro
     reserve = ReserveRequest(queues=[QueueChoice(name="q")], max_jobs=9, worker_id="w")
     async with calls_to(broker.address) as calls:
         await calls.queue.Push(PushRequest(jobs=[Job(queue="q", type="T") for _ in range(3)]))
-        for verb in ("requeued", "discarded"):
+        for verb, done in (("requeue", "requeued"), ("discard", "discarded")):
             leases = (await calls.queue.Reserve(reserve)).leases
             assert len(leases) == 3
             nacks = [Nack(lease_token=each.lease_token, dead_letter=True) for each in leases]
             await calls.queue.Nack(NackRequest(nacks=nacks))
-            dead = ("dead", verb.removesuffix("ed"), "--queue", "q", "--yes")
+            dead = ("dead", verb, "--queue", "q", "--yes")
             code, said = await asyncio.to_thread(towline, broker, *dead)
             assert code == 0
-            assert f"3 dead jobs {verb}" in said
+            assert f"3 dead jobs {done}" in said
         assert (await calls.admin.Stats(StatsRequest())).total.depth.dead == 0
 
 
