@@ -133,6 +133,20 @@ def test_the_commands_that_it_names_find_it(
     assert f"    towline worker app.jobs --queue emails{option}" in said
 
 
+def test_it_says_which_jobs_end_with_it() -> None:
+    file = StoreLine("default", "sqlite:///a.db", Durability.DURABLE, "synced")
+    ram = StoreLine("ram", "memory:", Durability.NONE, "in memory")
+    unsynced = StoreLine("pg", "postgresql://db/jobs", Durability.NONE, "fsync is off", shared=True)
+    for stores, kept in (
+        ([file], "its jobs stay in the store."),
+        ([ram], "its jobs end with it."),
+        ([file, unsynced], "its jobs stay in their stores."),
+        ([file, unsynced, ram], "its jobs stay in their stores, but those of ram end with it."),
+    ):
+        said = banner("1", Address.parse("127.0.0.1:7480"), stores)
+        assert f"Ctrl-C drains and stops the broker; {kept}" in said
+
+
 async def test_without_options_jobs_are_kept_in_this_folder(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     process = start_command(["--listen", "127.0.0.1:0", "--ready-file", str(ready)], tmp_path)

@@ -24,6 +24,8 @@ class StoreLine:
     url: str
     durability: Durability
     durability_note: str
+    #: Other brokers may use it too; it does not end with this one.
+    shared: bool = False
 
 
 def banner(version: str, address: Address, stores: Sequence[StoreLine], processes: int = 1) -> str:
@@ -58,7 +60,9 @@ def _processes(processes: int) -> str:
 
 
 def _kept(stores: Sequence[StoreLine]) -> str:
-    lost = [store.name for store in stores if store.durability is Durability.NONE]
+    lost = [
+        store.name for store in stores if store.durability is Durability.NONE and not store.shared
+    ]
     if not lost:
         return "stay in the store" if len(stores) == 1 else "stay in their stores"
     if len(lost) == len(stores):

@@ -134,6 +134,7 @@ class BrokerServer:
                 shown_url(urls[name]),
                 driver.capabilities.durability,
                 driver.capabilities.durability_note,
+                driver.capabilities.shared,
             )
             for name, driver in self._drivers.items()
         ]

@@ -36,9 +36,8 @@ _COLUMNS = (
     number("DEAD"),
     Column("STATE"),
 )
-#: Shown where there is more than the one store that a broker has by default.
+#: Shown where the broker has more than one store.
 _STORE = Column("STORE")
-_DEFAULT_STORE = "default"
 
 
 def list_queues(
@@ -47,15 +46,22 @@ def list_queues(
     """List the queues, and how many jobs each holds."""
     with connect(url, timeout) as broker:
         queues = broker.call(broker.admin.ListQueues, pb.ListQueuesRequest()).queues
+        stores = _stores(broker, queues[0].name) if queues and not json else 0
     if json:
         for queue in queues:
             output.line(queue_json(queue))
-    elif any(queue.store != _DEFAULT_STORE or queue.moving_to for queue in queues):
+    elif stores > 1:
         output.table((*_COLUMNS, _STORE), [[*_row(queue), queue.store] for queue in queues])
     elif queues:
         output.table(_COLUMNS, [_row(queue) for queue in queues])
     else:
         output.note("no queues yet: a queue comes into being with its first job")
+
+
+def _stores(broker: Broker, queue: str) -> int:
+    """Return how many stores the broker has. Figures of any one queue cost the least."""
+    answer = broker.call(broker.admin.Stats, pb.StatsRequest(queues=[queue]))
+    return len(answer.broker.stores)
 
 
 def _row(queue: pb.QueueInfo) -> list[str]:
