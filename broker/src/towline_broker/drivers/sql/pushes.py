@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from towline_broker.domain.errors import QueueFull, QueueMoved
 from towline_broker.domain.jobs import JobState, NewJob
@@ -126,7 +127,8 @@ def _takes_room(room: dict[str, int], job: NewJob, batch: PushBatch) -> bool:
 
 async def _store(transaction: Transaction, jobs: Sequence[NewJob], now: Micros) -> None:
     names = transaction.names
-    kinds = await names.ensure(transaction, dict.fromkeys((job.queue, job.type) for job in jobs))
+    # What others may be making as well is made in a fixed order: nobody waits in a circle.
+    kinds = await names.ensure(transaction, sorted({(job.queue, job.type) for job in jobs}))
     lines = dict.fromkeys((kinds[job.queue, job.type].queue_id, job.priority) for job in jobs)
     await names.ensure_lines(transaction, lines)
     sequence = await transaction.sequence(len(jobs))
@@ -157,6 +159,9 @@ async def _store(transaction: Transaction, jobs: Sequence[NewJob], now: Micros) 
             )
         )
         envelopes.append((seq, job.envelope))
+    if transaction.shared:
+        rows.sort(key=itemgetter(1))
+        keys.sort(key=itemgetter(0, 1))
     await transaction.change_many(_INSERT, rows)
     await check_still_unknown(transaction, [job.id for job in jobs])
     await transaction.change_many(INSERT_ENVELOPE, envelopes)

@@ -37,11 +37,18 @@ PAST_KEYS = (
 )
 _FORGET_KEY = "DELETE FROM towline_unique_keys WHERE unique_key = ? AND queue = ?"
 
-#: By the index by time in which each finds the earliest.
+#: By the index by time in which each finds the earliest. (Asked for a minimum, PostgreSQL may read
+#: another index from end to end.)
 NEXT_TIMES = {
-    "due": "SELECT MIN(available_at) FROM towline_jobs WHERE state = 1 AND available_at >= ?",
-    "leases": "SELECT MIN(lease_until) FROM towline_jobs WHERE state = 3 AND lease_until >= ?",
-    "expiry": f"SELECT MIN(expires_at) FROM towline_jobs WHERE {_EXPIRES}",
+    "due": (
+        "SELECT available_at FROM towline_jobs WHERE state = 1 AND available_at >= ?"
+        " ORDER BY available_at LIMIT 1"
+    ),
+    "leases": (
+        "SELECT lease_until FROM towline_jobs WHERE state = 3 AND lease_until >= ?"
+        " ORDER BY lease_until LIMIT 1"
+    ),
+    "expiry": (f"SELECT expires_at FROM towline_jobs WHERE {_EXPIRES} ORDER BY expires_at LIMIT 1"),
 }
 
 
@@ -82,11 +89,12 @@ async def forget(transaction: Transaction, now: Micros, limit: int) -> int:
 
 
 async def next_due(reader: Reader) -> Micros | None:
-    times: list[Micros | None] = []
+    times: list[Micros] = []
     for index, sql in NEXT_TIMES.items():
-        times.append((await reader.rows(sql, reader.heads.since(index)))[0][0])
-        reader.heads.reached(index, times[-1])
-    return min((time for time in times if time is not None), default=None)
+        rows = await reader.rows(sql, reader.heads.since(index))
+        times += [row[0] for row in rows]
+        reader.heads.reached(index, rows[0][0] if rows else None)
+    return min(times, default=None)
 
 
 async def _past(

@@ -168,11 +168,7 @@ class Notifications:
                 self._greetings.append(_HERE)
             self._wake.set()
             return
-        news = json.loads(str(payload))
-        for queue, count in news.get("ready", {}).items():
-            self._listener.jobs_ready(queue, count)
-        if news.get("ended"):
-            self._listener.jobs_ended(news["ended"])
+        pass_on(str(payload), self._listener)
 
     def _lost(self, connection: object) -> None:
         if connection is self._connection:
@@ -183,6 +179,15 @@ class Notifications:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
+
+
+def pass_on(payload: str, listener: Listener) -> None:
+    """What a notification of another broker says."""
+    news = json.loads(payload)
+    for queue, count in news.get("ready", {}).items():
+        listener.jobs_ready(queue, count)
+    if news.get("ended"):
+        listener.jobs_ended(news["ended"])
 
 
 def _payloads(ready: Counter[str], ended: list[str]) -> Iterator[str]:

@@ -87,14 +87,14 @@ class PostgresSession:
     # --- statements ---
 
     async def rows(self, sql: str, *parameters: object) -> Sequence[Row]:
-        return await self._connection.fetch(numbered(sql), *map(_storable, parameters))
+        return await self._connection.fetch(numbered(sql), *parameters)
 
     async def rows_of(self, sql: str, keys: Iterable[object], *parameters: object) -> Sequence[Row]:
-        return await self.rows(sql, *parameters, list(map(_storable, keys)))
+        return await self.rows(sql, *parameters, list(keys))
 
     async def select(self, statement: Executable) -> Sequence[Row]:
         text, parameters = compiled(statement)
-        return await self._connection.fetch(text, *map(_storable, parameters))
+        return await self._connection.fetch(text, *parameters)
 
     async def locked(self, sql: str, *parameters: object) -> Sequence[Row]:
         return await self.rows(f"{sql} FOR UPDATE SKIP LOCKED", *parameters)
@@ -102,18 +102,19 @@ class PostgresSession:
     async def locked_of(
         self, sql: str, keys: Iterable[object], *parameters: object
     ) -> Sequence[Row]:
-        return await self.rows_of(f"{sql} ORDER BY seq FOR UPDATE", keys, *parameters)
+        # In the order of the ids: an index is walked in its own order, whatever that of an array.
+        return await self.rows_of(f"{sql} FOR UPDATE", keys, *parameters)
 
     async def select_locked(self, statement: sa.Select[Any]) -> Sequence[Row]:
         return await self.select(statement.with_for_update(skip_locked=True, of=jobs))
 
     async def change(self, sql: str, *parameters: object) -> int:
         self._changed = True
-        status = await self._connection.execute(numbered(sql), *map(_storable, parameters))
+        status = await self._connection.execute(numbered(sql), *parameters)
         return int(status.rpartition(" ")[2])
 
     async def change_of(self, sql: str, keys: Iterable[object], *parameters: object) -> int:
-        return await self.change(sql, *parameters, list(map(_storable, keys)))
+        return await self.change(sql, *parameters, list(keys))
 
     async def change_many(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         self._changed = True
@@ -121,11 +122,7 @@ class PostgresSession:
             await self.change(sql, *rows[0])
             return
         types = await self._types(sql)
-        columns = [
-            list(map(_storable, column)) if type_ in _TEXTS else column
-            for type_, column in zip(types, zip(*rows, strict=True), strict=True)
-        ]
-        await self._connection.execute(for_many(sql, types), *columns)
+        await self._connection.execute(for_many(sql, types), *zip(*rows, strict=True))
 
     async def put_many(self, table: sa.Table, rows: Sequence[tuple[object, ...]]) -> None:
         await self.change_many(put(table), rows)
@@ -157,13 +154,5 @@ class PostgresSession:
         return found
 
 
-_TEXTS = ("varchar", "text")
 #: The types of the parameters of each statement: all stores have the same tables.
 _TYPES: dict[str, tuple[str, ...]] = {}
-
-
-def _storable(value: object) -> object:
-    """PostgreSQL keeps no NUL in a text: it is shown as the symbol for it instead."""
-    if isinstance(value, str) and "\0" in value:
-        return value.replace("\0", "␀")
-    return value

@@ -77,8 +77,7 @@ class Session(Protocol):
     async def locked_of(
         self, sql: str, keys: Iterable[object], *parameters: object
     ) -> Sequence[Row]:
-        """Locks in the order of ``seq``, so that two who want the same jobs do not block each
-        other."""
+        """Locks in a fixed order, so that two who want the same jobs do not wait in a circle."""
 
     async def select_locked(self, statement: sa.Select[Any]) -> Sequence[Row]: ...
 
