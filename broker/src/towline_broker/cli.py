@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from towline_broker.commands import journal, move
+from towline_broker.commands import journal, move, schema
 from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.logs import configure_logs
@@ -176,6 +176,7 @@ def _stores(given: Sequence[str]) -> dict[str, Any]:
 
 move.register(app)
 app.add_typer(journal.app)
+app.add_typer(schema.app)
 
 
 def main() -> None:

@@ -47,7 +47,11 @@ _REFUSALS = {
     1251: "the client does not know how the user has to log in",
     2059: "the client does not know how the user has to log in",
 }
-_SETTINGS = "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00'"
+_SETTINGS = (
+    "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
+    # The client would log warnings, with what jobs hold in them.
+    " max_error_count = 0"
+)
 
 
 class MySQLDatabase:
@@ -61,13 +65,8 @@ class MySQLDatabase:
         """The url, fit to be shown."""
         return self._url.shown
 
-    @property
-    def patience(self) -> float:
-        """Seconds for one statement: the server gives up first, and says so."""
-        return self._url.timeout + 1.0
-
     async def connect(self, *, changes: bool) -> MySQLSession:
-        session = MySQLSession(await self.connection(changes=changes), self.patience)
+        session = await self.session(changes=changes)
         if not changes:
             return session
         try:
@@ -84,6 +83,15 @@ class MySQLDatabase:
                 raise StoreUnavailable(f"{self.shown} broke the connection") from error
             raise self.translated(error) from error
         return session
+
+    async def session(self, *, changes: bool) -> MySQLSession:
+        """One without a writer: nothing is counted over it. Raises StoreUnavailable and
+        StoreRefused."""
+        return MySQLSession(
+            # The server gives up first, and says so.
+            await self.connection(changes=changes),
+            self._url.timeout + 1.0,
+        )
 
     async def connection(self, *, changes: bool, limited: bool = True) -> Connection:
         """A bare connection. ``limited``: no statement takes longer than the url says.

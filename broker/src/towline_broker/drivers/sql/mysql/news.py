@@ -123,8 +123,7 @@ class News:
         self._wake.clear()
 
     async def _connect(self) -> None:
-        connection = await self._database.connection(changes=True)
-        session = MySQLSession(connection, self._database.patience)
+        session = await self._database.session(changes=True)
         try:
             await session.change(_APPEAR, self._me)
             await session.change(_FORGET_GONE)

@@ -1,8 +1,8 @@
-"""The file of a store while no broker uses it."""
+"""The file of a store, without a broker: making it and bringing it up to date."""
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,30 +11,49 @@ from sqlalchemy.pool import NullPool
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.owning import OwnerLock
+from towline_broker.drivers.sql import versions
 from towline_broker.drivers.sql.sqlite import file
 
 
-@contextmanager
-def owned(path: Path) -> Iterator[sa.Connection]:
-    """The store at the path, for nobody else meanwhile: a connection.
+def prepare(path: Path) -> None:
+    """Makes the store, or brings an older one up to date.
 
-    Raises StoreRefused if there is none of ours, or a broker uses it.
+    Raises StoreRefused, also if a broker uses it.
     """
     path = path.resolve()
-    with ExitStack() as at_end:
+    try:
+        file.check_place(path, upgrade=True)
+        lock = OwnerLock(path, Path(f"{path}.lock"))
+        lock.acquire()
         try:
-            file.check_place(path, upgrade=True)
             if file.is_new(path):
-                raise StoreRefused(
-                    f"there is no store at {path}; a broker makes one when it starts"
-                )
-            lock = OwnerLock(path, Path(f"{path}.lock"))
-            lock.acquire()
-            at_end.callback(lock.release)
-            yield at_end.enter_context(connected(path))
-        except (OSError, SQLAlchemyError) as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreRefused(f"{path} cannot be opened: {cause}") from error
+                file.create(path)
+                return
+            with connected(path) as connection:
+                versions.prepare(connection, str(path), upgrade=True)
+        finally:
+            lock.release()
+    except (OSError, SQLAlchemyError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise StoreRefused(f"{path} cannot be opened: {cause}") from error
+
+
+def version_of(path: Path) -> int | None:
+    """Of the store's tables, also while a broker uses it; None if there is no store.
+
+    Raises StoreRefused if there is something else.
+    """
+    path = path.resolve()
+    try:
+        file.check_place(path, upgrade=True)
+        if file.is_new(path):
+            return None
+        # What stands in the log counts, too.
+        address = f"{path.as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except (OSError, sqlite3.Error) as error:
+        raise StoreRefused(f"{path} cannot be opened: {error}") from error
 
 
 @contextmanager
