@@ -111,12 +111,16 @@ async def test_p2_a_message_that_sqs_hands_out_again_stays_with_its_lease(
     assert sqs.count(sqs.url) == 0
 
 
-async def test_p3_of_two_that_settle_one_lease_at_once_one_does(store: SqsStore) -> None:
+async def test_p3_of_two_that_settle_one_lease_at_once_one_does(
+    store: SqsStore, sent: list[Any]
+) -> None:
     await store.create(new_job())
     leased = await store.reserve_one()
     (acked,), retried = await asyncio.gather(store.ack(leased.ref), store.retry(leased.ref))
     assert acked.applied
     assert retried == Settled(False, before=Settlement.ACKED)
+    # Or else the message might have been shown to somebody in between.
+    assert "change_message_visibility_batch" not in [operation for operation, _ in sent]
 
 
 async def test_p3_two_pushes_of_one_job_at_once_store_it_once(store: SqsStore, behind: Any) -> None:
@@ -199,7 +203,13 @@ async def test_p7_jobs_that_die_while_others_are_requeued_stay_dead(store: SqsSt
         await store.driver.requeue_dead(DeadSelection(10, store.now, filter=earlier))
 
 
-async def test_p10_sqs_hides_no_message_for_more_than_twelve_hours(store: SqsStore) -> None:
+async def test_p10_sqs_is_asked_to_hide_no_message_for_more_than_twelve_hours(
+    store: SqsStore, sent: list[Any]
+) -> None:
+    def hidden() -> int:
+        seconds: int = sent[-1][1]["Entries"][0]["VisibilityTimeout"]
+        return seconds
+
     await store.create(new_job())
     leased = await store.reserve_one(lease=12 * HOUR)
     granted_at = store.now
@@ -210,7 +220,10 @@ async def test_p10_sqs_hides_no_message_for_more_than_twelve_hours(store: SqsSto
     store.advance(11 * HOUR)
     most = granted_at + 12 * HOUR - 5 * SECOND
     assert (await store.extend(leased.ref, 12 * HOUR)).lease_until == most
-    assert (await store.retry(leased.ref, delay=HOUR)).applied
+    assert hidden() == 0
+    store.advance(-HOUR)
+    assert (await store.retry(leased.ref, delay=2 * HOUR)).applied
+    assert 3590 <= hidden() < 3600
 
 
 async def test_p9_progress_and_failure_come_with_the_next_lease(store: SqsStore) -> None:
