@@ -28,7 +28,7 @@ HELP = """\b
 Exit codes:
   0    done
   1    not found, ended badly, or answered with no
-  2    wrong usage, a field that the broker refused, or what its store cannot do
+  2    wrong usage, a field that is refused, or what the store cannot do
   3    no broker can be reached, or it is stopping
   4    not done in the time that was given
   5    not allowed
