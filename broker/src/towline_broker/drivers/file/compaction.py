@@ -8,14 +8,13 @@ segment, however large the store is.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.file.journal import Journal
+from towline_broker.drivers.file.journal import Journal, Use
 from towline_broker.drivers.file.recording import Recorder
-from towline_broker.drivers.file.room import RESERVE
 from towline_broker.drivers.file.rows import Record, encode
 from towline_broker.drivers.memory.changes import Changes, Memory
 from towline_broker.drivers.memory.records import JOB_OVERHEAD
@@ -25,12 +24,14 @@ from towline_broker.drivers.memory.state import State
 #: Bounds of a slice: it holds the event loop for less than a millisecond.
 SLICE_ITEMS = 200
 SLICE_BYTES = 256 * 1024
+#: Living or not.
+SLICE_LOOKED = 5_000
 
 #: A journal of so many segments is never compacted for its size alone.
 LEAST_SEGMENTS = 4
 #: About what a job takes in the journal beside its envelope, and a memory beside a result.
-JOB_BYTES = 130
-MEMORY_BYTES = 110
+JOB_BYTES = 80
+MEMORY_BYTES = 75
 
 
 @dataclass(slots=True)
@@ -86,7 +87,6 @@ class Compaction:
         self._round = asyncio.Lock()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._stopping = False
         #: Segments given up so far.
         self.given_up = 0
 
@@ -116,8 +116,15 @@ class Compaction:
         live, size = self.live_bytes, sealed * self._segment_bytes
         if sealed > LEAST_SEGMENTS and size > 2 * live:
             return True
-        scarce = self._journal.room.spares <= RESERVE
-        return sealed > 0 and scarce and size - live > self._segment_bytes // 2
+        lacking = self._journal.reserve - self._journal.room.spares
+        if sealed == 0 or lacking < 0:
+            return False
+        return lacking > 0 or size - live > self._segment_bytes // 2
+
+    @property
+    def cycle(self) -> int:
+        """After so many rounds, every segment has been given up once."""
+        return len(self._inventories)
 
     def start(self) -> None:
         self._task = asyncio.ensure_future(self._run())
@@ -132,8 +139,14 @@ class Compaction:
             await self._wake.wait()
             self._wake.clear()
             await self._journal.refill()
-            while self.wanted and await self.round():
-                pass
+            await self._gain()
+
+    async def _gain(self) -> None:
+        """Goes on while it is wanted, but not for ever when the journal is full of what lives."""
+        spares, fruitless = self._journal.room.spares, 0
+        while self.wanted and fruitless <= self.cycle and await self.round():
+            fruitless = 0 if self._journal.room.spares > spares else fruitless + 1
+            spares = self._journal.room.spares
 
     async def round(self) -> bool:
         """Returns whether a segment was given up."""
@@ -141,11 +154,9 @@ class Compaction:
             if not self.wanted:
                 return False
             number = min(self._inventories)
-            for record in self._slices(self._inventories[number]):
-                if not self._journal.room.has(len(encode(record))):
+            for entries, record in self._slices(self._inventories[number]):
+                if not await self._carry(entries, record):
                     return False
-                self.append(record)
-                await self._journal.durable()
             self.append(Record(self._clock(), first_segment=number + 1))
             await self._journal.durable()
             del self._inventories[number]
@@ -153,22 +164,48 @@ class Compaction:
             self.given_up += 1
             return True
 
-    def _slices(self, inventory: Inventory) -> Iterator[Record]:
-        """What of it still lives, as it stands when its slice is asked for. Each is bounded."""
+    async def _carry(self, entries: "Sequence[_Entry]", record: Record) -> bool:
+        """Writes a slice as it stands now; returns whether there was room for it."""
+        if not entries:
+            await asyncio.sleep(0)
+            return True
+        size = len(encode(record))
+        if not self._journal.room.has(size):
+            if not await self._journal.admit(size, Use.COMPACTION):
+                return False
+            # Things may stand differently by now.
+            recorder = Recorder(self._state, self._clock())
+            for carry, entry in entries:
+                carry(recorder, entry)
+            record = recorder.finish()
+        self.append(record)
+        await self._journal.durable()
+        return True
+
+    def _slices(self, inventory: Inventory) -> "Iterator[tuple[list[_Entry], Record]]":
+        """What lives of it, in parts of bounded size, with the record that tells of each."""
+        most = min(SLICE_BYTES, self._segment_bytes // 8)
         recorder = Recorder(self._state, self._clock())
-        size = items = 0
-        for add, entry in _entries(inventory):
-            size += add(recorder, entry)
-            items += 1
-            if items >= SLICE_ITEMS or size >= SLICE_BYTES:
-                yield recorder.finish()
+        entries: list[_Entry] = []
+        looked = size = 0
+        for carry, entry in _entries(inventory):
+            looked += 1
+            if taken := carry(recorder, entry):
+                entries.append((carry, entry))
+                size += taken
+            if looked >= SLICE_LOOKED or len(entries) >= SLICE_ITEMS or size >= most:
+                yield entries, recorder.finish()
                 recorder = Recorder(self._state, self._clock())
-                size = items = 0
-        yield recorder.finish()
+                entries, looked, size = [], 0, 0
+        yield entries, recorder.finish()
 
 
-def _entries(inventory: Inventory) -> Iterator[tuple[Callable[[Recorder, Any], int], Any]]:
-    """Each with how it is put down; that returns about how many bytes it takes."""
+#: Something that stands in a segment, and how it is put down. That returns about how many bytes it
+#: takes, 0 if it lives no more.
+_Entry = tuple[Callable[[Recorder, Any], int], Any]
+
+
+def _entries(inventory: Inventory) -> Iterator[_Entry]:
     for name in inventory.queues:
         yield Recorder.carry_queue, name
     for tally in inventory.tallies:

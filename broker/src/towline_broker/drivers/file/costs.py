@@ -8,13 +8,15 @@ from towline_broker.drivers.interface import AckBatch, ExtendBatch, NackBatch, P
 
 #: Of a call that is about no jobs in particular.
 LEAST = 8 * 1024
-#: Of a job, or of what has become of one, beside what is counted apart.
-ITEM = 700
+#: Of what has become of a job, beside what is counted apart.
+_ITEM = 350
+#: Of a new job.
+_NEW = 700
 _POLICY = 2_500
 
 
 def of_items(count: int) -> int:
-    return LEAST + ITEM * count
+    return LEAST + _ITEM * count
 
 
 def of_push(batch: PushBatch) -> int:
@@ -43,7 +45,7 @@ def of_extend(batch: ExtendBatch) -> int:
 
 
 def _of_new(new: NewJob) -> int:
-    size = ITEM + len(new.envelope)
+    size = _NEW + len(new.envelope)
     if new.unique_key is not None:
         size += 2 * _of_texts([new.unique_key])
     if new.retry is not DEFAULT_POLICY:

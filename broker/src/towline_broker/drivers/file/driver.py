@@ -10,6 +10,7 @@ from towline_broker.domain.jobs import Counts, JobPage, JobRecord, Leased, Lease
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.disk import free_bytes
 from towline_broker.drivers.file import costs
+from towline_broker.drivers.file.journal import Use
 from towline_broker.drivers.file.live import LiveStore
 from towline_broker.drivers.file.store import open_store
 from towline_broker.drivers.file.url import FileUrl, parse
@@ -84,7 +85,7 @@ class FileDriver(SoleOwner):
 
     async def push(self, batch: PushBatch) -> list[PushResult]:
         return await self._change(
-            lambda engine: engine.push(batch), batch.now, costs.of_push(batch), new_jobs=True
+            lambda engine: engine.push(batch), batch.now, costs.of_push(batch), Use.NEW_JOBS
         )
 
     async def get(self, job_id: str) -> JobRecord | None:
@@ -191,7 +192,7 @@ class FileDriver(SoleOwner):
             lambda engine: engine.receive(transfers, now),
             now,
             costs.of_receive(transfers),
-            new_jobs=True,
+            Use.NEW_JOBS,
         )
 
     async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
@@ -208,10 +209,9 @@ class FileDriver(SoleOwner):
         call: Callable[[Engine], T],
         now: Micros = 0,
         size: int = costs.LEAST,
-        *,
-        new_jobs: bool = False,
+        use: Use = Use.SETTLING,
     ) -> T:
-        return await self._open.change(call, now, size, new_jobs=new_jobs)
+        return await self._open.change(call, now, size, use)
 
     async def _look(self, call: Callable[[Engine], T]) -> T:
         return await self._open.look(call)

@@ -4,13 +4,14 @@ import asyncio
 import errno
 from collections import deque
 from collections.abc import Callable, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn
 
 from towline_broker.domain.errors import StoreFailed, StoreFull, StoreUnavailable
 from towline_broker.drivers.disk import free_bytes, sync
 from towline_broker.drivers.file import segments
-from towline_broker.drivers.file.room import RESERVE, Room
+from towline_broker.drivers.file.room import Room, reserve_of
 from towline_broker.drivers.file.writer import RECORD_OVERHEAD, ActiveSegment, Rotation, Writer
 from towline_broker.drivers.health import Health
 
@@ -20,6 +21,15 @@ MOST_BEHIND = 64 * 1024 * 1024
 Then = Callable[[], None]
 
 
+class Use(Enum):
+    """What room is asked for. The last spare segment is left to compaction: with it, it can go on,
+    and give back more."""
+
+    NEW_JOBS = "new jobs"
+    SETTLING = "settling, and all else"
+    COMPACTION = "compaction"
+
+
 class Journal:
     def __init__(
         self,
@@ -27,6 +37,7 @@ class Journal:
         active: ActiveSegment,
         spares: Sequence[tuple[Path, int]],
         *,
+        oldest: int,
         segment_bytes: int,
         min_free_bytes: int,
         free: Callable[[Path], int] = free_bytes,
@@ -38,6 +49,7 @@ class Journal:
         self._free = free
         #: The segment that records go to.
         self.number = active.header.number
+        self.oldest = oldest
         self.room = Room(active.header.size - active.offset, deque(spares))
         self._next_spare = 1 + max(segments.numbers_in(directory, "spare"), default=0)
         self._appended = 0
@@ -51,18 +63,26 @@ class Journal:
         self._refilling: asyncio.Task[None] | None = None
         self._writer = Writer(directory, active, self.health, self._written)
 
+    @property
+    def reserve(self) -> int:
+        """Spare segments that new jobs may not touch."""
+        return reserve_of(self.number - self.oldest + 1)
+
     # --- appending ----------------------------------------------------------------------------
 
-    async def admit(self, size: int, *, new_jobs: bool) -> bool:
+    async def admit(self, size: int, use: Use) -> bool:
         """Whether a record of at most so many bytes may be appended. The caller then does so before
         it awaits anything. May wait for those before to be written. Raises StoreFailed."""
         self.health.check()
         if self._behind > MOST_BEHIND or self._turns:
             await self._turn()
-        reserve = RESERVE if new_jobs else 0
-        if not self.room.has(size, reserve):
-            await self._make_room(size, keep_free=new_jobs)
-        return self.room.has(size, reserve)
+        if not self.room.has(size, self._kept(use)):
+            await self._make_room(size, keep_free=use is Use.NEW_JOBS)
+        return self.room.has(size, self._kept(use))
+
+    def _kept(self, use: Use) -> int:
+        """So many spare segments are not for it."""
+        return {Use.NEW_JOBS: self.reserve, Use.SETTLING: 1, Use.COMPACTION: 0}[use]
 
     def append(self, record: bytes) -> int:
         """Returns the number of the segment that it goes to. Raises StoreFailed."""
@@ -151,9 +171,9 @@ class Journal:
         else:
             await self.refill(keep_free=keep_free)
 
-    def refuse(self, *, new_jobs: bool) -> NoReturn:
+    def refuse(self, use: Use) -> NoReturn:
         """Raises what tells that there is no room, to be asked for when there is none."""
-        if not new_jobs:
+        if use is not Use.NEW_JOBS:
             raise StoreUnavailable(
                 "the disk is full, and so is what the store had reserved: nothing was changed; "
                 "make room and try again"
@@ -168,7 +188,7 @@ class Journal:
 
     async def refill(self, *, keep_free: bool = True) -> None:
         """Makes spare segments, up to one more than the reserve, if the disk has room for them."""
-        while self.room.spares <= RESERVE:
+        while self.room.spares <= self.reserve:
             if not await self._make_spare(self._segment_bytes, keep_free=keep_free):
                 return
 
@@ -207,7 +227,8 @@ class Journal:
         """Gives up the oldest segment: its file becomes a spare one if such are wanted."""
         path = segments.path_of(self._directory, number)
         spare = self._new_spare()
-        wanted = self.room.spares <= RESERVE
+        wanted = self.room.spares <= self.reserve
+        self.oldest = number + 1
 
         def give_up() -> int:
             size = path.stat().st_size

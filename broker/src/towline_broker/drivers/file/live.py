@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.file.compaction import Compaction
-from towline_broker.drivers.file.journal import Journal
+from towline_broker.drivers.file.journal import Journal, Use
 from towline_broker.drivers.file.recording import Recorder
 from towline_broker.drivers.file.rows import Record
 from towline_broker.drivers.file.store import OpenStore
@@ -37,6 +37,7 @@ class LiveStore:
             directory,
             store.active,
             store.spares,
+            oldest=min(store.inventories),
             segment_bytes=url.segment_bytes,
             min_free_bytes=url.min_free_bytes,
             free=free,
@@ -48,11 +49,9 @@ class LiveStore:
         self._tell(self.engine.take_events())
         self.compaction.start()
 
-    async def change(
-        self, call: Callable[[Engine], T], now: Micros, size: int, *, new_jobs: bool
-    ) -> T:
+    async def change(self, call: Callable[[Engine], T], now: Micros, size: int, use: Use) -> T:
         """``size``: about how much will be recorded of it, at most. Returns when it is durable."""
-        await self._admit(size, new_jobs=new_jobs)
+        await self._admit(size, use)
         result = call(self.engine)
         self._clock = max(self._clock, now)
         self._record()
@@ -75,11 +74,16 @@ class LiveStore:
         await self.journal.close()
         self._lock.release()
 
-    async def _admit(self, size: int, *, new_jobs: bool) -> None:
-        while not await self.journal.admit(size, new_jobs=new_jobs):
-            # Settled jobs leave room in the journal, which compaction gets back.
-            if not (self.compaction.wanted and await self.compaction.round()):
-                self.journal.refuse(new_jobs=new_jobs)
+    async def _admit(self, size: int, use: Use) -> None:
+        if await self.journal.admit(size, use):
+            return
+        # Settled jobs leave room in the journal, which compaction gets back.
+        rounds = self.compaction.cycle
+        while rounds and self.compaction.wanted and await self.compaction.round():
+            if await self.journal.admit(size, use):
+                return
+            rounds -= 1
+        self.journal.refuse(use)
 
     def _record(self) -> None:
         """What has changed goes to the journal; what came of it is told when that is durable."""

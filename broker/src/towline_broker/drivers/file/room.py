@@ -1,7 +1,9 @@
 """How much room the journal has, reserved on the disk beforehand.
 
 Records go into files whose blocks are theirs already. New jobs may not touch the reserve: it is for
-settling what is stored, and for compaction, so that both go on when the disk is full.
+settling what is stored, and for compaction, so that both go on when the disk is full. It is a share
+of the journal: the fuller a journal is with what lives, the more of it compaction has to carry to
+gain the room of one record.
 """
 
 from collections import deque
@@ -10,8 +12,13 @@ from pathlib import Path
 from towline_broker.drivers.file.segments import HEADER_SIZE
 from towline_broker.drivers.file.writer import RECORD_OVERHEAD
 
-#: Spare segments that new jobs may not touch.
-RESERVE = 2
+#: Spare segments that new jobs may not touch: so many, or one for so many segments.
+LEAST_RESERVE = 2
+SHARE = 4
+
+
+def reserve_of(segments: int) -> int:
+    return max(LEAST_RESERVE, -(-segments // SHARE))
 
 
 class Room:

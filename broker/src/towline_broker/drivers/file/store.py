@@ -16,7 +16,7 @@ from towline_broker.drivers.file import segments
 from towline_broker.drivers.file.compaction import Inventory
 from towline_broker.drivers.file.reading import Reader, Tail
 from towline_broker.drivers.file.restoring import Restoration
-from towline_broker.drivers.file.room import RESERVE
+from towline_broker.drivers.file.room import LEAST_RESERVE, reserve_of
 from towline_broker.drivers.file.url import FileUrl
 from towline_broker.drivers.file.writer import ActiveSegment
 from towline_broker.drivers.memory.state import State
@@ -72,17 +72,14 @@ def check_place(directory: Path) -> None:
         raise StoreRefused(f"{directory} is not a directory; name another place")
     if segments.numbers_in(directory):
         return
-    ours = {LOCK, *(segments.spare_path(directory, n).name for n in _spare_numbers(directory))}
+    spares = segments.numbers_in(directory, "spare")
+    ours = {LOCK, *(segments.spare_path(directory, number).name for number in spares)}
     foreign = [path.name for path in directory.iterdir() if path.name not in ours]
     if foreign:
         raise StoreRefused(
             f"{directory} holds no journal, but {min(foreign)!r}; name an empty directory, or one "
             "that does not exist yet"
         )
-
-
-def _spare_numbers(directory: Path) -> list[int]:
-    return segments.numbers_in(directory, "spare")
 
 
 def _read(
@@ -96,7 +93,7 @@ def _read(
             restoration.apply(record)
             inventory.add_record(record)
     _check_oldest(directory, reader.oldest, restoration.first_segment)
-    spares = _spares(url, directory, free, is_new=reader.tail is None)
+    spares = _spares(url, directory, free, len(inventories))
     active = _active(directory, reader.tail, spares)
     inventories.setdefault(active.header.number, Inventory())
     state = restoration.finish(max(now, restoration.clock))
@@ -129,33 +126,32 @@ def _active(directory: Path, tail: Tail | None, spares: list[tuple[Path, int]]) 
 
 
 def _spares(
-    url: FileUrl, directory: Path, free: Callable[[Path], int], *, is_new: bool
+    url: FileUrl, directory: Path, free: Callable[[Path], int], count: int
 ) -> list[tuple[Path, int]]:
-    """The reserve, made if it is not there. A new store must have it; one that is there may have to
-    do with what it has."""
+    """The reserve for so many segments, and one file more. A new store must have them; one that is
+    there may have to do with what it has."""
     size, spares = url.segment_bytes, []
-    numbers = _spare_numbers(directory)
+    numbers = segments.numbers_in(directory, "spare")
     for number in numbers:
         path = segments.spare_path(directory, number)
-        if path.stat().st_size == size and not is_new:
+        if count and path.stat().st_size == size:
             spares.append((path, size))
         else:
             path.unlink()
-    wanted = RESERVE + 1 + is_new
-    for number in range(max(numbers, default=0) + 1, 10**9):
-        if len(spares) >= wanted:
-            break
+    wanted = reserve_of(count) + 1 if count else LEAST_RESERVE + 1
+    next_number = max(numbers, default=0) + 1
+    for number in range(next_number, next_number + wanted - len(spares)):
         path = segments.spare_path(directory, number)
         try:
-            if free(directory) < size + (url.min_free_bytes if len(spares) > RESERVE else 0):
+            if free(directory) < size:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             segments.make_spare(path, size)
         except OSError:
-            if is_new and len(spares) <= RESERVE:
-                for path, _ in spares:
-                    path.unlink()
-                raise
-            break
+            if count:
+                break
+            for path, _ in spares:
+                path.unlink()
+            raise
         spares.append((path, size))
     return spares
 

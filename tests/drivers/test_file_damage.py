@@ -1,0 +1,208 @@
+"""A journal that is damaged is never taken for a sound one.
+
+What may be cut off is one unfinished frame at the very end, for nothing of it was acknowledged.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.drivers.file_support import (
+    SEGMENT_BYTES,
+    ack,
+    live,
+    opened,
+    portrait,
+    push,
+    reserve,
+    restored,
+)
+from towline_broker.domain.errors import StoreRefused
+from towline_broker.domain.jobs import Failure, Settlement
+from towline_broker.domain.time import HOUR
+from towline_broker.drivers.file import segments
+from towline_broker.drivers.file.reading import Damaged, Reader
+from towline_broker.drivers.interface import NackBatch, NackItem
+from towline_broker.testing.factories import START, new_job, new_jobs
+
+
+async def fill(directory: Path) -> None:
+    """Two segments, with jobs of several states. The broker does not close the store."""
+    async with opened(directory) as driver:
+        await push(driver, *new_jobs(2, unique_key="k"), new_job(due_at=START + HOUR))
+        await push(driver, new_job("other", retention=HOUR))
+        leased = await reserve(driver, 1)
+        await ack(driver, leased)
+        # The rest of the segment is too small for the next record.
+        live(driver).journal.room._left = 0
+        await push(driver, new_job(), new_job(priority=5))
+        (one,) = await reserve(driver, 1, "second")
+        failure = Failure("ValueError", "no", "", START)
+        nack = NackItem(one.ref, Settlement.RETRIED, START + 9, failure=failure)
+        await driver.nack(NackBatch([nack], START, START + HOUR))
+        left = journal_of(directory)
+    # Without what closing has added.
+    for path, content in left.items():
+        path.write_bytes(content)
+
+
+def journal_of(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.glob("journal-*.log")}
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> Path:
+    directory = tmp_path / "store"
+    await fill(directory)
+    assert segments.numbers_in(directory) == [1, 2]
+    return directory
+
+
+@pytest.fixture
+def states(store: Path) -> list[bytes]:
+    """As they were acknowledged one after the other."""
+    frames = list(Reader(store).frames())
+    return [portrait(restored(store, count)) for count in range(len(frames) + 1)]
+
+
+def last_frame(store: Path) -> range:
+    """Where it is in the last segment."""
+    *_, (_, frame) = Reader(store).frames()
+    return range(frame.offset, frame.end)
+
+
+def used(store: Path) -> dict[int, int]:
+    """Up to where each segment is used."""
+    return {header.number: frame.end for header, frame in Reader(store).frames()}
+
+
+def flips(content: bytes, end: int) -> Iterator[tuple[int, bytes]]:
+    """Every content that differs in one bit before ``end``, with the place of that."""
+    spoiled = bytearray(content)
+    for offset in range(end):
+        for bit in range(8):
+            spoiled[offset] ^= 1 << bit
+            yield offset, bytes(spoiled)
+            spoiled[offset] ^= 1 << bit
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_flipped_bit_is_refused_or_in_the_last_frame(
+    store: Path, states: list[bytes], number: int
+) -> None:
+    path = segments.path_of(store, number)
+    content = path.read_bytes()
+    last = last_frame(store)
+    refused = 0
+    for offset, spoiled in flips(content, used(store)[number] + 8):
+        path.write_bytes(spoiled)
+        try:
+            state = portrait(restored(store))
+        except StoreRefused:
+            refused += 1
+        else:
+            # Nothing tells a flip in the very last frame from one that was cut off.
+            expected = states[-2] if number == 2 and offset in last else states[-1]
+            assert state == expected, f"bit at {offset} of segment {number}"
+            assert offset in last or offset >= used(store)[number]
+    assert refused > 2_000
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_segment_that_was_cut_short_is_refused(store: Path, number: int) -> None:
+    path = segments.path_of(store, number)
+    content = path.read_bytes()
+    for length in (*range(used(store)[number] + 3), SEGMENT_BYTES - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(StoreRefused):
+            restored(store)
+
+
+def test_a_frame_that_was_not_finished_is_cut_off(store: Path, states: list[bytes]) -> None:
+    """Of any length, with what a disk may show in place of the rest."""
+    path = segments.path_of(store, 2)
+    content = path.read_bytes()
+    last = last_frame(store)
+    for end in last:
+        for rest in (b"\0", b"\xff", b"TWLF"):
+            missing = (rest * len(last))[: last.stop - end]
+            path.write_bytes(content[:end] + missing + content[last.stop :])
+            if content[end : last.stop] != missing:
+                assert portrait(restored(store)) == states[-2]
+
+
+def test_pages_of_the_last_frame_that_are_missing_are_no_damage(
+    store: Path, states: list[bytes]
+) -> None:
+    path = segments.path_of(store, 2)
+    content = path.read_bytes()
+    last = last_frame(store)
+    for hole in range(last.start, last.stop - 16, 16):
+        path.write_bytes(content[:hole] + bytes(16) + content[hole + 16 :])
+        assert portrait(restored(store)) in (states[-2], states[-1])
+
+
+async def test_a_store_goes_on_behind_what_was_cut_off(store: Path) -> None:
+    path = segments.path_of(store, 2)
+    content = path.read_bytes()
+    middle = last_frame(store)[len(last_frame(store)) // 2]
+    path.write_bytes(content[:middle] + bytes(SEGMENT_BYTES - middle))
+    job = new_job()
+    async with opened(store) as driver:
+        await push(driver, job)
+    async with opened(store) as driver:
+        assert await driver.get(job.id) is not None
+
+
+async def test_damage_is_refused_and_named_with_the_way_out(store: Path) -> None:
+    path = segments.path_of(store, 2)
+    content = bytearray(path.read_bytes())
+    content[segments.HEADER_SIZE + segments.FRAME_SIZE + 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Damaged) as refused:
+        async with opened(store):
+            pass
+    assert str(refused.value).startswith(
+        f"{path} is damaged at offset {segments.HEADER_SIZE}: frame 5 cannot be read, and frame 6 "
+        "follows; restore the directory from a backup"
+    )
+    assert "towline-broker journal check" in str(refused.value)
+    assert path.read_bytes() == bytes(content)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_missing_segment_is_noticed(store: Path, number: int) -> None:
+    segments.path_of(store, 3).write_bytes(segments.path_of(store, 2).read_bytes())
+    segments.path_of(store, number).unlink()
+    with pytest.raises(StoreRefused, match=r"is missing|under another name"):
+        restored(store)
+
+
+async def test_the_oldest_segment_may_not_be_missing(store: Path) -> None:
+    segments.path_of(store, 1).unlink()
+    with pytest.raises(StoreRefused, match=r"journal-0000000001.log is missing"):
+        async with opened(store):
+            pass
+
+
+async def test_a_segment_of_another_store_is_refused(store: Path, tmp_path: Path) -> None:
+    await fill(tmp_path / "other")
+    segments.path_of(tmp_path / "other", 2).replace(segments.path_of(store, 2))
+    with pytest.raises(StoreRefused, match="belongs to another store"):
+        restored(store)
+
+
+async def test_a_producer_cannot_make_damage_appear(tmp_path: Path) -> None:
+    """What a payload holds is never taken for a frame."""
+    store = tmp_path / "store"
+    await fill(store)
+    forged = segments.path_of(store, 2).read_bytes()[: used(store)[2]]
+    async with opened(store) as driver:
+        await push(driver, new_job(envelope=forged * 3))
+        left = segments.path_of(store, 2).read_bytes()
+    *_, (_, frame) = [pair for pair in Reader(store).frames() if len(pair[1].body) > len(forged)]
+    # The frame with the payload was cut off in its last bytes.
+    cut = left[: frame.end - 1] + bytes(SEGMENT_BYTES - frame.end + 1)
+    segments.path_of(store, 2).write_bytes(cut)
+    assert len(restored(store).jobs) == 5
