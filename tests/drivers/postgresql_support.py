@@ -69,6 +69,9 @@ class Cut(Enum):
 class Proxy:
     """Between a driver and the server. Cuts a connection at the next COMMIT once it is armed."""
 
+    #: How a COMMIT looks.
+    commit = b"COMMIT\0"
+
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 0
@@ -109,7 +112,7 @@ class Proxy:
         try:
             with suppress(OSError):
                 while data := await reader.read(65_536):
-                    if self._armed is not None and b"COMMIT\0" in data:
+                    if self._armed is not None and self.commit in data:
                         await self._cut(data, up_reader, up_writer, replies)
                         break
                     up_writer.write(data)
