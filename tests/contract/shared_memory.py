@@ -1,7 +1,7 @@
-"""A memory store that several drivers share, as if it were a server, and bugs in sharing it.
+"""A memory store that several drivers share, as if it were a server.
 
-It shows that the part of the contract about brokers on one store can be kept, and that breaking it
-is noticed, apart from any real server.
+It shows that the part of the contract about brokers on one store can be kept, and (with
+``planted_bugs/in_sharing.py``) that breaking it is noticed, apart from any real server.
 """
 
 import asyncio
@@ -23,6 +23,11 @@ class Server:
         self.engine = Engine()
         self.drivers: list[SharedDriver] = []
         self.notices: dict[str, tuple[bytes, Micros]] = {}
+        # What planted bugs count.
+        self.made = 0
+        self.at_work = 0
+        self.made_once: set[str] = set()
+        self.made_twice: list[str] = []
 
     def time(self) -> Micros:
         return time.time_ns() // 1000

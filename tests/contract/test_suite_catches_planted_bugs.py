@@ -2,13 +2,14 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import Phase
 
 from tests.contract.kept_memory import REOPEN_BUGS, KeptHarness, Recover
-from tests.contract.planted_bugs import BUGS, Bug
+from tests.contract.planted_bugs import BUGS, SHARING_BUGS, Bug
+from tests.contract.shared_memory import SharedDriver, SharedHarness
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.memory import Engine, MemoryDriver
 from towline_broker.testing import (
@@ -16,6 +17,7 @@ from towline_broker.testing import (
     DurableDriverContract,
     Harness,
     NewHarness,
+    SharedDriverContract,
     Store,
     check_at_random,
 )
@@ -39,8 +41,11 @@ def contract_tests(contract: type[DriverContract]) -> list[str]:
     return [name for name, _ in members if name.startswith("test_")]
 
 
-def failing_tests(contract: type[DriverContract], new_harness: NewHarness) -> set[str]:
-    """Runs every test of the contract, each on a new store; the names of those that fail."""
+def failing_tests(
+    contract: type[DriverContract], new_harness: NewHarness, names: Sequence[str] = ()
+) -> set[str]:
+    """Runs the tests of the contract, all or these, each on a new store; returns the names of those
+    that fail."""
 
     async def passes(name: str) -> bool:
         test = getattr(contract(), name)
@@ -58,7 +63,8 @@ def failing_tests(contract: type[DriverContract], new_harness: NewHarness) -> se
         return True
 
     async def run() -> set[str]:
-        return {name for name in contract_tests(contract) if not await passes(name)}
+        wanted = names or contract_tests(contract)
+        return {name for name in wanted if not await passes(name)}
 
     return asyncio.run(run())
 
@@ -84,6 +90,7 @@ def fails_at_random(new_harness: NewHarness) -> bool:
 def test_a_sound_engine_passes() -> None:
     assert failing_tests(DriverContract, lambda: SpoiledHarness(lambda engine: None)) == set()
     assert failing_tests(DurableDriverContract, KeptHarness) == set()
+    assert failing_tests(SharedDriverContract, SharedHarness) == set()
 
 
 def test_random_operations_and_crashes_on_a_sound_store_pass() -> None:
@@ -93,6 +100,7 @@ def test_random_operations_and_crashes_on_a_sound_store_pass() -> None:
 def test_the_tests_meant_to_catch_the_bugs_exist() -> None:
     meant = {*(bug.caught_by for bug in BUGS), *REOPEN_BUGS.values()}
     assert meant <= set(contract_tests(DurableDriverContract))
+    assert set(SHARING_BUGS.values()) <= set(contract_tests(SharedDriverContract))
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
@@ -112,3 +120,12 @@ def test_a_planted_bug_is_caught_by_random_operations(bug: Bug) -> None:
 def test_a_bug_in_reopening_is_caught_by_the_test_meant_to(recover: Recover) -> None:
     failed = failing_tests(DurableDriverContract, lambda: KeptHarness(recover))
     assert REOPEN_BUGS[recover] in failed, f"caught only by {sorted(failed)}"
+
+
+@pytest.mark.parametrize("driver", SHARING_BUGS, ids=lambda driver: driver.__name__)
+def test_a_bug_in_sharing_is_caught_by_the_test_meant_to(
+    driver: type[SharedDriver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("towline_broker.testing.store.PATIENCE", 0.2)
+    name = SHARING_BUGS[driver]
+    assert failing_tests(SharedDriverContract, lambda: SharedHarness(driver), [name]) == {name}

@@ -12,10 +12,12 @@ from tests.contract.planted_bugs import (
     in_settling,
     in_time,
 )
+from tests.contract.planted_bugs.in_sharing import SHARING_BUGS
 from tests.contract.planted_bugs.planting import BUGS, Bug
 
 __all__ = [
     "BUGS",
+    "SHARING_BUGS",
     "Bug",
     "in_moving",
     "in_operating",

@@ -57,7 +57,7 @@ def sealing_ends_a_pause(engine: Engine) -> None:
     wrap(engine._state, "seal", make)
 
 
-@bug("test_p8_a_queue_that_stays_after_all_is_told_of")
+@bug("test_p8_a_queue_that_stays_after_all_is_told_of", found_at_random=False)
 def nobody_is_told_that_a_queue_stays(engine: Engine) -> None:
     def make(seal: Any) -> Any:
         def broken(queue: Any, to: str) -> None:
@@ -123,7 +123,7 @@ def a_key_loses_its_time(engine: Engine) -> None:
     with_transfers(engine, change)
 
 
-@bug("test_p1_jobs_of_every_state_arrive_as_they_were")
+@bug("test_p1_jobs_of_every_state_arrive_as_they_were", found_at_random=False)
 def results_stay_behind(engine: Engine) -> None:
     def change(leaving: list[Transfer]) -> list[Transfer]:
         return [replace(one, record=replace(one.record, result=b"")) for one in leaving]
@@ -146,7 +146,7 @@ def with_received(engine: Engine, change: Any) -> None:
     wrap(engine._state, "receive", make)
 
 
-@bug("test_p5_the_next_attempt_counts_on")
+@bug("test_p5_the_next_attempt_counts_on", found_at_random=False)
 def attempts_start_over(engine: Engine) -> None:
     def change(one: Transfer, receive: Any) -> None:
         receive(replace(one, record=replace(one.record, attempt=0)))
@@ -154,7 +154,7 @@ def attempts_start_over(engine: Engine) -> None:
     with_received(engine, change)
 
 
-@bug("test_p1_jobs_of_every_state_arrive_as_they_were")
+@bug("test_p1_jobs_of_every_state_arrive_as_they_were", found_at_random=False)
 def failures_stay_behind(engine: Engine) -> None:
     def change(one: Transfer, receive: Any) -> None:
         receive(replace(one, record=replace(one.record, failure=None)))
@@ -171,7 +171,7 @@ def times_start_over(engine: Engine) -> None:
     with_received(engine, change)
 
 
-@bug("test_p6_a_delayed_job_becomes_ready_at_its_time")
+@bug("test_p6_a_delayed_job_becomes_ready_at_its_time", found_at_random=False)
 def delays_are_forgotten(engine: Engine) -> None:
     def change(one: Transfer, receive: Any) -> None:
         if one.record.state is JobState.SCHEDULED:
@@ -181,7 +181,7 @@ def delays_are_forgotten(engine: Engine) -> None:
     with_received(engine, change)
 
 
-@bug("test_p6_they_stand_behind_those_that_are_there")
+@bug("test_p6_they_stand_behind_those_that_are_there", found_at_random=False)
 def jobs_that_arrive_come_first(engine: Engine) -> None:
     def change(one: Transfer, receive: Any) -> None:
         receive(one)
@@ -209,7 +209,7 @@ def an_arrival_counts_as_a_push(engine: Engine) -> None:
     with_received(engine, change)
 
 
-@bug("test_retention_ends_when_it_would_have")
+@bug("test_retention_ends_when_it_would_have", found_at_random=False)
 def retention_is_forgotten(engine: Engine) -> None:
     def change(one: Transfer, receive: Any) -> None:
         receive(one)
@@ -219,7 +219,7 @@ def retention_is_forgotten(engine: Engine) -> None:
     with_received(engine, change)
 
 
-@bug("test_a_paused_queue_stays_paused")
+@bug("test_a_paused_queue_stays_paused", found_at_random=False)
 def an_arrival_ends_a_pause(engine: Engine) -> None:
     def change(one: Transfer, receive: Any) -> None:
         receive(one)
@@ -228,7 +228,7 @@ def an_arrival_ends_a_pause(engine: Engine) -> None:
     with_received(engine, change)
 
 
-@bug("test_p3_a_job_that_is_there_is_passed_over")
+@bug("test_p3_a_job_that_is_there_is_passed_over", found_at_random=False)
 def what_was_settled_arrives_again(engine: Engine) -> None:
     def make(receive: Any) -> Any:
         def broken(batch: Any, now: Any) -> Any:
@@ -241,7 +241,7 @@ def what_was_settled_arrives_again(engine: Engine) -> None:
     wrap(engine, "receive", make)
 
 
-@bug("test_p3_a_key_is_held_by_its_job_in_the_new_store")
+@bug("test_p3_a_key_is_held_by_its_job_in_the_new_store", found_at_random=False)
 def keys_stay_behind(engine: Engine) -> None:
     def make(receive: Any) -> Any:
         return lambda transfer, *, takes_key: receive(transfer, takes_key=False)
@@ -249,7 +249,7 @@ def keys_stay_behind(engine: Engine) -> None:
     wrap(engine._state, "receive", make)
 
 
-@bug("test_p3_a_key_stays_with_whoever_holds_it_there")
+@bug("test_p3_a_key_stays_with_whoever_holds_it_there", found_at_random=False)
 def an_arrival_takes_a_key_away(engine: Engine) -> None:
     def make(receive: Any) -> Any:
         return lambda transfer, *, takes_key: receive(transfer, takes_key=transfer.holds_key)
@@ -267,12 +267,12 @@ def with_dropped(engine: Engine, change: Any) -> None:
     wrap(engine._state, "drop", make)
 
 
-@bug("test_the_keys_of_dropped_jobs_are_free")
+@bug("test_the_keys_of_dropped_jobs_are_free", found_at_random=False)
 def a_dropped_job_keeps_its_key(engine: Engine) -> None:
     with_dropped(engine, lambda job, drop: engine._state.remove(job))
 
 
-@bug("test_dropped_jobs_are_gone_without_a_trace")
+@bug("test_dropped_jobs_are_gone_without_a_trace", found_at_random=False)
 def a_dropped_job_counts_as_cancelled(engine: Engine) -> None:
     def change(job: Any, drop: Any) -> None:
         drop(job)
@@ -281,7 +281,7 @@ def a_dropped_job_counts_as_cancelled(engine: Engine) -> None:
     with_dropped(engine, change)
 
 
-@bug("test_dropped_jobs_can_come_back")
+@bug("test_dropped_jobs_can_come_back", found_at_random=False)
 def a_dropped_job_is_remembered(engine: Engine) -> None:
     def change(job: Any, drop: Any) -> None:
         engine._state.remove(job)
@@ -290,7 +290,7 @@ def a_dropped_job_is_remembered(engine: Engine) -> None:
     with_dropped(engine, change)
 
 
-@bug("test_dropped_jobs_are_gone_without_a_trace")
+@bug("test_dropped_jobs_are_gone_without_a_trace", found_at_random=False)
 def a_dropped_job_is_called_ended(engine: Engine) -> None:
     def change(job: Any, drop: Any) -> None:
         drop(job)
@@ -299,7 +299,7 @@ def a_dropped_job_is_called_ended(engine: Engine) -> None:
     with_dropped(engine, change)
 
 
-@bug("test_what_is_leased_or_elsewhere_is_not_dropped")
+@bug("test_what_is_leased_or_elsewhere_is_not_dropped", found_at_random=False)
 def a_leased_job_is_dropped(engine: Engine) -> None:
     def make(drop: Any) -> Any:
         def broken(name: str, job_ids: Any) -> Any:
@@ -316,7 +316,7 @@ def a_leased_job_is_dropped(engine: Engine) -> None:
     wrap(engine, "drop", make)
 
 
-@bug("test_what_is_leased_or_elsewhere_is_not_dropped")
+@bug("test_what_is_leased_or_elsewhere_is_not_dropped", found_at_random=False)
 def jobs_of_other_queues_are_dropped(engine: Engine) -> None:
     def make(drop: Any) -> Any:
         def broken(name: str, job_ids: Any) -> Any:
@@ -330,7 +330,7 @@ def jobs_of_other_queues_are_dropped(engine: Engine) -> None:
 # --- forwarding -----------------------------------------------------------------------------------
 
 
-@bug("test_p1_a_queue_forwards_only_when_it_holds_no_job_of_any_state")
+@bug("test_p1_a_queue_forwards_only_when_it_holds_no_job_of_any_state", found_at_random=False)
 def a_queue_forwards_and_leaves_its_dead_behind(engine: Engine) -> None:
     def make(forward: Any) -> Any:
         def broken(name: str) -> bool:
@@ -345,7 +345,7 @@ def a_queue_forwards_and_leaves_its_dead_behind(engine: Engine) -> None:
     wrap(engine, "forward", make)
 
 
-@bug("test_a_queue_that_is_not_sealed_does_not_forward")
+@bug("test_a_queue_that_is_not_sealed_does_not_forward", found_at_random=False)
 def a_queue_at_home_forwards(engine: Engine) -> None:
     def make(forward: Any) -> Any:
         def broken(name: str) -> bool:
@@ -361,7 +361,7 @@ def a_queue_at_home_forwards(engine: Engine) -> None:
     wrap(engine, "forward", make)
 
 
-@bug("test_a_queue_that_holds_nothing_forwards")
+@bug("test_a_queue_that_holds_nothing_forwards", found_at_random=False)
 def a_queue_that_moved_takes_jobs(engine: Engine) -> None:
     def make(forward: Any) -> Any:
         def broken(queue: Any) -> None:
@@ -372,7 +372,7 @@ def a_queue_that_moved_takes_jobs(engine: Engine) -> None:
     wrap(engine._state, "forward", make)
 
 
-@bug("test_a_queue_that_moved_can_be_at_home_again")
+@bug("test_a_queue_that_moved_can_be_at_home_again", found_at_random=False)
 def a_queue_that_moved_never_comes_home(engine: Engine) -> None:
     def make(seal: Any) -> Any:
         def broken(queue: Any, to: str) -> None:
@@ -385,7 +385,7 @@ def a_queue_that_moved_never_comes_home(engine: Engine) -> None:
     wrap(engine._state, "seal", make)
 
 
-@bug("test_p9_a_batch_with_a_job_for_a_queue_that_moved_leaves_nothing")
+@bug("test_p9_a_batch_with_a_job_for_a_queue_that_moved_leaves_nothing", found_at_random=False)
 def a_batch_for_a_queue_that_moved_is_stored_in_part(engine: Engine) -> None:
     def make(push: Any) -> Any:
         def broken(batch: Any) -> Any:

@@ -268,6 +268,18 @@ class PeersContract:
         await store.ack(leased.ref)
         assert store.heard.take() == ({}, [leased.ref.job_id])
 
+    async def test_p8_a_broker_is_told_once_of_what_it_did_itself(
+        self, store: Store, peer: Store
+    ) -> None:
+        self._needs_news(store)
+        await store.create(*new_jobs(2))
+        await store.ack((await store.reserve_one()).ref)
+        # Once these have come, so would have what came before them.
+        await peer.create(new_job("later"))
+        await store.heard.until_ready("later")
+        ready, ended = store.heard.take()
+        assert (ready["q"], len(ended)) == (2, 1)
+
     async def test_p8_a_broker_that_comes_is_told_what_is_ready(
         self, store: Store, peer: Store
     ) -> None:
