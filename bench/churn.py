@@ -5,8 +5,9 @@
 A hundred jobs are pushed, reserved and acknowledged, over and over, while a thousand wait; upkeep
 runs as in a broker. Printed is what a claim of a hundred took for each job, for every 10,000 jobs:
 by the driver, and by the best single statement over the bare client; each once alone, and once
-while another session holds a transaction open that could still see every row since its start.
-Works in schemas of its own, and drops them.
+while another session holds a transaction open that could still see every row since its start. A
+series that lasts longer than ``--at-most`` is stopped where it is. Works in schemas of its own, and
+drops them.
 """
 
 import argparse
@@ -109,8 +110,11 @@ async def idle_transaction(url: str, *, held: bool) -> AsyncIterator[None]:
     await connection.close()
 
 
-async def churn(kind: type[BareChurn] | type[DriverChurn], url: str, jobs: int) -> list[float]:
+async def churn(
+    kind: type[BareChurn] | type[DriverChurn], url: str, jobs: int, at_most: float
+) -> list[float]:
     """Microseconds a job, for every step."""
+    end = time.perf_counter() + at_most
     figures: list[float] = []
     async with kind(url) as candidate:
         for _ in range(WAITING // BATCH):
@@ -121,6 +125,8 @@ async def churn(kind: type[BareChurn] | type[DriverChurn], url: str, jobs: int) 
                 await candidate.push()
                 claims.append(await candidate.claim())
             figures.append(statistics.fmean(claims) / BATCH * 1e6)
+            if time.perf_counter() > end:
+                break
     return figures
 
 
@@ -129,7 +135,8 @@ def report(name: str, figures: list[float], seconds: float) -> None:
     first, last = statistics.median(figures[:part]), statistics.median(figures[-part:])
     print(
         f"{name:32} first tenth {first:7.1f} µs a job, last tenth {last:7.1f}"
-        f" ({last / first:.2f}), most {max(figures):7.1f}; {seconds:.0f} s",
+        f" ({last / first:.2f}), most {max(figures):7.1f};"
+        f" {len(figures) * STEP:,} jobs in {seconds:.0f} s",
         flush=True,
     )
 
@@ -148,7 +155,7 @@ async def run(options: argparse.Namespace) -> None:
             title = f"{name}, {'old transaction open' if held else 'alone'}"
             async with idle_transaction(options.url, held=held):
                 start = time.perf_counter()
-                figures = await churn(kind, url, options.jobs)
+                figures = await churn(kind, url, options.jobs, options.at_most)
                 report(title, figures, time.perf_counter() - start)
             await admin.execute(drop)
             await admin.close()
@@ -164,6 +171,7 @@ def main() -> None:
     )
     parser.add_argument("url")
     parser.add_argument("--jobs", type=int, default=1_000_000)
+    parser.add_argument("--at-most", type=float, default=600, help="seconds for each series")
     parser.add_argument("--svg", type=Path, help="where to write the plot")
     names = ["Towline", "bare statement"]
     parser.add_argument("--only", nargs="+", choices=names, default=names)

@@ -177,7 +177,8 @@ class _Lane:
 
 
 def _given_up(again: PlayAgain) -> StoreUnavailable:
-    log.warning("a change was given up: %s", again.cause)
+    # Not its text, which may quote what a row holds.
+    log.warning("a change was given up: %s", type(again.cause).__name__)
     return StoreUnavailable(
         "others kept changing the same jobs, or the connection to the store kept breaking: nothing "
         "was changed; try again"
