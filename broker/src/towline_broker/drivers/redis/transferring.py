@@ -58,9 +58,13 @@ class Transferring(PartitionedStore):
 
 def _transfer(number: bytes, static: bytes, packed: bytes, holds: bytes, keep: bytes) -> Transfer:
     job = StoredJob(number, static, packed)
-    new, row = job.head.as_new(), job.row
-    if row.lasting or row.attempt or row.state not in _WAITING:
-        new = replace(new, expires_at=None)
+    row = job.row
+    expires = row.state in _WAITING and row.attempt == 0 and not row.lasting
+    new = replace(
+        job.head.as_new(),
+        expires_at=job.head.expires_at if expires else None,
+        unique_until=job.head.unique_until if holds == b"1" else None,
+    )
     return Transfer(new, job.record(), holds == b"1", int(keep) or None)
 
 

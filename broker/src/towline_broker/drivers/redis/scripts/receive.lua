@@ -24,7 +24,7 @@ if #incoming == 0 then return {'', 0} end
 local function take_free_key(job, taken)
   local field = key_field(job.queue, job.key)
   local value = redis.call('HGET', P .. 'u', field)
-  if taken[field] then return end
+  if taken[field] or (job.key_until ~= 0 and job.key_until <= NOW) then return end
   if value then
     local _, till = holder_of(value)
     if till == 0 or till > NOW then return end

@@ -7,7 +7,7 @@ if redis.call('HEXISTS', P .. 'q', queue) == 0 then
 end
 local paused, moved, to = queue_marks(redis.call('HGET', P .. 'qs', queue))
 if store == '' and to == '' then return {'', '1'} end
-if store ~= to then moved = false end
+if store == '' then moved = false end
 if store == '' and not paused then
   put('HDEL', P .. 'qs', queue)
   local ready = ready_count(queue)
