@@ -10,9 +10,10 @@ import pytest
 
 from tests.support.sqs_server import SqsServer
 from tests.support.sqs_store import SqsHarness, SqsStore
-from towline_broker.domain.errors import StoreRefused, StoreUnavailable
+from towline_broker.domain.errors import QueueNotFound, StoreRefused, StoreUnavailable
 from towline_broker.domain.jobs import Settlement
 from towline_broker.drivers.interface import DeadFilter, DeadSelection, PushOutcome, Settled
+from towline_broker.drivers.sqs import connection
 from towline_broker.drivers.sqs.connection import Connection
 from towline_broker.testing import new_job, new_jobs
 
@@ -150,13 +151,29 @@ def unused_endpoint() -> str:
         return "http://{}:{}".format(*held.getsockname())
 
 
-async def test_a_server_that_is_away_is_told_soon() -> None:
+async def test_a_server_that_is_away_is_told_soon(sqs: SqsServer) -> None:
     store = SqsStore(SqsHarness(f"sqs:///?region=eu-west-1&endpoint={unused_endpoint()}"))
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match="list_queues failed: EndpointConnectionError"):
         await store.open()
     assert time.monotonic() - began < 10
     await store.close()
+
+
+async def test_a_server_that_hangs_is_told_soon(
+    sqs: SqsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "READ_SECONDS", 0.5)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        endpoint = "http://{}:{}".format(*silent.getsockname())
+        store = SqsStore(SqsHarness(f"sqs:///?region=eu-west-1&endpoint={endpoint}"))
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="list_queues failed: ReadTimeoutError"):
+            await store.open()
+        assert time.monotonic() - began < 10
+        await store.close()
 
 
 async def test_without_credentials_the_store_is_refused_with_the_way_out(
@@ -190,6 +207,10 @@ async def test_a_queue_that_was_deleted_is_made_again(store: SqsStore, sqs: SqsS
     finally:
         client.close()
     assert await store.reserve() == []
+    with pytest.raises(QueueNotFound):
+        await store.purge()
+    with pytest.raises(QueueNotFound):
+        await store.driver.set_paused("q", True)
     await store.create(job := new_job())
     assert await store.reserve_ids() == [job.id]
 

@@ -29,8 +29,9 @@ T = TypeVar("T")
 THREADS = 16
 #: Messages in one call.
 BATCH = 10
-CONNECT_SECONDS = 3
-READ_SECONDS = 5
+#: An outage is told within twice their sum.
+CONNECT_SECONDS: float = 2
+READ_SECONDS: float = 5
 
 _GONE = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
 _DENIED = (
@@ -76,7 +77,7 @@ class Connection:
         session = boto3.session.Session()
         try:
             self._once = self._client(session, attempts=1)
-            self._repeating = self._client(session, attempts=3)
+            self._repeating = self._client(session, attempts=2)
         except NoRegionError:
             raise StoreRefused(
                 "SQS: no region is set; write sqs:///?region=eu-west-1 or set AWS_REGION"

@@ -4,9 +4,10 @@ SQS's own PurgeQueue would be one call, but it takes what is leased as well, and
 is pushed afterwards.
 """
 
+from towline_broker.domain.errors import QueueNotFound
 from towline_broker.domain.jobs import JobState
 from towline_broker.drivers.interface import Handled, PurgeRequest
-from towline_broker.drivers.sqs.connection import BATCH
+from towline_broker.drivers.sqs.connection import BATCH, QueueGone
 from towline_broker.drivers.sqs.leases import Leases
 from towline_broker.drivers.sqs.memory import Memory
 from towline_broker.drivers.sqs.queues import SqsQueues
@@ -37,7 +38,10 @@ class Purging:
         gone: list[str] = []
         while len(gone) < request.limit:
             count = min(BATCH, request.limit - len(gone))
-            received = await self._traffic.receive(queue.url, count, HIDE_SECONDS)
+            try:
+                received = await self._traffic.receive(queue.url, count, HIDE_SECONDS)
+            except QueueGone:
+                raise QueueNotFound(queue.name) from None
             if not received:
                 break
             sieve = Sieve(self._leases, self._memory)

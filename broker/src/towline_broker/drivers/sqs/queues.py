@@ -158,13 +158,18 @@ class SqsQueues:
         return str(made["QueueUrl"])
 
     async def set_paused(self, queue: SqsQueue, paused: bool) -> bool:
+        """Raises QueueNotFound, if it was deleted."""
         await self._read_pause(queue)
         if queue.paused == paused:
             return False
-        if paused:
-            await self._connection.call("tag_queue", QueueUrl=queue.url, Tags={PAUSED: "true"})
-        else:
-            await self._connection.call("untag_queue", QueueUrl=queue.url, TagKeys=[PAUSED])
+        call = self._connection.call
+        try:
+            if paused:
+                await call("tag_queue", QueueUrl=queue.url, Tags={PAUSED: "true"})
+            else:
+                await call("untag_queue", QueueUrl=queue.url, TagKeys=[PAUSED])
+        except QueueGone:
+            raise QueueNotFound(queue.name) from None
         queue.paused = paused
         return True
 
