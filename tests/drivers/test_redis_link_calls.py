@@ -213,6 +213,18 @@ async def test_a_demoted_server_takes_no_change_until_it_is_master_again(
         assert await here.count() == 2
 
 
+async def test_a_master_without_its_replicas_takes_no_change(server: RedisServer) -> None:
+    async with linked(own_keys(server.url, timeout=0.3)) as here:
+        assert await here.count() == 1
+        server.execute("CONFIG", "SET", "min-replicas-to-write", 1)
+        try:
+            with pytest.raises(StoreUnavailable, match="NOREPLICAS"):
+                await here.count()
+        finally:
+            server.execute("CONFIG", "SET", "min-replicas-to-write", 0)
+        assert await here.count() == 2
+
+
 async def test_a_failing_script_is_a_defect_that_names_it(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
