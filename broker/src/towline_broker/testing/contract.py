@@ -8,15 +8,22 @@ import pytest_asyncio
 from towline_broker.testing.contract_dead import DeadLetterContract
 from towline_broker.testing.contract_push import PushContract, UniqueKeyContract
 from towline_broker.testing.contract_queues import CancelContract, ListingContract, QueueContract
+from towline_broker.testing.contract_races import RacesContract
 from towline_broker.testing.contract_reopen import (
     FullStoreContract,
     ReopenContract,
     SoleOwnerContract,
 )
 from towline_broker.testing.contract_reserve import OrderContract, ReserveContract
+from towline_broker.testing.contract_sealing import ForwardContract, SealContract
 from towline_broker.testing.contract_settle import AckContract, NackContract
 from towline_broker.testing.contract_shared import PeersContract, SharedStoreContract
-from towline_broker.testing.contract_transfer import TransferContract
+from towline_broker.testing.contract_transfer import (
+    DropContract,
+    MovedKeysContract,
+    OutgoingContract,
+    ReceiveContract,
+)
 from towline_broker.testing.contract_upkeep import ExtendContract, UpkeepContract
 from towline_broker.testing.features import skip_unless_offered
 from towline_broker.testing.harness import NewHarness
@@ -66,7 +73,12 @@ class DriverContract(
     ListingContract,
     QueueContract,
     DeadLetterContract,
-    TransferContract,
+    SealContract,
+    OutgoingContract,
+    ReceiveContract,
+    MovedKeysContract,
+    DropContract,
+    ForwardContract,
     _Opened,
 ):
     """What every driver owes, whatever it stores its jobs in."""
@@ -76,7 +88,9 @@ class DurableDriverContract(DriverContract, ReopenContract, SoleOwnerContract):
     """What a driver owes besides if its store outlives the broker, and only one uses it."""
 
 
-class SharedDriverContract(DriverContract, ReopenContract, SharedStoreContract, PeersContract):
+class SharedDriverContract(
+    DriverContract, ReopenContract, SharedStoreContract, PeersContract, RacesContract
+):
     """What a driver owes besides if its store outlives the broker, and several may use it.
 
     The harness is asked for further drivers while the first is open.
