@@ -56,6 +56,10 @@ class MySQLProxy(Proxy):
         parts = urlsplit(url)
         self._rest = f"{parts.username}:{parts.password}@{{}}{parts.path}"
 
+    async def __aenter__(self) -> "MySQLProxy":
+        await super().__aenter__()
+        return self
+
     @property
     def url(self) -> str:
         return super().url.replace("postgresql:", "mysql:", 1)

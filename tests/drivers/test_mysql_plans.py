@@ -25,7 +25,7 @@ from towline_broker.testing.factories import START, WINDOW, new_jobs
 #: In each state.
 MANY = 100_000
 #: A call about so many jobs reads no more than this many rows, in all its statements.
-BATCH, MOST_READ = 100, 2_500
+BATCH, MOST_READ = 100, 1_000
 
 _JOB = (
     "INSERT INTO towline_jobs (seq, id, queue, kind, priority, state, position, attempt, releases,"
