@@ -201,7 +201,7 @@ def ahead(by: float) -> Timestamp:
         ("expires_in", {"expires_in": seconds(60)}, "leave it unset, or map queue 'q'"),
         ("retention", {"retention": seconds(60)}, "leave it unset, or map queue 'q'"),
         ("delay", {"delay": seconds(901)}, "keeps a delay of at most 15 min; ask for less"),
-        ("run_at", {"run_at": ahead(1000)}, "keeps a delay of at most 15 min; ask for less"),
+        ("run_at", {"run_at": ahead(86_400)}, "keeps a delay of at most 15 min; ask for less"),
         ("payload", {"payload": b"x" * 737_280}, "keeps at most 737280; send less"),
     ],
 )
