@@ -80,7 +80,7 @@ class Connection:
             self._repeating = self._client(session, attempts=2)
         except NoRegionError:
             raise StoreRefused(
-                "SQS: no region is set; write sqs:///?region=eu-west-1 or set AWS_REGION"
+                "SQS: no region is set; write sqs:///?region=eu-west-1 or set AWS_DEFAULT_REGION"
             ) from None
         except (BotoCoreError, ValueError) as error:
             raise StoreRefused(f"SQS: {type(error).__name__}: {error}") from None

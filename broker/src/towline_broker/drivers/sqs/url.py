@@ -15,7 +15,7 @@ _ENDPOINT = re.compile(r"https?://[^\s/@?#]+/?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    #: None: as boto3 finds it (AWS_REGION, AWS_DEFAULT_REGION, the profile).
+    #: None: as boto3 finds it (AWS_DEFAULT_REGION, the profile).
     region: str | None = None
     #: None: that of AWS for the region.
     endpoint: str | None = None
