@@ -181,7 +181,7 @@ class MySQLDatabase:
         code = _code(error)
         if code in _REFUSALS:
             return StoreRefused(f"{shown} refuses us: error {code}; {_REFUSALS[code]}")
-        if isinstance(error, ssl.SSLError | FileNotFoundError):
+        if isinstance(error, ssl.SSLError | FileNotFoundError) or "SSL" in str(error):
             return StoreRefused(f"{shown} offers no TLS that we accept: {error}; see sslmode")
         if isinstance(error, TimeoutError):
             return StoreUnavailable(f"{shown} did not answer within {self._url.timeout} s")
