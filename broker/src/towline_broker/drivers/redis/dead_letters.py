@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from towline_broker.domain.jobs import JobPage
+from towline_broker.domain.jobs import JobPage, JobRecord
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import DeadFilter, DeadQuery, DeadSelection, Handled
 from towline_broker.drivers.redis import scripts
@@ -38,15 +38,16 @@ class DeadLetters(PartitionedStore):
             Call(scripts.LIST_DEAD, each, [limit, *_filter(query.filter), *behind])
             for each, behind in zip(self._partitions, self._behind(query.cursor), strict=True)
         ]
-        replies = await self._link.run_all(calls)
-        found = sorted(
-            (
-                (_Place(job.row.finished_at, partition, int(job.number)), job.record())
-                for partition, blob in enumerate(replies)
-                for job in stored_jobs(blob)
-            ),
-            key=lambda entry: entry[0],
-        )[:limit]
+        found: list[tuple[_Place, JobRecord]] = []
+        ends: list[_Place] = []
+        for partition, (blob, more) in enumerate(await self._link.run_all(calls)):
+            for job in stored_jobs(blob):
+                place = _Place(job.row.finished_at, partition, int(job.number))
+                found.append((place, job.record()))
+            if more == b"1":
+                ends.append(found[-1][0])
+        found.sort(key=lambda entry: entry[0])
+        found = [entry for entry in found if entry[0] <= min(ends, default=entry[0])][:limit]
         if not found:
             return JobPage([])
         # There may be none behind the last; the page after it is empty then.
@@ -110,12 +111,18 @@ class DeadLetters(PartitionedStore):
             args = ["ids", *selection.ids]
         matched = 0
         found: list[_Dead] = []
-        for partition, (number, lines) in enumerate(await self._ask(scripts.FIND_DEAD, *args)):
+        ends: list[_Place] = []
+        replies = await self._ask(scripts.FIND_DEAD, *args)
+        for partition, (number, lines, more) in enumerate(replies):
             matched += number
             for line in lines.decode().splitlines():
                 died, job_number, job_id = line.split(" ", 2)
                 found.append(_Dead(_Place(int(died), partition, int(job_number)), job_id))
-        return matched, sorted(found)[:most]
+            if more == b"1":
+                ends.append(found[-1].place)
+        # Behind the end of what one partition has told, it may have jobs that come before others'.
+        found = [one for one in sorted(found) if one.place <= min(ends, default=one.place)]
+        return matched, found[:most]
 
 
 def _filter(wanted: DeadFilter) -> list[Argument]:

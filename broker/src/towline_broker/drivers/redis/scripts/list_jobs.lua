@@ -20,7 +20,7 @@ local function matches(job)
     and (states == '' or string.find(states, job.state, 1, true))
 end
 
-local out, told, looked = {}, 0, 0
+local out, told, looked, size = {}, 0, 0, 0
 local PAGE = 100
 local buckets = redis.call('ZRANGEBYSCORE', P .. 'b', bucket_of(after), '+inf', 'LIMIT', 0, LOOK)
 for _, bucket in ipairs(buckets) do
@@ -32,9 +32,11 @@ for _, bucket in ipairs(buckets) do
       looked = looked + 1
       if matches(job) then
         tell_job(out, job)
-        told = told + 1
+        told, size = told + 1, size + job.size
       end
-      if told >= most or looked >= LOOK then return {table.concat(out), job.n} end
+      if told >= most or looked >= LOOK or size >= MOST_TOLD then
+        return {table.concat(out), job.n}
+      end
     end
   end
 end

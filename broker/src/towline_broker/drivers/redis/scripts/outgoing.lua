@@ -3,7 +3,8 @@
 local queue, most = ARGV[1], tonumber(ARGV[2])
 if redis.call('HEXISTS', P .. 'q', queue) == 0 then return false end
 local numbers = waiting_in(queue, most)
-for _, n in ipairs(select_dead(groups_of(queue, '', ''), most, '', '', '', '')) do
+local dead = select_dead(groups_of(queue, '', ''), most, '', '', '', '')
+for _, n in ipairs(dead) do
   if #numbers < most then numbers[#numbers + 1] = n end
 end
 if #numbers < most then
@@ -11,8 +12,9 @@ if #numbers < most then
     numbers[#numbers + 1] = n
   end
 end
-local out = {}
+local out, size = {}, 0
 for _, job in ipairs(load(numbers)) do
+  if size >= MOST_TOLD then break end
   local holds, keep = '0', '0'
   if job.key then
     local value = redis.call('HGET', P .. 'u', queue .. '|' .. job.key)
@@ -22,6 +24,7 @@ for _, job in ipairs(load(numbers)) do
     keep = int(tonumber(redis.call('ZSCORE', P .. 'keep', job.n)))
   end
   tell_job(out, job)
+  size = size + job.size
   frame(out, holds)
   frame(out, keep)
 end

@@ -33,9 +33,10 @@ end
 local LOOK = 20000
 
 -- The numbers of the first dead jobs (at most so many) of the groups that died at or after "since",
--- before "before", and behind the place ("score", "member"); empty ones do not count.
+-- before "before", and behind the place ("score", "member"); empty ones do not count. Then whether
+-- there may be more.
 local function select_dead(groups, most, since, before, score, member)
-  if #groups == 0 then return {} end
+  if #groups == 0 then return {}, false end
   most = max(1, min(most, floor(LOOK / #groups)))
   local found = {}
   for _, key in ipairs(groups) do
@@ -55,7 +56,7 @@ local function select_dead(groups, most, since, before, score, member)
   end)
   local numbers = {}
   for i = 1, min(most, #found) do numbers[i] = int(tonumber(found[i][2])) end
-  return numbers
+  return numbers, #numbers == most
 end
 
 local function count_dead(groups, since, before)

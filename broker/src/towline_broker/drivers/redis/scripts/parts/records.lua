@@ -142,6 +142,8 @@ local function find(ids)
 end
 
 local TOLD = '<I4c0I4c0I4c0'
+-- A list of jobs ends early, once their envelopes come to so many bytes.
+local MOST_TOLD = 64 * 1024 * 1024
 
 -- What a broker is told of a job: its number, as pushed, the row (empty: there is none).
 local function tell_job(out, job)
