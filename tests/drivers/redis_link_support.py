@@ -21,12 +21,12 @@ COUNT = Script("count", "return redis.call('INCR', KEYS[1] .. 'ran')", write=Tru
 COUNT_REPEATABLE = Script("count again", COUNT.text + " ", write=True, repeatable=True)
 READ = Script("read", "return redis.call('GET', KEYS[1] .. 'ran')", write=False)
 SHOUT = Script("shout", "return redis.call('PUBLISH', ARGV[1], ARGV[2])", write=True)
-#: Holds the server for a number of milliseconds, roughly, then counts. (A script sees no clock that
-#: goes on and that every version has.)
+#: Holds the server for a number of milliseconds, very roughly, then counts. (There is no clock that
+#: goes on during a script in every version.)
 SLOW = Script(
     "slow",
     """
-    for _ = 1, ARGV[1] * 300000 do end
+    for _ = 1, ARGV[1] * 100000 do end
     return redis.call('INCR', KEYS[1] .. 'ran')
     """,
     write=True,

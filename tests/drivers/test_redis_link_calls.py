@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
+import redis
 
 from tests.drivers.redis_link_support import (
     COUNT,
@@ -129,32 +131,47 @@ async def _works(call: "asyncio.Future[int] | object") -> bool:
     return True
 
 
-async def test_a_busy_server_is_waited_for(server: RedisServer) -> None:
-    server.execute("CONFIG", "SET", "lua-time-limit", 50)
+@asynccontextmanager
+async def busy(server: RedisServer) -> AsyncIterator[None]:
+    """A script that does not end until the context does."""
+    limit = "lua-time-limit"
+    server.execute("CONFIG", "SET", limit, 20)
+    script = asyncio.create_task(asyncio.to_thread(server.execute, "EVAL", "while true do end", 0))
+
+    async def says_so() -> bool:
+        try:
+            server.execute("PING")
+        except redis.ResponseError as error:
+            return "BUSY" in str(error)
+        return False
+
     try:
-        async with linked(own_keys(server.url)) as here, linked(own_keys(server.url)) as there:
-            await there.count()
-            slow = asyncio.create_task(here.link.run(SLOW, 0, [400]))
-            await asyncio.sleep(0.1)
-            assert await there.count() == 2
-            assert await slow == 1
+        await until(says_so, "the server is busy")
+        yield
     finally:
-        server.execute("CONFIG", "SET", "lua-time-limit", 5000)
+        server.execute("SCRIPT", "KILL")
+        await asyncio.wait([script])
+        assert isinstance(script.exception(), redis.ResponseError)
+        server.execute("CONFIG", "SET", limit, 5000)
+
+
+async def test_a_busy_server_is_waited_for(server: RedisServer) -> None:
+    async with linked(own_keys(server.url)) as here:
+        assert await here.count() == 1
+        async with busy(server):
+            counting = asyncio.create_task(here.count())
+            await asyncio.wait([counting], timeout=0.1)
+            assert not counting.done()
+        assert await counting == 2
 
 
 async def test_a_server_busy_for_too_long_is_said_to_be(server: RedisServer) -> None:
-    server.execute("CONFIG", "SET", "lua-time-limit", 50)
-    try:
-        url = own_keys(server.url, timeout=0.3)
-        async with linked(own_keys(server.url)) as here, linked(url) as there:
-            slow = asyncio.create_task(here.link.run(SLOW, 0, [1500]))
-            await asyncio.sleep(0.1)
+    async with linked(own_keys(server.url, timeout=0.5)) as here:
+        assert await here.count() == 1
+        async with busy(server):
             with pytest.raises(StoreUnavailable, match="BUSY"):
-                await there.count()
-            await slow
-            assert await there.ran() == 0
-    finally:
-        server.execute("CONFIG", "SET", "lua-time-limit", 5000)
+                await here.count()
+        assert await here.ran() == 1
 
 
 async def test_a_full_server_refuses_growth_and_lets_work_go_on(server: RedisServer) -> None:

@@ -58,6 +58,9 @@ class InCluster:
         self._again: asyncio.TimerHandle | None = None
         self.refresh = Search(self._search)
 
+    def suspect(self) -> None:
+        self.refresh.start()
+
     def locate(self, partition: int) -> Server:
         address = self._owners[self._slot(partition)]
         if address is None:

@@ -138,6 +138,8 @@ class _Attempts:
     async def _prepare(self, trouble: Trouble, wire: Wire | None) -> None:
         """Makes ready for the next attempt, or raises what ends the request."""
         self._commands, self._target = [self._request.payload], None
+        if isinstance(trouble, Lost | Unreachable):
+            self._topology.suspect()
         if isinstance(trouble, Lost) and trouble.sent and not self._request.repeatable:
             raise StoreUnavailable(
                 f"{self._request.name}: {trouble}; whether it was done is not known"
@@ -145,7 +147,11 @@ class _Attempts:
         if isinstance(trouble, Lost | Unreachable):
             await self._rest(trouble)
             await self._refresh()
-            return
+        else:
+            await self._answer(trouble, wire)
+
+    async def _answer(self, trouble: ErrorReply, wire: Wire | None) -> None:
+        """To what the server refused."""
         match judge(trouble):
             case Verdict.LOAD:
                 await self._rest(trouble)
@@ -156,7 +162,9 @@ class _Attempts:
             case Verdict.WAIT:
                 await self._rest(trouble)
             case Verdict.ELSEWHERE:
-                self._leave(wire)
+                if wire is not None:
+                    wire.leave()
+                self._topology.suspect()
                 await self._rest(trouble)
                 await self._refresh()
             case Verdict.FULL:
@@ -197,9 +205,3 @@ class _Attempts:
             self._commands = [*self._request.loading(), _ASKING, self._request.payload]
         else:
             self._topology.moved(self._request.partition, address)
-
-    def _leave(self, wire: Wire | None) -> None:
-        """The connection is to a server that is no master any more."""
-        if wire is not None:
-            for server in self._topology.masters():
-                server.drop(wire)

@@ -20,6 +20,9 @@ from redis.exceptions import (
 from towline_broker.drivers.redis.link.interface import Argument
 from towline_broker.drivers.redis.link.url import Address
 
+#: Seconds that connecting may take at most.
+_CONNECTING = 2.0
+
 #: What the server answers: integers, bytes, None, lists of these, or an error.
 Reply: TypeAlias = Any
 #: Errors that are answers to one request, although redis-py counts them with lost connections.
@@ -61,6 +64,7 @@ class Endpoint:
     """How to connect to one server. Of its ``repr`` no password is part."""
 
     address: Address
+    #: Seconds that an answer may take.
     timeout: float
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
@@ -69,6 +73,11 @@ class Endpoint:
     #: A change is answered when so many replicas have it.
     replicas: int = 0
 
+    @property
+    def patience(self) -> float:
+        """Seconds that connecting may take: short enough to hear meanwhile of another master."""
+        return min(_CONNECTING, self.timeout / 2)
+
     async def connect(self) -> "tuple[AbstractConnection, Greeting]":
         """A connection that has said who it is and repeats nothing by itself.
 
@@ -76,7 +85,7 @@ class Endpoint:
         """
         connection = self._connection()
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(self.patience):
                 await connection.connect()  # type: ignore[no-untyped-call]
                 return connection, await _greeting(connection)
         except BaseException as error:
@@ -85,7 +94,7 @@ class Endpoint:
 
     def _explained(self, error: BaseException) -> BaseException:
         if isinstance(error, TimeoutError):
-            return Unreachable(f"{self.address}: no answer in {self.timeout:g} s")
+            return Unreachable(f"{self.address}: no connection in {self.patience:g} s")
         if isinstance(error, AuthenticationError | ResponseError):
             return Unfit(f"{self.address}: {error}")
         if isinstance(error, RedisError | OSError):
@@ -103,7 +112,7 @@ class Endpoint:
             "password": self.password,
             # Who waits, and how long, is decided here and not below.
             "socket_timeout": None,
-            "socket_connect_timeout": self.timeout,
+            "socket_connect_timeout": self.patience,
             "socket_keepalive": True,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,

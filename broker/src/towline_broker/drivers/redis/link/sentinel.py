@@ -51,6 +51,9 @@ class BehindSentinel:
             settings.timeout,
         )
 
+    def suspect(self) -> None:
+        self.refresh.start()
+
     def locate(self, partition: int) -> Server:
         if self._server is None:
             raise Unreachable(f"{self._settings}: no Sentinel has named a master yet")

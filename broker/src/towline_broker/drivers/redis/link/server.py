@@ -44,13 +44,6 @@ class Server:
         """The same, opened if need be. Raises Unreachable."""
         return self.ready() or await self._open(self._first_missing())
 
-    def drop(self, wire: Wire) -> None:
-        """Uses the connection no more; what is under way on it may end."""
-        self._wires = [None if kept is wire else kept for kept in self._wires]
-        task = asyncio.get_running_loop().create_task(wire.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
     async def close(self) -> None:
         """Waits for the answers under way, then disconnects."""
         self._closed = True
@@ -60,7 +53,7 @@ class Server:
         await asyncio.gather(*opening, return_exceptions=True)
         for wire in self._wires:
             if wire is not None:
-                self.drop(wire)
+                self._part_with(wire)
         await asyncio.gather(*self._closing)
 
     def _first_missing(self) -> int:
@@ -88,18 +81,26 @@ class Server:
             wire = Wire(self._endpoint, connection, greeting)
             if self._must_be_master and greeting.role != "master":
                 await wire.close()
-                raise Unreachable(f"{self.address} is a {greeting.role}, not a master")
+                raise Unreachable(
+                    f"{self.address} is a {greeting.role}, not a master: the url names the master, "
+                    "or the Sentinels who know it"
+                )
         except Unreachable as trouble:
             self._trouble = trouble
             self._again_at = asyncio.get_running_loop().time() + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             raise
         self._trouble, self._pause = None, _FIRST_PAUSE
-        lost = self._wires[place]
-        self._wires[place] = wire
-        if lost is not None:
-            await lost.close()
+        former, self._wires[place] = self._wires[place], wire
+        if former is not None:
+            self._part_with(former)
         return wire
+
+    def _part_with(self, wire: Wire) -> None:
+        """What is under way on it may end."""
+        task = asyncio.get_running_loop().create_task(wire.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
 
 def _outstanding(wire: Wire) -> int:

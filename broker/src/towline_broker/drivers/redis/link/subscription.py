@@ -96,7 +96,7 @@ class Subscription:
                 look_at = loop.time() + self._silence
                 if endpoint not in self._channel.posts():
                     return
-            reply = await connection.read_response(timeout=self._silence, disconnect_on_error=False)
+            reply = await self._next(connection)
             if reply is not None:
                 asked = False
                 self._heard(reply)
@@ -105,6 +105,14 @@ class Subscription:
             else:
                 asked = True
                 await connection.send_packed_command(_PING, check_health=False)
+
+    async def _next(self, connection: AbstractConnection) -> Reply:
+        """None after a while of silence."""
+        try:
+            return await connection.read_response(timeout=self._silence, disconnect_on_error=False)
+        except ERROR_REPLIES:
+            # Busy or loading: but there.
+            return [b"pong", b""]
 
     def _heard(self, reply: Reply) -> None:
         if reply[0] != b"message" or not reply[2]:

@@ -25,6 +25,9 @@ class Topology(Protocol):
         than the url says.
         """
 
+    def suspect(self) -> None:
+        """A server does not do what a master does: begins to find out, without waiting for it."""
+
     def locate(self, partition: int) -> Server:
         """The master that keeps the partition, as far as is known.
 
@@ -54,6 +57,9 @@ class Standalone:
         self._server = Server(self._endpoint, must_be_master=True)
 
     async def refresh(self) -> None:
+        """There is nobody to ask."""
+
+    def suspect(self) -> None:
         """There is nobody to ask."""
 
     def locate(self, partition: int) -> Server:

@@ -65,7 +65,9 @@ class Wire:
         self.greeting = greeting
         #: Bytes of the requests that have no answer yet.
         self.outstanding = 0
+        #: New requests may be given to it.
         self.usable = True
+        self._over = False
         self._connection = connection
         self._timeout = endpoint.timeout
         self._replicas = endpoint.replicas
@@ -98,6 +100,10 @@ class Wire:
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout, self._check)
         return future
+
+    def leave(self) -> None:
+        """Takes no new request; those under way go on."""
+        self.usable = False
 
     async def close(self) -> None:
         """Waits for the answers under way, then disconnects."""
@@ -187,9 +193,9 @@ class Wire:
             self._watch = self._loop.call_at(due, self._check)
 
     def _ended(self, why: str) -> None:
-        if not self.usable:
+        if self._over:
             return
-        self.usable = False
+        self._over, self.usable = True, False
         if self._watch is not None:
             self._watch.cancel()
         for exchange in self._unanswered:
