@@ -21,7 +21,9 @@ Whoever writes a driver runs it in a few lines::
 :class:`DriverContract` is for stores that end with their driver, :class:`DurableDriverContract` for
 those that outlive it and have one owner, :class:`SharedDriverContract` for those that several
 brokers use at a time, :class:`BoundedDriverContract` for a store that is full soon, and
-:func:`check_at_random` plays random operations against a model of what a driver owes.
+:func:`check_at_random` plays random operations against a model of what a driver owes. (The
+environment variable TOWLINE_CONTRACT_EXAMPLES says how many examples; TOWLINE_CONTRACT_REPORT names
+a file to which it adds how many it has played.)
 
 For a shared store, ``Harness.driver`` is called while other drivers are open: each call gives one
 more, as another broker would open it. Every driver is handed the tests' time, some years ago; only

@@ -41,6 +41,7 @@ class Comparison(RuleBasedStateMachine):
         #: Ids and leases that ever were, for the operations to name; the newest are named most.
         self.ids: list[str] = []
         self.refs: list[LeaseRef] = []
+        self.operations = 0
         #: What has left the store for another, the newest last.
         self.away: list[Transfer] = []
 
@@ -87,6 +88,7 @@ class Comparison(RuleBasedStateMachine):
 
     @invariant()
     def agrees_with_the_model(self) -> None:
+        self.operations += 1
         self._compare_what_was_told()
         self._compare_jobs()
         self._compare_memory()

@@ -41,7 +41,7 @@ def place_of(job: ModelJob) -> tuple[int, int, int]:
 def transfer(model: Model, job: ModelJob) -> Transfer:
     key = (job.new.queue, job.new.unique_key or "")
     holder, until = model.keys.get(key, (None, None))
-    holds_key = holder == job.id
+    holds_key = holder == job.id and (until is None or until > model.now)
     may_expire = job.state in WAITING and job.attempt == 0
     new = replace(
         job.new,
@@ -51,6 +51,14 @@ def transfer(model: Model, job: ModelJob) -> Transfer:
     )
     keep_until = (job.finished_at or 0) + job.new.retention if job.state in KEPT else None
     return Transfer(new, job.record(), holds_key, keep_until)
+
+
+def without_old_key(model: Model, one: Transfer) -> Transfer:
+    """A store may or may not call a key held whose time is over."""
+    until = one.new.unique_until
+    if until is None or until > model.now:
+        return one
+    return replace(one, new=replace(one.new, unique_until=None), holds_key=False)
 
 
 def receive(model: Model, transfers: Iterable[Transfer]) -> int:

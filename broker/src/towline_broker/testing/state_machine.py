@@ -1,7 +1,10 @@
 """Random operations on a driver, clock in hand; every answer is compared with the model's."""
 
+import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -44,15 +47,31 @@ EXAMPLES = 150
 STEPS = 50
 #: Sets the number of examples, for long runs.
 EXAMPLES_VARIABLE = "TOWLINE_CONTRACT_EXAMPLES"
+#: Names a file to which each run adds a line of JSON: the test, and what it has played.
+REPORT_VARIABLE = "TOWLINE_CONTRACT_REPORT"
 
 
-def check_at_random(new_harness: NewHarness, examples: int = EXAMPLES, **options: Any) -> None:
+@dataclass
+class Played:
+    examples: int = 0
+    operations: int = 0
+
+    def report(self) -> None:
+        place = os.environ.get(REPORT_VARIABLE)
+        if place:
+            test = os.environ.get("PYTEST_CURRENT_TEST", "").removesuffix(" (call)")
+            with Path(place).open("a") as file:
+                file.write(json.dumps({"test": test, **asdict(self)}) + "\n")
+
+
+def check_at_random(new_harness: NewHarness, examples: int = EXAMPLES, **options: Any) -> Played:
     """Plays random operations against the model, and fails with the shortest sequence found on
     which the driver differs from it. Keeps to what the driver's capabilities offer, but the store
     has to be able to list and look up its jobs.
 
     ``options`` go to Hypothesis' settings. The environment variable TOWLINE_CONTRACT_EXAMPLES
-    stands above ``examples``.
+    stands above ``examples``; TOWLINE_CONTRACT_REPORT names a file that gets a line of JSON with
+    the numbers of examples and operations played, which are also returned.
     """
     examples = int(os.environ.get(EXAMPLES_VARIABLE, examples))
     chosen: dict[str, Any] = {
@@ -63,11 +82,20 @@ def check_at_random(new_harness: NewHarness, examples: int = EXAMPLES, **options
         **options,
     }
 
+    played = Played()
+
     class Machine(DriverMachine):
         def __init__(self) -> None:
             super().__init__(new_harness)
+            played.examples += 1
+
+        def teardown(self) -> None:
+            played.operations += self.operations
+            super().teardown()
 
     run_state_machine_as_test(Machine, settings=settings(**chosen))
+    played.report()
+    return played
 
 
 class DriverMachine(Comparison):
@@ -295,7 +323,9 @@ class DriverMachine(Comparison):
         leaving = self.do(self.driver.outgoing(queue, limit))
         able = {job.id: job for job in model_moving.outgoing(self.model, queue)}
         chosen = [able[one.new.id] for one in leaving]
-        assert leaving == [model_moving.transfer(self.model, job) for job in chosen]
+        assert [model_moving.without_old_key(self.model, one) for one in leaving] == [
+            model_moving.transfer(self.model, job) for job in chosen
+        ]
         assert [model_moving.place_of(job) for job in chosen] == [
             model_moving.place_of(job) for job in able.values()
         ][:limit]
