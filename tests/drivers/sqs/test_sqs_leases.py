@@ -1,6 +1,7 @@
 """Leases that live in the broker over messages that live in SQS: what stays true of them."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -150,6 +151,7 @@ async def test_p3_a_lease_of_another_broker_is_not_found_and_lives(
     await other.open()
     try:
         await store.create(new_job())
+        other.advance(5 * SECOND)
         leased = await other.reserve_one()
         assert await store.ack(leased.ref) == [Settled(False)]
         assert await store.extend(leased.ref) == Extended(None)
@@ -251,6 +253,8 @@ async def test_a_pause_survives_and_is_seen_by_another_broker(store: SqsStore, u
     await other.open()
     try:
         assert await store.driver.set_paused("q", True)
+        other.advance(30 * SECOND)
+        await other.forget_all()
         assert await other.driver.queues() == [QueueState("q", True)]
         assert await other.reserve() == []
         assert not await other.driver.set_paused("q", True)
@@ -263,6 +267,19 @@ async def test_a_pause_survives_and_is_seen_by_another_broker(store: SqsStore, u
     assert store.heard.take() == ({"q": 1}, [])
     with pytest.raises(QueueNotFound):
         await store.driver.set_paused("nowhere", True)
+
+
+async def test_p11_sqs_which_is_paid_by_the_call_is_asked_for_its_queues_now_and_then(
+    store: SqsStore, sent: list[Any]
+) -> None:
+    await store.create(*(new_job(name) for name in "abc"))
+    sent.clear()
+    for _ in range(60):
+        store.advance(SECOND)
+        await store.forget_all()
+        assert len(await store.driver.queues()) == 3
+    operations = Counter(operation for operation, _ in sent)
+    assert operations == {"list_queues": 12, "list_queue_tags": 6}
 
 
 async def test_p8_a_queue_that_another_broker_has_made_is_found(store: SqsStore, url: str) -> None:

@@ -89,6 +89,7 @@ class SqsDriver(Missing, SoleOwner):
     async def open(self, now: Micros, listener: Listener) -> Micros:
         """SQS has no lock: what several brokers on one set of queues mean is told in the docs."""
         await self._connection.open()
+        self._queues.it_is(now)
         try:
             await self._queues.refresh()
             queues = self._queues.all()
@@ -159,6 +160,7 @@ class SqsDriver(Missing, SoleOwner):
         return [held.record() for held in self._leases.overdue(now, limit)]
 
     async def forget(self, now: Micros, limit: int) -> int:
+        self._queues.it_is(now)
         return self._memory.forget(now, limit)
 
     async def next_due(self) -> Micros | None:
@@ -180,8 +182,7 @@ class SqsDriver(Missing, SoleOwner):
     # --- queues -------------------------------------------------------------------------------
 
     async def queues(self) -> list[QueueState]:
-        await self._queues.refresh()
-        return [QueueState(queue.name, queue.paused) for queue in self._queues.all()]
+        return [QueueState(each.name, each.paused) for each in await self._queues.current()]
 
     async def set_paused(self, queue: str, paused: bool) -> bool:
         found = await self._queues.existing(queue)

@@ -14,8 +14,10 @@ from towline_broker.drivers.sqs.url import Options
 #: The longest that SQS keeps a message, in seconds: 14 days.
 RETENTION_SECONDS = 1_209_600
 PAUSED = "towline-paused"
-#: A queue that another broker made is looked for this often.
+#: What another broker has made is looked for this often at most, and whether it has paused what is
+#: known, which is a call for each queue, this often. SQS is paid by the call.
 LOOK_AGAIN: Micros = 5 * SECOND
+PAUSE_HOLDS: Micros = 30 * SECOND
 #: For so long the depth is counted on from what SQS last told.
 DEPTH_HOLDS: Micros = 10 * SECOND
 
@@ -27,7 +29,7 @@ _COUNTS = (
 
 
 class SqsQueue:
-    __slots__ = ("dead_url", "depth", "depth_at", "name", "paused", "url")
+    __slots__ = ("dead_url", "depth", "depth_at", "name", "paused", "paused_at", "url")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -35,6 +37,8 @@ class SqsQueue:
         self.url = ""
         self.dead_url = ""
         self.paused = False
+        #: When SQS was asked for it.
+        self.paused_at: Micros | None = None
         #: About how many live jobs there are; None: not known.
         self.depth: int | None = None
         self.depth_at: Micros = 0
@@ -51,12 +55,24 @@ class SqsQueues:
         self._queues: dict[str, SqsQueue] = {}
         self._making = asyncio.Lock()
         self._looked_at: Micros | None = None
+        #: The latest time that was told.
+        self._now: Micros = 0
+
+    def it_is(self, now: Micros) -> None:
+        self._now = max(self._now, now)
 
     def all(self) -> list[SqsQueue]:
         return [queue for _, queue in sorted(self._queues.items()) if queue.url]
 
+    async def current(self) -> list[SqsQueue]:
+        """All, as they were found some seconds ago at most."""
+        if self._looked_at is None or self._now >= self._looked_at + LOOK_AGAIN:
+            await self.refresh()
+        return self.all()
+
     async def refresh(self) -> None:
         """Finds the queues that there are, and which of them are paused."""
+        self._looked_at = self._now
         found: dict[str, SqsQueue] = {}
         more: dict[str, str] = {}
         while True:
@@ -70,7 +86,12 @@ class SqsQueues:
             more = {"NextToken": page["NextToken"]}
         # One that was made a moment ago may be missing from the list: it stays.
         self._queues |= found
-        await asyncio.gather(*(self._read_pause(queue) for queue in self.all()))
+        stale = [
+            queue
+            for queue in self.all()
+            if queue.paused_at is None or self._now >= queue.paused_at + PAUSE_HOLDS
+        ]
+        await asyncio.gather(*map(self._read_pause, stale))
 
     def _note(self, url: str, found: dict[str, SqsQueue]) -> None:
         named = from_sqs(url.rpartition("/")[2], self._options)
@@ -86,6 +107,7 @@ class SqsQueues:
             queue.url = url
 
     async def _read_pause(self, queue: SqsQueue) -> None:
+        queue.paused_at = self._now
         try:
             tags = await self._connection.call("list_queue_tags", QueueUrl=queue.url)
         except QueueGone:
@@ -94,12 +116,10 @@ class SqsQueues:
 
     async def find(self, name: str, now: Micros) -> SqsQueue | None:
         """Looks at SQS for one that is not known, but not for every call."""
+        self.it_is(now)
         queue = self._queues.get(name)
         if queue is None or not queue.url:
-            if self._looked_at is not None and now < self._looked_at + LOOK_AGAIN:
-                return None
-            self._looked_at = now
-            await self.refresh()
+            await self.current()
             queue = self._queues.get(name)
         return queue if queue is not None and queue.url else None
 
