@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from tests.contract.planted_bugs.planting import bug, line_of, wrap
+from tests.contract.planted_bugs.planting import bug, put_in_front, wrap
 from towline_broker.domain.errors import QueueMoved
 from towline_broker.domain.jobs import JobState
 from towline_broker.drivers.interface import Transfer
@@ -186,7 +186,7 @@ def jobs_that_arrive_come_first(engine: Engine) -> None:
     def change(one: Transfer, receive: Any) -> None:
         receive(one)
         if one.record.state is JobState.READY:
-            line_of(engine, one.new.id).move_to_end(one.new.id, last=False)
+            put_in_front(engine, one.new.id)
 
     with_received(engine, change)
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from tests.contract.planted_bugs.planting import bug, line_of, with_ready_line, wrap
+from tests.contract.planted_bugs.planting import bug, put_in_front, with_ready_line, wrap
 from towline_broker.domain.jobs import JobState
 from towline_broker.drivers.memory import Engine
 from towline_broker.drivers.memory.lines import ReadyLine
@@ -46,7 +46,7 @@ def priority_is_reversed(engine: Engine) -> None:
     def first(line: ReadyLine) -> Any:
         if not line._priorities:
             return None
-        return next(iter(line._by_priority[line._priorities[0]].values()))
+        return line._by_priority[line._priorities[0]].first()
 
     with_ready_line(engine, first=first)
 
@@ -56,7 +56,7 @@ def jobs_leave_in_the_order_of_their_ids(engine: Engine) -> None:
     def first(line: ReadyLine) -> Any:
         if not line._priorities:
             return None
-        jobs = line._by_priority[line._priorities[-1]].values()
+        jobs = line._by_priority[line._priorities[-1]]
         return min(jobs, key=lambda job: job.new.id)
 
     with_ready_line(engine, first=first)
@@ -69,7 +69,7 @@ def a_delayed_job_comes_in_front(engine: Engine) -> None:
             job_ids = engine._state.due.due(now, limit)
             count = promote(now, limit)
             for job_id in reversed(job_ids):
-                line_of(engine, job_id).move_to_end(job_id, last=False)
+                put_in_front(engine, job_id)
             return count
 
         return broken
@@ -84,7 +84,7 @@ def a_retried_job_comes_in_front(engine: Engine) -> None:
             settled = nack(item, batch)
             job = engine._state.jobs.get(item.ref.job_id)
             if settled.applied and job is not None and job.state is JobState.READY:
-                line_of(engine, job.new.id).move_to_end(job.new.id, last=False)
+                put_in_front(engine, job.new.id)
             return settled
 
         return broken

@@ -1,6 +1,5 @@
 """How a bug is planted in a memory engine."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -40,9 +39,14 @@ def wrap(part: Any, name: str, make: Callable[[Callable[..., Any]], Callable[...
     setattr(part, name, make(getattr(part, name)))
 
 
-def line_of(engine: Engine, job_id: str) -> "OrderedDict[str, Any]":
-    new = engine._state.jobs[job_id].new
-    return engine._state.queues[new.queue].ready._by_priority[new.priority]
+def put_in_front(engine: Engine, job_id: str) -> None:
+    """Of the others in its line."""
+    job = engine._state.jobs[job_id]
+    line = engine._state.queues[job.queue].ready._by_priority[job.priority]
+    others = [one for one in line if one is not job]
+    line.__init__()  # type: ignore[misc]
+    for one in (job, *others):
+        line.add(one)
 
 
 def with_ready_line(engine: Engine, **methods: Any) -> None:

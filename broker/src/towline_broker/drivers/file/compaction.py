@@ -8,9 +8,10 @@ segment, however large the store is.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from typing import Any, Generic, TypeVar
 
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.file.journal import Journal, Use
@@ -34,32 +35,57 @@ JOB_BYTES = 80
 MEMORY_BYTES = 75
 
 
+T = TypeVar("T")
+
+
+class Pile(Generic[T]):
+    """A list that may be long: what lies deep in it the garbage collector does not look at, for it
+    stops tracking tuples of plain values."""
+
+    __slots__ = ("_deep", "_top")
+    DEPTH = 10_000
+
+    def __init__(self) -> None:
+        self._deep: list[tuple[T, ...]] = []
+        self._top: list[T] = []
+
+    def add(self, items: Iterable[T]) -> None:
+        self._top.extend(items)
+        if len(self._top) > self.DEPTH:
+            self._deep.append(tuple(self._top))
+            self._top = []
+
+    def __iter__(self) -> Iterator[T]:
+        yield from chain.from_iterable(self._deep)
+        yield from self._top
+
+
 @dataclass(slots=True)
 class Inventory:
     """What stands in one segment as a whole; it may be gone or stand elsewhere by now."""
 
-    jobs: list[str] = field(default_factory=list)
-    memories: list[Memory] = field(default_factory=list)
+    jobs: Pile[str] = field(default_factory=Pile)
+    memories: Pile[Memory] = field(default_factory=Pile)
     keys: dict[tuple[str, str], None] = field(default_factory=dict)
     tallies: dict[tuple[str, str], None] = field(default_factory=dict)
     queues: dict[str, None] = field(default_factory=dict)
 
     def add_changes(self, changes: Changes, record: Record) -> None:
         """Those, and the record that was made of them."""
-        self.jobs += [job.id for job in record.jobs]
-        self.memories += changes.remembered
+        self.jobs.add(job.id for job in record.jobs)
+        self.memories.add(changes.remembered)
         self.keys |= changes.keys
         self.tallies |= dict.fromkeys((tally.queue, tally.type) for tally in changes.tallies)
         self.queues |= changes.queues
 
     def add_record(self, record: Record) -> None:
         names = record.names
-        self.jobs += [job.id for job in record.jobs]
-        for ended in record.ended:
-            self.memories.append((ended.until, ended.number, ended.id, None))
-        for settled in record.settled:
-            lease = (names[settled.queue], settled.job_id, names[settled.grant])
-            self.memories.append((settled.until, settled.number, "", lease))
+        self.jobs.add(job.id for job in record.jobs)
+        self.memories.add((row.until, row.number, row.id, None) for row in record.ended)
+        self.memories.add(
+            (row.until, row.number, "", (names[row.queue], row.job_id, names[row.grant]))
+            for row in record.settled
+        )
         for key in record.keys:
             self.keys[names[key.queue], key.key] = None
         for tally in record.tallies:

@@ -1,7 +1,7 @@
 """The orders in which jobs wait: each costs O(log n) or less per change, whatever is in it."""
 
+from array import array
 from bisect import bisect_right, insort
-from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
@@ -17,18 +17,55 @@ T = TypeVar("T")
 SWEEP_SLACK = 64
 
 
-class ReadyLine:
-    """The READY jobs of one queue: by priority, then in the order in which they were added.
+class _Line:
+    """Jobs in the order in which they were added, by their places.
 
-    Jobs leave from the middle as well (cancelled, purged, expired), so each priority is an
-    OrderedDict. A plain dict would not do: finding its first entry walks over all that were
-    removed in front of it.
+    A dict alone would not do: finding its first entry walks over all that were removed in front of
+    it. Nor would an OrderedDict: the garbage collector looks at all that is in it, every time.
     """
+
+    __slots__ = ("_head", "_jobs", "_order")
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, Job] = {}
+        #: Their places; may hold some of jobs that were removed.
+        self._order = array("q")
+        #: Where the first one may be in it.
+        self._head = 0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs.values())
+
+    def add(self, job: Job) -> None:
+        self._jobs[job.place] = job
+        self._order.append(job.place)
+
+    def remove(self, job: Job) -> None:
+        del self._jobs[job.place]
+        if len(self._order) > 2 * len(self._jobs) + SWEEP_SLACK:
+            self._order = array("q", self._jobs)
+            self._head = 0
+
+    def first(self) -> Job:
+        """There must be one."""
+        jobs, order, head = self._jobs, self._order, self._head
+        while order[head] not in jobs:
+            head += 1
+        self._head = head
+        return jobs[order[head]]
+
+
+class ReadyLine:
+    """The READY jobs of one queue: by priority, then in the order in which they were added. Jobs
+    leave from the middle as well: cancelled, purged, expired."""
 
     __slots__ = ("_by_priority", "_length", "_priorities")
 
     def __init__(self) -> None:
-        self._by_priority: dict[int, OrderedDict[str, Job]] = {}
+        self._by_priority: dict[int, _Line] = {}
         #: Ascending, without empty ones.
         self._priorities: list[int] = []
         self._length = 0
@@ -38,21 +75,21 @@ class ReadyLine:
 
     def __iter__(self) -> Iterator[Job]:
         for priority in reversed(self._priorities):
-            yield from self._by_priority[priority].values()
+            yield from self._by_priority[priority]
 
     def add(self, job: Job) -> None:
         priority = job.priority
         line = self._by_priority.get(priority)
         if line is None:
-            line = self._by_priority[priority] = OrderedDict()
+            line = self._by_priority[priority] = _Line()
             insort(self._priorities, priority)
-        line[job.id] = job
+        line.add(job)
         self._length += 1
 
     def remove(self, job: Job) -> None:
         priority = job.priority
         line = self._by_priority[priority]
-        del line[job.id]
+        line.remove(job)
         self._length -= 1
         if not line:
             del self._by_priority[priority]
@@ -61,7 +98,7 @@ class ReadyLine:
     def first(self) -> Job | None:
         if not self._priorities:
             return None
-        return next(iter(self._by_priority[self._priorities[-1]].values()))
+        return self._by_priority[self._priorities[-1]].first()
 
     def ready_since(self) -> Micros | None:
         """When the job that is READY for longest became so.
@@ -69,10 +106,7 @@ class ReadyLine:
         Time never runs backwards, so that job is the first one of some priority (but for those that
         another store has sent, and that stand behind younger ones).
         """
-        return min(
-            (next(iter(line.values())).available_at for line in self._by_priority.values()),
-            default=None,
-        )
+        return min((line.first().available_at for line in self._by_priority.values()), default=None)
 
 
 class Agenda(Generic[K]):
@@ -138,7 +172,8 @@ class Agenda(Generic[K]):
 
     def _sweep(self) -> None:
         if len(self._heap) > 2 * len(self._current) + SWEEP_SLACK:
-            self._heap = list(self._current.values())
+            # The same list: the garbage collector may have been told to leave it out.
+            self._heap[:] = self._current.values()
             heapify(self._heap)
 
 
@@ -167,7 +202,7 @@ class NumberedLine(Generic[N, T]):
     def remove(self, number: N) -> None:
         del self._items[number]
         if len(self._numbers) > 2 * len(self._items) + SWEEP_SLACK:
-            self._numbers = sorted(self._items)
+            self._numbers[:] = sorted(self._items)
 
     def after(self, number: N) -> Iterator[tuple[N, T]]:
         """The items of greater numbers. Nothing may be removed while this is being read."""
