@@ -199,7 +199,8 @@ class Totals:
 
 @dataclass(slots=True)
 class Counts:
-    """Depth and totals of the jobs of one type in one queue."""
+    """Depth and totals of the jobs of one type in one queue; the type "" stands for all of its
+    jobs, of a store that does not count them by type."""
 
     queue: str
     type: str
