@@ -6,6 +6,7 @@ from typing import Any
 
 from asyncmy import connect, errors
 from asyncmy.connection import Connection
+from asyncmy.constants import CLIENT
 
 from towline_broker.domain.errors import (
     StoreFailed,
@@ -116,6 +117,7 @@ class MySQLDatabase:
             charset="utf8mb4",
             connect_timeout=url.timeout,
             autocommit=True,
+            client_flag=CLIENT.MULTI_STATEMENTS,
             ssl=_tls(url),
             # Every statement stays prepared: there are not many.
             stmt_cache_size=500,

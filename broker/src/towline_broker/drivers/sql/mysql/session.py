@@ -1,7 +1,8 @@
 """A connection to MySQL or MariaDB, in the words of ``sql/shared/session.py``."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -52,6 +53,8 @@ class MySQLSession:
         #: Of one that changes.
         self.writer: Writer | None = None
         self._changed = False
+        #: Statements that wait for the last one before the COMMIT, to go with it.
+        self._pending: list[str] = []
         #: Numbers taken in this transaction: the next, and the end.
         self._next = self._end = 0
         self.ticket: str | None = None
@@ -70,6 +73,7 @@ class MySQLSession:
 
     async def begin(self) -> None:
         self._changed = False
+        self._pending = []
         self.ticket = None
         self._next = self._end = 0
         await self._execute("BEGIN")
@@ -78,11 +82,8 @@ class MySQLSession:
         await self._execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 
     async def commit(self) -> None:
-        if self._changed and self.writer is not None:
-            self.writer.serial += 1
-            writer = self.writer
-            await self.change(writers.NOTE, writer.serial, writer.shard, writer.owner)
-            self.ticket = writer.ticket
+        if self._changed and self.ticket is None:
+            await self._note()
         await self._execute("COMMIT")
 
     async def rollback(self) -> None:
@@ -140,17 +141,12 @@ class MySQLSession:
 
     async def change_many(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         self._changed = True
-        head, first, further, tail = many(sql)
         for part in _parts(rows):
             if len(part) == 1:
                 # Prepared, and its bytes sent as they are.
                 await self._execute(adapted(sql), part[0])
                 continue
-            values = (value for row in part for value in row)
-            text = self._cursor.mogrify(
-                head + first + further * (len(part) - 1) + tail, tuple(values)
-            )
-            await self._execute(text)
+            await self._execute(self._of_many(sql, part))
 
     async def put_many(self, table: sa.Table, rows: Sequence[tuple[object, ...]]) -> None:
         await self.change_many(put(table), rows)
@@ -161,7 +157,7 @@ class MySQLSession:
         if self._end - self._next < count:
             await self.change(_TICK)
             tick = int(self._cursor.lastrowid)
-            await self.change(_UNTICK, tick)
+            self._pending.append(self._cursor.mogrify(adapted(_UNTICK), (tick,)))
             self._next = tick * BLOCK
             self._end = self._next + BLOCK
         first = self._next
@@ -171,12 +167,37 @@ class MySQLSession:
     async def count(self, tally: Tally) -> None:
         assert self.writer is not None  # noqa: S101 - who counts is one that changes
         shard = self.writer.shard
-        await self.change_many(
-            _COUNT,
-            [(kind, shard, *changes) for kind, changes in tally.changes.items() if any(changes)],
-        )
+        rows = [(kind, shard, *changes) for kind, changes in tally.changes.items() if any(changes)]
+        self._changed = True
+        self._pending += [self._of_many(_COUNT, part) for part in _parts(rows)]
+        await self._note()
 
     # --- ---
+
+    async def _note(self) -> None:
+        """Writes down the number of the transaction, and what waited for that.
+
+        It is answered before the COMMIT is sent: whoever asks for the outcome then finds the row
+        locked for as long as the transaction is not over.
+        """
+        writer = self.writer
+        if writer is None:
+            return
+        writer.serial += 1
+        numbers = (writer.serial, writer.shard, writer.owner)
+        self._pending.append(self._cursor.mogrify(adapted(writers.NOTE), numbers))
+        statements, self._pending = self._pending, []
+        await self._execute("; ".join(statements))
+        for _ in statements[1:]:
+            await self._next_result()
+        self.ticket = writer.ticket
+
+    def _of_many(self, sql: str, rows: Sequence[tuple[object, ...]]) -> str:
+        """One statement for many rows of parameters."""
+        head, first, further, tail = many(sql)
+        values = tuple(value for row in rows for value in row)
+        text: str = self._cursor.mogrify(head + first + further * (len(rows) - 1) + tail, values)
+        return text
 
     async def _rows(self, text: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
         await self._execute(text, parameters)
@@ -191,16 +212,26 @@ class MySQLSession:
             found += await self._rows(text, (*parameters, *chunk * times_named(sql)))
         return found
 
+    async def _next_result(self) -> None:
+        """Of several statements in one message: raises the error of the next one."""
+        async with self._limited():
+            await self._cursor.nextset()
+
     async def _execute(self, text: str, parameters: Sequence[object] | None = None) -> int:
         """Returns how many rows it met."""
+        async with self._limited():
+            met: int = await self._cursor.execute(text, parameters or None)
+        return met
+
+    @asynccontextmanager
+    async def _limited(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._timeout):
-                met: int = await self._cursor.execute(text, parameters or None)
+                yield
         except TimeoutError:
             # The answer may come yet: nothing else can be asked here.
             self._connection.close()
             raise
-        return met
 
 
 def is_mariadb(connection: Connection) -> bool:
