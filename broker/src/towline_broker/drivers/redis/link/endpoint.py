@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 from redis.asyncio.retry import Retry
@@ -19,6 +19,8 @@ from redis.exceptions import (
 
 from towline_broker.drivers.redis.link.interface import Argument
 from towline_broker.drivers.redis.link.url import Address
+
+T = TypeVar("T")
 
 #: Seconds that connecting may take at most.
 _CONNECTING = 2.0
@@ -48,6 +50,17 @@ def hopeful(errors: Iterable[BaseException], otherwise: str) -> Unreachable:
         elif isinstance(error, Unreachable):
             return error
     return unfit or Unreachable(otherwise)
+
+
+async def shared(task: "asyncio.Task[T]", otherwise: str) -> T:
+    """The result of a task that others wait for too. Raises Unreachable when it was cancelled."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        waiter = asyncio.current_task()
+        if task.cancelled() and waiter is not None and not waiter.cancelling():
+            raise Unreachable(otherwise) from None
+        raise
 
 
 def encode(command: Iterable[Argument]) -> bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from towline_broker.drivers.redis.link.endpoint import Endpoint, Unreachable
+from towline_broker.drivers.redis.link.endpoint import Endpoint, Unreachable, shared
 from towline_broker.drivers.redis.link.wire import Wire
 
 #: More than one, because a small request behind large ones would wait for them, and because the
@@ -73,7 +73,7 @@ class Server:
                 raise type(self._trouble)(*self._trouble.args)
             task = self._opening[place] = loop.create_task(self._connect(place))
             task.add_done_callback(lambda _: self._opening.pop(place, None))
-        return await asyncio.shield(task)
+        return await shared(task, f"{self.address}: not used any more")
 
     async def _connect(self, place: int) -> Wire:
         try:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
 
-from towline_broker.drivers.redis.link.endpoint import Endpoint
+from towline_broker.drivers.redis.link.endpoint import Endpoint, shared
 from towline_broker.drivers.redis.link.server import Server
 from towline_broker.drivers.redis.link.url import Address, Settings
 
@@ -92,7 +92,7 @@ class Search:
     async def __call__(self) -> None:
         self.start()
         if self._under_way is not None:
-            await asyncio.shield(self._under_way)
+            await shared(self._under_way, "the store is being closed")
 
     def start(self) -> None:
         """Without waiting for its end."""
