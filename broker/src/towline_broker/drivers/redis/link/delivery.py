@@ -17,8 +17,6 @@ import logging
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from redis.exceptions import AskError
-
 from towline_broker.domain.errors import StoreFull, StoreUnavailable
 from towline_broker.drivers.redis.link.endpoint import (
     ERROR_REPLIES,
@@ -28,10 +26,9 @@ from towline_broker.drivers.redis.link.endpoint import (
     encode,
 )
 from towline_broker.drivers.redis.link.interface import Script, ScriptDefect
-from towline_broker.drivers.redis.link.replies import Verdict, describe, judge
+from towline_broker.drivers.redis.link.replies import Verdict, describe, judge, redirection
 from towline_broker.drivers.redis.link.server import Server
 from towline_broker.drivers.redis.link.topology import Topology
-from towline_broker.drivers.redis.link.url import Address
 from towline_broker.drivers.redis.link.wire import Lost, Wire
 
 _LOG = logging.getLogger(__name__)
@@ -195,10 +192,7 @@ class _Attempts:
             _LOG.debug("no news of the servers: %s", error)
 
     def _redirect(self, reply: ErrorReply, verdict: Verdict, wire: Wire | None) -> None:
-        assert isinstance(reply, AskError)  # noqa: S101 - so it was judged
-        # A server that does not know how it is reached names no host: the one that was asked.
-        host = reply.host or (wire.address.host if wire is not None else "")
-        address = Address(host, reply.port)
+        address = redirection(reply, wire.address.host if wire is not None else "")
         self._target = self._topology.at(address)
         if verdict is Verdict.ASK:
             # ASKING holds for the one command that follows.

@@ -18,6 +18,7 @@ from redis.exceptions import (
 )
 
 from towline_broker.drivers.redis.link.endpoint import ErrorReply
+from towline_broker.drivers.redis.link.url import Address
 
 
 class Verdict(Enum):
@@ -44,7 +45,7 @@ class Verdict(Enum):
     DEFECT = auto()
 
 
-#: The client knows these by class, and has taken the code from their text.
+#: The client (some of its versions) knows these by class, and has taken the code from their text.
 _CODES = (
     (NoScriptError, "NOSCRIPT"),
     (MovedError, "MOVED"),
@@ -77,6 +78,7 @@ _VERDICTS = {
 #: At the beginning; or further on, as Redis 6.2 wraps what stopped the first change of a script.
 _CODE = re.compile(r"(?:^|[:\s]-)([A-Z]{3,})\b")
 _NOT_ALLOWED = "can't run this command"
+_REDIRECTION = re.compile(r"(?:MOVED|ASK) \d+ (?P<host>.*):(?P<port>\d+)")
 
 
 def judge(error: ErrorReply) -> Verdict:
@@ -96,3 +98,12 @@ def describe(error: ErrorReply) -> str:
         if isinstance(error, kind):
             return f"{code} {error}"
     return str(error)
+
+
+def redirection(error: ErrorReply, asked: str) -> Address:
+    """Where MOVED and ASK point to. A server that does not know how it is reached names no host:
+    then it is the one that was asked."""
+    match = _REDIRECTION.fullmatch(describe(error))
+    if match is None:
+        raise ValueError(f"no redirection: {error}")
+    return Address(match["host"].strip("[]") or asked, int(match["port"]))
