@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
 
 import asyncpg
@@ -190,7 +191,42 @@ async def test_p8_a_claim_that_was_rolled_back_leaves_its_jobs_to_the_next(url: 
         assert [one.ref.job_id for one in await reserve(driver, 5)] == [job.id for job in jobs]
 
 
-async def test_p8_jobs_below_what_was_claimed_are_found_within_about_a_second(url: str) -> None:
+async def test_p8_of_two_pushes_the_one_that_is_committed_late_is_found_at_once(url: str) -> None:
+    heard = Heard()
+    async with opened(with_options(url, "lanes=2"), heard) as driver:
+        await push(driver, new_job())
+        await reserve(driver, 1)
+        early, late = new_job(), new_job()
+        took_its_place, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly(transaction: Transaction) -> None:
+            await transaction.sequence(1)
+            took_its_place.set()
+            await go_on.wait()
+            await pushes.push(transaction, PushBatch([late], START))
+
+        slow = asyncio.create_task(driver._change(slowly))
+        await took_its_place.wait()
+        await push(driver, early)
+        assert [one.ref.job_id for one in await reserve(driver, 5)] == [early.id]
+        go_on.set()
+        await slow
+        heard.take()
+        begun = time.monotonic()
+        leased = await reserve(driver, 5)
+        while not leased:
+            # Whoever waits is told.
+            async def told() -> bool:
+                return heard.ready["q"] > 0
+
+            await until(told, "the job is told of", 5)
+            heard.take()
+            leased = await reserve(driver, 5)
+        assert [one.ref.job_id for one in leased] == [late.id]
+        assert time.monotonic() - begun < 1
+
+
+async def test_p8_jobs_below_what_was_claimed_are_found_soon(url: str) -> None:
     heard = Heard()
     async with opened(url, heard) as driver:
         await push(driver, *new_jobs(5))

@@ -137,6 +137,7 @@ async def test_p8_when_a_broker_dies_the_others_look_for_what_it_did_not_tell(ur
             assert task is not None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            assert of(b)._connection is not None
             here.take()
             await push(b, *new_jobs(2))
             assert here.ready["q"] == 0

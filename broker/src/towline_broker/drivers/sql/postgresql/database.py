@@ -37,6 +37,10 @@ _SETTINGS = {
     "application_name": "towline",
     "default_transaction_isolation": "read committed",
     "timezone": "UTC",
+    # Of a broker whose machine is gone: the server need not believe in it for hours.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
 }
 
 #: Lost with its connection: the server ends the session, or no longer takes changes there (after a
@@ -104,7 +108,8 @@ class PostgresDatabase:
                     **_SETTINGS,
                     "statement_timeout": milliseconds,
                     "lock_timeout": milliseconds,
-                    "idle_in_transaction_session_timeout": str(60_000),
+                    # Of a broker that stands still: its locks go.
+                    "idle_in_transaction_session_timeout": str(2 * self._url.timeout * 1000),
                     **settings,
                 },
             )

@@ -117,8 +117,10 @@ class Notifications:
             await connection.add_listener(self._channel, self._hear)
             connection.add_termination_listener(self._lost)
             await connection.execute(_APPEAR)
-        except Exception as error:
+        except BaseException as error:
             connection.terminate()
+            if not isinstance(error, Exception):
+                raise
             raise self._database.translated(error) from error
         self._connection = connection
         self._greetings = [_HELLO]
@@ -182,8 +184,13 @@ class Notifications:
 
 
 def pass_on(payload: str, listener: Listener) -> None:
-    """What a notification of another broker says."""
-    news = json.loads(payload)
+    """What a notification of another broker says. (Anybody can send one: other texts are none.)"""
+    try:
+        news = json.loads(payload)
+    except ValueError:
+        return
+    if not isinstance(news, dict):
+        return
     for queue, count in news.get("ready", {}).items():
         listener.jobs_ready(queue, count)
     if news.get("ended"):

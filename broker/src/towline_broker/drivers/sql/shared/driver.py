@@ -12,6 +12,7 @@ from towline_broker.drivers.sql.shared.lanes import Lanes
 from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.peers import Peers
 from towline_broker.drivers.sql.shared.readers import Readers
+from towline_broker.drivers.sql.shared.ready import ONCE_MORE
 from towline_broker.drivers.sql.shared.room import Room
 from towline_broker.drivers.sql.transaction import Operation, Query, Reader, T, Transaction
 
@@ -43,7 +44,8 @@ class _Opened:
         self._listener = listener
         memory = Memory()
         self._lines = memory.lines
-        self._timers: dict[int, asyncio.TimerHandle] = {}
+        #: By queue, and by whether they are the last look after a claim that came back short.
+        self._timers: dict[tuple[int, bool], asyncio.TimerHandle] = {}
         self._looking: set[asyncio.Task[None]] = set()
         self._peers: Peers = room.peers(listener, self._tell_all)
         self.readers = Readers(room.database, room.readers, memory.heads, room.patience)
@@ -88,12 +90,14 @@ class _Opened:
             self._listener.jobs_ready(queue, count)
 
     def _look_later(self, queue: int, pause: float) -> None:
-        if queue not in self._timers:
+        timer = (queue, pause == ONCE_MORE)
+        if timer not in self._timers:
             loop = asyncio.get_running_loop()
-            self._timers[queue] = loop.call_later(pause, self._start_looking, queue)
+            self._timers[timer] = loop.call_later(pause, self._start_looking, timer)
 
-    def _start_looking(self, queue: int) -> None:
-        del self._timers[queue]
+    def _start_looking(self, timer: tuple[int, bool]) -> None:
+        del self._timers[timer]
+        queue, _ = timer
         task = asyncio.get_running_loop().create_task(self._look(queue))
         self._looking.add(task)
         task.add_done_callback(self._looking.discard)

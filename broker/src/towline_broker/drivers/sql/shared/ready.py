@@ -5,11 +5,15 @@ entries at the head of the index, which a database keeps until nobody can see th
 any session holds an old transaction open, that is all of them. So a broker remembers for each line
 up to where it has claimed, and looks from there on.
 
-Jobs may come to lie before that mark: a claim was rolled back, or a push that took its places
-early was committed late. So a claim that comes back short looks from the beginning of the queue,
-but not more often than about once a second; if it may not, a timer does so later, and the jobs that
-it finds are told of like new ones. Where claims never come back short, one in a few seconds looks
-from the beginning nevertheless.
+Jobs may come to lie before that mark: of two pushes at the same time the one that took its places
+first may be committed last, and a claim may be rolled back. So a claim that comes back short looks
+from the beginning of the queue as well. That is fast, unless very much has died there; then it is
+done for no more than a tenth of the time, and a claim that comes too soon leaves it to a timer.
+Where claims never come back short, one now and then looks from the beginning nevertheless.
+
+A claim passes over what another has locked at the moment, and that one's broker may die. So some
+time after a claim that came back short a timer looks once more. Jobs that a timer finds are told of
+like new ones.
 """
 
 import time
@@ -19,8 +23,10 @@ from towline_broker.drivers.sql.transaction import Row
 
 #: The least time between two looks from the beginning of a queue, in seconds; and how many times as
 #: long as such a look lasts.
-PAUSE, SHARE = 1.0, 10.0
-#: So many times as long after that, one is due in any case.
+PAUSE, SHARE = 0.02, 10.0
+#: When a claim came back short, it is looked once more after so many seconds.
+ONCE_MORE = 1.0
+#: So many times as long after a look as another one is allowed, it is due in any case.
 OVERDUE = 5.0
 
 #: Columns of a row of ``next_ready``.

@@ -9,6 +9,7 @@ from sqlalchemy.sql import Executable
 
 from towline_broker.drivers.sql.names import MOST_LINES, Names
 from towline_broker.drivers.sql.shared.memory import Memory
+from towline_broker.drivers.sql.shared.ready import ONCE_MORE
 from towline_broker.drivers.sql.shared.session import Session
 from towline_broker.drivers.sql.tally import Tally
 from towline_broker.drivers.sql.transaction import Effects, Heads, Row
@@ -93,12 +94,15 @@ class SharedTransaction(SharedReader):
             pause = lines.pause(queue)
             if pause > 0:
                 self._look_again(queue, pause)
+                self._look_again(queue, ONCE_MORE)
                 return rows
             # What was found so far is found again: a transaction passes over locks of others only.
         began = lines.now()
         rows = await self._session.locked(columns + OF_QUEUE, queue, limit)
         lines.looked(queue, began)
         self._claim(queue, rows)
+        if len(rows) < limit:
+            self._look_again(queue, ONCE_MORE)
         return rows
 
     async def _from_marks(
