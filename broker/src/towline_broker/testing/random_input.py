@@ -37,8 +37,6 @@ def _maybe(strategy: st.SearchStrategy[Micros]) -> st.SearchStrategy[Micros | No
 STEP_OF_TIME = _times(1, 2, 3, 8) | st.just(1)
 LIMIT = st.sampled_from([1, 2, 1000])
 MAX_DEPTH = st.sampled_from([{}, {}, {}, {"a": 3}, {"a": 2, "b": 4}])
-#: Where a queue is moving to; None: nowhere.
-STORE = st.sampled_from([None, None, "x", "y"])
 #: Positions from the end of what was named so far.
 PICK = st.integers(0, 3) | st.integers(0, 30)
 PICKS = st.lists(PICK, min_size=1, max_size=4)
@@ -229,4 +227,25 @@ DEAD = st.builds(
     reason=st.sampled_from([None, None, DeadReason.EXPIRED, DeadReason.REJECTED]),
     after=st.sampled_from([None, None, 0, 2 * SECOND]),
     before=st.sampled_from([None, None, 0, SECOND]),
+)
+
+
+@dataclass(frozen=True)
+class RandomMove:
+    #: The name of a store; None: the queue stays at home.
+    to: str | None
+    limit: int
+    drop: bool
+    forward: bool
+    comes_back: bool
+
+
+MOVE = st.builds(
+    RandomMove,
+    to=st.sampled_from([None, "x", "y"]),
+    limit=LIMIT,
+    drop=st.booleans(),
+    forward=st.booleans(),
+    # Seldom away for long, for nothing is leased from a queue that is on its way.
+    comes_back=st.sampled_from([True, True, True, False]),
 )

@@ -33,6 +33,7 @@ from towline_broker.drivers.interface import (
     NackItem,
     PurgeRequest,
     PushBatch,
+    Transfer,
 )
 from towline_broker.testing import model_moving
 from towline_broker.testing import random_input as draw
@@ -310,34 +311,37 @@ class DriverMachine(Comparison):
         (self.model.discard if discard else self.model.requeue)(job.id for job in gone)
 
     @precondition(lambda self: self.model.paused and self.offers(Feature.TRANSFER))
-    @rule(pick=st.integers(0, 9), to=draw.STORE)
-    def seal(self, pick: int, to: str | None) -> None:
+    @rule(pick=st.integers(0, 9), move=draw.MOVE)
+    def move(self, pick: int, move: draw.RandomMove) -> None:
         queue = self._queue(pick)
+        self._seal(queue, move.to)
+        leaving = self._outgoing(queue, move.limit)
+        self.away += leaving
+        if move.drop:
+            ids = [one.new.id for one in leaving] + self.ids[-2:]
+            dropped = model_moving.drop(self.model, queue, ids)
+            assert self.do(self.driver.drop(queue, ids)) == dropped
+        if move.forward:
+            complete = model_moving.forward(self.model, queue)
+            assert self.do(self.driver.forward(queue)) == complete
+        if move.comes_back:
+            self._seal(queue, None)
+
+    def _seal(self, queue: str, to: str | None) -> None:
         self.do(self.driver.seal(queue, to))
         model_moving.seal(self.model, queue, to)
 
-    @precondition(lambda self: self.model.paused and self.offers(Feature.TRANSFER))
-    @rule(pick=st.integers(0, 9), limit=draw.LIMIT, drop=st.booleans(), forward=st.booleans())
-    def send_away(self, pick: int, limit: int, drop: bool, forward: bool) -> None:
-        queue = self._queue(pick)
+    def _outgoing(self, queue: str, limit: int) -> list[Transfer]:
         leaving = self.do(self.driver.outgoing(queue, limit))
         able = {job.id: job for job in model_moving.outgoing(self.model, queue)}
         chosen = [able[one.new.id] for one in leaving]
+        assert len({job.id for job in chosen}) == len(chosen)
         assert [model_moving.without_old_key(self.model, one) for one in leaving] == [
             model_moving.transfer(self.model, job) for job in chosen
         ]
-        assert [model_moving.place_of(job) for job in chosen] == [
-            model_moving.place_of(job) for job in able.values()
-        ][:limit]
-        assert len({job.id for job in chosen}) == len(chosen)
-        self.away += leaving
-        if drop:
-            ids = [job.id for job in chosen] + self.ids[-2:]
-            assert self.do(self.driver.drop(queue, ids)) == model_moving.drop(
-                self.model, queue, ids
-            )
-        if forward:
-            assert self.do(self.driver.forward(queue)) == model_moving.forward(self.model, queue)
+        places = [model_moving.place_of(job) for job in able.values()]
+        assert [model_moving.place_of(job) for job in chosen] == places[:limit]
+        return leaving
 
     @precondition(lambda self: self.away)
     @rule(picks=draw.PICKS)
