@@ -39,8 +39,12 @@ class RedisDriver(Pushing, Looking, Leasing, Upkeep, DeadLetters, Queues, Transf
         await self._link.open(self._news.heard, self._on_gap)
         # What was told until now is in the counts.
         self._news.listener = listener
-        await self._tell_ready()
-        return await self._link.time()
+        try:
+            await self._tell_ready()
+            return await self._link.time()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         self._news.listener = None

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from itertools import groupby
 from struct import Struct
-from typing import Any
 
 from towline_broker.domain.errors import StoreUnavailable
 from towline_broker.domain.jobs import Leased, LeaseRecord, LeaseRef, Settlement
@@ -189,7 +188,7 @@ def _settled(line: str) -> Settled:
     return Settled(False, before=_before(line))
 
 
-def _extended(line: Any) -> Extended:
+def _extended(line: str) -> Extended:
     if line.startswith("="):
         return Extended(int(line[1:]))
     return Extended(None, before=_before(line))

@@ -1,7 +1,7 @@
 """Push: one script for a batch that lies in one partition, else a check and then several."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,9 +47,7 @@ class _Part:
 
 
 class Pushing(PartitionedStore):
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._last_order = 0
+    _last_order = 0
 
     async def push(self, batch: PushBatch) -> list[PushResult]:
         parts = self._parts(batch)
@@ -79,7 +77,7 @@ class Pushing(PartitionedStore):
         """A batch that no single script can take. It is refused as a whole before anything is
         stored; from then on, only an outage can leave a part of it."""
         await self._check(parts, batch)
-        limits = {} if batch.all_or_nothing else dict(batch.max_depth)
+        limits = {} if batch.all_or_nothing else batch.max_depth
         results: dict[int, PushResult] = {}
 
         async def push_partition(partition: int) -> None:
@@ -121,7 +119,9 @@ class Pushing(PartitionedStore):
         self._last_order = first + number - 1
         return range(first, first + number)
 
-    async def _push_part(self, part: _Part, batch: PushBatch, limits: Any) -> dict[int, PushResult]:
+    async def _push_part(
+        self, part: _Part, batch: PushBatch, limits: Mapping[str, int]
+    ) -> dict[int, PushResult]:
         envelopes = [framed(new.envelope) for new in part.jobs if is_apart(new.envelope)]
         call = self._news.begin()
         news = b""
@@ -149,7 +149,7 @@ def _arguments(part: _Part, batch: PushBatch) -> list[Argument]:
     return [int(batch.all_or_nothing), join(part.statics)]
 
 
-def _limits(part: _Part, limits: Any) -> list[Argument]:
+def _limits(part: _Part, limits: Mapping[str, int]) -> list[Argument]:
     named = dict.fromkeys(new.queue for new in part.jobs)
     return [word for queue in named if queue in limits for word in (queue, limits[queue])]
 
@@ -162,7 +162,7 @@ def _refuse(reply: Sequence[Any], batch: PushBatch) -> None:
         raise QueueMoved(reply[1].decode(), reply[2].decode())
 
 
-def _results(part: _Part, outcomes: str, holders: Any) -> dict[int, PushResult]:
+def _results(part: _Part, outcomes: str, holders: Iterator[bytes]) -> dict[int, PushResult]:
     results = {}
     for place, new, outcome in zip(part.places, part.jobs, outcomes, strict=True):
         job_id = next(holders).decode() if outcome == "K" else new.id
