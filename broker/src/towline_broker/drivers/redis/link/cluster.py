@@ -107,11 +107,14 @@ class InCluster:
         known = list(dict.fromkeys([*self._masters, *self._replicas, *self._settings.addresses]))
         asked = random.sample(known, min(len(known), _MOST_ASKED))
         tasks = [asyncio.create_task(self._view_of(address)) for address in asked]
-        done, late = await asyncio.wait(tasks, timeout=_PATIENCE)
-        for task in late:
-            task.cancel()
-        errors = [error for task in done if (error := task.exception()) is not None]
-        views = [task.result() for task in done if task.exception() is None]
+        try:
+            await asyncio.wait(tasks, timeout=_PATIENCE)
+        finally:
+            for task in tasks:
+                task.cancel()
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+        errors = [answer for answer in found if isinstance(answer, BaseException)]
+        views = [answer for answer in found if isinstance(answer, _View)]
         if not views:
             raise hopeful(errors, f"{self._settings}: no node answers")
         view = max(views, key=lambda view: (view.ok, view.epoch))
