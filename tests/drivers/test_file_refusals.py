@@ -35,11 +35,11 @@ asyncio.run(main())
 
 
 def everything_in(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """But for the lock, which was tried."""
+    """But for the lock, which was tried, and spare files, which the owner may be making."""
     return {
         file.name: (file.read_bytes(), file.stat().st_mtime_ns)
         for file in folder.iterdir()
-        if file.is_file() and file.name != LOCK
+        if file.is_file() and file.name != LOCK and not file.name.startswith("spare-")
     }
 
 

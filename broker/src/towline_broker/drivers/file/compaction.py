@@ -8,11 +8,13 @@ segment, however large the store is.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
+from towline_broker.domain.errors import StoreFailed
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.file.journal import Journal, Use
 from towline_broker.drivers.file.recording import Recorder
@@ -21,6 +23,8 @@ from towline_broker.drivers.memory.changes import Changes, Memory
 from towline_broker.drivers.memory.records import JOB_OVERHEAD
 from towline_broker.drivers.memory.settled import MEMORY_OVERHEAD
 from towline_broker.drivers.memory.state import State
+
+log = logging.getLogger("towline.broker")
 
 #: Bounds of a slice: it holds the event loop for less than a millisecond.
 SLICE_ITEMS = 200
@@ -153,6 +157,7 @@ class Compaction:
         return len(self._inventories)
 
     def start(self) -> None:
+        self._wake.set()
         self._task = asyncio.ensure_future(self._run())
 
     async def stop(self) -> None:
@@ -164,8 +169,13 @@ class Compaction:
         while self._journal.health.sound:
             await self._wake.wait()
             self._wake.clear()
-            await self._journal.refill()
-            await self._gain()
+            try:
+                await self._journal.refill()
+                await self._gain()
+            except StoreFailed:
+                return  # whoever calls next hears of it
+            except Exception:
+                log.exception("compaction met a defect, and tries again at the next segment")
 
     async def _gain(self) -> None:
         """Goes on while it is wanted, but not for ever when the journal is full of what lives."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.disk import free_bytes
+from towline_broker.drivers.disk import free_bytes, sync
 from towline_broker.drivers.file import segments
 from towline_broker.drivers.file.compaction import Inventory
 from towline_broker.drivers.file.reading import Reader, Tail
@@ -44,7 +44,9 @@ def open_store(
     """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours."""
     try:
         check_place(directory)
-        directory.mkdir(exist_ok=True)
+        if not directory.exists():
+            directory.mkdir()
+            sync(directory.parent)
         lock = OwnerLock(directory, directory / LOCK)
         lock.acquire()
     except OSError as error:
