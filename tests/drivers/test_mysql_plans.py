@@ -19,7 +19,10 @@ from towline_broker.drivers.interface import (
     PushBatch,
     ReserveRequest,
 )
+from towline_broker.drivers.sql import moving
+from towline_broker.drivers.sql.mysql.database import MySQLDatabase
 from towline_broker.drivers.sql.mysql.session import MySQLSession
+from towline_broker.drivers.sql.mysql.url import parse
 from towline_broker.testing.factories import START, WINDOW, new_jobs
 
 #: In each state.
@@ -109,6 +112,12 @@ async def list_dead(driver: Driver) -> object:
     return page
 
 
+async def list_dead_far_behind(driver: Driver) -> object:
+    page = await driver.list_dead(DeadQuery(BATCH, cursor=f"{START + MANY // 2}.0"))
+    assert len(page.records) == BATCH
+    return page
+
+
 async def requeue(driver: Driver) -> object:
     assert (await driver.requeue_dead(DeadSelection(BATCH, START))).handled == BATCH
     return None
@@ -140,7 +149,7 @@ async def rows_read(session: MySQLSession) -> int:
     "call",
     [
         *(push, reserve_and_ack, promote, expire, look_for_what_is_due),
-        *(list_dead, requeue, purge, count),
+        *(list_dead, list_dead_far_behind, requeue, purge, count),
     ],
 )
 async def test_a_call_reads_what_it_is_about(
@@ -167,3 +176,17 @@ async def test_a_call_reads_what_it_is_about(
         monkeypatch.undo()
     worst = max(read, key=lambda text: read[text])
     assert sum(read.values()) <= MOST_READ, f"{read[worst]} of {sum(read.values())}: {worst}"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [moving.OUTGOING_READY, moving.OUTGOING_SCHEDULED, moving.OUTGOING_DEAD, moving.OUTGOING_KEPT],
+)
+async def test_a_queue_that_moves_is_read_batch_by_batch(store: str, sql: str) -> None:
+    session = await MySQLDatabase(parse(store)).session(changes=False)
+    await session.rows(sql, 1, 1)
+    before = await rows_read(session)
+    found = await session.rows(sql, 1, BATCH)
+    assert len(found) == (0 if sql == moving.OUTGOING_KEPT else BATCH)
+    assert await rows_read(session) - before <= MOST_READ
+    await session.close()

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.mysql.asyncmy import MySQLDialect_asyncmy
 from sqlalchemy.sql import ClauseElement, Executable
 
-from towline_broker.drivers.sql import claims, targets, upkeep
+from towline_broker.drivers.sql import claims, moving, queues, targets, upkeep
 from towline_broker.drivers.sql.shared.transaction import OF_LINE, OF_QUEUE
 
 #: Most keys in one statement.
@@ -35,13 +35,28 @@ _OWN_COLUMNS = {
     upkeep.TOO_OLD: _EXPIRY,
     upkeep.NEXT_TIMES["expiry"]: _EXPIRY,
 }
+#: The same for whatever statement asks in these orders.
+_OWN_ORDERS = (
+    ("j.state = 1 ORDER BY j.available_at", "j.due_at IS NOT NULL ORDER BY j.due_at"),
+    ("j.state = 5 ORDER BY j.finished_at", "j.died_at IS NOT NULL ORDER BY j.died_at"),
+    (" state = 5 ORDER BY finished_at", " died_at IS NOT NULL ORDER BY died_at"),
+    # Planners here begin with the kinds, and sort.
+    ("+j.kind IN (SELECT id FROM towline_kinds WHERE queue = ?)", "j.queue = ?"),
+)
 #: Left alone, the planner is misled by its statistics: of a table that was empty when they were
 #: taken, or by the many jobs in one state.
 _INDEXES = {
     claims.LEASES_PAST: "towline_jobs_deadline",
     claims.LEASES_BY_ID: "towline_jobs_id",
     claims.OF_REQUEST: "towline_jobs_request",
+    queues.HEAD_OF_LINE: "towline_jobs_ready",
+    queues.READY_OF_QUEUE: "towline_jobs_ready",
+    queues.SCHEDULED_OF_QUEUE: "towline_jobs_ready",
     targets.LEASED_BY_ID: "towline_jobs_id",
+    moving.OUTGOING_READY: "towline_jobs_ready",
+    moving.OUTGOING_SCHEDULED: "towline_jobs_due",
+    moving.OUTGOING_DEAD: "towline_jobs_dead",
+    moving.OUTGOING_KEPT: "towline_jobs_kept",
     upkeep.DUE: "towline_jobs_due",
     upkeep.NEXT_TIMES["due"]: "towline_jobs_due",
     upkeep.NEXT_TIMES["leases"]: "towline_jobs_deadline",
@@ -50,18 +65,21 @@ _INDEXES = {
     upkeep.PAST_RETENTION: "towline_jobs_kept",
 }
 _FROM_JOBS = re.compile(r" FROM towline_jobs(?: j\b)?")
-#: The same for statements that SQLAlchemy composes: dead jobs.
+#: The same for statements that SQLAlchemy composes: dead jobs, and those behind one of them. (By
+#: the pair alone no index is entered, only walked along.)
 _DEAD = "towline_jobs.state = 5"
+_BEHIND = "(towline_jobs.died_at, towline_jobs.position) > (%s, %s)"
 
 
 @cache
 def adapted(sql: str) -> str:
     """With ``%s`` for a parameter."""
     found = sql
-    for old, new in _OWN_COLUMNS.get(sql, ()):
+    for old, new in (*_OWN_COLUMNS.get(sql, ()), *_OWN_ORDERS):
         found = found.replace(old, new)
     index = "towline_jobs_ready" if sql.endswith((OF_LINE, OF_QUEUE)) else _INDEXES.get(sql)
     if index is not None:
+        # Of a claim the first is in the list of its columns.
         *_, jobs = _FROM_JOBS.finditer(found)
         found = f"{found[: jobs.end()]} FORCE INDEX ({index}){found[jobs.end() :]}"
     if found.endswith(_ON_CONFLICT):
@@ -135,7 +153,13 @@ def compiled(statement: Executable) -> tuple[str, Sequence[Any]]:
     compile_ = cast("ClauseElement", statement).compile
     done: Any = compile_(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
     text = str(done)
+    parameters = [done.params[name] for name in done.positiontup]
     if _DEAD in text:
         text = text.replace(_DEAD, "towline_jobs.died_at IS NOT NULL")
         text = text.replace("towline_jobs.finished_at", "towline_jobs.died_at")
-    return text, [done.params[name] for name in done.positiontup]
+    head, behind, tail = text.partition(_BEHIND)
+    if behind:
+        place = head.count("%s")
+        parameters.insert(place, parameters[place])
+        text = f"{head}towline_jobs.died_at >= %s AND {behind}{tail}"
+    return text, parameters
