@@ -85,7 +85,7 @@ async def test_nothing_is_reserved_under_way_and_pushes_go_on(broker: Broker) ->
 
 
 async def test_a_worker_that_waits_gets_its_job_when_the_move_is_complete(broker: Broker) -> None:
-    await push(broker, 1)
+    await push(broker, 3)
     await broker.moving.step("emails", "second", 2)
     waiting = asyncio.create_task(broker.leasing.reserve(reserve(wait=MINUTE)))
     await come_to_rest()

@@ -262,7 +262,7 @@ async def test_a_store_that_cannot_be_opened_leaves_none_open(clock: ManualClock
     one, two = Closing(), Closing()
     two.errors["open"] = StoreUnavailable("it is down")
     broker = Broker({"default": one.driver, "second": two.driver}, clock=clock)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match="second: it is down"):
         await broker.start()
     assert one.closed
 

@@ -1,9 +1,10 @@
 """Several stores behind one broker, and moving a queue between them, over the wire."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +14,8 @@ from towline.v1 import admin_service_pb2 as admin
 from towline.v1 import queue_service_pb2 as pb
 from towline.v1.dead_letter_service_pb2 import DeadFilter, ListDeadRequest
 from towline.v1.job_pb2 import Job
+from towline_broker.drivers.interface import Driver, QueueState, Transfer
+from towline_broker.drivers.registry import create_driver
 from towline_broker.server.serving import running_broker
 from towline_broker.server.settings import Settings
 from towline_broker.server.store_settings import QueueOptions
@@ -220,6 +223,62 @@ async def test_nothing_is_lost_or_doubled_while_producers_push_and_workers_work(
                 others.create_task(each())
         produced.set()
     assert sorted(done) == sorted(pushed)
+
+
+async def test_it_comes_to_an_end_however_much_is_pushed_meanwhile(calls: Calls) -> None:
+    ended = asyncio.Event()
+    pushed: list[str] = []
+
+    async def produce() -> None:
+        while not ended.is_set():
+            pushed.extend(await push(calls, 5))
+            await asyncio.sleep(0.001)
+
+    async with asyncio.TaskGroup() as producers:
+        for _ in range(4):
+            producers.create_task(produce())
+        await until(lambda: at_least(pushed, 50), "jobs are pushed")
+        await move(calls)
+        ended.set()
+    assert (await queue_info(calls)).depth.ready == len(pushed)
+
+
+async def at_least(done: list[str], count: int) -> bool:
+    return len(done) >= count
+
+
+class ForwardsTooSoon:
+    """A store in which a push was under way when it began to forward: jobs are left behind."""
+
+    def __init__(self) -> None:
+        self._inner = create_driver("memory:")
+        self._moved = False
+
+    async def outgoing(self, queue: str, limit: int) -> Sequence[Transfer]:
+        return await self._inner.outgoing(queue, limit) if self._moved else []
+
+    async def forward(self, queue: str) -> bool:
+        self._moved = True
+        return True
+
+    async def queues(self) -> list[QueueState]:
+        return [replace(state, moved=self._moved) for state in await self._inner.queues()]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+async def test_jobs_that_were_left_behind_are_fetched() -> None:
+    settings = Settings(store="memory:", stores={"other": "memory:"}, listen="127.0.0.1:0")
+    drivers = {"default": cast(Driver, ForwardsTooSoon())}
+    async with (
+        running_broker(settings, drivers=drivers) as server,
+        calls_to(str(server.address)) as calls,
+    ):
+        ids = await push(calls, 3)
+        assert await move(calls) == 0
+        got = [lease.job.id for _ in ids for lease in await reserve(calls, 1, wait=30)]
+        assert sorted(got) == sorted(ids)
 
 
 async def test_a_restart_finds_every_queue_where_it_is(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from towline_broker.core.clock import Clock, SystemClock
 from towline_broker.core.dead_letters import DeadLetters
 from towline_broker.core.following import INTERVAL as LOOK_AT_CLOCK
 from towline_broker.core.following import Following
+from towline_broker.core.holding import Hold
 from towline_broker.core.leasing import Leasing
 from towline_broker.core.moving import Moving
 from towline_broker.core.operating import Operating
@@ -24,6 +25,7 @@ from towline_broker.core.stores import Store, Stores
 from towline_broker.core.upkeep import Upkeep
 from towline_broker.core.waiting import EndWatch, ReserveLine, WaitLimit
 from towline_broker.core.workers import Workers
+from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import Capabilities, Driver
 
@@ -52,7 +54,7 @@ class Broker:
         rng = rng or Random()  # noqa: S311 -- jitter and fairness, no secret
         if not isinstance(drivers, Mapping):
             drivers = {DEFAULT_STORE: drivers}
-        owned = OwnedTasks()
+        owned, hold = OwnedTasks(), Hold()
         limit = WaitLimit(settings.max_waiters)
         timings = Timings()
         routes = routes or Routes()
@@ -77,7 +79,7 @@ class Broker:
         self._watch = EndWatch()
         self._peers = Peers(self._stores.default, workers, settings)
         self.failed = owned.failed
-        self.jobs = Producing(self._stores, self.clock, settings, owned, self._watch, limit)
+        self.jobs = Producing(self._stores, self.clock, settings, owned, self._watch, limit, hold)
         self.leasing = Leasing(
             self._stores,
             self.clock,
@@ -92,7 +94,7 @@ class Broker:
         self.settling = Settling(self._stores, settings, owned, workers, timings, rng)
         self.dead_letters = DeadLetters(self._stores, settings, owned)
         self.operating = Operating(self._stores, self.clock, settings, owned, self._peers, timings)
-        self.moving = Moving(self._stores, owned, self._line)
+        self.moving = Moving(self._stores, owned, self._line, hold)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -118,7 +120,7 @@ class Broker:
         try:
             for store in self._stores.all:
                 opened.append(store)
-                seen = await store.driver.open(store.clock.now(), self)
+                seen = await self._open(store)
                 store.clock.not_before(seen)
             followings = [
                 Following(store.name, store.driver, self._own_clocks[store.name])
@@ -139,7 +141,15 @@ class Broker:
         if self._peers.shared:
             self._repeat(LOOK_AT_PEERS, self._peers.round, "other brokers cannot be heard of")
         if self._stores.several:
-            self._repeat(LOOK_AT_HOMES, self.moving.look, "it is not known where queues are kept")
+            self._repeat(LOOK_AT_HOMES, self.moving.round, "it is not known where queues are kept")
+
+    async def _open(self, store: Store) -> Micros:
+        try:
+            return await store.driver.open(store.clock.now(), self)
+        except (StoreRefused, StoreUnavailable) as error:
+            if not self._stores.several:
+                raise
+            raise type(error)(f"{store.name}: {error}") from error
 
     def _repeat(
         self, interval: Micros, step: Callable[[], Awaitable[object]], failing: str

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from towline_broker.core.holding import Hold
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.stores import Store, Stores
 from towline_broker.core.waiting import ReserveLine
@@ -18,6 +19,11 @@ from towline_broker.drivers.interface import Feature, QueueState
 
 #: More waiters than any broker has: all of a queue are to look again.
 EVERYBODY = 1_000_000_000
+#: While pushes are held back, those that were under way, and those at other brokers, may still
+#: leave jobs behind.
+LAST_ROUNDS = 5
+#: Jobs that one round fetches from a queue's old store.
+LEFT_BEHIND = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +38,9 @@ class MoveStep:
 
 
 class Moving:
-    def __init__(self, stores: Stores, owned: OwnedTasks, line: ReserveLine) -> None:
+    def __init__(self, stores: Stores, owned: OwnedTasks, line: ReserveLine, hold: Hold) -> None:
         self._stores = stores
+        self._hold = hold
         self._owned = owned
         self._line = line
         #: One step at a time: two would send the same jobs.
@@ -61,14 +68,39 @@ class Moving:
                     raise NotSupported(store.capabilities.name, str(Feature.TRANSFER))
             moved = await self._carry(queue, source, target, limit)
             remaining, leased = await self._left(queue, source)
-            if moved or remaining or leased:
+            if moved == limit or remaining > limit or leased:
                 return MoveStep(moved, remaining, leased, complete=False)
-            complete = await self._finish(queue, source, target)
-            return MoveStep(0, remaining, leased, complete)
+            with self._hold.on(queue):
+                for _ in range(LAST_ROUNDS):
+                    moved += await self._carry(queue, source, target, limit)
+                    if await self._finish(queue, source, target):
+                        return MoveStep(moved, 0, 0, complete=True)
+            remaining, leased = await self._left(queue, source)
+            return MoveStep(moved, remaining, leased, complete=False)
+
+    async def round(self) -> None:
+        """Follows what other brokers move, and fetches what was left behind. Raises StoreError."""
+        async with self._lock:
+            await self.look()
+            for store in self._stores.all:
+                if store.offers(Feature.TRANSFER):
+                    await self._fetch_from(store)
 
     async def look(self) -> None:
         """Finds out where queues are at home by now. Raises StoreError."""
         self._wake(await self._stores.refresh())
+
+    async def _fetch_from(self, store: Store) -> None:
+        """A push that was under way when its queue moved on may have left jobs in the old store.
+
+        Brokers that do this at the same time do no harm: who comes second finds the jobs known.
+        """
+        moved = {state.name for state in await store.driver.queues() if state.moved}
+        for queue in moved:
+            home = self._stores.of(queue)
+            fetch = home is not store and home.offers(Feature.TRANSFER)
+            if fetch and any(await self._left(queue, store)):
+                await self._carry(queue, store, home, LEFT_BEHIND)
 
     async def _source(self, queue: str, target: Store) -> Store | None:
         """Where there are jobs to be moved from, and the queue is sealed; None: nothing to do."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from towline_broker.core.calls import JobRequest
 from towline_broker.core.clock import Clock
+from towline_broker.core.holding import Hold
 from towline_broker.core.looking import list_jobs
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.settings import CoreSettings
@@ -31,7 +32,9 @@ class Producing:
         owned: OwnedTasks,
         watch: EndWatch,
         limit: WaitLimit,
+        hold: Hold,
     ) -> None:
+        self._hold = hold
         self._stores = stores
         self._clock = clock
         self._settings = settings
@@ -47,6 +50,7 @@ class Producing:
         InvalidField for jobs that are to be stored all or not at all, but in several stores."""
         if self._draining:
             raise Draining
+        await self._hold.passed(request.queue for request in requests)
         if all_or_nothing:
             self._check_one_store(requests)
         return list(await self._owned.run(self._push(requests, all_or_nothing)))
