@@ -24,6 +24,7 @@ from towline_broker.drivers.interface import (
 )
 
 WINDOW: Micros = 8 * SECOND
+LONGEST_LEASE: Micros = 5 * SECOND
 
 
 def _times(*seconds: int) -> st.SearchStrategy[Micros]:
@@ -34,6 +35,7 @@ def _maybe(strategy: st.SearchStrategy[Micros]) -> st.SearchStrategy[Micros | No
     return st.none() | strategy
 
 
+LATE = st.sampled_from([False, False, True])
 STEP_OF_TIME = _times(1, 2, 3, 8) | st.just(1)
 LIMIT = st.sampled_from([1, 2, 1000])
 MAX_DEPTH = st.sampled_from([{}, {}, {}, {"a": 3}, {"a": 2, "b": 4}])

@@ -118,11 +118,14 @@ class DriverMachine(Comparison):
 
     @rule(by=draw.STEP_OF_TIME, upkeep=st.booleans(), dead=st.booleans())
     def time_passes(self, by: Micros, upkeep: bool, dead: bool) -> None:
-        self.store.now = self.model.now = self.model.now + by
+        self._pass_time(by)
         if upkeep:
             self._promote(ALL)
             self._take_back(ALL, dead)
             self._expire(ALL)
+
+    def _pass_time(self, by: Micros) -> None:
+        self.store.now = self.model.now = self.model.now + by
 
     @rule(jobs=draw.JOBS, all_or_nothing=st.booleans(), max_depth=draw.MAX_DEPTH)
     def push(
@@ -159,11 +162,14 @@ class DriverMachine(Comparison):
         refs = self._reserve(reserve)
         self._nack([nack.at(self.now, ref) for nack, ref in zip(nacks, refs, strict=False)])
 
-    @rule(reserve=draw.RESERVE, extensions=draw.EXTENSIONS)
+    @rule(reserve=draw.RESERVE, extensions=draw.EXTENSIONS, late=draw.LATE)
     def reserve_and_extend(
-        self, reserve: draw.RandomReserve, extensions: list[draw.RandomExtension]
+        self, reserve: draw.RandomReserve, extensions: list[draw.RandomExtension], late: bool
     ) -> None:
         refs = self._reserve(reserve)
+        if late:
+            self._pass_time(draw.LONGEST_LEASE)
+            self._take_back(ALL, False)
         self._extend([one.at(ref) for one, ref in zip(extensions, refs, strict=False)])
 
     def _reserve(self, reserve: draw.RandomReserve) -> list[LeaseRef]:
