@@ -7,12 +7,14 @@ import pytest
 
 from tests.contract.shared_memory import Server, SharedDriver
 from tests.core.factories import job, reserve
+from tests.core.manual_clock import ManualClock
 from tests.support.waiting import until
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import AckCall, Directive, HeartbeatItem, LeaseOutcome
 from towline_broker.domain.errors import WorkerNotFound
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import MINUTE, SECOND
+from towline_broker.drivers.memory.state import Events
 
 
 @pytest.fixture
@@ -130,3 +132,23 @@ async def test_a_lease_settled_at_another_broker_counts_until_its_deadline_at_mo
         return (await one.operating.workers())[0].leases == 0
 
     await until(gone, "the lease is over")
+
+
+async def test_who_waits_hears_of_an_end_even_if_the_news_is_lost(clock: ManualClock) -> None:
+    class Deaf(SharedDriver):
+        def hear(self, events: Events) -> None:
+            """It is cut off from its peers."""
+
+    server = Server()
+    deaf, other = Broker(Deaf(server), clock=clock), Broker(SharedDriver(server), clock=clock)
+    await deaf.start()
+    await other.start()
+    (pushed,) = await deaf.jobs.push([job()])
+    waiting = asyncio.create_task(deaf.jobs.get(pushed.job_id, MINUTE))
+    (leased,) = await other.leasing.reserve(reserve())
+    await other.settling.ack([AckCall(leased.ref)])
+    await clock.advance(10 * SECOND)
+    assert waiting.done()
+    assert (await waiting).state is JobState.SUCCEEDED
+    await deaf.stop()
+    await other.stop()

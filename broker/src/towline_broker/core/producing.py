@@ -1,5 +1,6 @@
 """Pushing, looking up and cancelling jobs."""
 
+import asyncio
 from collections.abc import Sequence
 
 from towline_broker.core.calls import JobRequest
@@ -12,7 +13,7 @@ from towline_broker.core.stores import Store, Stores
 from towline_broker.core.waiting import EndWatch, WaitLimit
 from towline_broker.domain.errors import Draining, InvalidField, JobNotFound, QueueMoved
 from towline_broker.domain.jobs import JobPage, JobRecord, NewJob
-from towline_broker.domain.time import Micros
+from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import (
     CancelOutcome,
     CancelRequest,
@@ -21,6 +22,9 @@ from towline_broker.drivers.interface import (
     PushBatch,
     PushResult,
 )
+
+#: Between two looks at a job whose end somebody waits for, in a store that brokers share.
+LOOK_AGAIN: Micros = 5 * SECOND
 
 
 class Producing:
@@ -104,17 +108,28 @@ class Producing:
         if record.state.ended or wait <= 0 or self._draining:
             return record
         with self._limit:
-            ended = self._watch.add(job_id)
-            timer = self._clock.call_at(self._clock.now() + wait, ended.set)
+            woken = self._watch.add(job_id)
             try:
-                record = await self._read(job_id)
-                if record.state.ended:
-                    return record
-                await ended.wait()
-                return await self._read(job_id)
+                return await self._read_when_ended(job_id, self._clock.now() + wait, woken)
+            finally:
+                self._watch.remove(job_id, woken)
+
+    async def _read_when_ended(
+        self, job_id: str, deadline: Micros, woken: asyncio.Event
+    ) -> JobRecord:
+        while True:
+            woken.clear()
+            record = await self._read(job_id)
+            now = self._clock.now()
+            if record.state.ended or now >= deadline or self._draining:
+                return record
+            # Brokers that share a store may miss news of each other while they are cut off.
+            look = min(deadline, now + LOOK_AGAIN) if self._stores.shared else deadline
+            timer = self._clock.call_at(look, woken.set)
+            try:
+                await woken.wait()
             finally:
                 timer.cancel()
-                self._watch.remove(job_id, ended)
 
     async def list_jobs(self, query: JobQuery) -> JobPage:
         """Of several stores one after the other, unless a queue is named. Raises NotSupported,

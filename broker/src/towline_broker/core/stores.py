@@ -57,6 +57,11 @@ class Stores:
     def several(self) -> bool:
         return self._only is None
 
+    @property
+    def shared(self) -> bool:
+        """Whether other brokers may use any of them."""
+        return any(store.capabilities.shared for store in self.all)
+
     def of(self, queue: str) -> Store:
         """The store in which the queue is at home."""
         if self._only is not None:
