@@ -15,6 +15,7 @@ from towline_broker.core.routing import Routes
 from towline_broker.domain.errors import InvalidField, QueueNotFound, StoreUnavailable
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import HOUR, MINUTE, SECOND
+from towline_broker.drivers.interface import CancelOutcome, PushOutcome
 
 STORES = ("default", "second", "third")
 
@@ -208,3 +209,37 @@ async def test_jobs_left_behind_by_a_change_of_the_configuration_can_be_fetched(
     await move(other, "second")
     leases = await other.leasing.reserve(reserve(max_jobs=10))
     assert sorted(leased.ref.job_id for leased in leases) == sorted([*old, *new])
+
+
+async def test_p3_a_push_repeated_after_the_move_of_its_queue_stores_nothing(
+    broker: Broker, drivers: dict[str, FaultyDriver], clock: ManualClock
+) -> None:
+    done, waiting, new = job(), job(), job()
+    await broker.jobs.push([done, waiting])
+    (leased,) = await broker.leasing.reserve(reserve())
+    await broker.settling.ack([AckCall(leased.ref)])
+    await move(broker, "second")
+    results = await broker.jobs.push([new, done, waiting])
+    assert [(result.job_id, result.outcome) for result in results] == [
+        (new.id, PushOutcome.CREATED),
+        (done.id, PushOutcome.EXISTING),
+        (waiting.id, PushOutcome.EXISTING),
+    ]
+    assert await depths(drivers) == [0, 2, 0]
+    await clock.advance(11 * MINUTE)  # P4: that is as long as it is remembered
+    (result,) = await broker.jobs.push([done])
+    assert result.outcome is PushOutcome.CREATED
+
+
+async def test_a_job_that_is_cancelled_on_its_way_stays_cancelled(
+    broker: Broker, drivers: dict[str, FaultyDriver]
+) -> None:
+    cancelled, other = await push(broker, 2)
+    drivers["second"].hold("receive")
+    moving = asyncio.create_task(move(broker, "second"))
+    await drivers["second"].reached["receive"].wait()
+    assert await broker.jobs.cancel([cancelled]) == [CancelOutcome.CANCELLED]
+    drivers["second"].let_go("receive")
+    await moving
+    leases = await broker.leasing.reserve(reserve(max_jobs=10))
+    assert [leased.ref.job_id for leased in leases] == [other]

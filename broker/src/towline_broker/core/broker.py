@@ -72,6 +72,7 @@ class Broker:
                 for name, driver in drivers.items()
             ],
             routes,
+            settings.settle_memory,
         )
         self._owned = owned
         self._rounds: list[asyncio.Task[None]] = []

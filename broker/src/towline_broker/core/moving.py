@@ -7,7 +7,7 @@ and its last lease has ended, it forwards, and the queue is at home in the new o
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from towline_broker.core.holding import Hold
@@ -147,8 +147,19 @@ class Moving:
         transfers = await source.driver.outgoing(queue, limit)
         if transfers:
             await target.driver.receive(transfers, target.clock.now())
-            await source.driver.drop(queue, [transfer.new.id for transfer in transfers])
+            ids = [transfer.new.id for transfer in transfers]
+            if await source.driver.drop(queue, ids) < len(ids):
+                await self._take_back_ended(queue, ids, source, target)
         return len(transfers)
+
+    @staticmethod
+    async def _take_back_ended(
+        queue: str, ids: Sequence[str], source: Store, target: Store
+    ) -> None:
+        """Jobs that were cancelled or purged in the old store while they were on their way."""
+        if source.offers(Feature.LOOKUP):
+            ended = [each for each in ids if await source.driver.get(each) is not None]
+            await target.driver.drop(queue, ended)
 
     async def _finish(self, queue: str, source: Store, target: Store) -> bool:
         if await _state(source, queue) is not None:

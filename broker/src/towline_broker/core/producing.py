@@ -20,6 +20,7 @@ from towline_broker.drivers.interface import (
     Feature,
     JobQuery,
     PushBatch,
+    PushOutcome,
     PushResult,
 )
 
@@ -76,6 +77,9 @@ class Producing:
     async def _push_in(
         self, store: Store, requests: Sequence[JobRequest], all_or_nothing: bool
     ) -> Sequence[PushResult]:
+        known = await self._ended_before_a_move(requests)
+        if known:
+            return await self._push_others(store, requests, known, all_or_nothing)
         now = store.clock.now()
         jobs = [_to_new_job(request, now) for request in requests]
         depths = {job.queue: self._settings.max_queue_depth for job in jobs}
@@ -84,6 +88,34 @@ class Producing:
         if times:
             store.upkeep.no_later_than(min(times))
         return results
+
+    async def _ended_before_a_move(self, requests: Sequence[JobRequest]) -> set[str]:
+        """Ids that the store remembers from which their queue has moved on (P3): what has ended
+        there did not come along."""
+        asked = [
+            (request.id, store)
+            for request in requests
+            for store in self._stores.formerly_of(request.queue)
+            if store.offers(Feature.LOOKUP)
+        ]
+        found = await asyncio.gather(*(store.driver.get(job_id) for job_id, store in asked))
+        return {
+            job_id for (job_id, _), record in zip(asked, found, strict=True) if record is not None
+        }
+
+    async def _push_others(
+        self,
+        store: Store,
+        requests: Sequence[JobRequest],
+        known: set[str],
+        all_or_nothing: bool,
+    ) -> Sequence[PushResult]:
+        unknown = [request for request in requests if request.id not in known]
+        stored = iter(await self._push_in(store, unknown, all_or_nothing) if unknown else [])
+        return [
+            PushResult(request.id, PushOutcome.EXISTING) if request.id in known else next(stored)
+            for request in requests
+        ]
 
     def _check_one_store(self, requests: Sequence[JobRequest]) -> None:
         if not self._stores.several or not requests:

@@ -9,6 +9,7 @@ from towline_broker.core.clock import Clock
 from towline_broker.core.routing import Routes
 from towline_broker.core.upkeep import Upkeep
 from towline_broker.domain.errors import InvalidField
+from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Capabilities, Driver, Feature, QueueState
 
 log = logging.getLogger("towline.broker")
@@ -43,7 +44,8 @@ class Stores:
     by now. :meth:`refresh` finds out.
     """
 
-    def __init__(self, stores: Sequence[Store], routes: Routes) -> None:
+    def __init__(self, stores: Sequence[Store], routes: Routes, memory: Micros) -> None:
+        """``memory``: how long a store remembers what has ended in it."""
         self.all = tuple(stores)
         self.default = next(store for store in stores if store.name == routes.default)
         self._by_name = {store.name: store for store in stores}
@@ -51,6 +53,9 @@ class Stores:
         self._only = stores[0] if len(stores) == 1 else None
         #: Queues that are at home elsewhere than the configuration says.
         self._strays: dict[str, Store] = {}
+        self._memory = memory
+        #: Queues that have moved on from these stores, and when that was noticed.
+        self._moved: dict[str, dict[Store, Micros]] = {}
         self._warned: set[tuple[str, str]] = set()
 
     @property
@@ -67,6 +72,13 @@ class Stores:
         if self._only is not None:
             return self._only
         return self._strays.get(queue) or self._configured(queue)
+
+    def formerly_of(self, queue: str) -> list[Store]:
+        """Stores that may remember jobs of a queue that has moved on from them of late."""
+        if not self._moved or queue not in self._moved:
+            return []
+        horizon = self.default.clock.now() - self._memory
+        return [store for store, noticed in self._moved[queue].items() if noticed > horizon]
 
     def named(self, name: str) -> Store:
         """Raises InvalidField."""
@@ -93,7 +105,7 @@ class Stores:
                 runs.append((store, [queue]))
         return list(runs)
 
-    def poll_interval(self, queues: Sequence[str]) -> int | None:
+    def poll_interval(self, queues: Sequence[str]) -> Micros | None:
         """How often who waits for jobs of these queues has to look, None: is told."""
         intervals = [store.capabilities.poll_interval for store, _ in self.runs(queues)]
         return min((interval for interval in intervals if interval is not None), default=None)
@@ -151,6 +163,7 @@ class Stores:
                 held.setdefault(state.name, {})[store.name] = state
         before = self._strays
         self._strays = {}
+        self._note_moved(held)
         for queue, states in held.items():
             home = self._home(queue, states)
             if home is not self._configured(queue):
@@ -158,6 +171,15 @@ class Stores:
             self._warn(queue, home, states)
         changed = before.keys() | self._strays.keys()
         return [queue for queue in changed if before.get(queue) is not self._strays.get(queue)]
+
+    def _note_moved(self, held: dict[str, dict[str, QueueState]]) -> None:
+        noticed = self._moved
+        self._moved = {}
+        for queue, states in held.items():
+            moved_from = [self._by_name[name] for name, state in states.items() if state.moved]
+            if moved_from:
+                now, before = self.default.clock.now(), noticed.get(queue, {})
+                self._moved[queue] = {store: before.get(store, now) for store in moved_from}
 
     def _configured(self, queue: str) -> Store:
         return self._by_name[self._routes.store_of(queue)]
