@@ -19,8 +19,15 @@ from towline_broker.drivers.urls import shown_url
         ),
         ("sqs://?aws_secret_access_key=secret", "sqs://?aws_secret_access_key=***"),
         ("postgresql://h/d?PassWord=secret", "postgresql://h/d?PassWord=***"),
+        ("redis://u:sec#ret@h", "redis://u:***@h"),
         # No driver takes these, but somebody may well write them.
         ("postgresql://u:sec/r@t@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u:sec?r@e#t@h/d?x=1", "postgresql://u:***@h/d?x=1"),
+        ("postgresql:u:secret@h/d", "postgresql:u:***@h/d"),
+        (
+            "redis+sentinel://u:secret@h?sentinel_password=sec@ret",
+            "redis+sentinel://u:***@h?sentinel_password=***",
+        ),
         ("mysql://u:secret@[::1/d", "mysql://u:***@[::1/d"),
     ],
 )

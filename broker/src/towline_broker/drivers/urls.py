@@ -2,9 +2,9 @@
 
 import re
 
-#: After a user's name, up to the last @ of what may be its password: one that holds a / or @ as it
-#: is makes the url useless, but must not be told for that.
-_PASSWORD = re.compile(r"(?P<before>^[^:/?#]+://[^:@/?#]*:)[^?#]*@", re.ASCII)
+#: After a user's name, up to the last @ of all: a password that holds a / ? # or @ as it is makes
+#: most urls useless, but must not be told for that.
+_PASSWORD = re.compile(r"(?P<before>^[^:/?#]+:(?://)?[^:@/?#]*:).*@", re.ASCII | re.DOTALL)
 #: Of an option; what others call a secret is one here.
 _OPTION = re.compile(
     r"(?P<before>[?&][^=&]*(?:password|passwd|pwd|secret|token)[^=&]*=)[^&]*",
@@ -14,4 +14,4 @@ _OPTION = re.compile(
 
 def shown_url(url: str) -> str:
     """Without its passwords: that of the user, and those among its options."""
-    return _OPTION.sub(r"\g<before>***", _PASSWORD.sub(r"\g<before>***@", url))
+    return _PASSWORD.sub(r"\g<before>***@", _OPTION.sub(r"\g<before>***", url))
