@@ -177,6 +177,8 @@ def test_a_misspelt_variable_is_refused_and_a_stranger_is_not(
         ('[limits]\nmin_lease = "2h"\nmax_lease = "1h"', "min_lease is longer than max_lease"),
         ('[core]\ndefault_lease = "13h"', "core.default_lease is 13h"),
         ("[limits]\npayload_bytes = 0", "limits.payload_bytes"),
+        ("[limits]\nunique_key_bytes = 257", "limits.unique_key_bytes"),
+        ("[limits]\ncaller_id_bytes = 129", "limits.caller_id_bytes"),
         ('[limits]\npayload_bytes = "1 parsec"', "limits.payload_bytes"),
         ("limits = 3", "limits"),
         ("store = 3", "store"),

@@ -51,6 +51,9 @@ Tick = Annotated[Micros, BeforeValidator(span(1 * MILLISECOND, 1 * MINUTE)), _in
 Delay = Annotated[Micros, BeforeValidator(span(1 * SECOND, 100 * 366 * DAY)), _in_seconds]
 
 _LIMITS = Limits()
+#: Stores keep these in columns of that width, so they can only be lowered.
+UniqueKey = Annotated[ByteSize, Field(ge=1, le=_LIMITS.unique_key_bytes)]
+CallerId = Annotated[ByteSize, Field(ge=1, le=_LIMITS.caller_id_bytes)]
 _CORE = CoreSettings()
 
 
@@ -70,10 +73,10 @@ class LimitSettings(BaseModel):
     headers_bytes: Size = ByteSize(_LIMITS.headers_bytes)
     header_key_bytes: Size = ByteSize(_LIMITS.header_key_bytes)
     content_type_bytes: Size = ByteSize(_LIMITS.content_type_bytes)
-    unique_key_bytes: Size = ByteSize(_LIMITS.unique_key_bytes)
+    unique_key_bytes: UniqueKey = ByteSize(_LIMITS.unique_key_bytes)
     result_bytes: Size = ByteSize(_LIMITS.result_bytes)
     checkpoint_bytes: Size = ByteSize(_LIMITS.checkpoint_bytes)
-    caller_id_bytes: Size = ByteSize(_LIMITS.caller_id_bytes)
+    caller_id_bytes: CallerId = ByteSize(_LIMITS.caller_id_bytes)
     message_bytes: Size = ByteSize(_LIMITS.message_bytes)
     queues_per_reserve: Annotated[int, Field(ge=1, le=10_000)] = _LIMITS.queues_per_reserve
     weight: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.weight
