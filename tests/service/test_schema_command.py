@@ -109,6 +109,10 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     refused = schema("upgrade", "--store", f"sqlite:///{path}")
     assert refused.exit_code == 66
     assert "is not a SQLite database" in refused.stderr
+    misspelt = schema("upgrade", "--store", "postgrse://nobody:secret@127.0.0.1/jobs")
+    assert misspelt.exit_code == 66
+    assert "no driver for 'postgrse:' is installed; known are file:" in misspelt.stderr
+    assert "secret" not in misspelt.stderr
     assert schema("current", "--store", "mysql://nobody@127.0.0.1:1/jobs").exit_code == 69
     assert schema("current", "--config", str(tmp_path / "none.toml")).exit_code == 78
 

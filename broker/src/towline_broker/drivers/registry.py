@@ -47,37 +47,50 @@ def create_driver(url: str) -> Driver:
     Raises StoreRefused, with the way out, if no driver knows the scheme or its driver cannot use
     the url.
     """
-    scheme, colon, _ = url.partition(":")
-    if not colon or not scheme:
-        raise StoreRefused(f"{shown_url(url)!r} is not the url of a store; {_known()}")
+    scheme = check_kind(url)
     try:
-        return _factory(scheme.lower(), url)(url)
+        return _factory(scheme)(url)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
         raise StoreRefused(
-            f"a store of the kind {scheme.lower()}: needs the package {error.name}, which is not "
+            f"a store of the kind {scheme}: needs the package {error.name}, which is not "
             f"installed: pip install 'towline-broker[{extra}]'"
         ) from None
 
 
-def _factory(scheme: str, url: str) -> Factory:
+def check_kind(url: str) -> str:
+    """The scheme of a url, in small letters.
+
+    Raises StoreRefused if no driver knows it.
+    """
+    scheme, colon, _ = url.partition(":")
+    if not colon or not scheme:
+        raise StoreRefused(f"{shown_url(url)!r} is not the url of a store; {_known()}")
+    if scheme.lower() not in _schemes():
+        raise StoreRefused(
+            f"{shown_url(url)!r}: no driver for {scheme.lower() + ':'!r} is installed; {_known()}"
+        )
+    return scheme.lower()
+
+
+def _factory(scheme: str) -> Factory:
     if scheme in BUILT_IN:
         module, name = BUILT_IN[scheme]
         factory: Factory = getattr(import_module(module), name)
         return factory
-    for entry_point in entry_points(group=ENTRY_POINTS, name=scheme):
-        loaded: Factory = entry_point.load()
-        return loaded
-    raise StoreRefused(
-        f"{shown_url(url)!r}: no driver for {scheme + ':'!r} is installed; {_known()}"
-    )
+    (entry_point, *_) = entry_points(group=ENTRY_POINTS, name=scheme)
+    loaded: Factory = entry_point.load()
+    return loaded
+
+
+def _schemes() -> set[str]:
+    return {*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))}
 
 
 def _known() -> str:
-    schemes = {*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINTS))}
-    return "known are " + ", ".join(f"{scheme}:" for scheme in sorted(schemes))
+    return "known are " + ", ".join(f"{scheme}:" for scheme in sorted(_schemes()))
 
 
 @dataclass(frozen=True, slots=True)
