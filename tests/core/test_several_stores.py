@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -105,6 +106,43 @@ async def test_p3_a_repeated_reserve_gets_its_leases_from_all_stores_and_no_othe
     await push(broker, "emails", "reports")
     again = await broker.leasing.reserve(call)
     assert [leased.ref for leased in again] == [leased.ref for leased in before]
+
+
+async def test_p2_no_lease_is_granted_twice_where_queues_of_two_stores_take_turns(
+    broker: Broker,
+) -> None:
+    ids = await push(broker, "emails", "reports", "alerts")
+    call = reserve("emails", "reports", "alerts", max_jobs=10, request_id="r1", worker_id="w1")
+    leases = await broker.leasing.reserve(call)
+    assert [leased.ref.job_id for leased in leases] == ids[:2]
+    again = await broker.leasing.reserve(call)
+    assert [leased.ref for leased in again] == [leased.ref for leased in leases]
+    rest = await broker.leasing.reserve(replace(call, request_id="r2"))
+    assert [leased.ref.job_id for leased in rest] == ids[2:]
+
+
+async def test_p8_what_such_a_reserve_leaves_lying_goes_to_the_next_who_waits(
+    broker: Broker,
+) -> None:
+    call = reserve("emails", "reports", "alerts", max_jobs=2, wait=MINUTE, request_id="r1")
+    first = asyncio.create_task(broker.leasing.reserve(replace(call, worker_id="w1")))
+    await come_to_rest()
+    second = asyncio.create_task(broker.leasing.reserve(replace(call, worker_id="w2")))
+    await come_to_rest()
+    await broker.jobs.push([job("emails"), job("alerts")])
+    await come_to_rest()
+    assert [leased.ref.queue for leased in [*await first, *await second]] == ["emails", "alerts"]
+
+
+async def test_p9_a_defect_of_one_store_leaves_no_lease_of_another_lying(
+    broker: Broker, second: FaultyDriver
+) -> None:
+    await push(broker, "emails", "reports")
+    second.errors["reserve"] = RuntimeError("a defect")
+    (leased,) = await broker.leasing.reserve(reserve("emails", "reports", max_jobs=2))
+    assert leased.ref.queue == "emails"
+    with pytest.raises(RuntimeError):
+        await broker.leasing.reserve(reserve("emails", "reports", max_jobs=2))
 
 
 async def test_a_waiting_reserve_is_woken_by_a_job_in_any_of_its_stores(broker: Broker) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from towline_broker.core.calls import ReserveCall
 from towline_broker.core.stores import Store, Stores
-from towline_broker.domain.errors import StoreUnavailable
+from towline_broker.domain.errors import StoreFailed, TowlineError
 from towline_broker.domain.jobs import Leased
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import ReserveRequest
@@ -26,6 +26,8 @@ class Part:
 @dataclass(slots=True)
 class Granted:
     parts: list[Part] = field(default_factory=list)
+    #: Not every queue was asked for all that there was room for.
+    unasked: bool = False
 
     @property
     def leases(self) -> list[Leased]:
@@ -44,7 +46,7 @@ class Claims:
         """Leases from the queues in their order, whichever stores they are in.
 
         If leases are live under the request id, exactly those, of all stores. Raises StoreError,
-        but not if another store gave something.
+        but not if another store gave something (unless it is a StoreFailed).
         """
         runs = self._stores.runs(queues)
         if request_id and len(runs) > 1:
@@ -53,19 +55,27 @@ class Claims:
                 return granted
         granted = Granted()
         jobs, room = call.max_jobs, call.max_bytes
-        failure: StoreUnavailable | None = None
+        failure: Exception | None = None
         for store, named in runs:
+            if request_id and any(part.store is store for part in granted.parts):
+                # Asked once more under this request id, it would give the same leases again.
+                granted.unasked = True
+                continue
             now = store.clock.now()
             request = ReserveRequest(
                 named, jobs, lease, grant, now, call.worker_id, request_id, room
             )
             try:
                 leases = await store.driver.reserve(request)
-            except StoreUnavailable as error:
+            except StoreFailed:
+                raise
+            except Exception as error:
                 if len(runs) == 1:
                     raise
-                log.warning("store %s gave no jobs: %s", store.name, error)
-                failure = error
+                # What others have granted must not be left lying with nobody.
+                defect = not isinstance(error, TowlineError)
+                log.warning("store %s gave no jobs: %s", store.name, error, exc_info=defect)
+                failure, granted.unasked = error, True
                 continue
             if leases:
                 granted.parts.append(Part(store, now, leases))

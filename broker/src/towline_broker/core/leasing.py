@@ -146,7 +146,8 @@ class Leasing:
         repeated = bool(leases) and leases[0].ref.grant != grant
         if not repeated:
             queues = [leased.ref.queue for leased in leases]
-            waiter.took(queues, owed_before, full=_is_full(call, leases))
+            full = granted.unasked or _is_full(call, leases)
+            waiter.took(queues, owed_before, full=full)
         for part in granted.parts:
             if not repeated:
                 self._timings.started(part.leases, part.now)
