@@ -125,11 +125,11 @@ async def test_p8_what_such_a_reserve_leaves_lying_goes_to_the_next_who_waits(
     broker: Broker,
 ) -> None:
     call = reserve("emails", "reports", "alerts", max_jobs=2, wait=MINUTE, request_id="r1")
-    first = asyncio.create_task(broker.leasing.reserve(replace(call, worker_id="w1")))
+    first = asyncio.create_task(broker.leasing.reserve(call))
     await come_to_rest()
-    second = asyncio.create_task(broker.leasing.reserve(replace(call, worker_id="w2")))
+    second = asyncio.create_task(broker.leasing.reserve(reserve("alerts", wait=MINUTE)))
     await come_to_rest()
-    await broker.jobs.push([job("emails"), job("alerts")])
+    await broker.jobs.push([job("alerts"), job("emails")])  # the first is woken for both
     await come_to_rest()
     assert [leased.ref.queue for leased in [*await first, *await second]] == ["emails", "alerts"]
 
