@@ -1,6 +1,7 @@
 """Several brokers on one store, each a core of its own."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,7 +14,7 @@ from towline_broker.core.broker import Broker
 from towline_broker.core.calls import AckCall, Directive, HeartbeatItem, LeaseOutcome
 from towline_broker.domain.errors import WorkerNotFound
 from towline_broker.domain.jobs import JobState
-from towline_broker.domain.time import MINUTE, SECOND
+from towline_broker.domain.time import HOUR, MINUTE, SECOND
 from towline_broker.drivers.memory.state import Events
 
 
@@ -63,6 +64,28 @@ async def test_p8_a_lost_lease_is_taken_back_by_whichever_broker_is_alive(
     async with asyncio.timeout(5):
         (leased,) = await waiting
     assert (leased.ref.job_id, leased.attempt) == (lost.ref.job_id, 2)
+
+
+async def test_p10_a_broker_whose_machine_is_ahead_takes_no_lease_of_another_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, real = Server(), time.time_ns
+    monkeypatch.setattr(server, "time", lambda: real() // 1_000)
+    one = Broker(SharedDriver(server))
+    await one.start()
+    monkeypatch.setattr(time, "time_ns", lambda: real() + HOUR * 1_000)
+    two = Broker(SharedDriver(server))
+    await two.start()
+    try:
+        assert abs(two.now_of("emails") - one.now_of("emails")) < 5 * SECOND
+        await one.jobs.push([job()])
+        (leased,) = await one.leasing.reserve(reserve(lease=MINUTE))
+        assert await two.leasing.reserve(reserve(wait=2 * SECOND)) == []
+        assert (await two.operating.report()).uptime > 0
+        assert await two.settling.ack([AckCall(leased.ref)]) == [LeaseOutcome.OK]
+    finally:
+        await one.stop()
+        await two.stop()
 
 
 async def test_every_broker_knows_the_workers_of_all(brokers: tuple[Broker, Broker]) -> None:

@@ -32,6 +32,14 @@ def test_it_goes_on_from_what_the_store_has_seen_and_never_back() -> None:
     assert clock.now() >= seen
 
 
+@pytest.mark.parametrize("away", [-HOUR, HOUR])
+def test_it_may_begin_at_another_time_than_the_machines(away: int) -> None:
+    clock = SystemClock()
+    moment = clock.now() + away
+    clock.begin_at(moment)
+    assert 0 <= clock.now() - moment < MINUTE
+
+
 async def test_a_timer_fires_once_its_time_has_come_and_not_when_cancelled() -> None:
     clock, fired = SystemClock(), asyncio.Event()
     when = clock.now() + 20 * MILLISECOND

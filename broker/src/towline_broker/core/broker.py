@@ -122,7 +122,14 @@ class Broker:
             for store in self._stores.all:
                 opened.append(store)
                 seen = await self._open(store)
-                store.clock.not_before(seen)
+                own = self._own_clocks.get(store.name)
+                if own is not None and store.capabilities.shared:
+                    # Not the later of the two: if this machine's clock is ahead of the store's,
+                    # leases of other brokers would seem to have run out.
+                    own.begin_at(seen)
+                else:
+                    store.clock.not_before(seen)
+            self.operating.begin()
             followings = [
                 Following(store.name, store.driver, self._own_clocks[store.name])
                 for store in self._stores.all

@@ -41,6 +41,11 @@ class SystemClock:
     def not_before(self, moment: Micros) -> None:
         self._offset += max(0, moment - self.now())
 
+    def begin_at(self, moment: Micros) -> None:
+        """Goes on from ``moment``, be it in the past: for a clock that nobody has gone by yet."""
+        self._latest = 0
+        self._offset = moment - time.monotonic_ns() // 1_000
+
     def adjust(self, by: Micros) -> None:
         """Goes on from a time that lies so much later than ``now``. If that is in the past, it
         stands still until it has come there."""

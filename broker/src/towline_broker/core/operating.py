@@ -34,6 +34,10 @@ class Operating:
         self._timings = timings
         self._started_at = clock.now()
 
+    def begin(self) -> None:
+        """The clock tells the time of its store from here on."""
+        self._started_at = self._clock.now()
+
     async def report(self, queues: Sequence[str] = ()) -> Report:
         """Figures of these queues, or of all. Raises QueueNotFound."""
         states = await self._states(queues)
