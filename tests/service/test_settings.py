@@ -170,6 +170,21 @@ def test_a_misspelt_variable_is_refused_and_a_stranger_is_not(
     ]
 
 
+def test_a_variable_that_is_no_json_is_named_and_its_value_is_not(
+    write: WriteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(".env", """TOWLINE_QUEUES='{"a.*": '""")
+    (line,) = mistakes()
+    assert line.startswith("queues: expected JSON: ")
+    assert line.endswith("(variable in .env: TOWLINE_QUEUES)")
+    write(".env", "")
+    monkeypatch.setenv("TOWLINE_STORES", '{"fast": "redis://:secret@h"')
+    (line,) = mistakes()
+    assert line.startswith("stores: expected JSON: ")
+    assert line.endswith("(environment variable TOWLINE_STORES)")
+    assert "secret" not in line
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [

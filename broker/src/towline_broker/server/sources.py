@@ -87,6 +87,10 @@ class Origin:
         return self.name
 
 
+DOTENV = Origin("variable in .env:", "variable")
+ENVIRONMENT = Origin("environment variable", "variable")
+
+
 def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Settings:
     """The settings of a broker that is started in this folder with these options.
 
@@ -98,8 +102,8 @@ def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Set
     if file is not None:
         merged.add(read_file(file), Origin(f"file {file}"))
     variables = _read_environment(mistakes)
-    merged.add(variables[0], Origin("variable in .env:", "variable"))
-    merged.add(variables[1], Origin("environment variable", "variable"))
+    merged.add(variables[0], DOTENV)
+    merged.add(variables[1], ENVIRONMENT)
     merged.add(options, Origin("", "option"))
     try:
         settings = Settings(**merged.values)
@@ -148,17 +152,28 @@ def _file_from_environment() -> Path | None:
 
 def _read_environment(mistakes: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What ``.env`` and what the environment says."""
-    try:
-        dotenv = DotEnvSettingsSource(Settings, env_file=DOTENV_FILE, env_file_encoding="utf-8")()
-        environment = EnvSettingsSource(Settings)()
-    except SettingsError as error:
-        raise ConfigError(f"wrong settings:\n  {error}") from None
+    file = DotEnvSettingsSource(Settings, env_file=DOTENV_FILE, env_file_encoding="utf-8")
+    dotenv = _values(file, DOTENV)
+    environment = _values(EnvSettingsSource(Settings), ENVIRONMENT)
     known = set(Settings.model_fields)
     # The library hands over what else stands in the file, under its own name in small letters.
     others = [name.upper() for name in dotenv if name not in known]
-    mistakes += _misspelt(others, "variable in .env:")
-    mistakes += _misspelt(os.environ, "environment variable")
+    mistakes += _misspelt(others, DOTENV.name)
+    mistakes += _misspelt(os.environ, ENVIRONMENT.name)
     return {name: value for name, value in dotenv.items() if name in known}, environment
+
+
+def _values(source: EnvSettingsSource, origin: Origin) -> dict[str, Any]:
+    try:
+        return source()
+    except SettingsError as error:
+        # The library tells which setting in its text only, and why in the cause.
+        named = re.search(r'field "(\w+)"', str(error))
+        mistake = str(error)
+        if named:
+            place = (named[1],)
+            mistake = f"{named[1]}: expected JSON: {error.__cause__} ({origin.of(place)})"
+        raise ConfigError(f"wrong settings:\n  {mistake}") from None
 
 
 def _misspelt(names: Any, origin: str) -> list[str]:
