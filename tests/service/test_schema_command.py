@@ -12,6 +12,7 @@ from tests.support.servers.mariadb import MariaDBServer
 from tests.support.servers.postgres import PostgresServer
 from towline_broker.cli import app
 from towline_broker.drivers.registry import create_driver
+from towline_broker.drivers.sql import administration
 from towline_broker.drivers.sql.schema import SCHEMA_VERSION
 from towline_broker.testing.factories import START
 from towline_broker.testing.store import Heard
@@ -115,6 +116,16 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     assert "secret" not in misspelt.stderr
     assert schema("current", "--store", "mysql://nobody@127.0.0.1:1/jobs").exit_code == 69
     assert schema("current", "--config", str(tmp_path / "none.toml")).exit_code == 78
+
+
+def test_a_client_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(_: str) -> None:
+        raise ModuleNotFoundError("No module named 'asyncpg'", name="asyncpg")
+
+    monkeypatch.setattr(administration, "_PostgresTables", lacking)
+    refused = schema("current", "--store", "postgresql://127.0.0.1/jobs")
+    assert refused.exit_code == 66
+    assert "pip install 'towline-broker[postgresql]'" in refused.stderr
 
 
 @pytest.mark.parametrize("kind", ["postgres", "mariadb"])

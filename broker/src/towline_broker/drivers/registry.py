@@ -1,6 +1,7 @@
 """From the url of a store to its driver."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -48,8 +49,15 @@ def create_driver(url: str) -> Driver:
     the url.
     """
     scheme = check_kind(url)
-    try:
+    with packages_for(scheme):
         return _factory(scheme)(url)
+
+
+@contextmanager
+def packages_for(scheme: str) -> Iterator[None]:
+    """Raises StoreRefused for a package that is not installed and comes with an extra of ours."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from towline_broker.domain.errors import TowlineError
-from towline_broker.drivers.registry import check_kind
+from towline_broker.drivers.registry import check_kind, packages_for
 from towline_broker.drivers.sql import migrations
 from towline_broker.drivers.sql.sqlite import offline
 from towline_broker.drivers.sql.sqlite.url import parse as parse_sqlite
@@ -25,17 +25,21 @@ class Tables(Protocol):
 
 
 def tables_of(url: str) -> Tables | None:
-    """None if a store of this kind has no tables. Raises StoreRefused for a wrong url."""
-    check_kind(url)
-    match url.partition(":")[0].lower():
-        case "sqlite":
-            return _SqliteTables(url)
-        case "postgresql" | "postgres":
-            return _PostgresTables(url)
-        case "mysql" | "mariadb":
-            return _MySQLTables(url)
-        case _:
-            return None
+    """None if a store of this kind has no tables.
+
+    Raises StoreRefused for a wrong url, and for a package that is not installed.
+    """
+    scheme = check_kind(url)
+    with packages_for(scheme):
+        match scheme:
+            case "sqlite":
+                return _SqliteTables(url)
+            case "postgresql" | "postgres":
+                return _PostgresTables(url)
+            case "mysql" | "mariadb":
+                return _MySQLTables(url)
+            case _:
+                return None
 
 
 class _SqliteTables:
