@@ -24,10 +24,18 @@ from tests.drivers.postgresql_support import (
 )
 from tests.support.servers.postgres import PostgresServer
 from tests.support.waiting import until
-from towline_broker.domain.errors import StoreUnavailable
+from towline_broker.domain.errors import StoreFull, StoreUnavailable
 from towline_broker.domain.jobs import JobState, Settlement
-from towline_broker.drivers.interface import Driver, JobQuery, PushOutcome
-from towline_broker.testing.factories import new_job, new_jobs
+from towline_broker.domain.time import HOUR, MINUTE
+from towline_broker.drivers.interface import (
+    Driver,
+    ExtendBatch,
+    ExtendItem,
+    JobQuery,
+    PushOutcome,
+    ReserveRequest,
+)
+from towline_broker.testing.factories import START, new_job, new_jobs
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +180,69 @@ async def test_a_call_that_meets_a_hung_server_is_told_so_soon() -> None:
                     return False
 
             await until(works, "pushes work again")
+
+
+async def test_many_calls_that_meet_a_hung_server_do_not_wait_for_each_other() -> None:
+    with PostgresServer() as server:
+        async with opened(with_options(new_store(server), "timeout=1", "lanes=1")) as driver:
+            await push(driver, new_job())
+            pids = server.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'towline'"
+            )
+            server.pause()
+            _signal(pids, "STOP")
+            try:
+                async with asyncio.timeout(15):
+                    results = await asyncio.gather(
+                        *(push(driver, new_job()) for _ in range(40)), return_exceptions=True
+                    )
+            finally:
+                server.resume()
+                _signal(pids, "CONT")
+            assert {type(result) for result in results} == {StoreUnavailable}
+
+
+async def test_p11_jobs_are_settled_while_a_full_disk_refuses_those_pushed_along_with_it(
+    url: str,
+) -> None:
+    async with opened(with_options(url, "lanes=1")) as driver:
+        await push(driver, *new_jobs(10))
+        leased = await reserve(driver, 10)
+        connection = await _bare(url)
+        try:
+            await connection.execute(
+                "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END $$"
+            )
+            await connection.execute(
+                "CREATE TRIGGER no_room BEFORE INSERT ON towline_envelopes"
+                " FOR EACH ROW EXECUTE FUNCTION no_room()"
+            )
+        finally:
+            await connection.close()
+        pushing = [asyncio.create_task(push(driver, new_job())) for _ in range(10)]
+        settled = await asyncio.gather(*(ack(driver, [one]) for one in leased))
+        assert all(one.applied for (one,) in settled)
+        refused = await asyncio.gather(*pushing, return_exceptions=True)
+        assert {type(error) for error in refused} == {StoreFull}
+
+
+async def test_p1_a_call_that_the_server_rejects_takes_nothing_along(url: str) -> None:
+    async with opened(with_options(url, "lanes=1")) as driver:
+        await push(driver, *new_jobs(10))
+        leased = await reserve(driver, 10)
+        extended = [
+            asyncio.create_task(driver.extend(ExtendBatch([ExtendItem(one.ref, HOUR)], START)))
+            for one in leased
+        ]
+        # PostgreSQL keeps no such text, and gives the transaction up for it.
+        bad = ReserveRequest(("q",), 1, MINUTE, "grant", START, request_id="\0")
+        with pytest.raises(asyncpg.CharacterNotInRepertoireError):
+            await driver.reserve(bad)
+        for (one,) in await asyncio.gather(*extended):
+            assert one.lease_until == START + HOUR
+        found = await driver.leases([one.ref for one in leased])
+        assert [one and one.lease_until for one in found] == [START + HOUR] * 10
 
 
 async def test_a_transaction_that_stands_in_the_way_for_long_fails_the_call_and_nothing_else(

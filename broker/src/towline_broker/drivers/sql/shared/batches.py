@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from towline_broker.domain.errors import StoreFull, StoreUnavailable
+from towline_broker.domain.errors import StoreFull, StoreUnavailable, TowlineError
 from towline_broker.drivers.sql.names import Names, UnknownKind
 from towline_broker.drivers.sql.shared.links import Link
 from towline_broker.drivers.sql.shared.memory import Memory
@@ -104,7 +104,8 @@ class Batches:
             except Exception as error:
                 if isinstance(error, UnknownKind | Raced) or self._is_databases(error):
                     raise
-                if transaction.changed:
+                # What is no answer to the caller may have spoilt the transaction.
+                if transaction.changed or not isinstance(error, TowlineError):
                     raise PlayAlone from error
                 transaction.undo()
                 submitted.fail(error)

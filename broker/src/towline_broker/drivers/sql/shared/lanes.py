@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Sequence
 
-from towline_broker.domain.errors import StoreUnavailable
+from towline_broker.domain.errors import StoreFull, StoreUnavailable
 from towline_broker.drivers.interface import Listener
 from towline_broker.drivers.sql.shared.batches import Batches, PlayAgain, PlayAlone, Submitted
 from towline_broker.drivers.sql.shared.links import Link
@@ -125,15 +125,19 @@ class _Lane:
         return batch
 
     async def _commit(self, batch: Sequence[Submitted]) -> None:
-        if len(batch) > 1:
-            try:
-                await self._batches.commit(batch)
-            except (PlayAgain, PlayAlone):
-                pass
-            else:
-                return
-        for submitted in batch:
-            await self._commit_alone(submitted)
+        if len(batch) == 1:
+            await self._commit_alone(batch[0])
+            return
+        try:
+            await self._batches.commit(batch)
+        except (PlayAgain, PlayAlone, StoreFull):
+            # A full disk refuses what takes room, and only that.
+            for submitted in batch:
+                if time.monotonic() > submitted.deadline:
+                    # Each may take as long as all of them took: nobody waits for that in turn.
+                    submitted.fail(StoreUnavailable("the store took too long: nothing was changed"))
+                else:
+                    await self._commit_alone(submitted)
 
     async def _commit_alone(self, submitted: Submitted) -> None:
         tries = 0
