@@ -148,6 +148,27 @@ async def test_p8_when_a_broker_dies_the_others_look_for_what_it_did_not_tell(ur
         await until(told, "the jobs are told of", 10)
 
 
+async def test_p8_a_broker_that_always_has_something_to_say_notices_when_another_dies(
+    url: str,
+) -> None:
+    here = Heard()
+    async with opened(url, here) as a:
+        async with opened(url) as b:
+            await meet(a, b)
+            # It commits, and dies before it says so.
+            task, of(b)._task = of(b)._task, None
+            assert task is not None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await push(b, *(new_job("from b") for _ in range(2)))
+
+        async def told() -> bool:
+            await push(a, new_job("from a"))
+            return here.ready["from b"] >= 2
+
+        await until(told, "the jobs are told of", 10)
+
+
 def test_news_are_cut_into_pieces_that_the_server_takes() -> None:
     queues = Counter({f"{'q' * 120}{number}": number for number in range(1, 200)})
     ids = [new_id() for _ in range(1_000)]

@@ -9,8 +9,10 @@ that it is there. One that is alone sends nothing.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -65,6 +67,8 @@ class Notifications:
         self._ended: list[str] = []
         self._greetings: list[str] = []
         self._missed = False
+        #: By ``time.monotonic``: when to look around next.
+        self._look_at = 0.0
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -124,15 +128,20 @@ class Notifications:
             raise self._database.translated(error) from error
         self._connection = connection
         self._greetings = [_HELLO]
+        self._look_at = time.monotonic() + _LOOK_AROUND
         self._wake.set()
 
     async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(_LOOK_AROUND):
-                await self._wake.wait()
-        except TimeoutError:
-            await self._look_around()
+        left = self._look_at - time.monotonic()
+        if left > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
         self._wake.clear()
+        # Also when there is always something to send.
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_AROUND
+            await self._look_around()
 
     async def _look_around(self) -> None:
         if self._connection is None:
