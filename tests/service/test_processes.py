@@ -29,6 +29,7 @@ from towline_broker.server.settings import Settings
 SHARED_STORE = """
 import asyncio
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from towline_broker.domain.errors import StoreRefused
@@ -40,7 +41,8 @@ def open_store(url):
     async def open_once(now, listener):
         if "refused" in url and Path("refused").exists():
             raise StoreRefused("this store is not for you")
-        return await open_(now, listener)
+        await open_(now, listener)
+        return time.time_ns() // 1_000
     async def hanging_push(batch):
         if any(job.type == "Hang" for job in batch.jobs):
             print("hanging", flush=True)
