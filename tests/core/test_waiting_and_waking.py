@@ -11,10 +11,11 @@ from tests.core.factories import job, reserve
 from tests.core.manual_clock import ManualClock, come_to_rest
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import AckCall, LeaseOutcome
+from towline_broker.core.clock import SystemClock
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.errors import Draining, TooManyWaiters
 from towline_broker.domain.jobs import JobState, Leased
-from towline_broker.domain.time import MINUTE, SECOND
+from towline_broker.domain.time import HOUR, MINUTE, SECOND
 from towline_broker.drivers.interface import ReserveRequest
 from towline_broker.drivers.registry import create_driver
 
@@ -352,3 +353,16 @@ class TestWaitersAreBounded:
         assert not waiting[2].done()
         broker.drain()
         await asyncio.gather(*waiting[1:])
+
+
+async def test_p10_a_call_waits_no_longer_because_the_clock_of_its_store_was_set_back() -> None:
+    clock = SystemClock()
+    broker = Broker(create_driver("memory:"), clock=clock)
+    await broker.start()
+    waiting = asyncio.create_task(broker.leasing.reserve(reserve(wait=SECOND // 5)))
+    await asyncio.sleep(0)
+    clock.adjust(-HOUR)
+    async with asyncio.timeout(5):
+        assert await waiting == []
+        assert await broker.leasing.reserve(reserve(wait=SECOND // 5)) == []
+    await broker.stop()

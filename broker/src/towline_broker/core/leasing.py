@@ -100,24 +100,27 @@ class Leasing:
     ) -> list[Leased]:
         """Joins the line before it looks, so that no job can arrive unseen between the two."""
         self._line.join(waiter)
+        # A timer, for the clock may be set back meanwhile, if it follows that of a store.
+        timer = self._clock.call_at(deadline, waiter.end)
         try:
             while not self._draining and not waiter.superseded:
                 leases = await self._claim(call, waiter)
                 if leases:
                     return leases
-                await waiter.until(self._clock, self._look_again(waiter, deadline))
-                if not waiter.woken and self._clock.now() >= deadline:
+                await waiter.stirred(self._clock, self._look_again(waiter))
+                if waiter.over and not waiter.woken:
                     break
                 self._line.join(waiter, first=True)
             return []
         finally:
+            timer.cancel()
             self._line.leave(waiter)
             self._line.pass_on(waiter)
 
-    def _look_again(self, waiter: Waiter, deadline: Micros) -> Micros:
+    def _look_again(self, waiter: Waiter) -> Micros | None:
         """Who waits for a store that does not tell of every job has to ask it again before long."""
         interval = self._stores.poll_interval(waiter.queues)
-        return deadline if interval is None else min(deadline, self._clock.now() + interval)
+        return None if interval is None else self._clock.now() + interval
 
     async def _claim(self, call: ReserveCall, waiter: Waiter) -> list[Leased]:
         while True:

@@ -28,13 +28,15 @@ class WaitLimit:
 class Waiter:
     """One parked Reserve. ``woken`` holds from being woken until it joins the line again."""
 
-    __slots__ = ("_event", "max_jobs", "owed", "queues", "superseded", "woken")
+    __slots__ = ("_event", "max_jobs", "over", "owed", "queues", "superseded", "woken")
 
     def __init__(self, queues: Sequence[str], max_jobs: int) -> None:
         self.queues = queues
         self.max_jobs = max_jobs
         self.superseded = False
         self.woken = False
+        #: It has waited for as long as it wanted to.
+        self.over = False
         #: For how many jobs of which queue it was woken and has not accounted yet.
         self.owed: Counter[str] = Counter()
         self._event = asyncio.Event()
@@ -49,9 +51,15 @@ class Waiter:
         self.woken = True
         self._event.set()
 
+    def end(self) -> None:
+        """Wakes it for good, to go home."""
+        self.over = True
+        self._event.set()
+
     def reset(self) -> None:
         self.woken = False
-        self._event.clear()
+        if not self.over:
+            self._event.clear()
 
     def took(self, queues: Sequence[str], owed_before: Counter[str], *, full: bool) -> None:
         """A claim of its own has brought one job from each of these (a queue once for each job).
@@ -64,9 +72,12 @@ class Waiter:
         else:
             self.owed -= owed_before & Counter(queues)
 
-    async def until(self, clock: Clock, deadline: Micros) -> None:
-        """Returns when woken, or at the deadline."""
-        timer = clock.call_at(deadline, self._event.set)
+    async def stirred(self, clock: Clock, look_again: Micros | None) -> None:
+        """Returns when woken or over, or when it is time to look again all the same."""
+        if look_again is None:
+            await self._event.wait()
+            return
+        timer = clock.call_at(look_again, self._event.set)
         try:
             await self._event.wait()
         finally:
