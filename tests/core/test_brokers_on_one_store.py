@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import zlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -175,3 +176,25 @@ async def test_who_waits_hears_of_an_end_even_if_the_news_is_lost(clock: ManualC
     assert (await waiting).state is JobState.SUCCEEDED
     await deaf.stop()
     await other.stop()
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        b"no notice",
+        zlib.compress(b"[]"),
+        zlib.compress(b'{"workers": [["w1"]], "directives": {}}'),
+        zlib.compress(b'{"workers": [], "directives": {"w1": [99, 0]}}'),
+        zlib.compress(b'{"workers": "' + bytes(1 << 27) + b'"}'),
+    ],
+    ids=["bytes", "list", "row", "directive", "bomb"],
+)
+async def test_a_notice_that_cannot_be_read_hides_no_other(notice: bytes) -> None:
+    server = Server()
+    one, stranger = Broker(SharedDriver(server)), SharedDriver(server)
+    await one.start()
+    await stranger.post("stranger", notice, one.now_of("emails") + MINUTE)
+    await one.settling.heartbeat("w1", [])
+    assert [view.worker_id for view in await one.operating.workers()] == ["w1"]
+    await one.operating.stop_worker("w1", Directive.STOP)
+    await one.stop()

@@ -28,6 +28,8 @@ TERM: Micros = 15 * SECOND
 #: With more workers than these a notice is put up more seldom: every 10 s.
 MANY = 1_000
 SELDOM = 10
+#: A notice of more than this, unpacked, is none of ours: 100,000 workers fit in.
+MOST_BYTES = 64 * 1024 * 1024
 
 
 class Peers:
@@ -40,6 +42,8 @@ class Peers:
         #: What operators told workers by way of this broker, and when.
         self._directives: dict[str, tuple[Directive, Micros]] = {}
         self._rounds = 0
+        #: Brokers whose notices could not be read, told of once.
+        self._unreadable: set[str] = set()
 
     @property
     def shared(self) -> bool:
@@ -99,8 +103,11 @@ class Peers:
 
     async def _look(self) -> None:
         notices = await self._store.driver.notices(self._store.clock.now())
+        self._unreadable &= notices.keys()
         self._others = [
-            _read(notice) for broker_id, notice in notices.items() if broker_id != self._id
+            read
+            for broker_id, notice in notices.items()
+            if broker_id != self._id and (read := self._read(broker_id, notice))
         ]
         latest = dict(self._directives)
         for notice in self._others:
@@ -109,6 +116,21 @@ class Peers:
                     latest[worker_id] = told
         for worker_id, (directive, _) in latest.items():
             self._workers.direct(worker_id, directive)
+
+    def _read(self, broker_id: str, notice: bytes) -> "_Notice | None":
+        """None for one that this release cannot read: it must not keep us from those of others."""
+        try:
+            read = _read(notice)
+        except (ValueError, TypeError, LookupError, AttributeError, zlib.error) as error:
+            if broker_id not in self._unreadable:
+                log.warning(
+                    "the notice of broker %s cannot be read, and is passed over: %s",
+                    *(broker_id, type(error).__name__),
+                )
+            self._unreadable.add(broker_id)
+            return None
+        self._unreadable.discard(broker_id)
+        return read
 
 
 class _Notice:
@@ -135,7 +157,8 @@ def _written(
 
 
 def _read(notice: bytes) -> _Notice:
-    content: dict[str, Any] = json.loads(zlib.decompress(notice))
+    plain = zlib.decompressobj().decompress(notice, MOST_BYTES)
+    content: dict[str, Any] = json.loads(plain)
     return _Notice(
         [
             WorkerView(worker_id, queues, leases, first, last, Directive(directive))
