@@ -177,7 +177,10 @@ class Wire:
             if enough or any(isinstance(reply, ERROR_REPLIES) for reply in exchange.replies):
                 exchange.future.set_result(exchange.replies)
             else:
-                why = f"of {self._replicas} replicas that should have the change, {have} have it"
+                why = (
+                    f"of {self._replicas} replicas that should have the change (wait_replicas), "
+                    f"{have} have it"
+                )
                 exchange.future.set_exception(Lost(self.address, why, sent=True))
 
     def _check(self) -> None:
