@@ -69,6 +69,13 @@ def test_options_of_ours_are_taken_and_those_of_the_client_passed_on() -> None:
 # --- the server ---
 
 
+@pytest.mark.parametrize("password", ["pass/word", "pass#word"])
+async def test_a_password_that_needs_quoting_is_told_how_and_not_what(password: str) -> None:
+    said = await refusal(f"postgresql://me:{password}@127.0.0.1:1/jobs")
+    assert "%2F for '/'" in said
+    assert password not in said
+
+
 async def test_a_server_that_is_not_there_may_come() -> None:
     said = await refusal(f"postgresql://u:secret@127.0.0.1:{free_port()}/db", StoreUnavailable)
     assert "cannot be reached" in said

@@ -161,4 +161,11 @@ class PostgresDatabase:
             return StoreUnavailable(f"none of the hosts of {shown} takes changes")
         if isinstance(error, OSError):
             return StoreUnavailable(f"{shown} cannot be reached: {error.strerror or error}")
+        if isinstance(error, ValueError):
+            # What the client says of a password with such characters is that its port is wrong.
+            return StoreRefused(
+                f"{shown} has no good host and port; write postgresql://user:password@host:5432/"
+                "database, and special characters in user and password as %40 for '@', %2F for "
+                "'/', %3A for ':', %23 for '#', %3F for '?'"
+            )
         return StoreRefused(f"{shown} is no url that can be used: {error}")
