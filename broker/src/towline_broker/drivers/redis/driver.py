@@ -18,12 +18,15 @@ log = logging.getLogger("towline.broker.redis")
 
 #: The version of what is kept.
 SCHEMA = 1
+#: Seconds between two attempts to find what was missed.
+_AGAIN = 0.5
 
 
 class RedisDriver(Pushing, Looking, Leasing, Upkeep, DeadLetters, Queues, Transferring, Peers):
     """Keeps jobs in Redis or Valkey. Implements the Driver and TransferStore interfaces."""
 
     _catching_up: asyncio.Task[None] | None = None
+    _missed = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -60,11 +63,17 @@ class RedisDriver(Pushing, Looking, Leasing, Upkeep, DeadLetters, Queues, Transf
 
     def _on_gap(self) -> None:
         """Somebody may have been told of jobs while this broker heard nothing."""
+        self._missed = True
         if self._catching_up is None or self._catching_up.done():
             self._catching_up = asyncio.get_running_loop().create_task(self._catch_up())
 
     async def _catch_up(self) -> None:
-        try:
-            await self._tell_ready()
-        except StoreUnavailable as error:
-            log.warning("jobs that became ready during an outage are not told of: %s", error)
+        while self._missed:
+            # Whatever is missed from here on is not in what is about to be read.
+            self._missed = False
+            try:
+                await self._tell_ready()
+            except StoreUnavailable as error:
+                log.warning("jobs that became ready meanwhile are not told of yet: %s", error)
+                self._missed = True
+                await asyncio.sleep(_AGAIN)
