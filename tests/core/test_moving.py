@@ -15,7 +15,7 @@ from towline_broker.core.routing import Routes
 from towline_broker.domain.errors import InvalidField, QueueNotFound, StoreUnavailable
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import HOUR, MINUTE, SECOND
-from towline_broker.drivers.interface import CancelOutcome, PushOutcome
+from towline_broker.drivers.interface import CancelOutcome, JobQuery, PushOutcome
 
 STORES = ("default", "second", "third")
 
@@ -243,3 +243,68 @@ async def test_a_job_that_is_cancelled_on_its_way_stays_cancelled(
     await moving
     leases = await broker.leasing.reserve(reserve(max_jobs=10))
     assert [leased.ref.job_id for leased in leases] == [other]
+
+
+async def cut_off(broker: Broker, drivers: dict[str, FaultyDriver]) -> None:
+    """The broker is lost between receiving jobs and dropping them: they are in both stores."""
+    drivers["default"].errors["drop"] = StoreUnavailable("it is down")
+    with pytest.raises(StoreUnavailable):
+        await broker.moving.step("emails", "second", 10)
+    del drivers["default"].errors["drop"]
+
+
+async def test_what_is_cancelled_while_a_move_is_cut_off_stays_cancelled(
+    broker: Broker, drivers: dict[str, FaultyDriver]
+) -> None:
+    (job_id,) = await push(broker, 1)
+    await cut_off(broker, drivers)
+    assert await broker.jobs.cancel([job_id]) == [CancelOutcome.CANCELLED]
+    await move(broker, "second")
+    assert await broker.leasing.reserve(reserve()) == []
+    assert (await broker.jobs.get(job_id)).state is JobState.CANCELLED
+
+
+async def test_what_is_purged_while_a_move_is_cut_off_stays_away(
+    broker: Broker, drivers: dict[str, FaultyDriver]
+) -> None:
+    await push(broker, 1)
+    await cut_off(broker, drivers)
+    await broker.operating.purge("emails", 10, dry_run=False)
+    await move(broker, "second")
+    assert await broker.leasing.reserve(reserve()) == []
+
+
+async def test_lists_and_a_purge_under_way_are_about_both_stores(
+    broker: Broker, drivers: dict[str, FaultyDriver]
+) -> None:
+    ids = await push(broker, 5)
+    await broker.moving.step("emails", "second", 2)
+    listed, cursor = [], None
+    while True:
+        page = await broker.jobs.list_jobs(JobQuery(10, cursor=cursor, queue="emails"))
+        listed += [record.id for record in page.records]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert sorted(listed) == sorted(ids)
+    assert (await broker.operating.purge("emails", 10, dry_run=True)).matched == 5
+    some = await broker.operating.purge("emails", 3, dry_run=False)
+    assert (some.matched, some.handled) == (5, 3)
+    assert (await broker.operating.purge("emails", 10, dry_run=False)).handled == 2
+    assert sum(await depths(drivers)) == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "under way"])
+async def test_a_queue_that_is_paused_is_so_after_its_move(broker: Broker, moment: str) -> None:
+    await push(broker, 5)
+    if moment == "before":
+        await broker.operating.pause("emails")
+    await broker.moving.step("emails", "second", 2)
+    if moment == "under way":
+        await broker.operating.pause("emails")
+    await move(broker, "second")
+    assert (await view(broker)).paused
+    assert await broker.leasing.reserve(reserve()) == []
+    await broker.operating.resume("emails")
+    await move(broker, "default")
+    assert len(await broker.leasing.reserve(reserve(max_jobs=10))) == 5

@@ -52,7 +52,7 @@ class DeadLetters:
         """Store by store, up to the limit in all; what lies beyond it is only counted, as is
         everything without ``handle``."""
         if ids is None and where.queue is not None:
-            stores: Sequence[Store] = [self._stores.of(where.queue)]
+            stores: Sequence[Store] = self._stores.holding(where.queue)
         else:
             stores = self._stores.offering(Feature.DEAD_LETTERS)
 

@@ -25,7 +25,7 @@ async def list_dead(stores: Stores, query: DeadQuery) -> JobPage:
 
 
 def _looked_at(stores: Stores, queue: str | None, feature: Feature) -> Sequence[Store]:
-    return stores.offering(feature) if queue is None else [stores.of(queue)]
+    return stores.offering(feature) if queue is None else stores.holding(queue)
 
 
 async def _page(

@@ -162,9 +162,12 @@ class Moving:
             await target.driver.drop(queue, ended)
 
     async def _finish(self, queue: str, source: Store, target: Store) -> bool:
-        if await _state(source, queue) is not None:
+        state = await _state(source, queue)
+        if state is not None:
             if self._stores.of(queue) is target:  # it comes back
                 await source.driver.seal(queue, target.name)
+            elif self._stores.of(queue) is source and await _state(target, queue) is not None:
+                await target.driver.set_paused(queue, state.paused)
             if not await source.driver.forward(queue):
                 return False
         await target.driver.seal(queue, None)

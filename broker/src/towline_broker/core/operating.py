@@ -92,10 +92,24 @@ class Operating:
             await self._states([queue])
             waiting = [row.depth for row in await self._counts({queue})]
             return Handled(sum(depth.ready + depth.scheduled for depth in waiting), 0)
-        store = self._stores.of(queue)
+        return await self._owned.run(self._purge(queue, limit))
+
+    async def _purge(self, queue: str, limit: int) -> Handled:
+        home, *others = self._stores.holding(queue)
+        purged = await self._purge_in(home, queue, limit)
+        for store in others:
+            if any(state.name == queue for state in await store.driver.queues()):
+                more = await self._purge_in(store, queue, limit - purged.handled)
+                purged = Handled(purged.matched + more.matched, purged.handled + more.handled)
+        return purged
+
+    async def _purge_in(self, store: Store, queue: str, limit: int) -> Handled:
+        if limit <= 0:
+            waiting = [row.depth for row in await store.driver.counts() if row.queue == queue]
+            return Handled(sum(depth.ready + depth.scheduled for depth in waiting), 0)
         now = store.clock.now()
         request = PurgeRequest(queue, limit, now, now + self._settings.settle_memory)
-        return await self._owned.run(store.driver.purge(request))
+        return await store.driver.purge(request)
 
     async def workers(self) -> list[WorkerView]:
         """Raises StoreError."""

@@ -175,11 +175,17 @@ class Producing:
     async def _cancel(self, job_ids: Sequence[str]) -> list[CancelOutcome]:
         outcomes = dict.fromkeys(job_ids, CancelOutcome.NOT_FOUND)
         for store in self._stores.offering(Feature.CANCEL):
-            ids = [each for each, was in outcomes.items() if was is CancelOutcome.NOT_FOUND]
+            ids = [
+                each
+                for each, was in outcomes.items()
+                # A move that was cut off may have left a job in two stores.
+                if was is CancelOutcome.NOT_FOUND or self._stores.any_moves
+            ]
             if ids:
                 now = store.clock.now()
                 request = CancelRequest(ids, now, now + self._settings.settle_memory)
-                outcomes.update(zip(ids, await store.driver.cancel(request), strict=True))
+                for each, was in zip(ids, await store.driver.cancel(request), strict=True):
+                    outcomes[each] = min(outcomes[each], was)  # the one that says most
         return [outcomes[job_id] for job_id in job_ids]
 
     def drain(self) -> None:

@@ -53,6 +53,8 @@ class Stores:
         self._only = stores[0] if len(stores) == 1 else None
         #: Queues that are at home elsewhere than the configuration says.
         self._strays: dict[str, Store] = {}
+        #: Queues that are on their way, and the store that they will be at home in.
+        self._bound: dict[str, Store] = {}
         self._memory = memory
         #: Queues that have moved on from these stores, and when that was noticed.
         self._moved: dict[str, dict[Store, Micros]] = {}
@@ -72,6 +74,16 @@ class Stores:
         if self._only is not None:
             return self._only
         return self._strays.get(queue) or self._configured(queue)
+
+    def holding(self, queue: str) -> list[Store]:
+        """The store in which it is at home, and the one that it is on its way to."""
+        home, bound_for = self.of(queue), self._bound.get(queue)
+        return [home] if bound_for is None or bound_for is home else [home, bound_for]
+
+    @property
+    def any_moves(self) -> bool:
+        """Whether some queue is on its way: its jobs may be in two stores, or one job in both."""
+        return bool(self._bound)
 
     def formerly_of(self, queue: str) -> list[Store]:
         """Stores that may remember jobs of a queue that has moved on from them of late."""
@@ -163,6 +175,12 @@ class Stores:
                 held.setdefault(state.name, {})[store.name] = state
         before = self._strays
         self._strays = {}
+        self._bound = {
+            queue: self._by_name[state.moving_to]
+            for queue, states in held.items()
+            for state in states.values()
+            if not state.moved and state.moving_to in self._by_name
+        }
         self._note_moved(held)
         for queue, states in held.items():
             home = self._home(queue, states)
