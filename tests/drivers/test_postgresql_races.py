@@ -315,3 +315,54 @@ async def test_a_change_that_others_always_beat_is_given_up_in_the_end(url: str)
         with pytest.raises(StoreUnavailable, match="nothing was changed"):
             await driver._change(always_beaten)
         assert (await push(driver, new_job()))[0].outcome is PushOutcome.CREATED
+
+
+async def test_p8_a_job_that_was_passed_over_is_found_though_a_first_look_for_it_fails(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard()
+    async with opened(url, heard) as driver:
+        await push(driver, new_job())
+        heard.take()
+        other = await asyncpg.connect(url)
+        try:
+            await other.execute("BEGIN")
+            await other.execute("SELECT * FROM towline_jobs FOR UPDATE")
+            assert await reserve(driver, 1) == []
+            assert driver._opened is not None
+            readers = driver._opened.readers
+            with monkeypatch.context() as patched:
+                failed = 0
+
+                async def fails(*_: object, **__: object) -> object:
+                    nonlocal failed
+                    failed += 1
+                    raise StoreUnavailable("too many questions")
+
+                patched.setattr(readers, "read", fails)
+
+                async def has_failed() -> bool:
+                    # After a pause, and once more.
+                    return failed >= 2
+
+                await until(has_failed, "the looks fail", 10)
+        finally:
+            await other.close()
+
+        async def told() -> bool:
+            return heard.ready["q"] >= 1
+
+        await until(told, "the job is told of", 10)
+
+
+async def test_claims_that_end_while_the_driver_is_closed_leave_no_look_behind(url: str) -> None:
+    async with opened(url) as driver:
+        room = driver._opened
+        assert room is not None
+        await push(driver, new_job())
+        await reserve(driver, 1)
+        claims = [asyncio.create_task(reserve(driver, 1)) for _ in range(50)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*claims)
+    assert room._timers
+    assert all(timer.cancelled() for timer in room._timers.values())

@@ -63,12 +63,13 @@ class _Opened:
         await self._tell_ready()
 
     async def close(self) -> None:
+        # First, because the last claims may set timers yet.
+        await self.lanes.stop()
         for timer in self._timers.values():
             timer.cancel()
         for task in self._looking:
             task.cancel()
         await asyncio.gather(*self._looking, return_exceptions=True)
-        await self.lanes.stop()
         await self._peers.close()
         await self.readers.close()
 
@@ -112,6 +113,7 @@ class _Opened:
         except StoreError as error:
             log.debug("looking for jobs that were passed over: %s", error)
             found = []
+            self._look_later(queue, ONCE_MORE)
         self._lines.looked(queue, began)
         for name, count in found:
             self._lines.forget(queue)
