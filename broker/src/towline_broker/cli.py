@@ -37,8 +37,8 @@ defaults. Which queue is kept in which store is set there only: [queues."emails.
 Exit codes:
   0         stopped by a signal, drained
   2         wrong use of this command
-  66        the store was refused: not ours, of a newer schema, or owned by
-            another broker
+  66        the store was refused: its url or password is wrong, it is not ours,
+            it needs an upgrade or a newer broker, or another broker owns it
   69        the address is in use, or the store cannot be reached
   70        a defect of the broker
   74        the store failed

@@ -20,6 +20,7 @@ from towline_broker.drivers.file.telling import told
 app = typer.Typer(
     name="journal",
     help="Look at the journal of a file store. Changes nothing; the store may be in use.",
+    short_help="Look at the journal of a file store.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -48,7 +49,7 @@ PAUSE_SECONDS = 0.1
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Where the store is.")]
 
 
-@app.command(help=CHECK_HELP)
+@app.command(help=CHECK_HELP, short_help="Read a journal, and say what is there.")
 def check(directory: Directory) -> None:
     _need_journal(directory)
     try:
@@ -68,7 +69,7 @@ def check(directory: Directory) -> None:
         typer.echo("a frame begins there and is not finished: opening the store cuts it off")
 
 
-@app.command(help=CAT_HELP)
+@app.command(help=CAT_HELP, short_help="Print what a journal records as lines of JSON.")
 def cat(
     directory: Directory,
     since: Annotated[

@@ -62,7 +62,8 @@ class Exit(IntEnum):
 
 
 def register(app: typer.Typer) -> None:
-    app.command("move", help=HELP, epilog=EXAMPLES)(move)
+    summary = "Move a queue to another store of a running broker."
+    app.command("move", help=HELP, short_help=summary, epilog=EXAMPLES)(move)
 
 
 def move(

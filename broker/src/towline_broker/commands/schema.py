@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="schema",
     help="The tables of SQL stores: their version, and bringing them up to date.",
+    short_help="Look at, and upgrade, the tables of SQL stores.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -25,7 +26,8 @@ app = typer.Typer(
 EXIT_CODES = """\b
 Exit codes:
   0    done
-  66   a store was refused: not ours, of a newer schema, or in use
+  66   a store was refused: its url or password is wrong, it is not ours, it
+       needs a newer broker, or a broker uses it
   69   a store cannot be reached
   78   a setting is wrong
 """
@@ -65,7 +67,7 @@ def upgrade(store: Store = None, config: Config = None) -> None:
     _each(store, config, bring_up)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=EXIT_CODES, short_help="Print the SQL that upgrade would run.")
 def sql(store: Store = None, config: Config = None) -> None:
     """Print the SQL that upgrade would run, for an administrator to run in its place."""
 
