@@ -308,3 +308,21 @@ async def test_a_queue_that_is_paused_is_so_after_its_move(broker: Broker, momen
     await broker.operating.resume("emails")
     await move(broker, "default")
     assert len(await broker.leasing.reserve(reserve(max_jobs=10))) == 5
+
+
+async def test_looking_after_many_queues_that_have_moved_asks_each_store_once(
+    broker: Broker, drivers: dict[str, FaultyDriver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        await push(broker, 1, f"q{number}")
+        assert (await broker.moving.step(f"q{number}", "second", 2)).complete
+    asked, counts = 0, drivers["default"].driver.counts
+
+    async def counted() -> object:
+        nonlocal asked
+        asked += 1
+        return await counts()
+
+    monkeypatch.setattr(drivers["default"], "counts", counted, raising=False)
+    await broker.moving.round()
+    assert asked == 1

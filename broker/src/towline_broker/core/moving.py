@@ -15,6 +15,7 @@ from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.stores import Store, Stores
 from towline_broker.core.waiting import ReserveLine
 from towline_broker.domain.errors import InvalidField, NotSupported, QueueNotFound
+from towline_broker.domain.jobs import Depth
 from towline_broker.drivers.interface import Feature, QueueState
 
 #: More waiters than any broker has: all of a queue are to look again.
@@ -96,10 +97,12 @@ class Moving:
         Brokers that do this at the same time do no harm: who comes second finds the jobs known.
         """
         moved = {state.name for state in await store.driver.queues() if state.moved}
-        for queue in moved:
+        if not moved:
+            return
+        left = {row.queue for row in await store.driver.counts() if row.depth != Depth()}
+        for queue in moved & left:
             home = self._stores.of(queue)
-            fetch = home is not store and home.offers(Feature.TRANSFER)
-            if fetch and any(await self._left(queue, store)):
+            if home is not store and home.offers(Feature.TRANSFER):
                 await self._carry(queue, store, home, LEFT_BEHIND)
 
     async def _source(self, queue: str, target: Store) -> Store | None:
