@@ -113,13 +113,18 @@ class BrokerServer:
         if address.is_loopback:
             names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
             reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
-        # The address first: a broker that cannot have it leaves the store alone.
-        self.address = self._bind(address)
-        try:
+        if self._shares_port:
+            # With the address a share of all new connections comes to this process.
             await self._open()
-        except BaseException:
-            await self._server.stop(None)
-            raise
+            self.address = self._bind(address)
+        else:
+            # A broker that cannot have its address leaves the store alone.
+            self.address = self._bind(address)
+            try:
+                await self._open()
+            except BaseException:
+                await self._server.stop(None)
+                raise
         for service in SERVICES:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
