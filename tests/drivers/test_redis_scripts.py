@@ -262,6 +262,15 @@ def news_of(call: str) -> bytes:
     return f"{call}\nq 3\njob-1\njob-2".encode()
 
 
+async def test_p11_notices_of_brokers_that_went_without_a_word_are_forgotten(
+    driver: RedisDriver,
+) -> None:
+    await driver.post("gone", b"notice", NOW)
+    await driver.post("lately gone", b"notice", NOW + 2 * HOUR)
+    await driver.post("there", b"notice", NOW + 2 * HOUR)
+    assert set(await driver.notices(0)) == {"lately gone", "there"}
+
+
 def test_p8_what_was_returned_is_told_once_though_it_is_heard_too() -> None:
     for heard_first in (True, False):
         news, listener = News(), Heard()
