@@ -145,6 +145,27 @@ async def test_p9_a_defect_of_one_store_leaves_no_lease_of_another_lying(
         await broker.leasing.reserve(reserve("emails", "reports", max_jobs=2))
 
 
+async def test_p9_a_repeat_that_overtakes_the_first_call_leaves_no_lease_of_it_lying(
+    broker: Broker, first: FaultyDriver, second: FaultyDriver
+) -> None:
+    await push(broker, "emails", "reports")
+    call = reserve("emails", "reports", max_jobs=9, request_id="r1", worker_id="w1")
+    first.hold("reserve")
+    lost = asyncio.create_task(broker.leasing.reserve(call))
+    await first.reached["reserve"].wait()  # asked for what was granted before
+    before = first.gates["reserve"]
+    first.hold("reserve")
+    before.set()
+    await first.reached["reserve"].wait()  # asked for jobs
+    granted = first.gates.pop("reserve")
+    (again,) = await broker.leasing.reserve(call)
+    granted.set()
+    await broker.leasing.give_back(await lost)
+    assert again.ref.queue == "emails"
+    leased = [[row.depth.leased for row in await each.driver.counts()] for each in (first, second)]
+    assert leased == [[1], [0]]
+
+
 async def test_a_waiting_reserve_is_woken_by_a_job_in_any_of_its_stores(broker: Broker) -> None:
     call = reserve("emails", "reports", wait=MINUTE)
     waiting = asyncio.create_task(broker.leasing.reserve(call))

@@ -69,9 +69,7 @@ class Leasing:
 
     async def give_back(self, leases: Sequence[Leased]) -> None:
         """Releases leases whose delivery failed, unless a repeated call has delivered them."""
-        grants = {leased.ref.grant for leased in leases}
-        lost = {grant for grant in grants if not self._repeats.delivered_again(grant)}
-        refs = [leased.ref for leased in leases if leased.ref.grant in lost]
+        refs = [each.ref for each in leases if not self._repeats.delivered_again(each.ref)]
         if not refs:
             return
         self._repeats.taken_back(refs)
@@ -129,7 +127,7 @@ class Leasing:
                 return leases
             held = self._repeats.still_held(leases)
             if held:
-                self._repeats.repeated(held[0].ref.grant)
+                self._repeats.repeated(held)
                 return held
 
     async def _ask_store(self, call: ReserveCall, waiter: Waiter) -> tuple[list[Leased], bool]:

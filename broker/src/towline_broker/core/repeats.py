@@ -14,12 +14,13 @@ class Repeats:
     parked, or may be about to take back what the first one was granted.
     """
 
-    #: Grants, and leases taken back, kept in mind; far more than can be under way at any moment.
-    MOST = 10_000
+    #: Leases that went out again, or were taken back, kept in mind; far more than can be under way
+    #: at any moment.
+    MOST = 50_000
 
     def __init__(self) -> None:
         self._parked: dict[str, Waiter] = {}
-        self._deliveries: OrderedDict[str, int] = OrderedDict()
+        self._deliveries: OrderedDict[LeaseRef, int] = OrderedDict()
         self._taken_back: OrderedDict[LeaseRef, None] = OrderedDict()
 
     def supersede(self, request_id: str, waiter: Waiter) -> None:
@@ -35,19 +36,20 @@ class Repeats:
         if self._parked.get(request_id) is waiter:
             del self._parked[request_id]
 
-    def repeated(self, grant: str) -> None:
-        """The leases of this grant go out once more."""
-        self._deliveries[grant] = self._deliveries.pop(grant, 0) + 1
-        if len(self._deliveries) > self.MOST:
+    def repeated(self, leases: Iterable[Leased]) -> None:
+        """These go out once more. They need not be all of their grant: over several stores, the
+        first call may still be asking the next one."""
+        for leased in leases:
+            self._deliveries[leased.ref] = self._deliveries.pop(leased.ref, 0) + 1
+        while len(self._deliveries) > self.MOST:
             self._deliveries.popitem(last=False)
 
-    def delivered_again(self, grant: str) -> bool:
-        """Whether one failed delivery of this grant is made up for by a later one."""
-        again = self._deliveries.get(grant, 0)
-        if again == 0:
-            return False
-        self._deliveries[grant] = again - 1
-        return True
+    def delivered_again(self, ref: LeaseRef) -> bool:
+        """Whether one failed delivery of this lease is made up for by a later one."""
+        again = self._deliveries.pop(ref, 0)
+        if again > 1:
+            self._deliveries[ref] = again - 1
+        return again > 0
 
     def taken_back(self, refs: Iterable[LeaseRef]) -> None:
         """From here on these leases are no longer for anybody."""
