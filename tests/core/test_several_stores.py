@@ -7,13 +7,21 @@ from dataclasses import replace
 
 import pytest
 
+from tests.contract.shared_memory import Server, SharedDriver
 from tests.core.factories import job, reserve
 from tests.core.manual_clock import ManualClock, come_to_rest
 from tests.support.faulty_driver import FaultyDriver
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import AckCall, HeartbeatItem, LeaseOutcome, NackCall, RetryAfter
 from towline_broker.core.routing import Routes
-from towline_broker.domain.errors import InvalidField, JobNotFound, QueueNotFound, StoreUnavailable
+from towline_broker.domain.errors import (
+    InvalidField,
+    JobNotFound,
+    QueueMoved,
+    QueueNotFound,
+    StoreRefused,
+    StoreUnavailable,
+)
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import MINUTE, SECOND
 from towline_broker.drivers.interface import (
@@ -132,6 +140,18 @@ async def test_p8_what_such_a_reserve_leaves_lying_goes_to_the_next_who_waits(
     await broker.jobs.push([job("alerts"), job("emails")])  # the first is woken for both
     await come_to_rest()
     assert [leased.ref.queue for leased in [*await first, *await second]] == ["emails", "alerts"]
+
+
+async def test_p3_a_store_that_is_down_stops_no_reserve_with_a_request_id(
+    broker: Broker, second: FaultyDriver
+) -> None:
+    await push(broker, "reports", "emails")
+    call = reserve("reports", "emails", max_jobs=9, request_id="r1", worker_id="w1")
+    second.errors["reserve"] = StoreUnavailable("it is down")
+    for _ in range(2):  # the second time as a repeat
+        assert [leased.ref.queue for leased in await broker.leasing.reserve(call)] == ["emails"]
+    with pytest.raises(StoreUnavailable):
+        await broker.leasing.reserve(replace(call, request_id="r2"))
 
 
 async def test_p9_a_defect_of_one_store_leaves_no_lease_of_another_lying(
@@ -329,3 +349,34 @@ async def test_a_store_that_cannot_be_opened_leaves_none_open(clock: ManualClock
 def kept() -> Driver:
     """A memory store that outlives being closed."""
     return create_driver("memory:")
+
+
+async def test_two_names_for_one_store_are_refused() -> None:
+    server = Server()
+    broker = Broker({"default": SharedDriver(server), "again": SharedDriver(server)})
+    with pytest.raises(StoreRefused, match="default and again are names of one and the same store"):
+        await broker.start()
+    assert server.drivers == []
+    assert server.notices == {}
+
+
+async def test_a_queue_that_moved_to_a_store_that_is_gone_from_the_settings_is_told_of(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    stores = {name: kept() for name in ("default", "second", "third")}
+    before = Broker(stores, clock=clock)
+    await before.start()
+    await push(before, "emails")
+    while not (await before.moving.step("emails", "second", 10)).complete:
+        pass
+    await before.stop()
+    del stores["second"]
+    with caplog.at_level(logging.WARNING, "towline.broker"):
+        after = Broker(stores, clock=clock)
+        await after.start()
+    assert "queue emails has moved to store second, which this broker does not have" in caplog.text
+    with pytest.raises(QueueMoved):
+        await after.jobs.push([job("emails")])
+    with pytest.raises(InvalidField, match="has moved to store 'second'"):
+        await after.moving.step("emails", "third", 10)
+    await after.stop()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from towline_broker.core.calls import ReserveCall
 from towline_broker.core.stores import Store, Stores
-from towline_broker.domain.errors import StoreFailed, TowlineError
+from towline_broker.domain.errors import StoreFailed, StoreUnavailable, TowlineError
 from towline_broker.domain.jobs import Leased
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import ReserveRequest
@@ -49,13 +49,18 @@ class Claims:
         but not if another store gave something (unless it is a StoreFailed).
         """
         runs = self._stores.runs(queues)
+        failure: Exception | None = None
         if request_id and len(runs) > 1:
-            granted = await self._granted_before(runs, lease, grant, call.worker_id, request_id)
+            granted, down = await self._granted_before(
+                runs, lease, grant, call.worker_id, request_id
+            )
             if granted.parts:
                 return granted
-        granted = Granted()
+            # One that is down is not asked again: others go on without it.
+            runs = [(store, named) for store, named in runs if store not in down]
+            failure = next(iter(down.values()), None)
+        granted = Granted(unasked=failure is not None)
         jobs, room = call.max_jobs, call.max_bytes
-        failure: Exception | None = None
         for store, named in runs:
             if request_id and any(part.store is store for part in granted.parts):
                 # Asked once more under this request id, it would give the same leases again.
@@ -95,16 +100,20 @@ class Claims:
         grant: str,
         worker_id: str,
         request_id: str,
-    ) -> Granted:
-        """Asks for no new job, so every store has to answer: one that cannot be reached may hold
-        the leases."""
-        granted = Granted()
+    ) -> tuple[Granted, dict[Store, StoreUnavailable]]:
+        """Asks for no new job. Also returns the stores that are down. Leases that one of them may
+        hold under the request id come with a later repeat, or end in their time."""
+        granted, down = Granted(), dict[Store, StoreUnavailable]()
         for store in dict.fromkeys(store for store, _ in runs):
             now = store.clock.now()
             queues = [queue for its, named in runs if its is store for queue in named]
-            leases = await store.driver.reserve(
-                ReserveRequest(queues, 0, lease, grant, now, worker_id, request_id)
-            )
+            request = ReserveRequest(queues, 0, lease, grant, now, worker_id, request_id)
+            try:
+                leases = await store.driver.reserve(request)
+            except StoreUnavailable as error:
+                log.warning("store %s gave no jobs: %s", store.name, error)
+                down[store] = error
+                continue
             if leases:
                 granted.parts.append(Part(store, now, leases))
-        return granted
+        return granted, down
