@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,10 +13,18 @@ from towline_broker.core.broker import Broker
 from towline_broker.core.calls import AckCall, LeaseOutcome, QueueView
 from towline_broker.core.moving import MoveStep
 from towline_broker.core.routing import Routes
-from towline_broker.domain.errors import InvalidField, QueueNotFound, StoreUnavailable
+from towline_broker.domain.errors import InvalidField, NotSupported, QueueNotFound, StoreUnavailable
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import HOUR, MINUTE, SECOND
-from towline_broker.drivers.interface import CancelOutcome, JobQuery, PushOutcome
+from towline_broker.drivers.interface import (
+    CancelOutcome,
+    Capabilities,
+    Feature,
+    JobQuery,
+    PushOutcome,
+)
+from towline_broker.drivers.memory import Engine, MemoryDriver
+from towline_broker.drivers.registry import create_driver
 
 STORES = ("default", "second", "third")
 
@@ -181,6 +190,24 @@ async def test_wrong_moves_are_refused(broker: Broker) -> None:
     await broker.moving.step("emails", "second", 1)
     with pytest.raises(InvalidField, match="on its way from 'default' to 'second'"):
         await broker.moving.step("emails", "third", 1)
+
+
+async def test_a_queue_is_not_sealed_for_a_store_that_cannot_take_it(clock: ManualClock) -> None:
+    class Unmovable(MemoryDriver):
+        @property
+        def capabilities(self) -> Capabilities:
+            return replace(super().capabilities, missing=frozenset({Feature.TRANSFER}))
+
+    stores = {"default": create_driver("memory:"), "second": Unmovable(Engine())}
+    broker = Broker(stores, clock=clock)
+    await broker.start()
+    (job_id,) = await push(broker, 1)
+    with pytest.raises(NotSupported):
+        await broker.moving.step("emails", "second", 10)
+    assert (await view(broker)).moving_to == ""
+    (leased,) = await broker.leasing.reserve(reserve())
+    assert leased.ref.job_id == job_id
+    await broker.stop()
 
 
 async def test_another_broker_follows_a_move_that_it_did_not_make(

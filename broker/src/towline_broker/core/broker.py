@@ -6,6 +6,7 @@ from random import Random
 
 from towline_broker.core.clock import Clock, SystemClock
 from towline_broker.core.dead_letters import DeadLetters
+from towline_broker.core.distinct import check_distinct
 from towline_broker.core.following import INTERVAL as LOOK_AT_CLOCK
 from towline_broker.core.following import Following
 from towline_broker.core.holding import Hold
@@ -117,18 +118,9 @@ class Broker:
 
     async def start(self) -> None:
         """Raises StoreRefused, StoreUnavailable, having closed what it had opened."""
-        opened: list[Store] = []
         try:
             for store in self._stores.all:
-                opened.append(store)
-                seen = await self._open(store)
-                own = self._own_clocks.get(store.name)
-                if own is not None and store.capabilities.shared:
-                    # Not the later of the two: if this machine's clock is ahead of the store's,
-                    # leases of other brokers would seem to have run out.
-                    own.begin_at(seen)
-                else:
-                    store.clock.not_before(seen)
+                await self._open(store)
             self.operating.begin()
             followings = [
                 Following(store.name, store.driver, self._own_clocks[store.name])
@@ -137,9 +129,10 @@ class Broker:
             ]
             for following in followings:
                 await following.look()
+            await check_distinct(self._stores.all)
             await self._stores.refresh()
         except BaseException:
-            for store in opened:
+            for store in self._stores.all:
                 await store.driver.close()
             raise
         for store in self._stores.all:
@@ -151,13 +144,20 @@ class Broker:
         if self._stores.several:
             self._repeat(LOOK_AT_HOMES, self.moving.round, "it is not known where queues are kept")
 
-    async def _open(self, store: Store) -> Micros:
+    async def _open(self, store: Store) -> None:
         try:
-            return await store.driver.open(store.clock.now(), self)
+            seen = await store.driver.open(store.clock.now(), self)
         except (StoreRefused, StoreUnavailable) as error:
             if not self._stores.several:
                 raise
             raise type(error)(f"{store.name}: {error}") from error
+        own = self._own_clocks.get(store.name)
+        if own is not None and store.capabilities.shared:
+            # Not the later of the two: if this machine's clock is ahead of the store's, leases of
+            # other brokers would seem to have run out.
+            own.begin_at(seen)
+        else:
+            store.clock.not_before(seen)
 
     def _repeat(
         self, interval: Micros, step: Callable[[], Awaitable[object]], failing: str

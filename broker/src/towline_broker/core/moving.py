@@ -64,9 +64,6 @@ class Moving:
             source = await self._source(queue, target)
             if source is None:
                 return MoveStep(0, 0, 0, complete=True)
-            for store in (source, target):
-                if not store.offers(Feature.TRANSFER):
-                    raise NotSupported(store.capabilities.name, str(Feature.TRANSFER))
             moved = await self._carry(queue, source, target, limit)
             remaining, leased = await self._left(queue, source)
             if moved == limit or remaining > limit or leased:
@@ -112,6 +109,13 @@ class Moving:
         if all(state is None for state in states.values()):
             raise QueueNotFound(queue)
         state = states[home]
+        lost = self._stores.has_left(queue, state)
+        if lost:
+            raise InvalidField(
+                "queue",
+                f"{queue!r} has moved to store {lost!r}, which this broker does not have: name "
+                "that store in the settings, so that its jobs can be moved from there",
+            )
         bound_for = "" if state is None or state.moved else state.moving_to
         if bound_for and home is target:
             return self._stores.named(bound_for)  # the way back
@@ -128,6 +132,9 @@ class Moving:
             if left is None:
                 return None
             source = left
+        for store in (source, target):
+            if not store.offers(Feature.TRANSFER):
+                raise NotSupported(store.capabilities.name, str(Feature.TRANSFER))
         if not bound_for:
             # In this order: if it ends here, the queue is at home where its jobs are.
             await source.driver.seal(queue, target.name)

@@ -156,6 +156,10 @@ def _written(
     return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), level=1)
 
 
+#: Of a broker that knows no worker.
+EMPTY_NOTICE = _written([], {})
+
+
 def _read(notice: bytes) -> _Notice:
     plain = zlib.decompressobj().decompress(notice, MOST_BYTES)
     content: dict[str, Any] = json.loads(plain)

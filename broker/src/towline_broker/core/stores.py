@@ -187,6 +187,7 @@ class Stores:
             if home is not self._configured(queue):
                 self._strays[queue] = home
             self._warn(queue, home, states)
+            self._warn_of_lost_home(queue, states.get(home.name))
         changed = before.keys() | self._strays.keys()
         return [queue for queue in changed if before.get(queue) is not self._strays.get(queue)]
 
@@ -217,6 +218,21 @@ class Stores:
             if len(others) == 1:
                 name = others[0]
         return self._by_name[name]
+
+    def has_left(self, queue: str, state: QueueState | None) -> str:
+        """The name of the store that the queue has moved to, if this broker has none such."""
+        gone = state is not None and state.moved and state.moving_to not in self._by_name
+        return state.moving_to if state is not None and gone else ""
+
+    def _warn_of_lost_home(self, queue: str, state: QueueState | None) -> None:
+        name = self.has_left(queue, state)
+        if name and (queue, name) not in self._warned:
+            self._warned.add((queue, name))
+            log.warning(
+                "queue %s has moved to store %s, which this broker does not have, so it can take "
+                "no jobs for it: name that store in the settings",
+                *(queue, name),
+            )
 
     def _warn(self, queue: str, home: Store, states: Collection[str]) -> None:
         wanted = self._configured(queue)

@@ -110,7 +110,10 @@ class QueueMoved(TowlineError):
     """The queue has moved to another store of the broker. Nothing was changed."""
 
     def __init__(self, queue: str, to: str) -> None:
-        super().__init__(f"queue {queue!r} has moved to store {to!r}; try again")
+        super().__init__(
+            f"queue {queue!r} has moved to store {to!r}; try again, and if that goes on, the "
+            "settings of the broker lack that store"
+        )
         self.queue = queue
         self.to = to
 
