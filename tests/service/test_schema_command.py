@@ -72,6 +72,16 @@ def test_the_sql_that_is_printed_does_what_upgrade_does(old: Path) -> None:
     assert "there is nothing to run" in schema("sql", "--store", url).stdout
 
 
+def test_the_sql_that_is_printed_makes_a_new_store(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/new.db"
+    printed = schema("sql", "--store", url)
+    with sqlite3.connect(tmp_path / "new.db") as connection:
+        connection.executescript(printed.stdout)
+    connection.close()
+    assert f"has schema version {SCHEMA_VERSION}," in schema("current", "--store", url).stdout
+    open_once(url)
+
+
 def test_without_a_store_those_of_the_settings_are_meant(tmp_path: Path) -> None:
     settings = tmp_path / "broker.toml"
     settings.write_text(f'store = "sqlite:///{tmp_path}/a.db"\nstores = {{ quick = "memory:" }}\n')

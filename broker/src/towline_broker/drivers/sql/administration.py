@@ -7,7 +7,7 @@ from typing import Protocol
 from towline_broker.domain.errors import TowlineError
 from towline_broker.drivers.registry import check_kind, packages_for
 from towline_broker.drivers.sql import migrations
-from towline_broker.drivers.sql.sqlite import offline
+from towline_broker.drivers.sql.sqlite import file, offline
 from towline_broker.drivers.sql.sqlite.url import parse as parse_sqlite
 
 
@@ -55,7 +55,8 @@ class _SqliteTables:
     async def script(self) -> str:
         version = await self.version() or 0
         # The first release did not know Alembic.
-        return migrations.script("sqlite", version, stamped=version > 1)
+        script = migrations.script("sqlite", version, stamped=version > 1)
+        return script if version else f"{file.MARK};\n\n{script}"
 
 
 # The clients of servers are loaded when they are needed: not everybody has them.

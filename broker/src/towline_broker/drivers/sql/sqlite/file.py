@@ -17,6 +17,8 @@ from towline_broker.drivers.sql import versions
 
 #: "Twln" in ASCII; stands at byte 68 of the file.
 APPLICATION_ID = 0x54776C6E
+#: Makes a new file one of ours.
+MARK = f"PRAGMA application_id = {APPLICATION_ID}"
 _MAGIC = b"SQLite format 3\0"
 _HEADER_SIZE = 100
 
@@ -73,7 +75,7 @@ def create(path: Path) -> None:
         leftover.unlink(missing_ok=True)
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(draft))
     with engine.begin() as connection:
-        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.exec_driver_sql(MARK)
         connection.exec_driver_sql(f"PRAGMA user_version = {versions.CURRENT}")
         versions.create(connection)
     engine.dispose()
