@@ -78,7 +78,10 @@ class Proxy:
         self._rest = f"{parts.username}@{{}}{parts.path}?sslmode=disable"
         self._tasks: set[asyncio.Task[None]] = set()
         self._armed: Cut | None = None
+        self._away = False
         self.cuts = 0
+        #: Connections that were not made because it was away.
+        self.refused = 0
 
     async def __aenter__(self) -> "Proxy":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -98,7 +101,20 @@ class Proxy:
     def cut_next(self, cut: Cut) -> None:
         self._armed = cut
 
+    def leave(self) -> None:
+        """Ends every connection and makes no new one."""
+        self._away = True
+        for task in self._tasks:
+            task.cancel()
+
+    def come_back(self) -> None:
+        self._away = False
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._away:
+            self.refused += 1
+            writer.close()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

@@ -17,6 +17,7 @@ from tests.support.waiting import until
 from towline_broker.domain.errors import StoreUnavailable
 from towline_broker.domain.jobs import JobState, Settlement
 from towline_broker.drivers.interface import CancelRequest, Driver, PushOutcome
+from towline_broker.drivers.sql.mysql import news
 from towline_broker.drivers.sql.mysql.session import MySQLSession
 from towline_broker.testing.factories import START, WINDOW, new_job, new_jobs
 
@@ -121,6 +122,35 @@ async def test_p1_a_server_that_crashes_and_returns_has_lost_nothing() -> None:
             assert all(settled.applied for settled in await ack(driver, leased))
             left = [one.ref.job_id for one in await reserve(driver, 50)]
             assert left == [job.id for job in before[20:]]
+
+
+async def test_an_outage_is_a_line_in_the_log_and_its_end_another(
+    proxy: MySQLProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(news, "RECONNECT", 0.02)
+    caplog.set_level("INFO", "towline.broker")
+
+    def told() -> list[str]:
+        return [each.getMessage() for each in caplog.records if "brokers" in each.getMessage()]
+
+    async def tried() -> bool:
+        return proxy.refused >= 10
+
+    async def over() -> bool:
+        return "the other brokers are heard again" in told()
+
+    async with opened(proxy.url) as driver:
+        for outage in (1, 2):
+            proxy.refused = 0
+            proxy.leave()
+            await until(tried, "several attempts to connect")
+            proxy.come_back()
+            await until(over, "the connection is back")
+            begin, end = told()
+            assert begin.startswith("the other brokers cannot be heard: ")
+            assert end == "the other brokers are heard again"
+            caplog.clear()
+            assert len(await push(driver, *new_jobs(outage))) == outage
 
 
 async def test_a_call_that_meets_a_hung_server_is_told_so_soon() -> None:

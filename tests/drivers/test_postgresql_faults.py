@@ -35,6 +35,7 @@ from towline_broker.drivers.interface import (
     PushOutcome,
     ReserveRequest,
 )
+from towline_broker.drivers.sql.postgresql import notifications
 from towline_broker.testing.factories import START, new_job, new_jobs
 
 
@@ -153,6 +154,35 @@ async def test_p1_a_server_that_crashes_and_returns_has_lost_nothing() -> None:
             assert all(settled.applied for settled in await ack(driver, leased))
             left = [one.ref.job_id for one in await reserve(driver, 50)]
             assert left == [job.id for job in before[20:]]
+
+
+async def test_an_outage_is_a_line_in_the_log_and_its_end_another(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(notifications, "_RECONNECT", 0.02)
+    caplog.set_level("INFO", "towline.broker")
+
+    def told() -> list[str]:
+        return [each.getMessage() for each in caplog.records if "brokers" in each.getMessage()]
+
+    async def tried() -> bool:
+        return proxy.refused >= 10
+
+    async def over() -> bool:
+        return "the other brokers are heard again" in told()
+
+    async with opened(proxy.url) as driver:
+        for outage in (1, 2):
+            proxy.refused = 0
+            proxy.leave()
+            await until(tried, "several attempts to connect")
+            proxy.come_back()
+            await until(over, "the connection is back")
+            begin, end = told()
+            assert begin.startswith("the other brokers cannot be heard: ")
+            assert end == "the other brokers are heard again"
+            caplog.clear()
+            assert len(await push(driver, *new_jobs(outage))) == outage
 
 
 async def test_a_call_that_meets_a_hung_server_is_told_so_soon() -> None:

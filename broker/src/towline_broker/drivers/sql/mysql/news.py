@@ -23,6 +23,7 @@ from towline_broker.drivers.interface import Listener
 from towline_broker.drivers.sql.mysql.database import MySQLDatabase
 from towline_broker.drivers.sql.mysql.session import MySQLSession
 from towline_broker.drivers.sql.mysql.writers import NOW
+from towline_broker.drivers.sql.shared import outage
 from towline_broker.drivers.sql.transaction import Effects
 
 log = logging.getLogger("towline.broker")
@@ -70,6 +71,7 @@ class News:
         self._heard: dict[str, int] = {}
         self._outbox = _Outbox()
         self._missed = False
+        self._outage = outage.of_peers()
         self._looked_around = 0.0
         self._wake = asyncio.Event()
         self._closing = False
@@ -100,10 +102,11 @@ class News:
                     await self._connect()
                     self._missed = True
                 await self._round(self._session)
+                self._outage.works()
             except Exception as error:
                 self._missed = True
                 expected = isinstance(error, StoreError) or self._database.trouble(error)
-                log.warning("the other brokers cannot be heard: %s", error, exc_info=not expected)
+                self._outage.failed(error, defect=None if expected else error)
                 await self._drop()
                 await asyncio.sleep(RECONNECT)
         await self._leave()

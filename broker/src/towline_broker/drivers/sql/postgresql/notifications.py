@@ -22,6 +22,7 @@ from asyncpg import Connection
 from towline_broker.domain.errors import StoreError
 from towline_broker.drivers.interface import Listener
 from towline_broker.drivers.sql.postgresql.database import PostgresDatabase
+from towline_broker.drivers.sql.shared import outage
 from towline_broker.drivers.sql.transaction import Effects
 
 log = logging.getLogger("towline.broker")
@@ -67,6 +68,7 @@ class Notifications:
         self._ended: list[str] = []
         self._greetings: list[str] = []
         self._missed = False
+        self._outage = outage.of_peers()
         #: By ``time.monotonic``: when to look around next.
         self._look_at = 0.0
         self._wake = asyncio.Event()
@@ -105,11 +107,13 @@ class Notifications:
                 if self._missed:
                     self._missed = False
                     await self._tell_all()
+                if self._connection is not None:
+                    self._outage.works()
                 await self._wait()
             except Exception as error:
                 self._missed = True
                 expected = isinstance(error, StoreError) or self._database.trouble(error)
-                log.warning("the other brokers cannot be heard: %s", error, exc_info=not expected)
+                self._outage.failed(error, defect=None if expected else error)
                 self._drop()
                 await asyncio.sleep(_RECONNECT)
         await self._say_the_last()
@@ -184,6 +188,7 @@ class Notifications:
     def _lost(self, connection: object) -> None:
         if connection is self._connection:
             self._connection = None
+            self._outage.failed("the connection was lost")
             self._wake.set()
 
     def _drop(self) -> None:
