@@ -198,3 +198,22 @@ async def test_a_notice_that_cannot_be_read_hides_no_other(notice: bytes) -> Non
     assert [view.worker_id for view in await one.operating.workers()] == ["w1"]
     await one.operating.stop_worker("w1", Directive.STOP)
     await one.stop()
+
+
+async def test_a_waiting_reserve_finds_its_job_even_if_the_news_is_lost(clock: ManualClock) -> None:
+    class Deaf(SharedDriver):
+        def hear(self, events: Events) -> None:
+            """It is cut off from its peers."""
+
+    server = Server()
+    deaf, other = Broker(Deaf(server), clock=clock), Broker(SharedDriver(server), clock=clock)
+    await deaf.start()
+    await other.start()
+    waiting = asyncio.create_task(deaf.leasing.reserve(reserve(wait=MINUTE)))
+    await clock.advance(SECOND)
+    await other.jobs.push([job()])
+    await clock.advance(15 * SECOND)
+    assert waiting.done()
+    assert len(await waiting) == 1
+    await deaf.stop()
+    await other.stop()

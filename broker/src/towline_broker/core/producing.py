@@ -72,6 +72,8 @@ class Producing:
             # Another broker has moved it. Its jobs go to where it is now; others, that were
             # stored, are there already.
             await self._stores.refresh()
+            if all_or_nothing:
+                self._check_one_store(requests)
             return await self._stores.split(requests, lambda request: request.queue, push_in)
 
     async def _push_in(

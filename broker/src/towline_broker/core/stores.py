@@ -9,10 +9,13 @@ from towline_broker.core.clock import Clock
 from towline_broker.core.routing import Routes
 from towline_broker.core.upkeep import Upkeep
 from towline_broker.domain.errors import InvalidField
-from towline_broker.domain.time import Micros
+from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import Capabilities, Driver, Feature, QueueState
 
 log = logging.getLogger("towline.broker")
+
+#: How long a waiting Reserve can overlook a job if the news of it from another broker was lost.
+LOST_NEWS: Micros = 10 * SECOND
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,6 +59,8 @@ class Stores:
         #: Queues that are on their way, and the store that they will be at home in.
         self._bound: dict[str, Store] = {}
         self._memory = memory
+        #: An older look must not come in after a newer one.
+        self._refreshing = asyncio.Lock()
         #: Queues that have moved on from these stores, and when that was noticed.
         self._moved: dict[str, dict[Store, Micros]] = {}
         self._warned: set[tuple[str, str]] = set()
@@ -118,8 +123,9 @@ class Stores:
         return list(runs)
 
     def poll_interval(self, queues: Sequence[str]) -> Micros | None:
-        """How often who waits for jobs of these queues has to look, None: is told."""
-        intervals = [store.capabilities.poll_interval for store, _ in self.runs(queues)]
+        """How often who waits for jobs of these queues has to look; None: not at all, for it is
+        told."""
+        intervals = [_poll_interval(store.capabilities) for store, _ in self.runs(queues)]
         return min((interval for interval in intervals if interval is not None), default=None)
 
     async def split(
@@ -169,6 +175,10 @@ class Stores:
         """
         if self._only is not None:
             return []
+        async with self._refreshing:
+            return await self._refresh()
+
+    async def _refresh(self) -> list[str]:
         held: dict[str, dict[str, QueueState]] = {}
         for store in self.all:
             for state in await store.driver.queues():
@@ -243,3 +253,10 @@ class Stores:
                 "towline-broker move %s --to %s",
                 *(queue, home.name, wanted.name, queue, wanted.name),
             )
+
+
+def _poll_interval(capabilities: Capabilities) -> Micros | None:
+    """Brokers that share a store tell each other of jobs; but news can be lost, if rarely."""
+    if capabilities.poll_interval is None and capabilities.shared:
+        return LOST_NEWS
+    return capabilities.poll_interval

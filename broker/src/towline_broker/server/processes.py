@@ -167,7 +167,12 @@ class Group:
             await first_of(asyncio.sleep(delay), self._ending.wait())
             if self._ending.is_set():
                 return ExitCode.OK
-            member = await self._start()
+            try:
+                member = await self._start()
+            except OSError as error:
+                # Tried again like one that ended at once.
+                log.error("another broker process cannot be started: %s", error)
+                continue
             if await member.serving():
                 log.info("broker process %d serves in its place", member.pid)
 

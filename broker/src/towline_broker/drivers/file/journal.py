@@ -153,14 +153,21 @@ class Journal:
     async def _turn(self) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._turns.append(turn)
-        await turn
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._next_turn()  # it may have been this one's already
+            raise
         self.health.check()
         # Behind this caller, which appends at once, the next one may come.
         asyncio.get_running_loop().call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
-        if self._turns and self._behind <= MOST_BEHIND:
-            _release(self._turns.popleft())
+        while self._turns and self._behind <= MOST_BEHIND:
+            turn = self._turns.popleft()
+            if not turn.done():
+                _release(turn)
+                return
 
     # --- room ---------------------------------------------------------------------------------
 

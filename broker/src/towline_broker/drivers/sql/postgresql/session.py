@@ -67,7 +67,9 @@ class PostgresSession:
             if self._number is None:
                 self._number = str(await self._connection.fetchval(_TICKET))
             self.ticket = f"{self._timeline} {self._number}"
-        await self._connection.execute("COMMIT")
+        status = await self._connection.execute("COMMIT")
+        if status != "COMMIT":  # of a transaction in which a statement has failed
+            raise RuntimeError("the database has rolled back what it was told to commit")
         if self._counters is not None:
             self._counters.committed()
 
