@@ -121,6 +121,10 @@ def test_the_command_prints_records_as_lines_of_json(directory: Path) -> None:
     assert acked["gone"] == [first["id"]]
     assert acked["settled"][0]["settlement"] == "ACKED"
     assert [line["sequence"] for line in (pushed, leased, acked)] == [1, 2, 3]
+    assert [line["tallies"] for line in (pushed, acked)] == [
+        [{"queue": "q", "type": "T", "totals": {"pushed": 2}}],
+        [{"queue": "q", "type": "T", "totals": {"pushed": 2, "started": 1, "completed": 1}}],
+    ]
 
 
 def test_the_command_leaves_out_payloads_and_what_came_before(directory: Path) -> None:

@@ -1,17 +1,19 @@
 """Records of a journal for people: fields by their names, strings and leases in place."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from enum import IntEnum
 from typing import Any
 
 import msgspec
 
-from towline_broker.domain.jobs import DeadReason, JobState, Settlement
+from towline_broker.domain.jobs import DeadReason, JobState, Settlement, Totals
 from towline_broker.drivers.file.rows import Record
 
 #: How bytes are told; True for an envelope.
 TellBytes = Callable[[bytes, bool], Any]
 
+_TOTALS = [field.name for field in fields(Totals)]
 _NAMES = frozenset({"queue", "type", "grant", "name"})
 _ENUMS: dict[str, type[IntEnum]] = {
     "state": JobState,
@@ -33,6 +35,8 @@ def told(record: Record, tell_bytes: TellBytes) -> dict[str, Any]:
 def _told(field: str, value: Any, record: Record, tell_bytes: TellBytes) -> Any:
     if isinstance(value, bytes):
         return tell_bytes(value, field == "envelope")
+    if field == "totals":
+        return {name: total for name, total in zip(_TOTALS, value, strict=False) if total}
     if isinstance(value, list):
         return [_told("", one, record, tell_bytes) for one in value]
     if isinstance(value, msgspec.Struct):
