@@ -18,7 +18,7 @@ from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 
 
 class Running:
-    """A broker with two stores, "default" and "new", and calls to it."""
+    """A broker with the stores "default", "new" and "third", and calls to it."""
 
     def __init__(self, broker: BrokerProcess, stub: QueueServiceStub) -> None:
         self.broker = broker
@@ -57,10 +57,10 @@ def ended(command: tuple[str, ...]) -> tuple[int, str]:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    new = f"new=sqlite:///{tmp_path / 'new.db'}"
+    new, third = (f"{name}=sqlite:///{tmp_path / name}.db" for name in ("new", "third"))
     with (
         BrokerProcess(
-            f"sqlite:///{tmp_path / 'old.db'}", "--store", new, folder=tmp_path
+            f"sqlite:///{tmp_path / 'old.db'}", "--store", new, "--store", third, folder=tmp_path
         ) as broker,
         grpc.insecure_channel(broker.address) as channel,
     ):
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_told(running: Running) -> None:
     assert "no queue 'nowhere'" in said
     code, said = running.move("q", "--to", "elsewhere")
     assert code == 2
-    assert "no store 'elsewhere'; it has default, new" in said
+    assert "no store 'elsewhere'; it has default, new, third" in said
     for arguments in (("q",), ("q", "--to", "new", "--undo"), ("q", "--to", "new", "--batch", "0")):
         assert running.move(*arguments)[0] == 2
     code, said = ended((*COMMAND, "move", "q", "--to", "new", "--url", "nonsense"))
@@ -139,6 +139,43 @@ def test_it_can_be_taken_back(running: Running) -> None:
     running.ack(held)
 
 
+@pytest.mark.parametrize(
+    ("refused", "says"),
+    [
+        (("--to", "third"), "is on its way from 'default' to 'new'"),
+        (("--to", "elsewhere"), "no store 'elsewhere'"),
+    ],
+)
+def test_a_refused_move_of_a_queue_under_way_is_told_what_works(
+    running: Running, refused: tuple[str, ...], says: str
+) -> None:
+    running.push(2)
+    running.reserve(1)
+    moving = running.begin("q", "--to", "new")
+    assert moving.stderr is not None
+    with moving.stderr:
+        moving.stderr.readline()
+        moving.send_signal(signal.SIGINT)
+        assert moving.wait(30) == 130
+    code, said = running.move("q", *refused)
+    assert code == 2
+    assert says in said
+    where = running.broker.address
+    assert said.splitlines()[-2:] == [
+        f"  go on:    towline-broker move q --to new --url {where}",
+        f"  go back:  towline-broker move q --undo --url {where}",
+    ]
+
+
+def test_a_batch_that_is_too_large_is_refused_before_anything_is_asked(running: Running) -> None:
+    running.push(1)
+    code, said = running.move("q", "--to", "new", "--batch", "1001")
+    assert code == 2
+    assert "--batch" in said
+    assert "less than or equal to 1000" in said
+    assert running.move("q", "--to", "new", "--batch", "1000")[0] == 0
+
+
 def test_a_broker_that_is_gone_is_told(running: Running) -> None:
     running.push(3)
     running.reserve(1)
@@ -169,7 +206,7 @@ def test_a_terminal_shows_a_bar(running: Running) -> None:
 def test_its_help_tells_examples_and_exit_codes() -> None:
     done = subprocess.run([*COMMAND, "move", "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    for part in ("--to", "--undo", "--batch", "Examples", "Exit codes", "130"):
+    for part in ("--to", "--undo", "--batch", "1<=x<=1000", "Examples", "Exit codes", "130"):
         assert part in done.stdout
     assert done.stdout.isascii()
     assert "`" not in done.stdout

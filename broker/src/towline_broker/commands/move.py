@@ -19,6 +19,8 @@ from towline.errors import (
     ConfigurationError,
     DeadlineExceeded,
     InvalidArgument,
+    NotFound,
+    NotSupported,
 )
 from towline.v1 import admin_service_pb2 as pb
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -45,6 +47,8 @@ Examples:
   towline-broker move emails --undo
 """
 
+#: Jobs in one step: what a broker takes if its settings do not say otherwise (limits.page).
+MOST_JOBS = 1_000
 #: Seconds for one step. A batch of large jobs over a slow store takes a while.
 STEP_SECONDS = 120.0
 #: Between two looks at a queue of which nothing can be moved just now.
@@ -82,7 +86,13 @@ def move(
         ),
     ] = None,
     batch: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Jobs that one step moves at most.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=MOST_JOBS,
+            help="Jobs that one step moves at most.",
+        ),
     ] = 500,
 ) -> None:
     if undo == (to is not None):
@@ -97,7 +107,10 @@ def move(
             mover.run(to)
         except CallFailed as error:
             _say(f"towline-broker: {error}")
-            mover.tell_how_to_go_on(to, url)
+            if isinstance(error, InvalidArgument | NotFound | NotSupported):
+                mover.tell_what_is_under_way(to, url)
+            else:
+                mover.tell_how_to_go_on(to, url)
             raise typer.Exit(_code_of(error)) from None
         except KeyboardInterrupt:
             _say("interrupted")
@@ -125,6 +138,8 @@ class Mover:
         self._queue = queue
         self._batch = batch
         self._begun = False
+        #: Where the queue was on its way to when this began.
+        self._bound_for = ""
         self._moved = 0
 
     def run(self, to: str | None) -> None:
@@ -137,6 +152,7 @@ class Mover:
         # A queue that is not there is best told of by the broker.
         home, bound_for = (found.store, found.moving_to) if found else ("", "")
         self._begun = bool(bound_for)
+        self._bound_for = bound_for
         target = to or home
         source = bound_for if bound_for and target == home else home
         with _progress(f"{self._queue}: {source} -> {target}") as show:
@@ -163,6 +179,11 @@ class Mover:
         _say(f"  go on:    {command} {onward}{where}")
         if back:
             _say(f"  go back:  {command} {back}{where}")
+
+    def tell_what_is_under_way(self, refused: str | None, url: str | None) -> None:
+        """After a refusal: the same command would be refused again."""
+        if self._bound_for and refused not in (None, self._bound_for):
+            self.tell_how_to_go_on(self._bound_for, url)
 
     def _go_on(self, target: str, show: Callable[[int, int, str], None]) -> None:
         while True:
