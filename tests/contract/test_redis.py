@@ -1,4 +1,4 @@
-"""The Redis driver keeps the contract: on Redis and on Valkey, and on a Cluster."""
+"""The Redis driver keeps the contract: on Redis and Valkey, behind Sentinel, and on a Cluster."""
 
 import itertools
 import secrets
@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.servers.redis import RedisServer
 from tests.support.servers.redis_cluster import RedisCluster
+from tests.support.servers.redis_sentinels import Sentinels
 from towline_broker.drivers.interface import Driver, PushOutcome, PushResult
 from towline_broker.drivers.registry import create_driver
 from towline_broker.testing import (
@@ -49,6 +50,12 @@ def redis_cluster() -> Iterator[RedisCluster]:
 
 
 @pytest.fixture(scope="module")
+def redis_sentinels() -> Iterator[Sentinels]:
+    with Sentinels("redis", KEPT) as sentinels:
+        yield sentinels
+
+
+@pytest.fixture(scope="module")
 def full_redis() -> Iterator[RedisServer]:
     with RedisServer("redis") as server:
         yield server
@@ -83,6 +90,12 @@ class TestValkey(SharedDriverContract):
     @pytest.fixture
     def new_harness(self, valkey_server: RedisServer) -> NewHarness:
         return lambda: RedisHarness(valkey_server.url)
+
+
+class TestRedisBehindSentinel(SharedDriverContract):
+    @pytest.fixture
+    def new_harness(self, redis_sentinels: Sentinels) -> NewHarness:
+        return lambda: RedisHarness(redis_sentinels.url)
 
 
 class TestCluster(SharedDriverContract):
@@ -146,6 +159,12 @@ def test_random_operations_on_valkey_are_answered_as_the_model_does(
     valkey_server: RedisServer,
 ) -> None:
     check_at_random(lambda: RedisHarness(valkey_server.url), examples=25)
+
+
+def test_random_operations_behind_sentinel_are_answered_as_the_model_does(
+    redis_sentinels: Sentinels,
+) -> None:
+    check_at_random(lambda: RedisHarness(redis_sentinels.url), examples=10)
 
 
 def test_random_operations_on_a_cluster_are_answered_as_the_model_does(
