@@ -49,7 +49,9 @@ async def test_a_server_that_throws_jobs_away(server: RedisServer) -> None:
 
 async def test_a_wrong_password(server: RedisServer) -> None:
     url = with_user(server, "+@all", "~*", "&*").replace(PASSWORD, PASSWORD + "x")
-    assert "invalid username-password" in await refusal(url)
+    said = await refusal(url)
+    assert "the server refuses the password: check user and password in the url" in said
+    assert "invalid username-password" in said
 
 
 async def test_a_missing_password() -> None:
@@ -57,7 +59,9 @@ async def test_a_missing_password() -> None:
         server.execute("CONFIG", "SET", "requirepass", PASSWORD)
         said = await refusal(server.url.replace("redis://", "redis://:wrong@"))
         assert "invalid username-password" in said
-        assert "Authentication required" in await refusal(server.url)
+        said = await refusal(server.url)
+        assert "the server wants a password: write user:password@ before the host" in said
+        assert "Authentication required" in said
 
 
 @pytest.mark.parametrize(

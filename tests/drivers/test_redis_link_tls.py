@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.drivers.redis_link_support import Proxy, linked, make_link, own_keys
 from tests.support.servers.redis import RedisServer
-from towline_broker.domain.errors import StoreRefused
+from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,26 @@ async def test_a_server_that_the_authority_did_not_sign_is_refused(certificate: 
     async with tls_server(certificate) as url:
         with pytest.raises(StoreRefused, match="CERTIFICATE_VERIFY_FAILED"):
             await make_link(own_keys(url)).open(print, print)
+
+
+async def test_a_server_without_tls_is_guessed_at() -> None:
+    with RedisServer("redis") as server:
+        url = own_keys(server.url.replace("redis://", "rediss://"), timeout=1)
+        with pytest.raises(StoreUnavailable, match="does the server speak TLS"):
+            await make_link(url).open(print, print)
+
+
+async def test_an_answer_that_is_not_tls_is_guessed_at() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"-ERR unknown command\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(StoreUnavailable, match="does the server speak TLS"):
+            await make_link(own_keys(f"rediss://127.0.0.1:{port}")).open(print, print)
 
 
 async def test_the_name_counts_unless_the_url_says_otherwise(certificate: Path) -> None:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 #: Seconds that connecting may take at most.
 _CONNECTING = 2.0
+_PLAIN = "the url asks for TLS (rediss…): does the server speak TLS at this port?"
 
 #: What the server answers: integers, bytes, None, lists of these, or an error.
 Reply: TypeAlias = Any
@@ -107,14 +108,24 @@ class Endpoint:
 
     def _explained(self, error: BaseException) -> BaseException:
         if isinstance(error, TimeoutError):
-            return Unreachable(f"{self.address}: no connection in {self.patience:g} s")
-        if isinstance(error, AuthenticationError | ResponseError):
+            why = f"{self.address}: no connection in {self.patience:g} s"
+            # A server without TLS waits in silence for more of what it cannot read.
+            return Unreachable(why if self.tls is None else f"{why}; {_PLAIN}")
+        if isinstance(error, AuthenticationError):
+            return Unfit(f"{self.address}: {self._not_let_in()} ({error})")
+        if isinstance(error, ResponseError):
             return Unfit(f"{self.address}: {error}")
         if isinstance(error, RedisError | OSError):
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 return Unfit(f"{self.address}: {error}")
-            return Unreachable(f"{self.address}: {error}")
+            hint = f"; {_PLAIN}" if "WRONG_VERSION_NUMBER" in str(error) else ""
+            return Unreachable(f"{self.address}: {error}{hint}")
         return error
+
+    def _not_let_in(self) -> str:
+        if self.password is None:
+            return "the server wants a password: write user:password@ before the host in the url"
+        return "the server refuses the password: check user and password in the url"
 
     def _connection(self) -> AbstractConnection:
         options: dict[str, Any] = {
