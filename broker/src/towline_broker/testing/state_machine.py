@@ -354,6 +354,7 @@ class DriverMachine(Comparison):
     def receive(self, picks: list[int]) -> None:
         coming = [self.away[-1 - pick % len(self.away)] for pick in picks]
         expected = model_moving.receive(self.model, coming)
+        self.do(self.store.about_to_receive())
         assert self.do(self.driver.receive(coming, self.now)) == expected
 
     def _queue(self, pick: int) -> str:

@@ -374,8 +374,12 @@ class Store:
         await self.check()
         return transfers
 
-    async def receive(self, *transfers: Transfer) -> int:
+    async def about_to_receive(self) -> None:
+        """Jobs will come to stand behind those that are READY now, in whatever order of time."""
         self._shared.mixed |= set(await self.driver.oldest_ready())
+
+    async def receive(self, *transfers: Transfer) -> int:
+        await self.about_to_receive()
         received = await self.driver.receive(transfers, self.now)
         await self.check()
         return received
