@@ -119,24 +119,24 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        try:
-            up_reader, up_writer = await asyncio.open_connection(self._host, self._port)
-        except OSError:
-            writer.close()
-            return
+        # A server of streams takes it ill if its task ends by being cancelled.
+        with suppress(OSError, asyncio.CancelledError):
+            await self._pass_on(reader, writer)
+        await _close(writer)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection(self._host, self._port)
         replies = asyncio.create_task(_copy(up_reader, writer))
         try:
-            with suppress(OSError):
-                while data := await reader.read(65_536):
-                    if self._armed is not None and self.commit in data:
-                        await self._cut(data, up_reader, up_writer, replies)
-                        break
-                    up_writer.write(data)
-                    await up_writer.drain()
+            while data := await reader.read(65_536):
+                if self._armed is not None and self.commit in data:
+                    await self._cut(data, up_reader, up_writer, replies)
+                    break
+                up_writer.write(data)
+                await up_writer.drain()
         finally:
             replies.cancel()
-            for each in (writer, up_writer):
-                each.close()
+            await _close(up_writer)
 
     async def _cut(
         self,
@@ -153,6 +153,12 @@ class Proxy:
             up_writer.write(data)
             await up_writer.drain()
             await up_reader.read(65_536)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
