@@ -1,0 +1,17 @@
+"""Who hears what has become of jobs."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Listener(Protocol):
+    """Hears, on the event loop, what has become of jobs."""
+
+    def jobs_ready(self, queue: str, count: int) -> None:
+        """So many jobs of the queue became READY (or leasable again, as after a resume).
+
+        While the queue is paused a driver may tell this or not."""
+
+    def jobs_ended(self, job_ids: Sequence[str]) -> None:
+        """These jobs became SUCCEEDED, DEAD or CANCELLED (purged ones among them). May also name
+        jobs that had ended before and are now removed."""
