@@ -126,6 +126,14 @@ bench-depth: install ## Measure Reserve and Ack with a thousand and with a milli
 bench-across: install ## Measure the way from a Push at one broker to a worker at another
 	@$(BIN)/python -m bench.across $(ARGS)
 
+.PHONY: bench-churn
+bench-churn: install ## Measure a claim on PostgreSQL while a million jobs come and go
+	@$(BIN)/python -m bench.churn $(ARGS)
+
+.PHONY: bench-stops
+bench-stops: install ## Measure how long the file store stops the broker at a million jobs, and its restart
+	@$(BIN)/python -m bench.stops $(ARGS)
+
 .PHONY: contract
 contract: install ## Run the contract suite over every store, with many random examples, and print a table
 	@$(BIN)/python scripts/contract_table.py $(ARGS)

@@ -1,13 +1,14 @@
 """The time of a claim over very many jobs that come and go.
 
-    python -m bench.churn postgresql://user@host/database --jobs 1000000 --svg docs/churn.svg
+    python -m bench.churn --jobs 1000000 --svg docs/churn.svg
 
 A hundred jobs are pushed, reserved and acknowledged, over and over, while a thousand wait; upkeep
 runs as in a broker. Printed is what a claim of a hundred took for each job, for every 10,000 jobs
 (the fastest tenth of their claims, for the machine may have other things to do): by the driver, and
 by the best single statement over the bare client; each once alone, and once while another session
 holds a transaction open that could still see every row since its start. A series that lasts longer
-than ``--at-most`` is stopped where it is. Works in schemas of its own, and drops them.
+than ``--at-most`` is stopped where it is. Starts a server of its own, or works in a schema of its
+own in the database that ``--url`` names, and drops it.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import asyncpg
 
 from bench.plot import Series, write_svg
 from bench.postgresql import BATCH, PAYLOAD, Bare, Silent
+from tests.support.servers.postgres import PostgresServer
 from towline_broker.domain.jobs import NewJob
 from towline_broker.domain.time import MINUTE, SECOND
 from towline_broker.drivers.interface import AckBatch, AckItem, Driver, PushBatch, ReserveRequest
@@ -169,13 +171,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("url")
+    parser.add_argument("--url", help="postgresql://user@host/database")
     parser.add_argument("--jobs", type=int, default=1_000_000)
     parser.add_argument("--at-most", type=float, default=600, help="seconds for each series")
     parser.add_argument("--svg", type=Path, help="where to write the plot")
     names = ["Towline", "bare statement"]
     parser.add_argument("--only", nargs="+", choices=names, default=names)
-    asyncio.run(run(parser.parse_args()))
+    options = parser.parse_args()
+    if options.url:
+        asyncio.run(run(options))
+        return
+    with PostgresServer(durable=True) as server:
+        options.url = server.create_database()
+        asyncio.run(run(options))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import asyncmy
+from asyncmy.errors import OperationalError
 
 _TABLE = """
     CREATE TABLE job (
@@ -13,6 +14,7 @@ _TABLE = """
     ) ENGINE = InnoDB
 """
 CONNECTIONS = 4
+_DEADLOCK = 1213
 
 
 class BareMysql:
@@ -28,10 +30,12 @@ class BareMysql:
 
     async def open(self) -> None:
         self._pool = await asyncmy.create_pool(
-            minsize=CONNECTIONS, maxsize=CONNECTIONS, **self._place
+            minsize=CONNECTIONS,
+            maxsize=CONNECTIONS,
+            init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            **self._place,
         )
         async with self._pool.acquire() as connection, connection.cursor() as cursor:
-            await cursor.execute("SET GLOBAL TRANSACTION ISOLATION LEVEL READ COMMITTED")
             await cursor.execute(_TABLE)
 
     async def insert(self, envelopes: Sequence[bytes]) -> None:
@@ -41,6 +45,14 @@ class BareMysql:
             await connection.commit()
 
     async def claim(self, number: int) -> list[int]:
+        while True:
+            try:
+                return await self._claim(number)
+            except OperationalError as error:  # two claims may meet in the index
+                if error.args[0] != _DEADLOCK:
+                    raise
+
+    async def _claim(self, number: int) -> list[int]:
         async with self._pool.acquire() as connection, connection.cursor() as cursor:
             await cursor.execute(
                 "SELECT seq, body FROM job WHERE state = 2 ORDER BY seq LIMIT %s"
