@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 from uuid import UUID
 
 import grpc
@@ -15,24 +14,18 @@ import grpc.aio
 from towline import requests
 from towline.channel import Connection, check_timeout
 from towline.durations import Seconds
-from towline.errors import CallFailed, ClientClosed
+from towline.errors import CallFailed, ConfigurationError
 from towline.jobs import Job, JobFunction
 from towline.options import DispatchOptions
 from towline.requests import CancelOutcome, JobRequest, Pushed
 from towline.serialization import CONTENT_TYPE
 from towline.status import JobStatus, read_info
-from towline.v1 import job_pb2
-from towline.v1.queue_service_pb2_grpc import QueueServiceStub
+from towline.transport import AsyncGrpcTransport, async_transport_for
+from towline.v1 import job_pb2, queue_service_pb2
 from towline.waiting import Waiting
 
 if TYPE_CHECKING:
     from towline.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-
-# As in towline.client.
-_inherited: list[object] = []
 
 
 class AsyncClient:
@@ -51,11 +44,10 @@ class AsyncClient:
         *,
         credentials: grpc.ChannelCredentials | None = None,
         call_timeout: float = 10.0,
+        join_pushes: bool = True,
     ) -> None:
-        self.connection = Connection.to(address, credentials=credentials, timeout=call_timeout)
-        self._open: tuple[grpc.aio.Channel, QueueServiceAsyncStub] | None = None
-        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
-        self._closed = False
+        self._timeout = check_timeout(call_timeout)
+        self._transport = async_transport_for(address, credentials, self._timeout, join=join_pushes)
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,35 +61,28 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the channel. Calls that are under way are cancelled."""
-        self._closed = True
-        if self._open is not None and self._owner == _here():
-            channel, _ = self._open
-            self._open = None
-            await channel.close()
+        """Close the channel. Calls that are under way end with ClientClosed."""
+        await self._transport.close()
+
+    @property
+    def connection(self) -> Connection:
+        """Client.connection."""
+        return self._grpc().connection
 
     @property
     def channel(self) -> grpc.aio.Channel:
         """The channel of the running event loop, for calls that this class does not offer."""
-        return self._opened()[0]
+        return self._grpc().channel
 
     @property
     def queue_service(self) -> QueueServiceAsyncStub:
         """The plain calls of the service, on this channel. They raise grpc.RpcError."""
-        return self._opened()[1]
+        return self._grpc().stub
 
-    def _opened(self) -> tuple[grpc.aio.Channel, QueueServiceAsyncStub]:
-        if self._closed:
-            raise ClientClosed
-        if self._open is not None and self._owner != _here():
-            if self._owner is not None and self._owner[0] != os.getpid():
-                _inherited.append(self._open)
-            self._open = None
-        if self._open is None:
-            channel = self.connection.open_aio()
-            self._open = channel, QueueServiceStub(channel)
-            self._owner = _here()
-        return self._open
+    def _grpc(self) -> AsyncGrpcTransport:
+        if isinstance(self._transport, AsyncGrpcTransport):
+            return self._transport
+        raise ConfigurationError("this client runs without a server: it has no gRPC channel")
 
     @overload
     async def dispatch(
@@ -141,7 +126,7 @@ class AsyncClient:
         **arguments: Any,
     ) -> AsyncJobHandle:
         """Client.dispatch."""
-        return await self._push(requests.job_message(job, data, arguments), call_timeout)
+        return await self._push_one(requests.job_message(job, data, arguments), call_timeout)
 
     async def push_raw(
         self,
@@ -156,7 +141,7 @@ class AsyncClient:
     ) -> AsyncJobHandle:
         """Client.push_raw."""
         message = requests.raw_message(queue, type, payload, content_type, options)
-        return await self._push(message, call_timeout)
+        return await self._push_one(message, call_timeout)
 
     async def dispatch_batch(
         self,
@@ -168,10 +153,9 @@ class AsyncClient:
     ) -> list[AsyncJobHandle]:
         """Client.dispatch_batch."""
         batch = requests.Batch(jobs, options, allow_partial=allow_partial)
-        push = self.queue_service.Push
         for start, request in batch.requests():
             try:
-                response = await self._call(push, request, call_timeout)
+                response = await self._push(request, call_timeout)
             except CallFailed as error:
                 batch.failed(start, error)
                 break
@@ -201,7 +185,7 @@ class AsyncClient:
         """Client.cancel."""
         outcomes: dict[str, CancelOutcome] = {}
         for request in requests.cancel_requests(job_ids):
-            response = await self._call(self.queue_service.CancelJob, request, call_timeout)
+            response = await self._transport.cancel_job(request, self._seconds(call_timeout))
             outcomes.update(requests.read_cancel(response))
         return outcomes
 
@@ -209,35 +193,26 @@ class AsyncClient:
         """Client.handle."""
         return AsyncJobHandle(self, Pushed(requests.check_id(job_id), created=False))
 
-    async def _push(self, message: job_pb2.Job, call_timeout: float | None) -> AsyncJobHandle:
-        push = self.queue_service.Push
+    async def _push_one(self, message: job_pb2.Job, call_timeout: float | None) -> AsyncJobHandle:
         try:
-            response = await self._call(push, requests.push_one(message), call_timeout)
+            response = await self._push(requests.push_one(message), call_timeout)
         except CallFailed as error:
             raise requests.relocated(error) from error.__cause__
         return AsyncJobHandle(self, requests.read_push_one(response))
 
+    async def _push(
+        self, request: queue_service_pb2.PushRequest, call_timeout: float | None
+    ) -> queue_service_pb2.PushResponse:
+        """Every Push of this client goes through here, in the task that dispatches."""
+        return await self._transport.push(request, self._seconds(call_timeout))
+
     async def _get(self, job_id: str | UUID, wait: float, call_timeout: float | None) -> JobStatus:
         request = requests.get_request(job_id, wait)
-        response = await self._call(self.queue_service.GetJob, request, call_timeout, held=wait)
+        response = await self._transport.get_job(request, self._seconds(call_timeout) + wait)
         return read_info(response.job)
 
-    async def _call(
-        self,
-        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
-        request: Request,
-        call_timeout: float | None,
-        *,
-        held: float = 0.0,
-    ) -> Response:
-        """Make one call, which the broker may hold back for a time."""
-        timeout = self.connection.timeout if call_timeout is None else check_timeout(call_timeout)
-        with self.connection.errors():
-            return await method(request, timeout=timeout + held)
-
-
-def _here() -> tuple[int, asyncio.AbstractEventLoop]:
-    return os.getpid(), asyncio.get_running_loop()
+    def _seconds(self, call_timeout: float | None) -> float:
+        return self._timeout if call_timeout is None else check_timeout(call_timeout)
 
 
 class AsyncJobHandle:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, Self, Unpack, overload
 from uuid import UUID
 
 import grpc
@@ -15,22 +13,16 @@ import grpc
 from towline import requests
 from towline.channel import Connection, check_timeout
 from towline.durations import Seconds
-from towline.errors import CallFailed, ClientClosed
+from towline.errors import CallFailed, ConfigurationError
 from towline.jobs import Job, JobFunction
 from towline.options import DispatchOptions
 from towline.requests import CancelOutcome, JobRequest, Pushed
 from towline.serialization import CONTENT_TYPE
 from towline.status import JobStatus, read_info
-from towline.v1 import job_pb2
+from towline.transport import GrpcTransport, transport_for
+from towline.v1 import job_pb2, queue_service_pb2
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 from towline.waiting import Waiting
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-
-# Channels that a process inherited by fork. They cannot be used there, and closing them, which is
-# what the end of their last reference does, would wait for threads that exist in the parent only.
-_inherited: list[object] = []
 
 
 class Client:
@@ -55,12 +47,10 @@ class Client:
         *,
         credentials: grpc.ChannelCredentials | None = None,
         call_timeout: float = 10.0,
+        join_pushes: bool = True,
     ) -> None:
-        self.connection = Connection.to(address, credentials=credentials, timeout=call_timeout)
-        self._lock = threading.Lock()
-        self._open: tuple[grpc.Channel, QueueServiceStub] | None = None
-        self._pid = os.getpid()
-        self._closed = False
+        self._timeout = check_timeout(call_timeout)
+        self._transport = transport_for(address, credentials, self._timeout, join=join_pushes)
 
     def __enter__(self) -> Self:
         return self
@@ -74,35 +64,29 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the channel. Calls that are under way end with an error."""
-        with self._lock:
-            self._closed = True
-            if self._open is not None and self._pid == os.getpid():
-                self._open[0].close()
-                self._open = None
+        """Close the channel. Calls that are under way end with ClientClosed."""
+        self._transport.close()
+
+    @property
+    def connection(self) -> Connection:
+        """How the broker is reached. This and the next two raise ConfigurationError for a client
+        without a server."""
+        return self._grpc().connection
 
     @property
     def channel(self) -> grpc.Channel:
         """The channel of this process, for calls that this class does not offer."""
-        return self._opened()[0]
+        return self._grpc().channel
 
     @property
     def queue_service(self) -> QueueServiceStub:
         """The plain calls of the service, on this channel. They raise grpc.RpcError."""
-        return self._opened()[1]
+        return self._grpc().stub
 
-    def _opened(self) -> tuple[grpc.Channel, QueueServiceStub]:
-        with self._lock:
-            if self._closed:
-                raise ClientClosed
-            if self._open is not None and self._pid != os.getpid():
-                _inherited.append(self._open)
-                self._open = None
-            if self._open is None:
-                channel = self.connection.open()
-                self._open = channel, QueueServiceStub(channel)
-                self._pid = os.getpid()
-            return self._open
+    def _grpc(self) -> GrpcTransport:
+        if isinstance(self._transport, GrpcTransport):
+            return self._transport
+        raise ConfigurationError("this client runs without a server: it has no gRPC channel")
 
     @overload
     def dispatch(
@@ -151,7 +135,7 @@ class Client:
         arguments. ``arguments`` are else DispatchOptions, which come before the policy of the job.
         Raises InvalidJob for impossible options and InvalidPayload for arguments that do not fit.
         """
-        return self._push(requests.job_message(job, data, arguments), call_timeout)
+        return self._push_one(requests.job_message(job, data, arguments), call_timeout)
 
     def push_raw(
         self,
@@ -166,7 +150,7 @@ class Client:
     ) -> JobHandle:
         """Hand over a job with a payload of the caller's own making. Raises InvalidJob."""
         message = requests.raw_message(queue, type, payload, content_type, options)
-        return self._push(message, call_timeout)
+        return self._push_one(message, call_timeout)
 
     def dispatch_batch(
         self,
@@ -187,10 +171,9 @@ class Client:
         none was (as far as one can know, see towline.errors).
         """
         batch = requests.Batch(jobs, options, allow_partial=allow_partial)
-        push = self.queue_service.Push
         for start, request in batch.requests():
             try:
-                response = self._call(push, request, call_timeout)
+                response = self._push(request, call_timeout)
             except CallFailed as error:
                 batch.failed(start, error)
                 break
@@ -224,7 +207,7 @@ class Client:
         """Cancel jobs, any number of them; returns what came of each, by its id."""
         outcomes: dict[str, CancelOutcome] = {}
         for request in requests.cancel_requests(job_ids):
-            response = self._call(self.queue_service.CancelJob, request, call_timeout)
+            response = self._transport.cancel_job(request, self._seconds(call_timeout))
             outcomes.update(requests.read_cancel(response))
         return outcomes
 
@@ -232,31 +215,26 @@ class Client:
         """Return a handle of a job that was dispatched before, here or elsewhere."""
         return JobHandle(self, Pushed(requests.check_id(job_id), created=False))
 
-    def _push(self, message: job_pb2.Job, call_timeout: float | None) -> JobHandle:
-        push = self.queue_service.Push
+    def _push_one(self, message: job_pb2.Job, call_timeout: float | None) -> JobHandle:
         try:
-            response = self._call(push, requests.push_one(message), call_timeout)
+            response = self._push(requests.push_one(message), call_timeout)
         except CallFailed as error:
             raise requests.relocated(error) from error.__cause__
         return JobHandle(self, requests.read_push_one(response))
 
+    def _push(
+        self, request: queue_service_pb2.PushRequest, call_timeout: float | None
+    ) -> queue_service_pb2.PushResponse:
+        """Every Push of this client goes through here, in the thread that dispatches."""
+        return self._transport.push(request, self._seconds(call_timeout))
+
     def _get(self, job_id: str | UUID, wait: float, call_timeout: float | None) -> JobStatus:
         request = requests.get_request(job_id, wait)
-        response = self._call(self.queue_service.GetJob, request, call_timeout, held=wait)
+        response = self._transport.get_job(request, self._seconds(call_timeout) + wait)
         return read_info(response.job)
 
-    def _call(
-        self,
-        method: grpc.UnaryUnaryMultiCallable[Request, Response],
-        request: Request,
-        call_timeout: float | None,
-        *,
-        held: float = 0.0,
-    ) -> Response:
-        """Make one call, which the broker may hold back for a time."""
-        timeout = self.connection.timeout if call_timeout is None else check_timeout(call_timeout)
-        with self.connection.errors():
-            return method(request, timeout=timeout + held)
+    def _seconds(self, call_timeout: float | None) -> float:
+        return self._timeout if call_timeout is None else check_timeout(call_timeout)
 
 
 class JobHandle:
