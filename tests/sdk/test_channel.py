@@ -1,11 +1,13 @@
 """Addresses are read as meant, and every RPC of the contract is repeated exactly if it may be."""
 
+import json
 from typing import Any
 
+import grpc
 import pytest
 
-from towline import Client, ConfigurationError
-from towline.channel import SAFE_TO_REPEAT, SERVICE_CONFIG, parse_address
+from towline import Client, ConfigurationError, TlsCredentials
+from towline.channel import SAFE_TO_REPEAT, SERVICE_CONFIG, Connection, parse_address
 from towline.v1 import admin_service_pb2, dead_letter_service_pb2, queue_service_pb2
 
 # A repeat of these can hit what came in between; the contract says so at each.
@@ -52,7 +54,7 @@ def test_an_address_that_is_no_string_is_refused(wrong: Any) -> None:
 
 def test_credentials_that_are_none_are_refused_at_once() -> None:
     wrong: Any = ("user", "password")
-    with pytest.raises(ConfigurationError, match="credentials: expected those of grpc"):
+    with pytest.raises(ConfigurationError, match=r"credentials: expected towline\.TlsCredentials"):
         Client("127.0.0.1:1", credentials=wrong)
 
 
@@ -81,3 +83,40 @@ def test_only_unavailable_is_repeated() -> None:
     [method_config] = SERVICE_CONFIG["methodConfig"]
     assert method_config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
     assert method_config["retryPolicy"]["maxAttempts"] == 5
+
+
+PEM = b"-----BEGIN CERTIFICATE-----\n\xff\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [None, TlsCredentials(), TlsCredentials(PEM), TlsCredentials(PEM, PEM, PEM)],
+)
+def test_a_connection_can_be_told_to_another_process(credentials: TlsCredentials | None) -> None:
+    connection = Connection.to("broker:1", credentials=credentials)
+    assert connection.can_be_handed_over
+    told = json.loads(json.dumps(connection.hand_over()))
+    assert Connection.handed_over(told) == connection
+
+
+def test_objects_of_grpc_can_be_told_to_no_other_process() -> None:
+    credentials = grpc.ssl_channel_credentials()
+    assert not Connection.to("broker:1", credentials=credentials).can_be_handed_over
+
+
+def test_a_private_key_does_not_show() -> None:
+    assert "PRIVATE" not in repr(TlsCredentials(None, b"-----BEGIN PRIVATE KEY-----", PEM))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"root_certificates": "ca.pem"}, "root_certificates: expected the bytes of a PEM file"),
+        ({"private_key": b"ca.pem"}, "private_key: expected the bytes of a PEM file"),
+        ({"private_key": PEM}, "private_key and certificate_chain go together"),
+        ({"certificate_chain": PEM}, "private_key and certificate_chain go together"),
+    ],
+)
+def test_credentials_that_are_no_pem_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        TlsCredentials(**wrong)

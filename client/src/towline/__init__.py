@@ -52,6 +52,7 @@ from towline.registry import JobDefinition, Registry
 if TYPE_CHECKING:
     from towline.aio import AsyncClient, AsyncJobHandle
     from towline.client import Client, JobHandle
+    from towline.credentials import TlsCredentials
     from towline.requests import CancelOutcome, JobRequest
     from towline.status import DeadReason, JobState, JobStatus
     from towline.worker import Worker
@@ -97,6 +98,7 @@ __all__ = [
     "ResourceExhausted",
     "ResultTimeout",
     "Retry",
+    "TlsCredentials",
     "TowlineError",
     "Unauthenticated",
     "Violation",
@@ -110,6 +112,7 @@ _LOADED_WHEN_USED = {
     "AsyncJobHandle": "towline.aio",
     "Client": "towline.client",
     "JobHandle": "towline.client",
+    "TlsCredentials": "towline.credentials",
     "CancelOutcome": "towline.requests",
     "JobRequest": "towline.requests",
     "DeadReason": "towline.status",

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from towline import requests
-from towline.channel import Connection, check_timeout
+from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
 from towline.errors import CallFailed, ConfigurationError
 from towline.jobs import Job, JobFunction
@@ -42,7 +42,7 @@ class AsyncClient:
         self,
         address: str | None = None,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: Credentials | None = None,
         call_timeout: float = 10.0,
         join_pushes: bool = True,
     ) -> None:

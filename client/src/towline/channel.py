@@ -12,12 +12,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
+from towline.credentials import TlsCredentials
 from towline.errors import ConfigurationError, from_rpc_error
+
+Credentials: TypeAlias = TlsCredentials | grpc.ChannelCredentials
 
 DEFAULT_ADDRESS = "127.0.0.1:7480"
 ADDRESS_VARIABLE = "TOWLINE_URL"
@@ -127,7 +130,7 @@ class Connection:
     """
 
     target: str
-    credentials: grpc.ChannelCredentials | None = None
+    credentials: Credentials | None = None
     timeout: float = 10.0
 
     @classmethod
@@ -135,31 +138,60 @@ class Connection:
         cls,
         address: str | None = None,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: Credentials | None = None,
         timeout: float = 10.0,
     ) -> "Connection":
         """Return the connection for an address. Raises ConfigurationError."""
         target, tls = parse_address(address)
         if tls and credentials is None:
-            credentials = grpc.ssl_channel_credentials()
-        if credentials is not None and not isinstance(credentials, grpc.ChannelCredentials):
+            credentials = TlsCredentials()
+        if not isinstance(credentials, (TlsCredentials, grpc.ChannelCredentials, type(None))):
             raise ConfigurationError(
-                "credentials: expected those of grpc, such as grpc.ssl_channel_credentials(), "
-                f"got a {type(credentials).__name__}"
+                "credentials: expected towline.TlsCredentials, or those of grpc, such as "
+                f"grpc.ssl_channel_credentials(), got a {type(credentials).__name__}"
             )
         return cls(target, credentials, check_timeout(timeout))
 
+    @property
+    def can_be_handed_over(self) -> bool:
+        """Whether another process can be told all of it."""
+        return not isinstance(self.credentials, grpc.ChannelCredentials)
+
+    def hand_over(self) -> dict[str, Any]:
+        """Return all of it as JSON values, with what is secret in it, if it can be handed over."""
+        tls = self.credentials
+        return {
+            "target": self.target,
+            "tls": {name: pem and pem.decode("latin-1") for name, pem in vars(tls).items()}
+            if isinstance(tls, TlsCredentials)
+            else None,
+        }
+
+    @classmethod
+    def handed_over(cls, told: dict[str, Any]) -> "Connection":
+        """Return the connection that ``hand_over`` told of."""
+        if told["tls"] is None:
+            return cls(told["target"])
+        pems = {name: pem and pem.encode("latin-1") for name, pem in told["tls"].items()}
+        return cls(told["target"], TlsCredentials(**pems))
+
     def open(self) -> grpc.Channel:
         """Return a new channel. It connects with its first call."""
-        if self.credentials is None:
+        credentials = self._for_grpc()
+        if credentials is None:
             return grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
-        return grpc.secure_channel(self.target, self.credentials, options=CHANNEL_OPTIONS)
+        return grpc.secure_channel(self.target, credentials, options=CHANNEL_OPTIONS)
 
     def open_aio(self) -> grpc.aio.Channel:
         """Return a new channel of the running event loop. It connects with its first call."""
-        if self.credentials is None:
+        credentials = self._for_grpc()
+        if credentials is None:
             return grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
-        return grpc.aio.secure_channel(self.target, self.credentials, options=CHANNEL_OPTIONS)
+        return grpc.aio.secure_channel(self.target, credentials, options=CHANNEL_OPTIONS)
+
+    def _for_grpc(self) -> grpc.ChannelCredentials | None:
+        tls = self.credentials
+        return tls.for_grpc() if isinstance(tls, TlsCredentials) else tls
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from uuid import UUID
 import grpc
 
 from towline import requests
-from towline.channel import Connection, check_timeout
+from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
 from towline.errors import CallFailed, ConfigurationError
 from towline.jobs import Job, JobFunction
@@ -32,8 +32,9 @@ class Client:
             client.dispatch(SendEmail(to="a@b.c"), delay=300)
 
     ``address``: see towline.channel.parse_address; without one, the environment variable
-    TOWLINE_URL or 127.0.0.1:7480. ``credentials`` are those of grpc, for TLS. ``call_timeout`` is
-    the deadline of a call in seconds, repeats included; each method takes another for one call.
+    TOWLINE_URL or 127.0.0.1:7480. ``credentials`` are TlsCredentials, or those of grpc.
+    ``call_timeout`` is the deadline of a call in seconds, repeats included; each method takes
+    another for one call.
 
     It connects with its first call, also again in a process that was forked off.
 
@@ -45,7 +46,7 @@ class Client:
         self,
         address: str | None = None,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: Credentials | None = None,
         call_timeout: float = 10.0,
         join_pushes: bool = True,
     ) -> None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Protocol
 
-import grpc
-
-from towline.channel import Connection
+from towline.channel import Connection, Credentials
 from towline.transport.blocking import GrpcTransport
 from towline.transport.interface import AsyncTransport, Transport
 from towline.transport.running_loop import AsyncGrpcTransport
@@ -39,7 +37,7 @@ class _InProcess(Protocol):
 
 def transport_for(
     address: str | None,
-    credentials: grpc.ChannelCredentials | None,
+    credentials: Credentials | None,
     timeout: float,
     *,
     join: bool,
@@ -57,7 +55,7 @@ def transport_for(
 
 def async_transport_for(
     address: str | None,
-    credentials: grpc.ChannelCredentials | None,
+    credentials: Credentials | None,
     timeout: float,
     *,
     join: bool,
