@@ -164,6 +164,12 @@ class Broker:
     ) -> None:
         self._rounds.append(self._owned.start(every(interval, step, failing)))
 
+    async def catch_up(self) -> None:
+        """Does at once what has fallen due, without waiting for the upkeep to come round: for who
+        has set the clock forward. Raises StoreError."""
+        for store in self._stores.all:
+            await store.upkeep.round()
+
     def drain(self) -> None:
         """No new work from here on, and parked calls are answered. Settling goes on until
         :meth:`stop`."""
