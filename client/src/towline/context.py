@@ -38,6 +38,9 @@ MAX_CHECKPOINT = 64 * 1024
 MAX_PROGRESS_MESSAGE = 1024
 """Bytes of a progress message that the broker keeps."""
 
+DEFAULT_MAX_ATTEMPTS = 3
+"""Of a job that names none, by the contract."""
+
 
 class NoCurrentJob(TowlineError):
     """``current_job()`` was called outside a handler."""
@@ -195,13 +198,14 @@ class JobContext:
 
     ``attempt`` counts from 1. ``lease_token`` names this grant of the job: treat it as a secret.
     ``last_failure`` and ``last_progress`` are those of earlier attempts, None if there are none.
-    ``enqueued_at`` is on the clock of the broker's store.
+    ``enqueued_at`` is on the clock of the broker's store. ``max_attempts``: all that the job has.
     """
 
     id: str
     queue: str
     type: str
     attempt: int = 1
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
     lease_token: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     enqueued_at: datetime | None = None

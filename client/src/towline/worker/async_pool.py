@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+from collections.abc import Callable
+from typing import Any
 
+from towline.calls import Result, Returned, capture, is_awaitable
 from towline.context import running
-from towline.worker.attempt import Attempt, Result, Returned, capture, is_awaitable
+from towline.worker.attempt import Attempt
 from towline.worker.pool import DaemonThreads, Pool, run_coroutine
 
 
@@ -25,6 +28,7 @@ class AsyncPool(Pool):
         self._thread = threading.Thread(target=self._serve, name="towline-loop", daemon=True)
         self._threads = DaemonThreads(concurrency, "towline-handler")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     def start(self) -> None:
         self._thread.start()
@@ -33,6 +37,7 @@ class AsyncPool(Pool):
         self._loop.call_soon_threadsafe(self._spawn, attempt)
 
     def close(self, timeout: float) -> None:
+        self._closing = True
         self._threads.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout)
@@ -68,8 +73,10 @@ class AsyncPool(Pool):
         try:
             if attempt.is_async:
                 result = capture(attempt.call)
+            elif attempt.needs_loop:
+                result = Returned(attempt.call_on_loop(self._in_thread_to_its_end))
             else:
-                result = await self._in_thread(attempt)
+                result = await self._in_thread(attempt.call)
             if isinstance(result, Returned) and is_awaitable(result):
                 return await run_coroutine(attempt, result.value)
             return result
@@ -77,17 +84,27 @@ class AsyncPool(Pool):
             if limit is not None:
                 limit.cancel()
 
-    async def _in_thread(self, attempt: Attempt) -> Result:
+    def _in_thread(self, function: Callable[[], Any]) -> asyncio.Future[Result]:
         done: asyncio.Future[Result] = self._loop.create_future()
         context = contextvars.copy_context()
 
         def work() -> None:
-            result = context.run(capture, attempt.call)
+            result = context.run(capture, function)
             with contextlib.suppress(RuntimeError):  # the loop is closed: it was left behind
                 self._loop.call_soon_threadsafe(self._resolve, done, result)
 
         self._threads.submit(work)
-        return await done
+        return done
+
+    async def _in_thread_to_its_end(self, function: Callable[[], Any]) -> Result:
+        """A thread cannot be stopped, so being cancelled changes nothing until the pool closes."""
+        done = self._in_thread(function)
+        while True:
+            try:
+                return await asyncio.shield(done)
+            except asyncio.CancelledError:
+                if self._closing:
+                    raise
 
     @staticmethod
     def _resolve(done: asyncio.Future[Result], result: Result) -> None:

@@ -1,7 +1,8 @@
 """One attempt of one job, from its lease to the decision what the broker is told.
 
 A pool calls ``begin``, then ``call`` (and awaits what it returns, if that is a coroutine), then
-``conclude`` with what came of it, and ``end`` in any case.
+``conclude`` with what came of it, and ``end`` in any case. Middleware runs inside of ``call``: what
+it raises or returns counts as the handler's.
 
 What becomes of the job:
 
@@ -19,19 +20,24 @@ What becomes of the job:
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeAlias
 
+from towline.calls import Raised, Result
 from towline.context import CancelReason, JobContext
 from towline.control import JobControl, Release
 from towline.errors import InvalidPayload, JobCancelled, LeaseLost, TowlineError
+from towline.middleware.handling import HandlerMiddleware
+from towline.middleware.interface import AttemptEnd, AttemptOutcome
 from towline.registry import JobDefinition
 from towline.worker import outcome, undecodable
 from towline.worker.callbacks import Callbacks
+from towline.worker.coroutines import until_ended
 from towline.worker.errors import InvalidResult, JobTimeout
 from towline.worker.leases import HeldLease, Settlement
 from towline.worker.outcome import MAX_RESULT
@@ -40,32 +46,10 @@ from towline.worker.outcome import MAX_RESULT
 logger = logging.getLogger("towline.worker.jobs")
 
 
-@dataclass(frozen=True)
-class Returned:
-    value: Any
+InThread: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Result]]
+"""Runs a function in a thread, and is awaited on a loop."""
 
-
-@dataclass(frozen=True)
-class Raised:
-    error: BaseException
-
-
-Result: TypeAlias = Returned | Raised
-
-
-def capture(function: Callable[[], Any]) -> Result:
-    """Call it; what would end a thread or a loop, such as SystemExit, is a failure like others."""
-    try:
-        return Returned(function())
-    except BaseException as error:
-        return Raised(error)
-
-
-async def capture_awaited(awaitable: Awaitable[Any]) -> Result:
-    try:
-        return Returned(await awaitable)
-    except BaseException as error:
-        return Raised(error)
+_NO_MIDDLEWARE = HandlerMiddleware()
 
 
 class Attempt:
@@ -78,14 +62,16 @@ class Attempt:
         callbacks: Callbacks,
         settle: Callable[[HeldLease, Settlement], bool],
         on_end: Callable[[HeldLease], None],
+        middleware: HandlerMiddleware = _NO_MIDDLEWARE,
     ) -> None:
         self._held = held
         self._definition = definition
         self._callbacks = callbacks
         self._settle = settle
         self._on_end = on_end
+        self._middleware = middleware
         self._job: Any = None
-        self._started_at = 0.0
+        self._started_at = time.monotonic()
 
     @property
     def context(self) -> JobContext:
@@ -116,7 +102,7 @@ class Attempt:
                 held,
                 undecodable.reason(error, definition),
             )
-            self._settle(held, outcome.dead_letter(held.token, outcome.failure_of(error)))
+            self._decide(outcome.dead_letter(held.token, outcome.failure_of(error)), error)
             self._callbacks.errored(error)
             return False
         logger.debug("%s starts", held)
@@ -126,9 +112,36 @@ class Attempt:
             held.state.timeout_deadline = self._started_at + self.context.timeout
         return True
 
+    @property
+    def needs_loop(self) -> bool:
+        """Whether ``call_on_loop`` is to be used for a handler that is a plain function."""
+        return self._middleware.needs_loop
+
     def call(self) -> Any:
-        """Run the handler: returns what it returns, which may be a coroutine."""
+        """Run the handler and what is around it: returns what it returns, maybe a coroutine."""
+        if not self._middleware.wraps:
+            return self._run()
+        if self._definition.is_async:
+            return self._middleware.run_async(self._job, self.context, self._run)
+        return self._middleware.run(self._job, self.context, self._run_here)
+
+    def call_on_loop(self, in_thread: InThread) -> Coroutine[Any, Any, Any]:
+        """Run the handler in a thread, and what is around it on the loop."""
+        handler = partial(self._run_there, in_thread)
+        return self._middleware.run_async(self._job, self.context, handler)
+
+    def _run(self) -> Any:
         return self._definition.run(self._job)
+
+    def _run_here(self) -> Any:
+        value = self._run()
+        if inspect.iscoroutine(value):  # a plain function that calls an async one
+            return asyncio.run(until_ended(value, self.context.state.cancellation)).unwrap()
+        return value
+
+    async def _run_there(self, in_thread: InThread) -> Any:
+        value = (await in_thread(self._run)).unwrap()
+        return await value if inspect.iscoroutine(value) else value
 
     def time_out(self) -> None:
         if self._held.state.cancellation.cancel(CancelReason.TIMEOUT):
@@ -150,7 +163,7 @@ class Attempt:
         """
         logger.error("%s failed outside its handler with %s", self._held, type(error).__name__)
         token = self._held.token
-        self._settle(self._held, outcome.retry_by_policy(token, outcome.failure_of(error)))
+        self._decide(outcome.retry_by_policy(token, outcome.failure_of(error)), error)
         self._callbacks.errored(error)
 
     def _conclude(self, result: Result) -> None:
@@ -161,7 +174,7 @@ class Attempt:
             self._controlled(result.error)
         elif reason is CancelReason.STOPPING:
             logger.info("%s was stopped with the worker: released", self._held)
-            self._settle(self._held, outcome.release(self._held.token))
+            self._decide(outcome.release(self._held.token), None)
         elif reason is CancelReason.TIMEOUT:
             error = JobTimeout(self.context.timeout or 0.0)
             error.__cause__ = result.error if isinstance(result, Raised) else None
@@ -185,7 +198,7 @@ class Attempt:
         except InvalidResult as error:
             self._errored(error, outcome.dead_letter(self._held.token, outcome.failure_of(error)))
             return
-        if self._settle(self._held, outcome.ack(self._held.token, encoded)):
+        if self._decide(outcome.ack(self._held.token, encoded), None):
             logger.info("%s is done in %.0f ms", self._held, self._milliseconds)
             self._callbacks.job_completed(self._job, value)
 
@@ -205,7 +218,7 @@ class Attempt:
         settlement = outcome.of_control(self._held.token, control)
         if isinstance(control, Release):
             logger.info("%s was released by its handler", self._held)
-            self._settle(self._held, settlement)
+            self._decide(settlement, control)
         else:
             self._errored(control, settlement)
 
@@ -221,7 +234,7 @@ class Attempt:
             self._errored(error, outcome.retry_after(token, failure, delay))
 
     def _errored(self, error: BaseException, settlement: Settlement) -> None:
-        if self._settle(self._held, settlement):
+        if self._decide(settlement, error):
             name = type(error).__name__
             logger.warning("%s failed with %s in %.0f ms", self._held, name, self._milliseconds)
             self._callbacks.job_errored(self._job, error, outcome.trace_of(error))
@@ -252,7 +265,19 @@ class Attempt:
         else:
             error = LeaseLost(f"the lease of job {self.context.id} was lost while it ran")
         self._callbacks.job_errored(self._job, error, "")
+        cancelled = reason is CancelReason.JOB_CANCELLED
+        self._tell_end(AttemptOutcome.CANCELLED if cancelled else AttemptOutcome.LOST, error)
 
+    def _decide(self, settlement: Settlement, error: BaseException | None) -> bool:
+        """Settle so. False when it was settled before, as when the worker stops, or is lost."""
+        taken = self._settle(self._held, settlement)
+        if self._middleware.listens:
+            made = outcome.of_settlement(settlement, self.context)
+            self._tell_end(made if taken else AttemptOutcome.LOST, error)
+        return taken
 
-def is_awaitable(result: Result) -> bool:
-    return isinstance(result, Returned) and inspect.iscoroutine(result.value)
+    def _tell_end(self, made: AttemptOutcome, error: BaseException | None) -> None:
+        if self._middleware.listens:
+            seconds = time.monotonic() - self._started_at
+            end = AttemptEnd(self._job, self.context, made, error, seconds)
+            self._middleware.ended(end, self._callbacks.errored)

@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
-from towline.context import AttemptState, Failure, JobContext, Progress, ProgressReports
+from towline.context import (
+    DEFAULT_MAX_ATTEMPTS,
+    AttemptState,
+    Failure,
+    JobContext,
+    Progress,
+    ProgressReports,
+)
 from towline.v1 import job_pb2, queue_service_pb2
 
 if TYPE_CHECKING:
@@ -64,6 +71,7 @@ def hold(lease: job_pb2.Lease, timeout: float | None, on_report: Callable[[], No
         queue=job.queue,
         type=job.type,
         attempt=lease.attempt,
+        max_attempts=job.retry.max_attempts or DEFAULT_MAX_ATTEMPTS,
         lease_token=lease.lease_token,
         headers=MappingProxyType(dict(job.headers)),
         enqueued_at=_utc(lease.enqueued_at) if lease.HasField("enqueued_at") else None,

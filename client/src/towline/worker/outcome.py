@@ -9,7 +9,11 @@ from types import TracebackType
 
 from google.protobuf.duration_pb2 import Duration
 
+from towline import calls
+from towline.context import JobContext
 from towline.control import JobControl, Reject, Release, Retry
+from towline.middleware import layers
+from towline.middleware.interface import AttemptOutcome
 from towline.v1.job_pb2 import Failure
 from towline.v1.queue_service_pb2 import Ack, Nack
 from towline.v1.queue_service_pb2 import Release as ReleaseAction
@@ -22,7 +26,8 @@ _MAX_TYPE = 256
 _MAX_MESSAGE = 4 * 1024
 _MAX_TRACE = 32 * 1024
 
-_HERE = str(Path(__file__).parent)
+# Whose frames come before those of the handler: the worker, and what runs middleware around it.
+_OURS = (str(Path(__file__).parent), calls.__file__, layers.__file__)
 
 
 def ack(token: str, result: bytes) -> Ack:
@@ -64,6 +69,18 @@ def is_release(nack: Nack) -> bool:
     return nack.WhichOneof("action") == "release"
 
 
+def of_settlement(settlement: Ack | Nack, context: JobContext) -> AttemptOutcome:
+    """What a settlement makes of its job, once the broker has it."""
+    if isinstance(settlement, Ack):
+        return AttemptOutcome.SUCCEEDED
+    if is_release(settlement):
+        return AttemptOutcome.RELEASED
+    dead = settlement.WhichOneof("action") == "dead_letter"
+    if dead or context.attempt >= context.max_attempts:
+        return AttemptOutcome.DEAD
+    return AttemptOutcome.RETRIED
+
+
 def failure_of(error: BaseException) -> Failure:
     return Failure(
         type=_cut(type(error).__name__, _MAX_TYPE),
@@ -75,7 +92,7 @@ def failure_of(error: BaseException) -> Failure:
 def trace_of(error: BaseException) -> str:
     """The stack trace, without the frames of the worker that called the handler."""
     frames: TracebackType | None = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
         frames = frames.tb_next
     return "".join(traceback.format_exception(type(error), error, frames))
 

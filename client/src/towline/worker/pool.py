@@ -6,14 +6,14 @@ A pool is told of at most as many attempts as the worker has slots, so it keeps 
 from __future__ import annotations
 
 import abc
-import asyncio
-import contextlib
 import queue
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from towline.worker.attempt import Attempt, Raised, Result, capture_awaited
+from towline.calls import Result
+from towline.worker.attempt import Attempt
+from towline.worker.coroutines import until_ended
 
 
 class Pool(abc.ABC):
@@ -78,20 +78,5 @@ class DaemonThreads:
 
 
 async def run_coroutine(attempt: Attempt, coroutine: Coroutine[Any, Any, Any]) -> Result:
-    """Await what a handler returned; it is cancelled when the attempt is.
-
-    Returns only when the coroutine has ended, also if it takes its time over being cancelled.
-    """
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(capture_awaited(coroutine))
-
-    def cancel() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the pool left it behind
-            loop.call_soon_threadsafe(task.cancel)
-
-    with attempt.context.state.cancellation.listening(cancel):
-        await asyncio.wait([task])
-    if task.cancelled():  # before its first step, so that nothing has awaited the coroutine
-        coroutine.close()
-        return Raised(asyncio.CancelledError())
-    return task.result()
+    """Await what a handler returned until it has ended; it is cancelled when the attempt is."""
+    return await until_ended(coroutine, attempt.context.state.cancellation)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 import grpc
 
 from towline.context import CancelReason
+from towline.middleware.handling import HandlerMiddleware
 from towline.registry import JobDefinition, Registry
 from towline.v1 import job_pb2
 from towline.v1.queue_service_pb2 import WorkerDirective
@@ -66,6 +67,7 @@ class Session:
         options: WorkerOptions,
         registry: Registry,
         callbacks: Callbacks,
+        middleware: HandlerMiddleware,
         channel: grpc.Channel,
         target: str,
         stats: Stats,
@@ -76,6 +78,7 @@ class Session:
         self._options = options
         self._registry = registry
         self._callbacks = callbacks
+        self._middleware = middleware
         self._channel = channel
         self._stats = stats
         self._once = once
@@ -223,7 +226,14 @@ class Session:
             self._settler.put(held, outcome.release(held.token))
         else:
             self.taken += 1
-            attempt = Attempt(held, definition, self._callbacks, self._settler.put, self._ended)
+            attempt = Attempt(
+                held,
+                definition,
+                self._callbacks,
+                self._settler.put,
+                self._ended,
+                self._middleware,
+            )
             self._pool.submit(attempt)
 
     def _give_back_unknown(self, held: HeldLease, definition: JobDefinition | None) -> None:

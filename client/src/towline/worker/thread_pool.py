@@ -9,8 +9,9 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 
+from towline.calls import Result, Returned, capture, is_awaitable
 from towline.context import running
-from towline.worker.attempt import Attempt, Result, Returned, capture, is_awaitable
+from towline.worker.attempt import Attempt
 from towline.worker.pool import DaemonThreads, Pool, run_coroutine
 
 

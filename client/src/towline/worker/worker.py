@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -12,8 +12,17 @@ from towline.channel import Connection
 from towline.client import Client
 from towline.durations import Seconds
 from towline.errors import ConfigurationError
+from towline.middleware.handling import HandlerMiddleware
+from towline.middleware.interface import WorkerMiddleware
 from towline.registry import Registry, default_registry
-from towline.worker.callbacks import Callbacks, Errored, JobCompleted, JobErrored, JobStarted
+from towline.worker.callbacks import (
+    CallbackDecorators,
+    Callbacks,
+    Errored,
+    JobCompleted,
+    JobErrored,
+    JobStarted,
+)
 from towline.worker.errors import WorkerStateError
 from towline.worker.options import PoolName, Queues, make_options, seconds
 from towline.worker.session import WIND_UP, Session
@@ -23,7 +32,7 @@ from towline.worker.stats import Stats, WorkerStats
 logger = logging.getLogger("towline.worker")
 
 
-class Worker:
+class Worker(CallbackDecorators):
     """Takes jobs from queues and runs them, up to ``concurrency`` at a time.
 
         Worker(client, queues=["emails"]).run()              # until SIGTERM or Ctrl-C
@@ -46,6 +55,8 @@ class Worker:
     ``current_job().cancelled`` becomes true, its lease is kept until it has ended, so that no
     second worker runs it meanwhile, and then the attempt counts as failed, whatever it returned.
     ``towline.worker.attempt`` lists how each end of a handler is told to the broker.
+
+    ``middleware`` runs around each handler, the first being the outermost: see towline.middleware.
 
     Callbacks are plain functions, called where the handler runs; what they raise is logged and
     goes to ``on_error``. A completed job's callback may come before the broker has recorded it.
@@ -73,6 +84,7 @@ class Worker:
         max_jobs: int | None = None,
         max_time: Seconds | None = None,
         drain_timeout: Seconds = 30,
+        middleware: Iterable[WorkerMiddleware] = (),
         on_job_start: JobStarted | None = None,
         on_job_complete: JobCompleted | None = None,
         on_job_error: JobErrored | None = None,
@@ -90,6 +102,7 @@ class Worker:
         )
         self._connection = _connection(broker)
         self._registry = _registry(registry)
+        self._middleware = HandlerMiddleware(middleware, has_loop=pool == "async")
         self._callbacks = Callbacks(on_job_start, on_job_complete, on_job_error, on_error)
         self._stats = Stats()
         self._lock = threading.Lock()
@@ -176,6 +189,7 @@ class Worker:
                 self._options,
                 self._registry,
                 self._callbacks,
+                self._middleware,
                 self._connection.open(),
                 self._connection.target,
                 self._stats,

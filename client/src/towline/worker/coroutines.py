@@ -1,0 +1,31 @@
+"""Awaiting what a handler returned, until it has ended and not a moment less."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any
+
+from towline.calls import Raised, Result, capture_awaited
+from towline.context import Cancellation
+
+
+async def until_ended(coroutine: Coroutine[Any, Any, Any], cancellation: Cancellation) -> Result:
+    """Await it in a task, which is cancelled when the attempt is.
+
+    Returns only when the coroutine has ended, also if it takes its time over being cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(capture_awaited(coroutine))
+
+    def cancel() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the pool left it behind
+            loop.call_soon_threadsafe(task.cancel)
+
+    with cancellation.listening(cancel):
+        await asyncio.wait([task])
+    if task.cancelled():  # before its first step, so that nothing has awaited the coroutine
+        coroutine.close()
+        return Raised(asyncio.CancelledError())
+    return task.result()
