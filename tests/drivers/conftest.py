@@ -1,3 +1,8 @@
+"""Servers, and the databases that brokers share."""
+
+import pytest
+
+from tests.support.databases import Database, MariaDB, PostgreSQL
 from tests.support.servers.fixtures import (
     mariadb_server,
     postgres_server,
@@ -15,3 +20,11 @@ __all__ = [
     "redis_server",
     "valkey_server",
 ]
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """For what every database owes: the test runs once over each."""
+    if request.param == "postgresql":
+        return PostgreSQL(request.getfixturevalue("postgres_server"))
+    return MariaDB(request.getfixturevalue("mariadb_server"))

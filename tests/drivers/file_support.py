@@ -1,11 +1,11 @@
 """A file store in a folder of the test, and looking into its journal."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from towline_broker.domain.jobs import Leased, NewJob
-from towline_broker.domain.time import HOUR, SECOND, Micros
+from tests.support.stores import open_store
+from towline_broker.domain.time import Micros
 from towline_broker.drivers.disk import free_bytes
 from towline_broker.drivers.file import FileDriver
 from towline_broker.drivers.file.live import LiveStore
@@ -14,60 +14,27 @@ from towline_broker.drivers.file.recording import Recorder
 from towline_broker.drivers.file.restoring import Restoration
 from towline_broker.drivers.file.rows import encode
 from towline_broker.drivers.file.url import FileUrl
-from towline_broker.drivers.interface import (
-    AckBatch,
-    AckItem,
-    PushBatch,
-    PushResult,
-    ReserveRequest,
-    Settled,
-)
 from towline_broker.drivers.memory.state import State
 from towline_broker.testing.factories import START
-from towline_broker.testing.store import Heard
 
 #: The smallest there are, so that tests see many.
 SEGMENT_BYTES = 64 * 1024
 MAX_BYTES = 1 << 30
-LEASE = 30 * SECOND
 
 
 def new_driver(directory: Path, free: Callable[[Path], int] = free_bytes) -> FileDriver:
     return FileDriver(FileUrl(directory, 0, SEGMENT_BYTES, MAX_BYTES), free)
 
 
-@asynccontextmanager
-async def opened(
+def opened(
     directory: Path, *, now: Micros = START, free: Callable[[Path], int] = free_bytes
-) -> AsyncIterator[FileDriver]:
-    driver = new_driver(directory, free)
-    await driver.open(now, Heard())
-    try:
-        yield driver
-    finally:
-        await driver.close()
+) -> AbstractAsyncContextManager[FileDriver]:
+    return open_store(new_driver(directory, free), now=now)
 
 
 def live(driver: FileDriver) -> LiveStore:
     assert driver._opened is not None
     return driver._opened
-
-
-async def push(driver: FileDriver, *jobs: NewJob, now: Micros = START) -> list[PushResult]:
-    return await driver.push(PushBatch(jobs, now))
-
-
-async def reserve(
-    driver: FileDriver, count: int, grant: str = "grant", now: Micros = START
-) -> list[Leased]:
-    return await driver.reserve(ReserveRequest(["q"], count, LEASE, grant, now))
-
-
-async def ack(
-    driver: FileDriver, leased: Sequence[Leased], now: Micros = START, window: Micros = HOUR
-) -> list[Settled]:
-    items = [AckItem(one.ref) for one in leased]
-    return await driver.ack(AckBatch(items, now, now + window))
 
 
 def restored(directory: Path, frames: int | None = None) -> State:

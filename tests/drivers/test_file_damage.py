@@ -8,16 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.file_support import (
-    SEGMENT_BYTES,
-    ack,
-    live,
-    opened,
-    portrait,
-    push,
-    reserve,
-    restored,
-)
+from tests.drivers.file_support import SEGMENT_BYTES, live, opened, portrait, restored
+from tests.support.stores import ack, push, reserve
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.jobs import Failure, Settlement
 from towline_broker.domain.time import HOUR
@@ -37,7 +29,7 @@ async def fill(directory: Path) -> None:
         # The rest of the segment is too small for the next record.
         live(driver).journal.room._left = 0
         await push(driver, new_job(), new_job(priority=5))
-        (one,) = await reserve(driver, 1, "second")
+        (one,) = await reserve(driver, 1)
         failure = Failure("ValueError", "no", "", START)
         nack = NackItem(one.ref, Settlement.RETRIED, START + 9, failure=failure)
         await driver.nack(NackBatch([nack], START, START + HOUR))

@@ -7,16 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.file_support import (
-    SEGMENT_BYTES,
-    ack,
-    live,
-    opened,
-    portrait,
-    push,
-    reserve,
-    restored,
-)
+from tests.drivers.file_support import SEGMENT_BYTES, live, opened, portrait, restored
+from tests.support.stores import ack, push, reserve
 from tests.support.waiting import until
 from towline_broker.domain.errors import StoreFull, StoreRefused
 from towline_broker.domain.jobs import Failure, Leased, Progress, Settlement
@@ -99,7 +91,7 @@ async def settle_all(driver: FileDriver, count: int) -> None:
         done = 0
         while done < count:
             now = START + attempt * HOUR
-            leased = await reserve(driver, 20, f"grant-{attempt}-{done}", now)
+            leased = await reserve(driver, 20, now=now)
             items = [ExtendItem(one.ref, progress=Progress(0.5, "on")) for one in leased]
             await driver.extend(ExtendBatch(items, now))
             if attempt == 0:
@@ -196,7 +188,7 @@ async def test_p11_the_journal_does_not_outgrow_what_lives_in_it(tmp_path: Path)
         for number in range(60):
             now = START + number * SECOND
             await push(driver, *new_jobs(30, envelope=b"x" * 1_000), now=now)
-            await ack(driver, await reserve(driver, 30, f"g{number}", now), now, window=SECOND)
+            await ack(driver, await reserve(driver, 30, now=now), now, window=SECOND)
             await driver.forget(now, 1_000)
         await compacted(driver)
         count = LEAST_SEGMENTS + 2

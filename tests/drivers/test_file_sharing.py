@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.drivers.file_support import ack, live, new_driver, opened, push, reserve
-from towline_broker.domain.errors import StoreFailed, StoreUnavailable
+from tests.drivers.file_support import live, new_driver, opened
+from tests.support.stores import ack, push, reserve
+from towline_broker.domain.errors import StoreFailed
 from towline_broker.drivers.file import FileDriver
 from towline_broker.drivers.file import journal as journal_module
 from towline_broker.drivers.file import writer as writer_module
@@ -174,24 +175,4 @@ async def test_a_file_that_cannot_be_made_the_next_segment_ends_the_store(
     with pytest.raises(StoreFailed, match="No such file"):
         await push(driver, new_job())
     with pytest.raises(StoreFailed):
-        await driver.counts()
-
-
-async def test_closing_finishes_what_is_under_way(tmp_path: Path) -> None:
-    directory = tmp_path / "store"
-    async with opened(directory) as driver:
-        calls = [asyncio.create_task(push(driver, new_job())) for _ in range(5)]
-        await asyncio.sleep(0)
-        await driver.close()
-        await asyncio.gather(*calls)
-    async with opened(directory) as driver:
-        assert len((await driver.list_jobs(JobQuery(10))).records) == 5
-
-
-async def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
-    async with opened(tmp_path / "store") as driver:
-        pass
-    with pytest.raises(StoreUnavailable, match="not open"):
-        await push(driver, new_job())
-    with pytest.raises(StoreUnavailable, match="not open"):
         await driver.counts()

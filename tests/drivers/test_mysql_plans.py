@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.drivers.mysql_support import opened
+from tests.support.databases import opened
 from tests.support.servers.mariadb import MariaDBServer
 from towline_broker.domain.time import HOUR, MINUTE
 from towline_broker.drivers.interface import (

@@ -3,9 +3,9 @@ does. No password is told."""
 
 import pytest
 
-from tests.drivers.mysql_support import opened
-from tests.drivers.postgresql_support import push, reserve
+from tests.support.databases import opened
 from tests.support.servers.mariadb import MariaDBServer
+from tests.support.stores import push, reserve
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.drivers.interface import Capabilities, Durability
 from towline_broker.drivers.sql.mysql import open_mysql

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.drivers.postgresql_support import ack, new_store, opened, push, reserve
+from tests.support.databases import opened
 from tests.support.servers.postgres import PostgresServer
+from tests.support.stores import ack, push, reserve, with_options
 from towline_broker.domain.jobs import DeadReason, Settlement
 from towline_broker.domain.time import HOUR
 from towline_broker.drivers.interface import NackBatch, NackItem
@@ -52,7 +53,7 @@ MANY = {
 
 @pytest.fixture
 def url(postgres_server: PostgresServer) -> str:
-    return new_store(postgres_server, "lanes=1")
+    return with_options(postgres_server.create_database(), "lanes=1")
 
 
 @pytest.fixture(params=["never analyzed", "analyzed empty", "analyzed full"])

@@ -1,82 +1,30 @@
-"""PostgreSQL: several brokers on one store do not get in each other's way, and never both win."""
+"""PostgreSQL: calls and brokers that meet in the middle of their transactions. (What every database
+owes: test_sql_races.)"""
 
 import asyncio
-import random
 import time
-from collections import Counter
 
 import asyncpg
 import pytest
 
-from tests.drivers.postgresql_support import ack, new_store, opened, push, reserve, with_options
+from tests.support.databases import opened
 from tests.support.servers.postgres import PostgresServer
+from tests.support.stores import ack, push, reserve, with_options
 from tests.support.waiting import until
 from towline_broker.domain.errors import StoreUnavailable
 from towline_broker.domain.time import HOUR
-from towline_broker.drivers.interface import CancelRequest, Driver, PushBatch, PushOutcome
+from towline_broker.drivers.interface import PushBatch, PushOutcome
 from towline_broker.drivers.sql import pushes
 from towline_broker.drivers.sql.postgresql import counters
-from towline_broker.drivers.sql.postgresql.session import PostgresSession
 from towline_broker.drivers.sql.shared.transaction import SharedTransaction
 from towline_broker.drivers.sql.transaction import Transaction
-from towline_broker.testing.factories import START, WINDOW, new_job, new_jobs
+from towline_broker.testing.factories import START, new_job, new_jobs
 from towline_broker.testing.store import Heard
 
 
 @pytest.fixture
 def url(postgres_server: PostgresServer) -> str:
-    return new_store(postgres_server)
-
-
-async def test_p2_in_a_storm_of_claims_no_job_is_leased_twice(url: str) -> None:
-    async with opened(url) as a, opened(url) as b, opened(url) as c:
-        drivers = (a, b, c)
-        jobs = [new_job(priority=number % 3) for number in range(900)]
-        for start in range(0, 900, 300):
-            await push(a, *jobs[start : start + 300])
-        held: Counter[str] = Counter()
-
-        async def worker(driver: Driver) -> None:
-            while leased := await reserve(driver, random.randint(1, 30)):
-                held.update(one.ref.job_id for one in leased)
-                settled = await ack(random.choice(drivers), leased)
-                assert all(one.applied for one in settled)
-
-        await asyncio.gather(*(worker(driver) for driver in drivers for _ in range(4)))
-        # What another's claim had locked just then was passed over.
-        await worker(a)
-        assert held == Counter(job.id for job in jobs)
-        totals = [counts.totals for counts in await b.counts()]
-        assert (sum(one.started for one in totals), sum(one.completed for one in totals)) == (
-            900,
-            900,
-        )
-
-
-async def test_p3_of_the_same_batch_pushed_at_every_broker_each_job_is_stored_once(
-    url: str,
-) -> None:
-    async with opened(url) as a, opened(url) as b:
-        for turn in range(10):
-            jobs = [
-                new_job(f"queue-{random.randint(1, 50)}", unique_key=f"{turn}.{number}")
-                for number in range(20)
-            ]
-            orders = [jobs, list(reversed(jobs)), jobs, list(reversed(jobs))]
-            answers = await asyncio.gather(
-                *(push(driver, *order) for driver, order in zip((a, b, b, a), orders, strict=True))
-            )
-            created = Counter(
-                result.job_id
-                for answer in answers
-                for result in answer
-                if result.outcome is PushOutcome.CREATED
-            )
-            assert created == Counter(job.id for job in jobs)
-        assert sum(counts.totals.pushed for counts in await a.counts()) == 200
-        # Queues made by one are known to the other.
-        names = {state.name for state in await b.queues()}
-        assert len(await reserve(a, 500, *names)) == 200
+    return postgres_server.create_database()
 
 
 async def test_p3_a_job_stored_and_settled_while_its_push_is_repeated_runs_once(
@@ -103,58 +51,6 @@ async def test_p3_a_job_stored_and_settled_while_its_push_is_repeated_runs_once(
         go_on.set()
         assert (await repeated)[0].outcome is PushOutcome.EXISTING
         assert await reserve(fast, 1) == []
-
-
-@pytest.mark.parametrize("state", ["40001", "40P01"])
-async def test_what_the_database_gives_up_for_others_is_played_again(
-    url: str, state: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with opened(url) as driver:
-        failures = 3
-        commit = PostgresSession.commit
-
-        async def fail(session: PostgresSession) -> None:
-            nonlocal failures
-            if failures and session._changed:
-                failures -= 1
-                await session._connection.execute(
-                    f"DO $$ BEGIN RAISE EXCEPTION 'in the way' USING ERRCODE = '{state}'; END $$"
-                )
-            await commit(session)
-
-        monkeypatch.setattr(PostgresSession, "commit", fail)
-        results = await asyncio.gather(*(push(driver, new_job()) for _ in range(20)))
-        assert [one.outcome for (one,) in results] == [PushOutcome.CREATED] * 20
-        assert failures == 0
-        (counts,) = await driver.counts()
-        assert counts.totals.pushed == 20
-
-
-async def test_a_real_deadlock_is_resolved(url: str) -> None:
-    async with opened(with_options(url, "lanes=1")) as driver:
-        await push(driver, *(jobs := new_jobs(2)))
-        connection = await asyncpg.connect(url)
-        try:
-            lock = "SELECT 1 FROM towline_jobs WHERE id = $1 FOR UPDATE"
-            await connection.execute("SET deadlock_timeout = '30s'")
-            await connection.execute("BEGIN")
-            await connection.execute(lock, jobs[1].id)
-            request = CancelRequest([jobs[0].id, jobs[1].id], START, START + WINDOW)
-            cancel = asyncio.create_task(driver.cancel(request))
-
-            async def waits() -> bool:
-                rows = await connection.fetch("SELECT 1 FROM pg_locks WHERE NOT granted")
-                return bool(rows)
-
-            await until(waits, "the cancel waits for a lock")
-            # The driver's session finds the deadlock first and gives up; this one goes on.
-            await connection.execute(lock, jobs[0].id)
-            await connection.execute("COMMIT")
-            await cancel
-        finally:
-            await connection.close()
-        (counts,) = await driver.counts()
-        assert counts.totals.cancelled == 2
 
 
 async def test_one_that_fails_takes_none_of_its_company_along(url: str) -> None:
@@ -247,15 +143,6 @@ async def test_p8_jobs_below_what_was_claimed_are_found_soon(url: str) -> None:
         assert len(await reserve(driver, 5)) == 1
 
 
-async def test_p11_a_limit_holds_for_calls_one_after_the_other_at_any_broker(url: str) -> None:
-    async with opened(url) as a, opened(url) as b:
-        for number in range(10):
-            batch = PushBatch([new_job()], START, False, {"q": 7})
-            (result,) = await (a, b)[number % 2].push(batch)
-            full = number >= 7
-            assert result.outcome is (PushOutcome.QUEUE_FULL if full else PushOutcome.CREATED)
-
-
 async def test_counters_of_a_connection_go_on_under_new_numbers_and_under_a_new_owner(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,17 +160,6 @@ async def test_counters_of_a_connection_go_on_under_new_numbers_and_under_a_new_
     assert len(rows) <= 6
     assert {row["shard"] % counters.SLOTS for row in rows} <= {0, 1}
     assert max(row["shard"] for row in rows) > counters.SLOTS
-
-
-async def test_brokers_that_start_at_once_on_a_new_database_do_not_clash(url: str) -> None:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_open_and_push(url)) for _ in range(4)]
-    assert [task.result() for task in tasks] == [PushOutcome.CREATED] * 4
-
-
-async def _open_and_push(url: str) -> PushOutcome:
-    async with opened(with_options(url, "lanes=1")) as driver:
-        return (await push(driver, new_job("same")))[0].outcome
 
 
 async def test_p1_an_old_transaction_of_another_program_stops_nothing(url: str) -> None:

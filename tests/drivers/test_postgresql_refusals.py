@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.drivers.postgresql_support import new_store, opened, push, with_options
+from tests.support.databases import opened
 from tests.support.servers.ports import free_port
 from tests.support.servers.postgres import PostgresServer
+from tests.support.stores import push, with_options
 from towline_broker.domain.errors import StoreError, StoreRefused, StoreUnavailable
 from towline_broker.drivers.interface import Durability
 from towline_broker.drivers.registry import create_driver
@@ -18,7 +19,7 @@ from towline_broker.testing.store import Heard
 
 @pytest.fixture
 def url(postgres_server: PostgresServer) -> str:
-    return new_store(postgres_server)
+    return postgres_server.create_database()
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ async def test_tables_of_another_version_are_refused(
 async def test_p1_the_durability_is_what_the_server_does(
     durable_server: PostgresServer, setting: str, durability: Durability, said: str
 ) -> None:
-    url = new_store(durable_server)
+    url = durable_server.create_database()
     name = url.rpartition("/")[2]
     durable_server.execute(f"ALTER DATABASE {name} SET {setting}")
     async with opened(url) as driver:

@@ -7,8 +7,9 @@ from collections import Counter
 import asyncpg
 import pytest
 
-from tests.drivers.postgresql_support import ack, new_store, opened, push, reserve
+from tests.support.databases import opened
 from tests.support.servers.postgres import PostgresServer
+from tests.support.stores import ack, push, reserve
 from tests.support.waiting import until
 from towline_broker.domain.jobs import Leased
 from towline_broker.drivers.sql.postgresql import notifications
@@ -20,7 +21,7 @@ from towline_broker.testing.store import Heard
 
 @pytest.fixture
 def url(postgres_server: PostgresServer) -> str:
-    return new_store(postgres_server)
+    return postgres_server.create_database()
 
 
 def of(driver: SharedSqlDriver) -> notifications.Notifications:

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from tests.support.servers.redis_cluster import RedisCluster
 from towline_broker.domain.errors import QueueFull, QueueMoved
-from towline_broker.domain.jobs import JobRecord
+from towline_broker.domain.jobs import JobRecord, JobState
 from towline_broker.domain.time import HOUR, SECOND
 from towline_broker.drivers.interface import (
     CancelOutcome,
@@ -20,6 +20,7 @@ from towline_broker.drivers.interface import (
     PushBatch,
     PushOutcome,
     ReserveRequest,
+    Standing,
 )
 from towline_broker.drivers.redis import RedisDriver, open_redis
 from towline_broker.testing import new_job
@@ -75,7 +76,7 @@ async def test_p9_a_batch_over_partitions_is_refused_before_anything_is_stored(
     assert await driver.queues() == []
     results = await driver.push(PushBatch(batch, NOW, max_depth={"c": 3}))
     assert [result.job_id for result in results] == [job.id for job in batch]
-    await driver.drop("b", [job.id for job in batch])
+    await driver.drop("b", [Standing(job.id, JobState.READY, 0) for job in batch])
     await driver.seal("b", "elsewhere")
     assert await driver.forward("b")
     for all_or_nothing in (True, False):

@@ -9,14 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.sqlite_support import (
-    ack,
-    opened,
-    push,
-    reserve,
-    writer_of,
-    writing_connection,
-)
+from tests.drivers.sqlite_support import opened, writer_of, writing_connection
+from tests.support.stores import ack, push, reserve
 from towline_broker.domain.errors import StoreFailed, StoreFull
 from towline_broker.drivers.interface import JobQuery
 from towline_broker.drivers.sql.sqlite import wal
@@ -32,7 +26,7 @@ async def test_push_is_refused_while_the_disk_has_less_than_the_reserve_free(
     tmp_path: Path,
 ) -> None:
     free = 1 << 40
-    async with opened(tmp_path / "jobs.db", free_bytes=lambda _: free) as driver:
+    async with opened(tmp_path / "jobs.db", free=lambda _: free) as driver:
         await push(driver, *new_jobs(2))
         free = 1_000
         with pytest.raises(StoreFull) as refused:
@@ -106,7 +100,7 @@ async def test_settling_works_on_a_full_disk(tmp_path: Path) -> None:
         assert isinstance(pushing, StoreFull)
         assert isinstance(acking, list)
         assert [one.applied for one in acking] == [True] * 100
-        assert len(await reserve(driver, 200, "next")) == 100
+        assert len(await reserve(driver, 200)) == 100
         assert await driver.get(too_large.id) is None
 
 
@@ -149,9 +143,9 @@ async def test_an_io_error_while_the_log_is_brought_home_ends_the_store(
 async def test_the_log_stays_short(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     async with opened(path) as driver:
-        for number in range(30):
+        for _ in range(30):
             await push(driver, *new_jobs(1_000, envelope=b"x" * 1_000))
-            leased = await reserve(driver, 1_000, f"grant-{number}")
+            leased = await reserve(driver, 1_000)
             await ack(driver, leased)
         largest = 4_096 * wal.INSISTENT_FRAMES
         assert path.with_name("jobs.db-wal").stat().st_size < largest

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.sqlite_support import opened, push, writing_connection
+from tests.drivers.sqlite_support import opened, writing_connection
+from tests.support.stores import push
 from towline_broker.drivers.sql import moving
 from towline_broker.testing.factories import new_jobs
 

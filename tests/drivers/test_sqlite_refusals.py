@@ -2,15 +2,13 @@
 
 import shutil
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.drivers.sqlite_support import opened, push, write
+from tests.drivers.sqlite_support import opened, write
+from tests.support import refusals
+from tests.support.stores import push
 from towline_broker.domain.errors import InvalidField, StoreRefused
 from towline_broker.drivers.interface import DeadQuery, JobQuery
 from towline_broker.drivers.sql import open_sqlite
@@ -18,39 +16,17 @@ from towline_broker.drivers.sql.schema import SCHEMA_VERSION
 from towline_broker.testing.factories import START, new_job
 from towline_broker.testing.store import Heard
 
-#: Opens a store, says so, and holds it until its standard input is closed.
-HOLDER = """
-import asyncio, sys
-from towline_broker.drivers.sql import open_sqlite
-from towline_broker.drivers.sql.schema import SCHEMA_VERSION
-from towline_broker.testing.store import Heard
-
-async def main():
-    driver = open_sqlite(sys.argv[1])
-    await driver.open(1, Heard())
-    print("open", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await driver.close()
-
-asyncio.run(main())
-"""
-
-
-def everything_in(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {
-        file.name: (file.read_bytes(), file.stat().st_mtime_ns)
-        for file in folder.iterdir()
-        if file.is_file()
-    }
-
 
 async def refusal(path: Path) -> str:
-    """Why the store is refused; fails if it is not, or if anything in its folder changes."""
-    before = everything_in(path.parent)
-    with pytest.raises(StoreRefused) as refused:
-        await open_sqlite(f"sqlite:///{path}").open(START, Heard())
-    assert everything_in(path.parent) == before
-    return str(refused.value)
+    return await refusals.refusal(f"sqlite:///{path}", path.parent)
+
+
+def change(path: Path, *statements: str) -> None:
+    """By another program."""
+    with sqlite3.connect(path) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
 
 
 @pytest.mark.parametrize("content", [b"x", b"Dear diary\n" * 100, b"SQLite format 3\0"])
@@ -65,10 +41,7 @@ async def test_the_database_of_another_program_is_refused(
     tmp_path: Path, journal_mode: str
 ) -> None:
     path = tmp_path / "jobs.db"
-    with sqlite3.connect(path) as foreign:
-        foreign.execute(f"PRAGMA journal_mode = {journal_mode}")
-        foreign.execute("CREATE TABLE customers (name TEXT)")
-    foreign.close()
+    change(path, f"PRAGMA journal_mode = {journal_mode}", "CREATE TABLE customers (name TEXT)")
     assert "is a SQLite database of another program" in await refusal(path)
 
 
@@ -76,9 +49,7 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     async with opened(path):
         pass
-    with sqlite3.connect(path) as later_release:
-        later_release.execute("PRAGMA user_version = 99")
-    later_release.close()
+    change(path, "PRAGMA user_version = 99")
     assert await refusal(path) == (
         f"{path} has the newer schema version 99, and this broker knows {SCHEMA_VERSION}; "
         "use the release of Towline that wrote it, or a later one"
@@ -103,9 +74,7 @@ async def test_a_store_that_only_claims_to_be_one_is_refused(tmp_path: Path) -> 
     path = tmp_path / "jobs.db"
     async with opened(path):
         pass
-    with sqlite3.connect(path) as vandal:
-        vandal.execute("DELETE FROM towline_meta")
-    vandal.close()
+    change(path, "DELETE FROM towline_meta")
     with pytest.raises(StoreRefused, match="does not hold one"):
         await open_sqlite(f"sqlite:///{path}").open(START, Heard())
 
@@ -114,59 +83,15 @@ async def test_a_store_without_its_tables_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     async with opened(path):
         pass
-    with sqlite3.connect(path) as vandal:
-        vandal.execute("DROP TABLE towline_meta")
-    vandal.close()
+    change(path, "DROP TABLE towline_meta")
     with pytest.raises(StoreRefused, match="cannot be opened: no such table"):
         await open_sqlite(f"sqlite:///{path}").open(START, Heard())
-
-
-async def test_a_store_of_another_process_is_refused_and_named(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
-    with held_by_another_process(path) as pid:
-        assert await refusal(path) == (
-            f"{path} is in use by another broker (process {pid}); stop that one, or give this "
-            "broker a store of its own"
-        )
-    async with opened(path) as driver:
-        await push(driver, new_job())
-
-
-@contextmanager
-def held_by_another_process(path: Path) -> Iterator[int]:
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, f"sqlite:///{path}"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdin is not None
-        assert holder.stdout.readline() == "open\n"
-        yield holder.pid
-        holder.stdin.close()
-        assert holder.wait(timeout=30) == 0
-
-
-async def test_a_store_is_opened_once_in_a_process_too(tmp_path: Path) -> None:
-    path, other_name = tmp_path / "jobs.db", tmp_path / "link.db"
-    other_name.symlink_to(path)
-    async with opened(path):
-        assert "in use by another broker" in await refusal(path)
-        assert "in use by another broker" in await refusal(other_name)
 
 
 async def test_the_log_of_a_lost_database_is_not_adopted(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     write(Path(f"{path}-wal"), b"frames of another database")
     assert "jobs.db-wal belongs to a database that is not there" in await refusal(path)
-
-
-async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "no" / "such" / "jobs.db"
-    with pytest.raises(StoreRefused, match=f"there is no directory {path.parent}; create it"):
-        await open_sqlite(f"sqlite:///{path}").open(START, Heard())
-    assert not (tmp_path / "no").exists()
 
 
 async def test_a_folder_is_no_store(tmp_path: Path) -> None:

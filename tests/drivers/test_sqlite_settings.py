@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.sqlite_support import ack, opened, push, reserve, writing_connection
+from tests.drivers.sqlite_support import opened, writing_connection
+from tests.support.stores import ack, push, reserve
 from towline_broker.domain.jobs import DeadReason, Settlement
 from towline_broker.domain.time import HOUR
 from towline_broker.drivers.interface import Durability, NackBatch, NackItem
@@ -85,14 +86,14 @@ async def planner(driver: SqliteDriver, request: pytest.FixtureRequest) -> sqlit
     """Jobs of every state; once with and once without what ANALYZE tells the planner of them."""
     await push(driver, *new_jobs(600, retention=HOUR, expires_at=START + HOUR))
     await push(driver, *new_jobs(300, due_at=START + HOUR))
-    await ack(driver, await reserve(driver, 100, "acked"))
-    dying = await reserve(driver, 100, "dying")
+    await ack(driver, await reserve(driver, 100))
+    dying = await reserve(driver, 100)
     nacks = [
         NackItem(one.ref, Settlement.DEAD_LETTERED, dead_reason=DeadReason.REJECTED)
         for one in dying
     ]
     await driver.nack(NackBatch(nacks, START, START + HOUR))
-    await reserve(driver, 100, "live")
+    await reserve(driver, 100)
     connection = writing_connection(driver)
     if request.param == "analyzed":
         connection.execute("ANALYZE")

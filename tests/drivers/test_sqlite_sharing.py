@@ -8,14 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.sqlite_support import (
-    ack,
-    opened,
-    push,
-    reserve,
-    writer_of,
-    writing_connection,
-)
+from tests.drivers.sqlite_support import opened, writer_of, writing_connection
+from tests.support.stores import ack, push, reserve
 from towline_broker.domain.errors import QueueFull, StoreUnavailable
 from towline_broker.drivers.interface import JobQuery, PushBatch
 from towline_broker.drivers.sql import pushes
@@ -129,23 +123,3 @@ async def test_a_database_locked_by_another_program_is_unavailable(driver: Sqlit
     intruder.execute("ROLLBACK")
     intruder.close()
     await push(driver, new_job())
-
-
-async def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
-    async with opened(tmp_path / "jobs.db") as driver:
-        pass
-    with pytest.raises(StoreUnavailable, match="not open"):
-        await push(driver, new_job())
-    with pytest.raises(StoreUnavailable, match="not open"):
-        await driver.counts()
-
-
-async def test_closing_finishes_what_is_under_way(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
-    async with opened(path) as driver:
-        async with Held(driver):
-            tasks = [asyncio.create_task(push(driver, new_job())) for _ in range(5)]
-        await driver.close()
-        await asyncio.gather(*tasks)
-    async with opened(path) as driver:
-        assert len((await driver.list_jobs(JobQuery(10))).records) == 5

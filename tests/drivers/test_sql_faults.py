@@ -1,41 +1,40 @@
-"""MariaDB: connections that break, sessions that are killed, servers that crash, hang and return.
+"""What every database owes: connections that break, sessions that are ended, servers that crash,
+hang and return.
 
 What is known to be undone is played again, what is committed is answered, and no call hangs.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from tests.drivers.mysql_support import MySQLProxy, bare, opened, rows
-from tests.drivers.postgresql_support import Cut, ack, push, reserve
-from tests.support.servers.mariadb import MariaDBServer
+from tests.support.commit_proxy import CommitProxy, Cut
+from tests.support.databases import Database, GivenUp, opened
+from tests.support.stores import ack, push, reserve, stored_ids, with_options
 from tests.support.waiting import until
 from towline_broker.domain.errors import StoreUnavailable
 from towline_broker.domain.jobs import JobState, Settlement
 from towline_broker.drivers.interface import CancelRequest, Driver, PushOutcome
-from towline_broker.drivers.sql.mysql import news
-from towline_broker.drivers.sql.mysql.session import MySQLSession
 from towline_broker.testing.factories import START, WINDOW, new_job, new_jobs
 
 
 @pytest.fixture
-def url(mariadb_server: MariaDBServer) -> str:
-    return mariadb_server.create_database()
+def url(database: Database) -> str:
+    return database.new_store()
 
 
 @pytest.fixture
-async def proxy(url: str) -> AsyncIterator[MySQLProxy]:
-    async with MySQLProxy(url) as proxy:
+async def proxy(database: Database, url: str) -> AsyncIterator[CommitProxy]:
+    async with database.proxy(url) as proxy:
         yield proxy
 
 
 @pytest.mark.parametrize("cut", Cut)
 async def test_p3_a_push_whose_commit_is_not_answered_has_one_effect(
-    proxy: MySQLProxy, cut: Cut
+    proxy: CommitProxy, cut: Cut
 ) -> None:
     async with opened(proxy.url) as driver:
         await push(driver, new_job())
@@ -51,7 +50,7 @@ async def test_p3_a_push_whose_commit_is_not_answered_has_one_effect(
 
 @pytest.mark.parametrize("cut", Cut)
 async def test_p3_an_ack_whose_commit_is_not_answered_has_one_effect(
-    proxy: MySQLProxy, cut: Cut
+    proxy: CommitProxy, cut: Cut
 ) -> None:
     async with opened(proxy.url) as driver:
         await push(driver, *new_jobs(3))
@@ -66,7 +65,7 @@ async def test_p3_an_ack_whose_commit_is_not_answered_has_one_effect(
 
 @pytest.mark.parametrize("cut", Cut)
 async def test_p2_a_reserve_whose_commit_is_not_answered_leases_each_job_once(
-    proxy: MySQLProxy, cut: Cut
+    proxy: CommitProxy, cut: Cut
 ) -> None:
     async with opened(proxy.url) as driver:
         jobs = new_jobs(3)
@@ -80,44 +79,45 @@ async def test_p2_a_reserve_whose_commit_is_not_answered_leases_each_job_once(
 
 
 async def test_p9_calls_under_way_survive_the_end_of_every_session(
-    mariadb_server: MariaDBServer, url: str
+    database: Database, url: str
 ) -> None:
     async with opened(url) as driver:
         calls = [asyncio.create_task(push(driver, *new_jobs(20))) for _ in range(50)]
         for _ in range(3):
-            await asyncio.to_thread(kill_sessions, mariadb_server, url)
+            await asyncio.to_thread(database.end_sessions, url)
         for results in await asyncio.gather(*calls):
             assert [result.outcome for result in results] == [PushOutcome.CREATED] * 20
         (counts,) = await driver.counts()
         assert (counts.totals.pushed, counts.depth.ready) == (1_000, 1_000)
+        assert len(set(await stored_ids(driver))) == 1_000
         assert len(await reserve(driver, 1_000)) == 1_000
 
 
-async def test_calls_over_connections_that_an_operator_killed_succeed(
-    mariadb_server: MariaDBServer, url: str
+async def test_calls_over_connections_that_an_operator_ended_succeed(
+    database: Database, url: str
 ) -> None:
     async with opened(url) as driver:
         await push(driver, job := new_job())
-        await asyncio.to_thread(kill_sessions, mariadb_server, url)
+        await asyncio.to_thread(database.end_sessions, url)
         record = await driver.get(job.id)
         assert record is not None
         assert len(await reserve(driver, 1)) == 1
         assert await driver.time(0) > 0
 
 
-async def test_p1_a_server_that_crashes_and_returns_has_lost_nothing() -> None:
-    with MariaDBServer(durable=True) as server:
-        async with opened(f"{server.create_database()}?timeout=2") as driver:
+async def test_p1_a_server_that_crashes_and_returns_has_lost_nothing(database: Database) -> None:
+    with database.with_a_server_of_its_own() as own:
+        async with opened(with_options(own.new_store(), "timeout=2")) as driver:
             await push(driver, *(before := new_jobs(50)))
             leased = await reserve(driver, 20)
-            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(own.server.kill)
             begun = time.monotonic()
             with pytest.raises(StoreUnavailable):
                 await push(driver, new_job())
             with pytest.raises(StoreUnavailable):
                 await driver.counts()
             assert time.monotonic() - begun < 10
-            await asyncio.to_thread(server.start)
+            await asyncio.to_thread(own.server.start)
             await until(lambda: pushes_work(driver), "pushes work again")
             assert all(settled.applied for settled in await ack(driver, leased))
             left = [one.ref.job_id for one in await reserve(driver, 50)]
@@ -125,9 +125,12 @@ async def test_p1_a_server_that_crashes_and_returns_has_lost_nothing() -> None:
 
 
 async def test_an_outage_is_a_line_in_the_log_and_its_end_another(
-    proxy: MySQLProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database,
+    proxy: CommitProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(news, "RECONNECT", 0.02)
+    monkeypatch.setattr(*database.reconnect, 0.02)
     caplog.set_level("INFO", "towline.broker")
 
     def told() -> list[str]:
@@ -153,61 +156,61 @@ async def test_an_outage_is_a_line_in_the_log_and_its_end_another(
             assert len(await push(driver, *new_jobs(outage))) == outage
 
 
-async def test_a_call_that_meets_a_hung_server_is_told_so_soon() -> None:
-    with MariaDBServer() as server:
-        async with opened(f"{server.create_database()}?timeout=1&lanes=1") as driver:
-            await push(driver, new_job())
-            server.pause()
+async def test_a_call_that_meets_a_hung_server_is_told_so_soon(
+    database: Database, url: str
+) -> None:
+    async with opened(with_options(url, "timeout=1", "lanes=1")) as driver:
+        await push(driver, new_job())
+        with database.hanging(url):
             begun = time.monotonic()
             results = await asyncio.gather(
                 push(driver, new_job()), driver.counts(), return_exceptions=True
             )
             assert [type(result) for result in results] == [StoreUnavailable] * 2
             assert time.monotonic() - begun < 8
-            server.resume()
-            await until(lambda: pushes_work(driver), "pushes work again")
+        await until(lambda: pushes_work(driver), "pushes work again")
 
 
 async def test_a_transaction_that_stands_in_the_way_for_long_fails_the_call_and_nothing_else(
-    url: str,
+    database: Database, url: str
 ) -> None:
     async with (
-        opened(f"{url}?timeout=1") as driver,
-        opened(f"{url}?timeout=10") as patient,
-        bare(url) as other,
+        opened(with_options(url, "timeout=1")) as driver,
+        opened(with_options(url, "timeout=10")) as patient,
+        database.another_program(url) as execute,
     ):
         await push(driver, *(jobs := new_jobs(2)))
         leased = await reserve(driver, 2)
-        await rows(other, "BEGIN")
-        await rows(other, f"SELECT * FROM towline_jobs WHERE id = '{jobs[0].id}' FOR UPDATE")
+        await execute("BEGIN")
+        await execute(f"SELECT * FROM towline_jobs WHERE id = '{jobs[0].id}' FOR UPDATE")
         with pytest.raises(StoreUnavailable):
             await ack(driver, leased[:1])
         assert (await ack(driver, leased[1:]))[0].applied
         waiting = asyncio.create_task(ack(patient, leased[:1]))
         await asyncio.sleep(0)
-        await rows(other, "COMMIT")
+        await execute("COMMIT")
         assert (await waiting)[0].applied
         record = await driver.get(jobs[0].id)
         assert record is not None
         assert record.state is JobState.SUCCEEDED
 
 
-@pytest.mark.parametrize("code", [1213, 1205])
+@pytest.mark.parametrize("why", GivenUp)
 async def test_what_the_database_gives_up_for_others_is_played_again(
-    url: str, code: int, monkeypatch: pytest.MonkeyPatch
+    database: Database, url: str, why: GivenUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(url) as driver:
         failures = 3
-        commit = MySQLSession.commit
+        commit: Any = database.session.commit
 
-        async def fail(session: MySQLSession) -> None:
+        async def fail(session: Any) -> None:
             nonlocal failures
             if failures and session._changed:
                 failures -= 1
-                await session.run(f"SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = {code}")
+                await database.give_up(session, why)
             await commit(session)
 
-        monkeypatch.setattr(MySQLSession, "commit", fail)
+        monkeypatch.setattr(database.session, "commit", fail)
         results = await asyncio.gather(*(push(driver, new_job()) for _ in range(20)))
         assert [one.outcome for (one,) in results] == [PushOutcome.CREATED] * 20
         assert failures == 0
@@ -215,25 +218,21 @@ async def test_what_the_database_gives_up_for_others_is_played_again(
         assert counts.totals.pushed == 20
 
 
-async def test_a_real_deadlock_is_resolved(url: str) -> None:
-    async with opened(f"{url}?lanes=1") as driver, bare(url) as other:
+async def test_a_real_deadlock_is_resolved(database: Database, url: str) -> None:
+    async with (
+        opened(with_options(url, "lanes=1")) as driver,
+        database.another_program(url) as execute,
+    ):
         await push(driver, *(jobs := new_jobs(2)))
         lock = "SELECT 1 FROM towline_jobs WHERE id = '{}' FOR UPDATE"
-        await rows(other, "BEGIN")
-        # The database gives up the transaction that has changed less.
-        await rows(other, "INSERT INTO towline_ticks (id) SELECT seq FROM seq_1000_to_2000")
-        await rows(other, lock.format(jobs[1].id))
+        await execute("BEGIN")
+        await execute(database.wins_deadlocks)
+        await execute(lock.format(jobs[1].id))
         request = CancelRequest([jobs[0].id, jobs[1].id], START, START + WINDOW)
         cancel = asyncio.create_task(driver.cancel(request))
-
-        async def waits() -> bool:
-            # (INNODB_TRX is not renewed while somebody looks at it all the time.)
-            found = await rows(other, "SHOW STATUS LIKE 'Innodb_row_lock_current_waits'")
-            return found[0][1] != "0"
-
-        await until(waits, "the cancel waits for a lock")
-        await rows(other, lock.format(jobs[0].id))
-        await rows(other, "ROLLBACK")
+        await until(lambda: database.lock_waits(execute), "the cancel waits for a lock")
+        await execute(lock.format(jobs[0].id))
+        await execute("ROLLBACK")
         await cancel
         (counts,) = await driver.counts()
         assert counts.totals.cancelled == 2
@@ -245,12 +244,3 @@ async def pushes_work(driver: Driver) -> bool:
     except StoreUnavailable:
         return False
     return True
-
-
-def kill_sessions(server: MariaDBServer, url: str) -> None:
-    database = url.rpartition("/")[2]
-    ids = server.execute(f"SELECT id FROM information_schema.PROCESSLIST WHERE db = '{database}'")
-    for number in ids.split():
-        # One may have ended by itself meanwhile.
-        with contextlib.suppress(AssertionError):
-            server.execute(f"KILL {number}")

@@ -1,62 +1,10 @@
-"""Stores on one PostgreSQL server, drivers over them, and a proxy that cuts connections."""
+"""Between a driver and a database: a network that fails at a COMMIT, or goes away as a whole."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from enum import Enum, auto
-from itertools import count
+from typing import Self
 from urllib.parse import urlsplit
-
-from tests.support.servers.postgres import PostgresServer
-from towline_broker.domain.jobs import Leased, NewJob
-from towline_broker.domain.time import HOUR, MINUTE, Micros
-from towline_broker.drivers.interface import (
-    AckBatch,
-    AckItem,
-    Driver,
-    PushBatch,
-    PushResult,
-    ReserveRequest,
-    Settled,
-)
-from towline_broker.drivers.sql.postgresql.driver import open_postgresql
-from towline_broker.drivers.sql.shared.driver import SharedSqlDriver
-from towline_broker.testing.factories import START
-from towline_broker.testing.store import Heard
-
-_grants = count(1)
-
-
-def new_store(server: PostgresServer, *options: str) -> str:
-    """The url of a database of its own."""
-    return "?".join([server.create_database(), "&".join(options)]).rstrip("?")
-
-
-def with_options(url: str, *options: str) -> str:
-    return url + ("&" if "?" in url else "?") + "&".join(options)
-
-
-@asynccontextmanager
-async def opened(url: str, heard: Heard | None = None) -> AsyncIterator[SharedSqlDriver]:
-    driver = open_postgresql(url)
-    await driver.open(START, heard or Heard())
-    try:
-        yield driver
-    finally:
-        await driver.close()
-
-
-async def push(driver: Driver, *jobs: NewJob, now: Micros = START) -> list[PushResult]:
-    return await driver.push(PushBatch(jobs, now))
-
-
-async def reserve(driver: Driver, count: int, *queues: str, now: Micros = START) -> list[Leased]:
-    grant = f"grant-{next(_grants)}"
-    return await driver.reserve(ReserveRequest(queues or ("q",), count, MINUTE, grant, now))
-
-
-async def ack(driver: Driver, leased: Sequence[Leased], now: Micros = START) -> list[Settled]:
-    return await driver.ack(AckBatch([AckItem(one.ref) for one in leased], now, now + HOUR))
 
 
 class Cut(Enum):
@@ -66,16 +14,13 @@ class Cut(Enum):
     AFTER_COMMIT = auto()
 
 
-class Proxy:
-    """Between a driver and the server. Cuts a connection at the next COMMIT once it is armed."""
+class CommitProxy:
+    """Passes everything on; once it is armed, it cuts the connection with the next COMMIT."""
 
-    #: How a COMMIT looks.
-    commit = b"COMMIT\0"
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._host, self._port = parts.hostname or "", parts.port or 0
-        self._rest = f"{parts.username}@{{}}{parts.path}?sslmode=disable"
+    def __init__(self, url: str, commit: bytes) -> None:
+        """``url``: of the database behind it; ``commit``: how a COMMIT looks on the wire."""
+        self._parts = urlsplit(url)
+        self._commit = commit
         self._tasks: set[asyncio.Task[None]] = set()
         self._armed: Cut | None = None
         self._away = False
@@ -83,7 +28,7 @@ class Proxy:
         #: Connections that were not made because it was away.
         self.refused = 0
 
-    async def __aenter__(self) -> "Proxy":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return self
 
@@ -95,8 +40,10 @@ class Proxy:
 
     @property
     def url(self) -> str:
+        """Of the same database, by way of the proxy."""
         host, port = self._server.sockets[0].getsockname()
-        return "postgresql://" + self._rest.format(f"{host}:{port}")
+        user = self._parts.netloc.rpartition("@")[0]
+        return self._parts._replace(netloc=f"{user}@{host}:{port}").geturl()
 
     def cut_next(self, cut: Cut) -> None:
         self._armed = cut
@@ -125,11 +72,12 @@ class Proxy:
         await _close(writer)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection(self._host, self._port)
+        host, port = self._parts.hostname, self._parts.port
+        up_reader, up_writer = await asyncio.open_connection(host, port)
         replies = asyncio.create_task(_copy(up_reader, writer))
         try:
             while data := await reader.read(65_536):
-                if self._armed is not None and self.commit in data:
+                if self._armed is not None and self._commit in data:
                     await self._cut(data, up_reader, up_writer, replies)
                     break
                 up_writer.write(data)
