@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.copied_files import CopiedFilesHarness
 from towline_broker.drivers.file import FileDriver
 from towline_broker.drivers.file.url import FileUrl
 from towline_broker.drivers.interface import Driver
 from towline_broker.testing import (
     BoundedDriverContract,
     DurableDriverContract,
-    Harness,
     NewHarness,
     check_at_random,
 )
@@ -22,32 +22,18 @@ SEGMENT_BYTES = 64 * 1024
 MEMORY = 1 << 30
 
 
-class FileHarness(Harness):
-    persists = True
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.lives = 0
-        self.place = self._next_place()
-
-    def _next_place(self) -> Path:
-        self.lives += 1
-        return self.folder / str(self.lives)
-
+class FileHarness(CopiedFilesHarness):
     def driver(self) -> Driver:
         return FileDriver(FileUrl(self.place, 0, SEGMENT_BYTES, MEMORY))
 
-    async def crash(self, driver: Driver) -> None:
-        """The files as they are now, without what closing would do to them, are opened next."""
+    async def copy(self, driver: Driver, left: Path) -> None:
         assert isinstance(driver, FileDriver)
-        left, self.place = self.place, self._next_place()
         if driver._opened is not None:
             # On the thread that writes, so that all files are of one moment.
             copy = partial(shutil.copytree, left, self.place)
             await driver._opened.journal._writer.run(copy)
         else:
             shutil.copytree(left, self.place)
-        await driver.close()
 
 
 class FullDiskHarness(FileHarness):

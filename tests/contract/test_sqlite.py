@@ -5,35 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.copied_files import CopiedFilesHarness
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.registry import create_driver
-from towline_broker.testing import DurableDriverContract, Harness, NewHarness, check_at_random
+from towline_broker.testing import DurableDriverContract, NewHarness, check_at_random
 
 
-class SqliteHarness(Harness):
-    persists = True
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.lives = 0
-        self.place = self._next_place()
-
-    def _next_place(self) -> Path:
-        self.lives += 1
-        place = self.folder / str(self.lives)
-        place.mkdir()
-        return place
-
+class SqliteHarness(CopiedFilesHarness):
     def driver(self) -> Driver:
+        self.place.mkdir(exist_ok=True)
         return create_driver(f"sqlite:///{self.place}/jobs.db")
 
-    async def crash(self, driver: Driver) -> None:
-        """The files as they are now, without what closing would do to them, are opened next."""
-        left, self.place = self.place, self._next_place()
-        for file in left.glob("jobs.db*"):
-            if not file.name.endswith("-shm"):
-                shutil.copy(file, self.place)
-        await driver.close()
+    async def copy(self, driver: Driver, left: Path) -> None:
+        shutil.copytree(left, self.place, ignore=shutil.ignore_patterns("*-shm"))
 
 
 class TestSqlite(DurableDriverContract):

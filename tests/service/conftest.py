@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.core.manual_clock import ManualClock
 from tests.support.calls import Calls, calls_to
 from towline_broker.server.serving import BrokerServer, running_broker
 from towline_broker.server.settings import Settings
@@ -16,8 +17,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def server(store: str) -> AsyncIterator[BrokerServer]:
-    async with running_broker(Settings(store=store, listen="127.0.0.1:0")) as server:
+def clock() -> ManualClock | None:
+    """For the broker to go by; None: its own."""
+    return None
+
+
+@pytest.fixture
+async def server(store: str, clock: ManualClock | None) -> AsyncIterator[BrokerServer]:
+    settings = Settings(store=store, listen="127.0.0.1:0")
+    async with running_broker(settings, clock=clock) as server:
         yield server
 
 

@@ -1,13 +1,12 @@
 """What operators read over the wire: every figure, in total, by queue and by type; workers."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from tests.core.manual_clock import START, ManualClock
-from tests.support.calls import Calls, calls_to, seconds
+from tests.support.calls import Calls, seconds
 from tests.support.waiting import until
 from towline.v1.admin_service_pb2 import (
     Durability,
@@ -37,23 +36,12 @@ from towline.v1.queue_service_pb2 import (
     WorkerDirective,
 )
 from towline_broker.domain.time import MINUTE, SECOND
-from towline_broker.server.serving import VERSION, running_broker
-from towline_broker.server.settings import Settings
+from towline_broker.server.serving import VERSION
 
 
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
-
-
-@pytest.fixture
-async def calls(store: str, clock: ManualClock) -> AsyncIterator[Calls]:
-    settings = Settings(store=store, listen="127.0.0.1:0")
-    async with (
-        running_broker(settings, clock=clock) as server,
-        calls_to(str(server.address)) as calls,
-    ):
-        yield calls
 
 
 async def push(calls: Calls, number: int = 1, **fields: Any) -> None:

@@ -49,6 +49,17 @@ class Running:
         )
 
 
+def interrupted(moving: "subprocess.Popen[str]") -> list[str]:
+    """What a move said that waited for two leases and was then interrupted."""
+    assert moving.stderr is not None
+    with moving.stderr:
+        assert moving.stderr.readline().startswith("waiting for 2 jobs to be settled")
+        moving.send_signal(signal.SIGINT)
+        said = moving.stderr.read()
+    assert moving.wait(30) == 130
+    return said.splitlines()
+
+
 def ended(command: tuple[str, ...]) -> tuple[int, str]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout == ""
@@ -99,15 +110,8 @@ def test_what_is_wrong_is_told(running: Running) -> None:
 def test_it_waits_for_leases_and_goes_on_after_an_interruption(running: Running) -> None:
     running.push(5)
     held = running.reserve(2)
-    moving = running.begin("q", "--to", "new")
-    assert moving.stderr is not None
-    with moving.stderr:
-        assert moving.stderr.readline().startswith("waiting for 2 jobs to be settled")
-        moving.send_signal(signal.SIGINT)
-        said = moving.stderr.read()
-    assert moving.wait(30) == 130
     where = running.broker.address
-    assert said.splitlines() == [
+    assert interrupted(running.begin("q", "--to", "new")) == [
         "interrupted",
         "3 jobs moved. Queue q is sealed: it takes jobs, and gives out none until its move is "
         "done. Nothing is lost.",
@@ -125,13 +129,7 @@ def test_it_waits_for_leases_and_goes_on_after_an_interruption(running: Running)
 def test_it_can_be_taken_back(running: Running) -> None:
     running.push(5)
     held = running.reserve(2)
-    moving = running.begin("q", "--to", "new")
-    assert moving.stderr is not None
-    with moving.stderr:
-        moving.stderr.readline()
-        moving.send_signal(signal.SIGINT)
-        assert moving.wait(30) == 130
-        moving.stderr.read()
+    interrupted(running.begin("q", "--to", "new"))
     code, said = running.move("q", "--undo")
     assert code == 0
     assert "moved 3 jobs of queue q from new to default" in said

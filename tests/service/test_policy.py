@@ -1,6 +1,5 @@
 """What a job says about itself is what happens to it, from the wire to the store and back."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -9,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.core.manual_clock import ManualClock
-from tests.support.calls import Calls, calls_to, failure_of, seconds
+from tests.support.calls import Calls, failure_of, seconds
 from tests.support.waiting import until
 from towline.ids import uuid7
 from towline.v1.job_pb2 import (
@@ -37,8 +36,6 @@ from towline.v1.queue_service_pb2 import (
     ReserveRequest,
 )
 from towline_broker.domain.time import MINUTE, SECOND
-from towline_broker.server.serving import running_broker
-from towline_broker.server.settings import Settings
 
 READY, SCHEDULED, DEAD = (
     JobState.JOB_STATE_READY,
@@ -50,16 +47,6 @@ READY, SCHEDULED, DEAD = (
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
-
-
-@pytest.fixture
-async def calls(store: str, clock: ManualClock) -> AsyncIterator[Calls]:
-    settings = Settings(store=store, listen="127.0.0.1:0")
-    async with (
-        running_broker(settings, clock=clock) as server,
-        calls_to(str(server.address)) as calls,
-    ):
-        yield calls
 
 
 async def push(calls: Calls, **fields: Any) -> PushResult:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.support.broker_process import BrokerProcess, start_command
+from tests.support.broker_process import BrokerProcess, failed_start
 from tests.support.calls import calls_to
 from tests.support.third_party import install
 from tests.support.waiting import until
@@ -170,7 +170,7 @@ def test_the_port_is_shared_with_nobody_else(
 ) -> None:
     for processes in ("1", "2"):
         options = ("--store", "shared:", "--listen", broker.address, "--processes", processes)
-        code, output = ended(tmp_path, shared, *options)
+        code, output = failed_start(options, tmp_path, shared)
         assert code == ExitCode.UNAVAILABLE
         assert "the port is in use" in output.splitlines()[-1]
 
@@ -181,7 +181,7 @@ def test_a_store_with_one_owner_is_refused(
 ) -> None:
     options = ("--listen", "127.0.0.1:0", "--processes", "2", "--ready-file", "ready")
     for stores in (["--store", store], ["--store", "shared:", "--store", f"other={store}"]):
-        code, output = ended(tmp_path, shared, *stores, *options)
+        code, output = failed_start((*stores, *options), tmp_path, shared)
         assert code == ExitCode.CONFIG
         (line,) = output.splitlines()
         name = "other" if len(stores) > 2 else "default"
@@ -196,7 +196,7 @@ def test_all_end_if_the_store_is_refused_at_the_start(
 ) -> None:
     (tmp_path / "refused").touch()
     options = ("--store", "shared:refused", "--listen", "127.0.0.1:0", "--processes", "2")
-    code, output = ended(tmp_path, shared, *options)
+    code, output = failed_start(options, tmp_path, shared)
     assert code == ExitCode.STORE_REFUSED
     assert output == "towline-broker: store: this store is not for you\n"
 
@@ -223,15 +223,3 @@ def test_a_system_that_does_not_spread_connections_is_told(
     monkeypatch.setattr(sys, "platform", "darwin")
     assert run_processes(Settings(store="memory:", processes=2)) == ExitCode.CONFIG
     assert "brokers on ports of their own" in capsys.readouterr().err
-
-
-def ended(folder: Path, environment: dict[str, str], *options: str) -> tuple[int, str]:
-    """The exit code of a broker that should not start, and what it said."""
-    process = start_command(options, folder, environment)
-    try:
-        code = process.wait(30)
-    finally:
-        process.kill()
-        process.wait()
-    assert (folder / "broker.out").read_text() == ""
-    return code, (folder / "broker.err").read_text()

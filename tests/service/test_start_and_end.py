@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.support.broker_process import BrokerProcess, start_command
+from tests.support.broker_process import BrokerProcess, failed_start, start_command
 from tests.support.calls import Calls, calls_to
 from tests.support.third_party import install
 from tests.support.waiting import until
@@ -45,14 +45,7 @@ async def stats(address: str) -> Any:
 
 def ended(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     """The exit code of a broker that should not start, and what it said."""
-    process = start_command(arguments, folder, environment)
-    try:
-        code = process.wait(30)
-    finally:
-        process.kill()
-        process.wait()
-    assert (folder / "broker.out").read_text() == ""
-    return code, (folder / "broker.err").read_text()
+    return failed_start(arguments, folder, environment)
 
 
 async def test_it_says_where_it_listens_and_what_to_do_next(store: str) -> None:

@@ -118,6 +118,20 @@ class BrokerProcess:
         return self._process
 
 
+def failed_start(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """The exit code of a broker that should not start, and what it said."""
+    process = start_command(arguments, folder, environment)
+    try:
+        code = process.wait(START_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+    assert (folder / "broker.out").read_text() == ""
+    return code, (folder / "broker.err").read_text()
+
+
 def start_command(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
 ) -> "subprocess.Popen[bytes]":
