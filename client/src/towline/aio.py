@@ -20,7 +20,7 @@ from towline.options import DispatchOptions
 from towline.requests import CancelOutcome, JobRequest, Pushed
 from towline.serialization import CONTENT_TYPE
 from towline.status import JobStatus, read_info
-from towline.transport import AsyncGrpcTransport, async_transport_for
+from towline.transport import Address, AsyncGrpcTransport, async_transport_for
 from towline.v1 import job_pb2, queue_service_pb2
 from towline.waiting import Waiting
 
@@ -40,7 +40,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        address: str | None = None,
+        address: Address | None = None,
         *,
         credentials: Credentials | None = None,
         call_timeout: float = 10.0,

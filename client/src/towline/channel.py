@@ -95,6 +95,13 @@ _HOST_AND_PORT = re.compile(r"(?P<host>[^\s/:@]+|\[[0-9A-Fa-f:.%\w]+\]):(?P<port
 _RESOLVED_BY_GRPC = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):.")
 
 
+def given_address(address: str | None) -> str:
+    """Return the address, or for None the one that is meant then."""
+    if address is None:
+        return os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+    return address
+
+
 def parse_address(address: str | None = None) -> tuple[str, bool]:
     """Return the gRPC target of an address, and whether it asks for TLS.
 
@@ -103,10 +110,8 @@ def parse_address(address: str | None = None) -> tuple[str, bool]:
     several addresses, and of a list, all brokers are used in turn. None: the environment variable
     TOWLINE_URL, or else 127.0.0.1:7480. Raises ConfigurationError for anything else.
     """
-    source = "address"
-    if address is None:
-        source = ADDRESS_VARIABLE
-        address = os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+    source = ADDRESS_VARIABLE if address is None else "address"
+    address = given_address(address)
     if not isinstance(address, str):
         raise ConfigurationError(f"address: expected a string such as host:port, got {address!r}")
     scheme, separator, rest = address.rpartition("://")
@@ -116,8 +121,8 @@ def parse_address(address: str | None = None) -> tuple[str, bool]:
     if _RESOLVED_BY_GRPC.match(address):
         return address, False
     raise ConfigurationError(
-        f"{source}: expected host:port, grpc://host:port, grpcs://host:port or "
-        f"dns:///host:port, got {address!r}"
+        f"{source}: expected host:port, grpc://host:port, grpcs://host:port, dns:///host:port, "
+        f"memory:// or sync://, got {address!r}"
     )
 
 
@@ -142,6 +147,16 @@ class Connection:
         timeout: float = 10.0,
     ) -> "Connection":
         """Return the connection for an address. Raises ConfigurationError."""
+        given: object = given_address(address)
+        if isinstance(given, str) and given.startswith("sync://"):
+            raise ConfigurationError(
+                "address: at sync:// jobs run where they are dispatched: there is no broker to "
+                "connect to, and nothing for a worker to do"
+            )
+        if isinstance(given, str) and given.startswith("memory://"):
+            from towline.embedded import EmbeddedConnection  # which needs this module
+
+            return EmbeddedConnection.of(given, credentials=credentials, timeout=timeout)
         target, tls = parse_address(address)
         if tls and credentials is None:
             credentials = TlsCredentials()

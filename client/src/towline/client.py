@@ -19,7 +19,7 @@ from towline.options import DispatchOptions
 from towline.requests import CancelOutcome, JobRequest, Pushed
 from towline.serialization import CONTENT_TYPE
 from towline.status import JobStatus, read_info
-from towline.transport import GrpcTransport, transport_for
+from towline.transport import Address, GrpcTransport, transport_for
 from towline.v1 import job_pb2, queue_service_pb2
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 from towline.waiting import Waiting
@@ -44,7 +44,7 @@ class Client:
 
     def __init__(
         self,
-        address: str | None = None,
+        address: Address | None = None,
         *,
         credentials: Credentials | None = None,
         call_timeout: float = 10.0,
