@@ -383,7 +383,7 @@ class TestPayloads:
         definition = registry.lookup("Mail")
         assert definition is not None
         mail = Mail(to="a", day=timedelta(seconds=5))
-        assert definition.decode(definition.encode(mail), "application/json") == mail
+        assert definition.decode(*definition.encode(mail)) == mail
         assert definition.decode(b'{"to": "a", "new": 1}', "") == Mail(to="a")
 
     @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ class TestPayloads:
 
         definition = registry.lookup("Mail")
         assert definition is not None
-        payload = definition.encode(Mail(to="a"))
+        payload, _ = definition.encode(Mail(to="a"))
         assert payload == b'{"recipient":"a"}'
         assert definition.decode(payload, "") == Mail(to="a")
         with pytest.raises(InvalidPayload, match="Mail: KeyError: 'recipient'"):
@@ -456,7 +456,7 @@ class TestPayloads:
 
         definition = registry.lookup("Mail")
         assert definition is not None
-        assert definition.decode(definition.encode(Mail(at=1j)), "") == Mail(at=0j)
+        assert definition.decode(*definition.encode(Mail(at=1j))) == Mail(at=0j)
 
     def test_results_are_json(self, registry: Registry) -> None:
         class Mail(Job, registry=registry):

@@ -4,19 +4,38 @@ import dataclasses
 import enum
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
-from typing import Annotated, Any, Literal, NewType, Optional
+from pathlib import Path, PurePosixPath
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Optional,
+    Self,
+    TypedDict,
+    TypeVar,
+)
 from uuid import UUID
 
+import pydantic
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import TypeAliasType
 
 from towline.errors import InvalidJob, InvalidPayload
-from towline.serialization import loads, record_for, write
+from towline.serialization import record_for
+from towline.serializers import read, write
+
+T = TypeVar("T")
 
 
 class Colour(enum.Enum):
@@ -27,6 +46,83 @@ class Colour(enum.Enum):
 class Level(enum.IntEnum):
     LOW = 1
     HIGH = 2
+
+
+class Size(enum.Enum):
+    """Its values cannot be told apart in JSON, so it is carried by name."""
+
+    SMALL = (1, 2)
+    LARGE = (3, 4)
+
+
+class Right(enum.Flag):
+    READ = enum.auto()
+    WRITE = enum.auto()
+
+
+class Point(NamedTuple):
+    x: int
+    y: Decimal
+    label: str = ""
+
+
+class Options(TypedDict):
+    since: date
+    limit: NotRequired[int]
+
+
+class Node(TypedDict):
+    name: str
+    children: "list[Node]"
+
+
+class OwnTuple(tuple[int, int]):
+    pass
+
+
+@dataclasses.dataclass
+class Page(Generic[T]):
+    items: list[T]
+    following: "Page[T] | None" = None
+
+
+@dataclasses.dataclass
+class Named(Generic[T]):
+    name: T
+
+
+@dataclasses.dataclass
+class NamedPage(Page[date], Named[UUID]):
+    """Two bases whose variable has one name and stands for two types."""
+
+
+class Money:
+    """Says by itself how it is written."""
+
+    def __init__(self, amount: Decimal) -> None:
+        self.amount = amount
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Money) and other.amount == self.amount
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def to_dict(self) -> Any:
+        return {"amount": self.amount}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        return cls(Decimal(data["amount"]))
+
+
+class User(pydantic.BaseModel):
+    """A strict model with aliases, which is where a careless way there and back fails."""
+
+    model_config = pydantic.ConfigDict(strict=True)
+
+    name: str = pydantic.Field(alias="userName")
+    born: date
+    avatar: bytes = b""
 
 
 @dataclasses.dataclass
@@ -51,6 +147,7 @@ class Checked:
 
 
 UserId = NewType("UserId", int)
+Alias = TypeAliasType("Alias", int)  # what `type Alias = int` makes, from Python 3.12 on
 
 UUID_1 = UUID("01890000-0000-7000-8000-000000000001")
 
@@ -96,6 +193,41 @@ ROUND_TRIPS: list[tuple[Any, Any, Any]] = [
         Tree("a", [Tree("b")]),
         {"name": "a", "children": [{"name": "b", "children": []}]},
     ),
+    (Size, Size.LARGE, "LARGE"),
+    (dict[Size, int], {Size.SMALL: 1}, {"SMALL": 1}),
+    (Right, Right.READ | Right.WRITE, 3),
+    (Path, Path("/srv/a b"), "/srv/a b"),
+    (PurePosixPath, PurePosixPath("a"), "a"),
+    (dict[Path, int], {Path("a"): 1}, {"a": 1}),
+    (MutableMapping[str, MutableSequence[int]], {"a": [1]}, {"a": [1]}),
+    (Point, Point(1, Decimal("0.5"), "p"), [1, "0.5", "p"]),
+    (Options, {"since": date(2026, 1, 1)}, {"since": "2026-01-01"}),
+    (Options, {"since": date(2026, 1, 1), "limit": 5}, {"since": "2026-01-01", "limit": 5}),
+    (
+        Node,
+        {"name": "a", "children": [{"name": "b", "children": []}]},
+        {"name": "a", "children": [{"name": "b", "children": []}]},
+    ),
+    (
+        Page[date],
+        Page([date(2026, 1, 1)], Page([])),
+        {"items": ["2026-01-01"], "following": {"items": [], "following": None}},
+    ),
+    (Page[list[UUID]], Page([[UUID_1]]), {"items": [[str(UUID_1)]], "following": None}),
+    (Page, Page([1, "a"]), {"items": [1, "a"], "following": None}),
+    (
+        NamedPage,
+        NamedPage(UUID_1, [date(2026, 1, 1)]),
+        {"name": str(UUID_1), "items": ["2026-01-01"], "following": None},
+    ),
+    (Money, Money(Decimal("1.50")), {"amount": "1.50"}),
+    (
+        User,
+        User(userName="Ann", born=date(2000, 1, 1), avatar=b"png"),
+        {"userName": "Ann", "born": "2000-01-01", "avatar": "png"},
+    ),
+    (list[User | Money], [Money(Decimal(1))], [{"amount": "1"}]),
+    (Alias, 5, 5),
     (Annotated[int, "a note"], 1, 1),
     (UserId, UserId(1), 1),
 ]
@@ -139,6 +271,14 @@ WRONG_TO_SEND: list[tuple[Any, Any, str]] = [
     (Colour, "red", "Job.field: expected Colour"),
     (Address, {"street": "A"}, "Job.field: expected Address"),
     (Address, Address(street=5), "Job.field.street: expected str, got 5"),  # type: ignore[arg-type]
+    (Point, (1, Decimal(1)), "Job.field: expected Point"),
+    (Options, {"limit": 1}, "Job.field.since: is missing"),
+    (Options, {"since": date(2026, 1, 1), "limits": 1}, "Job.field: Options has no key 'limits'"),
+    (Options, [], "Job.field: expected Options, a dict"),
+    (Page[int], Page(["x"]), "Job.field.items[0]: expected int"),
+    (Money, Decimal(1), "Job.field: expected Money"),
+    (User, {"userName": "a"}, "Job.field: expected User"),
+    (Right, 3, "Job.field: expected Right, got 3"),
     (Any, object(), "Job.field: a object cannot be written as JSON"),
     (Any, {(1, 2): 1}, "Job.field: a key must be a string or a whole number"),
 ]
@@ -175,6 +315,20 @@ WRONG_TO_RECEIVE: list[tuple[Any, Any, str]] = [
     (dict[str, int], [], "Job.field: expected an object"),
     (Address, [], "Job.field: expected an object"),
     (Address, {}, "Job.field.street: is missing and has no default"),
+    (Size, "HUGE", "Job.field: expected one of 'SMALL', 'LARGE'"),
+    (Right, 4, "Job.field: expected flags of Right"),
+    (Right, True, "Job.field: expected int, got True"),
+    (Path, 5, "Job.field: expected Path as a string"),
+    (Point, [1], "Job.field: expected an array of 3 items"),
+    (Point, [1, "1", "a", 1], "Job.field: expected an array of 3 items"),
+    (Point, ["a", "1"], "Job.field.x: expected int"),
+    (Options, {}, "Job.field.since: is missing"),
+    (Options, {"since": "2026-01-01", "limit": "x"}, "Job.field.limit: expected int"),
+    (Node, {"name": "a", "children": [{}]}, "Job.field.children[0].children: is missing"),
+    (Page[date], {"items": ["x"]}, "Job.field.items[0]: expected ISO date"),
+    (Money, {}, "Job.field: KeyError: 'amount'"),
+    (User, {"userName": "a"}, "Job.field.born: does not fit (missing)"),
+    (User, [], "Job.field: does not fit (model_type)"),
     (Address | None, {"street": 5}, "Job.field.street: expected str, got 5"),
     (Checked, {"age": -1}, "Job.field: ValueError: age must not be negative"),
     (list[Tree], [{"name": "a", "children": [{}]}], "Job.field[0].children[0].name: is missing"),
@@ -188,32 +342,54 @@ def test_a_payload_that_does_not_fit_is_refused(hint: Any, data: Any, message: s
     assert str(caught.value).startswith(message)
 
 
-def test_no_text_of_a_payload_ends_in_an_error_message() -> None:
+@pytest.mark.parametrize(
+    ("hint", "data"),
+    [
+        (int, "hunter2"),
+        (User, {"userName": "Ann", "born": "hunter2"}),
+        (Point, [1, "hunter2"]),
+        (Options, {"since": "hunter2"}),
+        (Size, "hunter2"),
+    ],
+)
+def test_no_text_of_a_payload_ends_in_an_error(hint: Any, data: Any) -> None:
     with pytest.raises(InvalidPayload) as caught:
-        converter(int).decode_fields({"field": "hunter2"}, "Job")
-    assert "hunter2" not in str(caught.value)
+        converter(hint).decode_fields({"field": data}, "Job")
+    # With its causes, which end in the failure of the job as well.
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value, chain=True))
+
+
+def test_what_another_program_wrote_may_be_shorter_or_hold_bytes() -> None:
+    assert converter(Point).decode_fields({"field": [1, "2"]}, "Job")["field"] == Point(
+        1, Decimal(2)
+    )
+    assert converter(bytes).decode_fields({"field": b"x"}, "Job")["field"] == b"x"
 
 
 def test_unknown_fields_are_passed_over_and_missing_ones_take_their_default() -> None:
     record = record_for(Address, "Address")
     assert record.decode({"street": "A", "later": 1}, "Address") == Address("A", 1)
+    options = converter(Options).decode_fields({"field": {"since": "2026-01-01", "x": 1}}, "Job")
+    assert options == {"field": {"since": date(2026, 1, 1)}}
 
 
 @pytest.mark.parametrize(
     "hint",
-    [Path, complex, type, dict[tuple[int, int], str], dict[float, str], list[Path], Literal[b"x"]],
+    [
+        complex,
+        type,
+        dict[tuple[int, int], str],
+        dict[float, str],
+        list[complex],
+        Literal[b"x"],
+        OwnTuple,
+        dataclasses.InitVar[int],
+        Callable[[], int],
+    ],
 )
 def test_a_type_that_cannot_be_carried_is_refused_with_the_field(hint: Any) -> None:
     with pytest.raises(InvalidJob, match=r"^Job\.field: "):
         converter(hint)
-
-
-def test_an_enum_without_json_values_is_refused() -> None:
-    class Odd(enum.Enum):
-        A = (1, 2)
-
-    with pytest.raises(InvalidJob, match="must be strings or numbers"):
-        converter(Odd)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +398,7 @@ def test_an_enum_without_json_values_is_refused() -> None:
 )
 def test_malformed_json_is_refused(text: bytes) -> None:
     with pytest.raises(InvalidPayload, match=r"^Job: "):
-        loads(text, "Job")
+        read(text, "Job")
 
 
 def test_what_json_cannot_hold_is_refused() -> None:
@@ -239,12 +415,22 @@ def test_a_result_of_any_shape_is_written_by_what_it_is() -> None:
         Colour.RED: {1},
         "address": Address("A"),
         3: (Decimal("1.0"), b"x"),
+        "more": [
+            Size.LARGE,
+            Path("a"),
+            Point(1, Decimal(2)),
+            Money(Decimal(3)),
+            Duration(seconds=4),
+        ],
+        "user": User(userName="Ann", born=date(2000, 1, 1)),
     }
     assert json.loads(write(value, "result")) == {
         "at": "2026-01-01T00:00:00+02:00",
         "red": [1],
         "address": {"street": "A", "number": 1},
         "3": ["1.0", "eA=="],
+        "more": ["LARGE", "a", [1, "2", ""], {"amount": "3"}, "4s"],
+        "user": {"userName": "Ann", "born": "2000-01-01", "avatar": ""},
     }
 
 
@@ -259,7 +445,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_any_json_survives_the_way(value: Any) -> None:
-    assert loads(write(value, "value"), "value") == value
+    assert read(write(value, "value"), "value") == value
 
 
 def refusal(read: Callable[[], object]) -> str:
@@ -274,7 +460,7 @@ def refusal(read: Callable[[], object]) -> str:
 @given(st.binary())
 def test_no_input_makes_reading_fail_in_another_way(text: bytes) -> None:
     record = record_for(Tree, "Tree")
-    assert refusal(lambda: record.decode(loads(text, "Tree"), "Tree")).startswith("Tree")
+    assert refusal(lambda: record.decode(read(text, "Tree"), "Tree")).startswith("Tree")
 
 
 @given(JSON)
@@ -294,5 +480,7 @@ def test_any_scalar_survives_the_way(value: Any) -> None:
     received = converter(kind).decode_fields(json.loads(json.dumps(data)), "Job")["field"]
     if kind is timedelta:  # a float of seconds is exact for 270 years
         assert abs(received - value) <= abs(value) / 10**15
+    elif kind is datetime:  # a time that its zone had twice equals none of another zone
+        assert received.isoformat() == value.isoformat()
     else:
         assert received == value

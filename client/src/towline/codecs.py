@@ -8,10 +8,11 @@ import binascii
 import dataclasses
 import enum
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeAlias
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 from towline.errors import InvalidJob, InvalidPayload
@@ -113,6 +114,16 @@ def _read_base64(text: str) -> bytes:
         raise ValueError from error
 
 
+_BASE64 = _text(
+    bytes, lambda value: base64.b64encode(value).decode(), _read_base64, expects="base64"
+)
+
+
+def _decode_bytes(data: Any, path: str) -> bytes:
+    # MessagePack that another program wrote may carry bytes as they are.
+    return data if isinstance(data, bytes) else _BASE64.decode(data, path)
+
+
 def _encode_timedelta(value: Any, path: str) -> float:
     if not isinstance(value, timedelta):
         raise expected("timedelta", value, path)
@@ -138,9 +149,11 @@ SCALARS: Mapping[Any, Codec] = {
     timedelta: Codec("timedelta", _encode_timedelta, _decode_timedelta),
     UUID: _text(UUID, str, UUID),
     Decimal: _text(Decimal, str, Decimal),
-    bytes: _text(bytes, lambda value: base64.b64encode(value).decode(), _read_base64,
-                 expects="base64"),
-}  # fmt: skip
+    Path: _text(Path, str, Path),
+    PurePath: _text(PurePath, str, PurePath),
+    PurePosixPath: _text(PurePosixPath, str, PurePosixPath),
+    bytes: Codec("bytes", _BASE64.encode, _decode_bytes),
+}
 
 
 def union(codecs: list[Codec]) -> Codec:
@@ -184,19 +197,41 @@ def literal(literals: tuple[Any, ...], path: str) -> Codec:
     return Codec(name, check, check)
 
 
-def enumeration(kind: type[enum.Enum], path: str) -> Codec:
-    members = list(kind)
-    if any(not isinstance(member.value, (str, int, float)) for member in members):
-        raise InvalidJob(f"{path}: the values of {kind.__name__} must be strings or numbers")
-    name = f"one of {', '.join(repr(member.value) for member in members)}"
+def enum_value(member: enum.Enum) -> Json:
+    """A member as JSON: its value, or its name where not every value of the enum is a scalar."""
+    return member.value if _has_scalars(type(member)) else member.name
+
+
+def _has_scalars(kind: type[enum.Enum]) -> bool:
+    return all(isinstance(member.value, (str, int, float)) for member in kind)
+
+
+def enumeration(kind: type[enum.Enum]) -> Codec:
+    if issubclass(kind, enum.Flag):
+        return _flags(kind)
+    written = [(member, enum_value(member)) for member in kind]
+    name = f"one of {', '.join(repr(value) for _, value in written)}"
 
     def decode(data: Json, path: str) -> enum.Enum:
-        for member in members:
-            if type(data) is type(member.value) and data == member.value:
+        for member, value in written:
+            if type(data) is type(value) and data == value:
                 return member
         raise expected(name, data, path)
 
     check = _instance(kind)
+    return Codec(kind.__name__, lambda value, path: enum_value(check(value, path)), decode)
+
+
+def _flags(kind: type[enum.Flag]) -> Codec:
+    """Flags can be combined, so that a value need not be that of one member."""
+    whole, check = _instance(int, bool), _instance(kind)
+
+    def decode(data: Json, path: str) -> enum.Flag:
+        try:
+            return kind(whole(data, path))
+        except ValueError:
+            raise expected(f"flags of {kind.__name__}", data, path) from None
+
     return Codec(kind.__name__, lambda value, path: check(value, path).value, decode)
 
 
@@ -233,6 +268,55 @@ def fixed_tuple(items: list[Codec]) -> Codec:
         lambda value, path: convert(value, path, encoders),
         lambda data, path: tuple(convert(data, path, decoders)),
     )
+
+
+def named_tuple(kind: type, items: Sequence[tuple[str, Codec]], defaults: int) -> Codec:
+    """A NamedTuple as an array, whose last ``defaults`` items may be missing when it is read."""
+
+    def encode(value: Any, path: str) -> list[Json]:
+        if not isinstance(value, kind):
+            raise expected(kind.__name__, value, path)
+        pairs = zip(items, cast(tuple[Any, ...], value), strict=True)
+        return [codec.encode(item, f"{path}.{name}") for (name, codec), item in pairs]
+
+    def decode(data: Json, path: str) -> Any:
+        if not isinstance(data, list) or not len(items) - defaults <= len(data) <= len(items):
+            raise expected(f"an array of {len(items)} items", data, path)
+        pairs = zip(items, data, strict=False)
+        return kind(*(codec.decode(item, f"{path}.{name}") for (name, codec), item in pairs))
+
+    return Codec(kind.__name__, encode, decode)
+
+
+def typed_dict(kind: type, items: Mapping[str, Codec], required: frozenset[str]) -> Codec:
+    """A TypedDict as an object; keys that it does not declare are passed over when it is read."""
+
+    def convert(data: Any, path: str, converts: Mapping[str, Convert]) -> dict[str, Any]:
+        missing = sorted(required - data.keys())
+        if missing:
+            raise InvalidPayload(f"{path}.{missing[0]}: is missing")
+        return {
+            name: each(data[name], f"{path}.{name}")
+            for name, each in converts.items()
+            if name in data
+        }
+
+    def encode(value: Any, path: str) -> dict[str, Json]:
+        if not isinstance(value, Mapping):
+            raise expected(f"{kind.__name__}, a dict", value, path)
+        unknown = value.keys() - items.keys()
+        if unknown:
+            raise InvalidPayload(f"{path}: {kind.__name__} has no key {min(map(repr, unknown))}")
+        return convert(value, path, encoders)
+
+    def decode(data: Json, path: str) -> dict[str, Any]:
+        if not isinstance(data, Mapping):
+            raise expected("an object", data, path)
+        return convert(data, path, decoders)
+
+    encoders = {name: item.encode for name, item in items.items()}
+    decoders = {name: item.decode for name, item in items.items()}
+    return Codec(kind.__name__, encode, decode)
 
 
 def read_int_key(key: Json, path: str) -> int:

@@ -8,7 +8,7 @@ import difflib
 import functools
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import (
     Any,
     ClassVar,
@@ -22,10 +22,20 @@ from typing import (
 )
 
 from towline.durations import Seconds
-from towline.errors import InvalidJob
-from towline.options import POLICY_NAMES, Backoff, PolicyOptions, check_name, check_options
+from towline.errors import ConfigurationError, InvalidJob
+from towline.options import (
+    POLICY_NAMES,
+    Backoff,
+    ErrorTypes,
+    JobOptions,
+    as_error_types,
+    called_here,
+    check_name,
+    check_options,
+)
 from towline.registry import JobDefinition, Registry, default_registry
 from towline.serialization import record_for
+from towline.serializers import Serializer, check_serializer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,16 +54,23 @@ class Job:
             def handle(self) -> None: ...
 
     A subclass is a keyword-only dataclass and known to workers by its name, or by ``job_type`` if
-    it sets that. A subclass that is only there to be inherited from says
-    ``class Base(Job, abstract=True)``. ``registry=`` puts the type into a registry of your own.
+    it sets that; ``job_aliases`` are names that it had before, under which jobs may still come. A
+    subclass that is only there to be inherited from says ``class Base(Job, abstract=True)``.
+    ``registry=`` puts the type into a registry of your own.
 
     Policy is set by class attributes without annotation; towline.DispatchOptions explains each.
-    ``unique_key`` may also be a method that returns the key, or None for a job that is not unique.
+    ``unique_key`` and ``display_name`` may also be methods that return it, or None for none.
+
+    dead_on     errors after which the job is dead at once
+    retry_on    errors after which it is retried; any other makes it dead. () means every error
+    serializer  writes and reads its payload, instead of the client's; for one that neither a
+                client nor a worker has by itself
 
     Creating a subclass raises InvalidJob when a field or policy is impossible.
     """
 
     job_type: ClassVar[str] = ""
+    job_aliases: ClassVar[Sequence[str]] = ()
     queue: ClassVar[str | None] = None
     priority: ClassVar[int | None] = None
     max_attempts: ClassVar[int | None] = None
@@ -65,6 +82,10 @@ class Job:
     retention: ClassVar[Seconds | None] = None
     unique_key: ClassVar[str | Callable[[Any], str | None] | None] = None
     unique_for: ClassVar[Seconds | None] = None
+    display_name: ClassVar[str | Callable[[Any], str | None] | None] = None
+    retry_on: ClassVar[ErrorTypes] = ()
+    dead_on: ClassVar[ErrorTypes] = ()
+    serializer: ClassVar[Serializer | None] = None
 
     __towline_definition__: ClassVar[JobDefinition | None] = None
 
@@ -82,6 +103,8 @@ class Job:
         options = check_options(
             {name: inspect.getattr_static(cls, name) for name in POLICY_NAMES}, cls.__qualname__
         )
+        _check_errors(cls)
+        _check_serializer(cls)
         cls.__towline_definition__ = None
         if abstract:
             return
@@ -98,8 +121,15 @@ class Job:
             with contextlib.suppress(NameError):  # a class further down; checked at first use
                 record_for(cls, cls.__qualname__)
         _check_handle(cls)
-        definition = JobDefinition(cls, cls.job_type, options, runnable=_overrides(cls, "handle"))
-        (registry or default_registry).register(definition)
+        definition = JobDefinition(
+            cls,
+            cls.job_type,
+            options,
+            runnable=_overrides(cls, "handle"),
+            aliases=_aliases(cls),
+            own_json=_overrides(cls, "to_dict"),
+        )
+        (registry or default_registry).add(definition)
         cls.__towline_definition__ = definition
 
     def handle(self) -> Any:
@@ -111,8 +141,12 @@ class Job:
         return None
 
     def should_retry(self, error: BaseException) -> bool:
-        """Return False to send the job to the dead-letter queue without further attempts."""
-        return True
+        """Return False to send the job to the dead-letter queue without further attempts.
+
+        By default as ``dead_on`` and ``retry_on`` say, of which the first comes first.
+        """
+        dead_on, retry_on = _error_types(type(self))
+        return not isinstance(error, dead_on) and (not retry_on or isinstance(error, retry_on))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the arguments as JSON values. Raises InvalidPayload naming a wrong field."""
@@ -136,17 +170,22 @@ def definition_of(job: Job) -> JobDefinition:
 
 
 # Annotating one of these makes it a field, which is never meant.
-_RESERVED = frozenset(name for name in vars(Job) if not name.startswith("_"))
+RESERVED_NAMES = frozenset(name for name in vars(Job) if not name.startswith("_"))
+
+
+_ATTRIBUTES = (
+    *POLICY_NAMES, "job_type", "job_aliases", "retry_on", "dead_on", "serializer"
+)  # fmt: skip
 
 
 def _check_field_names(cls: type[Job]) -> None:
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # it was made one just now
-        if field.name in POLICY_NAMES or field.name == "job_type":
+        if field.name in _ATTRIBUTES:
             raise InvalidJob(
                 f"{cls.__qualname__}.{field.name}: this is policy, not a field: write "
                 f"`{field.name} = ...` without annotation, or give the field another name"
             )
-        if field.name in _RESERVED:
+        if field.name in RESERVED_NAMES:
             raise InvalidJob(
                 f"{cls.__qualname__}.{field.name}: a field cannot have the name of a method of Job"
             )
@@ -155,14 +194,56 @@ def _check_field_names(cls: type[Job]) -> None:
 def _check_misspelled(cls: type[Job]) -> None:
     """Refuse what is nearly a name of policy, which would be passed over in silence."""
     for name, value in vars(cls).items():
-        if name.startswith("_") or name in _RESERVED or callable(value):
+        if name.startswith("_") or name in RESERVED_NAMES or callable(value):
             continue
-        meant = difflib.get_close_matches(name, POLICY_NAMES, n=1, cutoff=0.8)
+        meant = called_here(name) or _nearest(name)
         if meant and name not in cls.__annotations__:
             raise InvalidJob(
-                f"{cls.__qualname__}.{name}: did you mean {meant[0]!r}? If not, annotate it: "
+                f"{cls.__qualname__}.{name}: did you mean {meant}? If not, annotate it: "
                 f"`{name}: ClassVar[...]`"
             )
+
+
+def _nearest(name: str) -> str:
+    return "".join(map(repr, difflib.get_close_matches(name, _ATTRIBUTES, n=1, cutoff=0.8)))
+
+
+def _check_errors(cls: type[Job]) -> None:
+    dead_on, retry_on = _error_types(cls)
+    never = [kind for kind in retry_on if issubclass(kind, dead_on)]
+    if never:
+        raise InvalidJob(
+            f"{cls.__qualname__}.retry_on: {never[0].__name__} is never retried, because dead_on, "
+            "which comes first, has it or a base of it"
+        )
+
+
+def _error_types(
+    cls: type[Job],
+) -> tuple[tuple[type[BaseException], ...], tuple[type[BaseException], ...]]:
+    """Return ``dead_on`` and ``retry_on`` of a Job class. Raises InvalidJob for other things."""
+    return (
+        as_error_types(cls.dead_on, f"{cls.__qualname__}.dead_on"),
+        as_error_types(cls.retry_on, f"{cls.__qualname__}.retry_on"),
+    )
+
+
+def _check_serializer(cls: type[Job]) -> None:
+    if cls.serializer is not None:
+        try:
+            check_serializer(cls.serializer, f"{cls.__qualname__}.serializer")
+        except ConfigurationError as error:
+            raise InvalidJob(str(error)) from None
+
+
+def _aliases(cls: type[Job]) -> tuple[str, ...]:
+    where, aliases = f"{cls.__qualname__}.job_aliases", cls.__dict__.get("job_aliases", ())
+    if isinstance(aliases, str) or not isinstance(aliases, Sequence):
+        raise InvalidJob(f"{where}: expected a tuple of names, got {aliases!r}")
+    names = tuple(check_name(alias, where) for alias in aliases)
+    if cls.job_type in names:
+        raise InvalidJob(f"{where}: {cls.job_type!r} is its job_type already")
+    return names
 
 
 def _check_handle(cls: type[Job]) -> None:
@@ -206,13 +287,13 @@ class JobFunction(Generic[P, R]):
         function: Callable[P, R],
         type: str | None,
         registry: Registry | None,
-        policy: Mapping[str, Any],
+        options: Mapping[str, Any],
     ) -> None:
         functools.update_wrapper(self, function)
         self._function = function
         self._signature = inspect.signature(function)
         self.parameters = tuple(self._signature.parameters)
-        self.job_class = _class_for(function, self._signature, type, registry, policy)
+        self.job_class = _class_for(function, self._signature, type, registry, options)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._function(*args, **kwargs)
@@ -238,7 +319,7 @@ def job(function: Callable[P, R], /) -> JobFunction[P, R]: ...
 
 @overload
 def job(
-    *, type: str | None = None, registry: Registry | None = None, **policy: Unpack[PolicyOptions]
+    *, type: str | None = None, registry: Registry | None = None, **options: Unpack[JobOptions]
 ) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
 
 
@@ -248,7 +329,7 @@ def job(
     *,
     type: str | None = None,
     registry: Registry | None = None,
-    **policy: Any,
+    **options: Any,
 ) -> Any:
     """Make a job of a function, sync or async, with or without options.
 
@@ -256,7 +337,8 @@ def job(
         def build_report(month: str) -> int: ...
 
     Its parameters are the fields of the job, its name is the type unless ``type`` gives another.
-    The options are the policy, as on a Job class; ``unique_key`` may be a function of the job.
+    The options are those of a Job class; ``unique_key`` and ``display_name`` may be functions of
+    the job, and ``should_retry(error)`` and ``next_retry_delay(attempt, error)`` functions too.
     Raises InvalidJob for parameters that cannot be carried and for impossible policy.
     """
 
@@ -265,7 +347,7 @@ def job(
             raise InvalidJob(
                 f"@job: expected a function, got {function!r}; options are named: @job(queue=...)"
             )
-        return JobFunction(function, type, registry, policy)
+        return JobFunction(function, type, registry, options)
 
     return decorate if function is None else decorate(function)
 
@@ -275,14 +357,12 @@ def _class_for(
     signature: inspect.Signature,
     type: str | None,
     registry: Registry | None,
-    policy: Mapping[str, Any],
+    options: Mapping[str, Any],
 ) -> type[Job]:
     """Return a Job class whose fields are the parameters and whose handle() calls the function."""
     name = function.__name__
     _refuse_generator(function, name)
-    for option in policy:
-        if option not in POLICY_NAMES:
-            raise InvalidJob(f"{name}: @job has no option {option!r}")
+    attributes = _attributes(options, name)
     fields = [_field_for(parameter, name) for parameter in signature.parameters.values()]
 
     def arguments(job: Job) -> dict[str, Any]:
@@ -296,7 +376,7 @@ def _class_for(
 
     def body(namespace: dict[str, Any]) -> None:
         namespace.update(
-            policy,
+            attributes,
             __module__=function.__module__,
             __qualname__=function.__qualname__,
             __doc__=function.__doc__,
@@ -311,6 +391,33 @@ def _class_for(
     return types.new_class(name, (Job,), {"registry": registry}, body)
 
 
+_HOOKS: Mapping[str, tuple[object, ...]] = {
+    "should_retry": (Exception(),),
+    "next_retry_delay": (1, Exception()),
+}
+"""Methods of Job that @job takes as functions, with what they are called with."""
+
+
+def _attributes(options: Mapping[str, Any], function: str) -> dict[str, Any]:
+    """Return the options of @job as attributes of a Job class. Raises InvalidJob."""
+    attributes = dict(options)
+    for name, option in options.items():
+        if name in _HOOKS:
+            try:
+                inspect.signature(option).bind(*_HOOKS[name])
+            except (TypeError, ValueError):
+                wanted = ", ".join(("error",) if name == "should_retry" else ("attempt", "error"))
+                raise InvalidJob(
+                    f"{function}.{name}: expected a function of ({wanted}), got {option!r}"
+                ) from None
+            attributes[name] = staticmethod(option)
+        elif name not in JobOptions.__annotations__:
+            meant = called_here(name)
+            hint = f": did you mean {meant}?" if meant else ""
+            raise InvalidJob(f"{function}: @job has no option {name!r}{hint}")
+    return attributes
+
+
 def _field_for(parameter: inspect.Parameter, function: str) -> tuple[str, Any, Any]:
     """Return name, annotation and default of the field for a parameter."""
     if parameter.kind not in (
@@ -323,7 +430,7 @@ def _field_for(parameter: inspect.Parameter, function: str) -> tuple[str, Any, A
         )
     if parameter.name == "self":
         raise InvalidJob(f"{function}: a method cannot be a job: use a function, or a Job class")
-    if parameter.name in _RESERVED:
+    if parameter.name in RESERVED_NAMES:
         raise InvalidJob(
             f"{function}: a parameter of a job cannot be called {parameter.name!r}, which is "
             "an option or a method of Job"

@@ -5,7 +5,7 @@ dispatch when they are given there.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypedDict
@@ -13,6 +13,7 @@ from uuid import UUID
 
 from towline.durations import Seconds, as_timedelta
 from towline.errors import InvalidJob
+from towline.serializers import Serializer
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,22 @@ class PolicyOptions(TypedDict, total=False):
     retention: Seconds | None
     unique_key: str | Callable[[Any], str | None] | None
     unique_for: Seconds | None
+    display_name: str | Callable[[Any], str | None] | None
+
+
+ErrorTypes: TypeAlias = type[BaseException] | Sequence[type[BaseException]]
+"""An exception class or several."""
+
+
+class JobOptions(PolicyOptions, total=False):
+    """What @job takes: policy, and what else a Job class can say or override."""
+
+    job_aliases: Sequence[str]
+    retry_on: ErrorTypes
+    dead_on: ErrorTypes
+    serializer: Serializer | None
+    should_retry: Callable[[BaseException], bool]
+    next_retry_delay: Callable[[int, BaseException], Seconds | None]
 
 
 class DispatchOptions(TypedDict, total=False):
@@ -90,12 +107,14 @@ class DispatchOptions(TypedDict, total=False):
     retention: Seconds | None
     unique_key: str | None
     unique_for: Seconds | None
+    display_name: str | None
     headers: Mapping[str, str] | None
     id: str | UUID | None
 
 
 POLICY_NAMES: tuple[str, ...] = tuple(PolicyOptions.__annotations__)
 DISPATCH_NAMES: tuple[str, ...] = tuple(DispatchOptions.__annotations__)
+_LIST = ", ".join(DISPATCH_NAMES)
 
 # Length and size are limits that an operator can change, so the broker judges those.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
@@ -130,8 +149,10 @@ def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name, value in options.items():
         check = _CHECKS.get(name)
         if check is None:
+            meant = called_here(name)
             raise InvalidJob(
-                f"{where}: there is no option {name!r}; there are {', '.join(DISPATCH_NAMES)}"
+                f"{where}: there is no option {name!r}"
+                + (f": did you mean {meant}?" if meant else f"; there are {_LIST}")
             )
         if value is not None:
             checked[name] = check(value, f"{where}.{name}")
@@ -140,11 +161,46 @@ def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     return checked
 
 
-def _whole(low: int, high: int) -> Callable[[object, str], int]:
+_ELSEWHERE = {
+    "tries": "'max_attempts'",
+    "max_tries": "'max_attempts'",
+    "max_retries": "'max_attempts', which counts the first attempt too: retries + 1",
+    "retries": "'max_attempts', which counts the first attempt too: retries + 1",
+    "retry_delay": "'backoff'",
+    "retry_backoff": "'backoff'",
+    "countdown": "'delay'",
+    "eta": "'at'",
+    "run_at": "'at'",
+    "time_limit": "'timeout'",
+    "job_timeout": "'timeout'",
+    "expires": "'expires_in'",
+    "result_ttl": "'retention'",
+    "unique_id": "'unique_key'",
+    "autoretry_for": "'retry_on'",
+    "throws": "'dead_on'",
+    "queue_name": "'queue'",
+}
+
+
+def called_here(name: str) -> str:
+    """Return what an option that other job libraries have is called here; empty if it is none."""
+    return _ELSEWHERE.get(name, "")
+
+
+def as_error_types(value: object, where: str) -> tuple[type[BaseException], ...]:
+    """Return exception classes as a tuple. Raises InvalidJob, naming ``where``."""
+    kinds = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    for kind in kinds:
+        if not isinstance(kind, type) or not issubclass(kind, BaseException):
+            raise InvalidJob(f"{where}: expected exception classes, got {kind!r}")
+    return kinds
+
+
+def _whole(low: int, high: int, remark: str = "") -> Callable[[object, str], int]:
     def check(value: object, where: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise InvalidJob(
-                f"{where}: expected a whole number from {low} to {high}, got {value!r}"
+                f"{where}: expected a whole number from {low} to {high}{remark}, got {value!r}"
             )
         return value
 
@@ -166,8 +222,10 @@ def _backoff(value: object, where: str) -> list[timedelta] | Exponential:
         return [as_timedelta(delay, f"{where}[{index}]") for index, delay in enumerate(value)]
     if isinstance(value, (int, float, timedelta)):
         return [as_timedelta(value, where)]
+    hint = "; for delays of your own override next_retry_delay()" if callable(value) else ""
     raise InvalidJob(
         f"{where}: expected seconds, a timedelta, a list of them or Exponential, got {value!r}"
+        + hint
     )
 
 
@@ -193,6 +251,24 @@ def _unique_key(value: object, where: str) -> object:
     raise InvalidJob(f"{where}: expected a string that is not empty, got {value!r}")
 
 
+def _display_name(value: object, where: str) -> object:
+    if callable(value) or isinstance(value, property):
+        return value
+    if isinstance(value, str):
+        return as_text(shown_name(value), where)
+    raise InvalidJob(f"{where}: expected a string, got {value!r}")
+
+
+DISPLAY_NAME_HEADER = "towline-display-name"
+"""The header in which the display name of a job travels."""
+
+
+def shown_name(text: str) -> str:
+    """Return a display name as it is shown: one line of at most 128 characters."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(printable.split())[:128]
+
+
 def _headers(value: object, where: str) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise InvalidJob(f"{where}: expected a mapping of strings, got {value!r}")
@@ -216,7 +292,7 @@ _CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "delay": as_timedelta,
     "at": _aware,
     "priority": _whole(-_INT32, _INT32 - 1),
-    "max_attempts": _whole(1, 1000),
+    "max_attempts": _whole(1, 1000, " (1 is no retry)"),
     "backoff": _backoff,
     "jitter": _share,
     "timeout": as_timedelta,
@@ -224,6 +300,7 @@ _CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "retention": as_timedelta,
     "unique_key": _unique_key,
     "unique_for": as_timedelta,
+    "display_name": _display_name,
     "headers": _headers,
     "id": _id,
 }

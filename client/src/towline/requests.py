@@ -10,9 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Unpack
+from typing import Any, TypeAlias, Unpack
 from uuid import UUID
 
+from google.protobuf.message import Message
+
+from towline import protobuf
 from towline.durations import as_timedelta
 from towline.errors import (
     BatchFailed,
@@ -28,14 +31,19 @@ from towline.ids import uuid7
 from towline.jobs import Job, JobFunction, definition_of
 from towline.options import (
     DISPATCH_NAMES,
+    DISPLAY_NAME_HEADER,
     DispatchOptions,
     Exponential,
     as_text,
     check_name,
     check_options,
 )
-from towline.serialization import CONTENT_TYPE, write
+from towline.registry import Encoded
+from towline.serializers import JSON, Serializer, write
 from towline.v1 import job_pb2, queue_service_pb2
+
+Data: TypeAlias = Mapping[str, Any] | Message
+"""What goes with the name of a type: its arguments by name, or a protobuf message."""
 
 MAX_JOBS = 1000
 """Jobs in one Push."""
@@ -55,7 +63,7 @@ class JobRequest:
     def __init__(
         self,
         job: Job | str,
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         /,
         **options: Unpack[DispatchOptions],
     ) -> None:
@@ -65,7 +73,10 @@ class JobRequest:
 
 
 def job_message(
-    job: object, data: Mapping[str, Any] | None, arguments: Mapping[str, Any]
+    job: object,
+    data: Data | None,
+    arguments: Mapping[str, Any],
+    serializer: Serializer = JSON,
 ) -> job_pb2.Job:
     """Return the message for what a user hands to dispatch.
 
@@ -74,15 +85,16 @@ def job_message(
     """
     if isinstance(job, JobFunction):
         call, options = _split(job, data, arguments)
-        return _of_job(job.job(**call), options)
+        return _of_job(job.job(**call), options, serializer)
     if isinstance(job, str):
-        return _of_type(job, data, arguments)
+        return _of_type(job, data, arguments, serializer)
     if data is not None:
         raise InvalidJob("data goes with the name of a type; a Job has its own")
     if isinstance(job, JobRequest):
-        return job_message(job.job, job.data, _overridden(arguments, job.options))
+        merged = _overridden(arguments, job.options)
+        return job_message(job.job, job.data, merged, serializer)
     if isinstance(job, Job):
-        return _of_job(job, arguments)
+        return _of_job(job, arguments, serializer)
     if isinstance(job, type) and issubclass(job, Job):
         raise InvalidJob(f"{job.__name__} is a class: dispatch an instance, {job.__name__}(...)")
     raise InvalidJob(
@@ -99,21 +111,22 @@ def raw_message(
     if not isinstance(content_type, str):
         raise InvalidJob(f"{type}: the content_type must be a string, got {content_type!r}")
     checked = _dispatch_options({**options, "queue": queue}, type)
-    kind = as_text(content_type, "content_type")
-    return _build(check_name(type, "type"), bytes(payload), kind, checked)
+    encoded = Encoded(bytes(payload), as_text(content_type, "content_type"))
+    return _build(check_name(type, "type"), encoded, checked)
 
 
 def _dispatch_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """check_options, for one dispatch: only a definition can have its key made by a function."""
+    """check_options, for one dispatch: functions of the job belong to definitions."""
     checked = check_options(options, where)
-    if callable(checked.get("unique_key")):
-        raise InvalidJob(f"{where}.unique_key: expected a string, got a function")
+    for name in ("unique_key", "display_name"):
+        if not isinstance(checked.get(name, ""), str):
+            raise InvalidJob(f"{where}.{name}: expected a string, got a function")
     return checked
 
 
 def _split(
     function: JobFunction[..., Any],
-    data: Mapping[str, Any] | None,
+    data: Data | None,
     arguments: Mapping[str, Any],
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Tell the arguments of a function from the options of dispatch."""
@@ -130,16 +143,22 @@ def _split(
     return call, {key: value for key, value in arguments.items() if key in DISPATCH_NAMES}
 
 
-def _of_type(type: str, data: Mapping[str, Any] | None, options: Mapping[str, Any]) -> job_pb2.Job:
+def _of_type(
+    type: str, data: Data | None, options: Mapping[str, Any], serializer: Serializer
+) -> job_pb2.Job:
     name = check_name(type, "type")
-    payload = write({} if data is None else _arguments(data, name), name)
-    return _build(name, payload, CONTENT_TYPE, _dispatch_options(options, name))
+    if protobuf.is_message(data):
+        encoded = Encoded(protobuf.write(data, name), protobuf.CONTENT_TYPE)
+    else:
+        arguments = {} if data is None else _arguments(data, name)
+        encoded = Encoded(write(arguments, name, serializer), serializer.content_type)
+    return _build(name, encoded, _dispatch_options(options, name))
 
 
 def _arguments(data: object, type: str) -> dict[str, Any]:
     if isinstance(data, Mapping) and all(isinstance(key, str) for key in data):
         return dict(data)
-    raise InvalidJob(f"{type}: the data must be a dict with strings as keys")
+    raise InvalidJob(f"{type}: the data must be a dict with strings as keys, or a protobuf message")
 
 
 def _overridden(options: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,31 +168,31 @@ def _overridden(options: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, 
     return {name: value for name, value in options.items() if name not in start} | given
 
 
-def _of_job(job: Job, options: Mapping[str, Any]) -> job_pb2.Job:
+def _of_job(job: Job, options: Mapping[str, Any], serializer: Serializer) -> job_pb2.Job:
     definition = definition_of(job)
     merged = _overridden(definition.options, _dispatch_options(options, definition.type))
-    if callable(merged.get("unique_key")):
-        del merged["unique_key"]
-        key = _dispatch_options({"unique_key": _own_key(job)}, definition.name)
-        merged.update(key)
-        if not key:
-            merged.pop("unique_for", None)
-    return _build(definition.type, definition.encode(job), CONTENT_TYPE, merged)
+    for name in ("unique_key", "display_name"):
+        if not isinstance(merged.get(name, ""), str):
+            del merged[name]
+            merged.update(_dispatch_options({name: _own(job, name)}, definition.name))
+    if "unique_key" in definition.options and "unique_key" not in merged:
+        merged.pop("unique_for", None)
+    return _build(definition.type, definition.encode(job, serializer), merged)
 
 
-def _own_key(job: Job) -> object:
-    """What the job's own unique_key() returns."""
-    method: Any = job.unique_key
-    return method()
+def _own(job: Job, name: str) -> object:
+    """What a method or property of the job returns."""
+    value: Any = getattr(job, name)
+    return value() if callable(value) else value
 
 
-def _build(type: str, payload: bytes, content_type: str, options: Mapping[str, Any]) -> job_pb2.Job:
+def _build(type: str, encoded: Encoded, options: Mapping[str, Any]) -> job_pb2.Job:
     message = job_pb2.Job(
         id=options.get("id") or uuid7(),
         queue=options.get("queue", "default"),
         type=type,
-        payload=payload,
-        content_type=content_type,
+        payload=encoded.data,
+        content_type=encoded.content_type,
         headers=options.get("headers"),
         priority=options.get("priority", 0),
         unique_key=options.get("unique_key") or "",
@@ -181,6 +200,8 @@ def _build(type: str, payload: bytes, content_type: str, options: Mapping[str, A
     for name in ("delay", "timeout", "expires_in", "retention", "unique_for"):
         if name in options:
             getattr(message, name).FromTimedelta(options[name])
+    if options.get("display_name"):
+        message.headers[DISPLAY_NAME_HEADER] = options["display_name"]
     if "at" in options:
         message.run_at.FromDatetime(options["at"])
     if "max_attempts" in options:
@@ -286,7 +307,12 @@ class Batch:
     """
 
     def __init__(
-        self, jobs: Iterable[object], options: Mapping[str, Any], *, allow_partial: bool
+        self,
+        jobs: Iterable[object],
+        options: Mapping[str, Any],
+        *,
+        allow_partial: bool,
+        serializer: Serializer = JSON,
     ) -> None:
         if options.get("id") is not None:
             raise InvalidJob("dispatch_batch: id names one job; give it by JobRequest")
@@ -299,7 +325,7 @@ class Batch:
         self._messages = []
         for index, job in enumerate(jobs):
             try:
-                self._messages.append(job_message(job, None, options))
+                self._messages.append(job_message(job, None, options, serializer))
             except TowlineError as error:
                 error.add_note(f"This was job {index} of the batch; none of it was sent.")
                 raise

@@ -1,93 +1,74 @@
-"""Values to JSON and back, by their declared types.
+"""Values to JSON values and back, by their declared types.
 
 Each type that a field may have is turned once, when the job is defined, into a codec: a pair of
 functions from value to JSON and from JSON to value. Both are strict and say where they failed:
-``SendEmail.to: expected str, got 5``.
+``SendEmail.to: expected str, got 5``. How JSON values become bytes: towline.serializers.
 
     declared                                     in JSON
     str, int, float, bool, None, Any             themselves (Any: whatever can be told by its value)
-    list, tuple, set, frozenset, Sequence        array
+    list, tuple, set, frozenset, Sequence, ...   array
     dict, Mapping                                object; keys: str, int, or what is a string in JSON
     X | Y, Optional                              as the first alternative that fits, as written
-    Literal, Enum                                the literal; the value of the member
-    a dataclass                                  object; unknown keys are passed over
+    Literal                                      the literal
+    Enum                                         the value; the name, if not every value is a scalar
+    a dataclass, also a generic one              object; unknown keys are passed over
+    TypedDict                                    object; unknown keys are passed over
+    NamedTuple                                   array
     datetime, date, time                         ISO 8601 string
     timedelta                                    seconds
-    UUID, Decimal                                string
+    UUID, Decimal, Path                          string
     bytes                                        base64 string
+    a pydantic model                             as it says
+    a class with to_dict() and from_dict()       as they say
+    a protobuf message                           object, in protobuf's own JSON form
 """
 
 import collections.abc
 import dataclasses
 import enum
-import json
 import types
 import typing
-from collections.abc import Mapping
-from datetime import date, datetime, time
-from decimal import Decimal
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
+from towline import foreign, protobuf
 from towline.codecs import (
     SCALARS,
     Codec,
     Json,
     array,
+    enum_value,
     enumeration,
-    expected,
     finite,
     fixed_tuple,
     literal,
     mapping,
+    named_tuple,
     read_int_key,
     show,
+    typed_dict,
     unchanged,
     union,
 )
 from towline.errors import InvalidJob, InvalidPayload
+from towline.records import Record
 
 CONTENT_TYPE = "application/json"
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _PLAIN_ALREADY = frozenset({str, int, bool, type(None)})
 
 
-def write(value: Any, path: str) -> bytes:
-    """Return the JSON text of a value of no declared type.
+def plain(value: Any, path: str) -> Json:
+    """Return the JSON of a value of no declared type, by what it is at run time.
 
     Raises InvalidPayload, naming the place by ``path``, for what JSON cannot hold.
     """
-    try:
-        data = plain(value, path)
-        return _ENCODER.encode(data).encode()
-    except RecursionError:
-        raise InvalidPayload(f"{path}: nested too deeply, or contains itself") from None
-    except ValueError as error:
-        raise InvalidPayload(f"{path}: cannot be written as JSON: {error}") from None
-
-
-def loads(text: bytes, path: str) -> Json:
-    """Return what JSON text says. Raises InvalidPayload, naming ``path``, when it is malformed."""
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise InvalidPayload(f"{path}: the JSON is nested too deeply") from None
-    except ValueError as error:
-        raise InvalidPayload(f"{path}: is no valid JSON: {error}") from None
-
-
-def _refuse_constant(name: str) -> Json:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def plain(value: Any, path: str) -> Json:
-    """Return the JSON of a value of no declared type, by what it is at run time."""
     if type(value) in _PLAIN_ALREADY:
         return value
     match value:
         case enum.Enum():
-            return plain(value.value, path)
+            return enum_value(value)
         case str() | int():
             return value
         case float():
@@ -98,15 +79,26 @@ def plain(value: Any, path: str) -> Json:
             }
         case list() | tuple() | set() | frozenset():
             return [plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: plain(getattr(value, field.name), f"{path}.{field.name}")
-            for field in dataclasses.fields(value)
-        }
+    return _plain_object(value, path)
+
+
+def _plain_object(value: Any, path: str) -> Json:
     for kind, codec in SCALARS.items():
         if isinstance(value, kind):
             return codec.encode(value, path)
-    raise InvalidPayload(f"{path}: a {type(value).__name__} cannot be written as JSON")
+    kind = type(value)
+    if foreign.is_model(kind):
+        return foreign.model_to_json(value, path)
+    if foreign.has_own_json(kind):
+        return plain(value.to_dict(), path)
+    if protobuf.is_message(value):
+        return protobuf.to_json(value, path)
+    if dataclasses.is_dataclass(kind):
+        return {
+            field.name: plain(getattr(value, field.name), f"{path}.{field.name}")
+            for field in dataclasses.fields(kind)
+        }
+    raise InvalidPayload(f"{path}: a {kind.__name__} cannot be written as JSON")
 
 
 def _plain_key(key: Any, path: str) -> str:
@@ -123,17 +115,20 @@ _ARRAYS: Mapping[Any, type] = {
     set: set,
     frozenset: frozenset,
     collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Collection: list,
+    collections.abc.Iterable: list,
     collections.abc.Set: frozenset,
+    collections.abc.MutableSet: set,
 }
-_MAPPINGS = (dict, collections.abc.Mapping)
-_MISSING: Any = dataclasses.MISSING
+_MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
 class _Builder:
-    """Makes codecs. A dataclass that it meets again while at work is a recursive one."""
+    """Makes codecs. A class that it meets again while at work on it contains itself."""
 
     def __init__(self) -> None:
-        self._dataclasses: dict[type, Record] = {}
+        self._known: dict[Any, Codec] = {}
 
     def build(self, hint: Any, path: str) -> Codec:
         if hint is None:
@@ -141,10 +136,14 @@ class _Builder:
         if hint is Any or hint is object:
             return Codec("any value", plain, unchanged)
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-        if origin is typing.Annotated:
+        if origin in _TRANSPARENT:
             return self.build(arguments[0], path)
         if isinstance(hint, typing.NewType):
             return self.build(hint.__supertype__, path)
+        if type(hint).__name__ == "TypeAliasType":  # Python 3.12: type UserId = int
+            return self.build(hint.__value__, path)
+        if isinstance(hint, typing.TypeVar):
+            return self.build(hint.__bound__ or Any, path)
         if origin in (typing.Union, types.UnionType):
             return union([self.build(argument, path) for argument in arguments])
         if origin is typing.Literal:
@@ -158,7 +157,7 @@ class _Builder:
         if kind in _MAPPINGS:
             key, value = arguments or (Any, Any)
             return mapping(_key(key, self.build(key, path), path), self.build(value, path))
-        return self._named(hint, path)
+        return self._class(hint, kind, path)
 
     def _tuple(self, arguments: tuple[Any, ...], path: str) -> Codec:
         if not arguments:
@@ -167,78 +166,65 @@ class _Builder:
             return array(tuple, self.build(arguments[0], path))
         return fixed_tuple([self.build(argument, path) for argument in arguments])
 
-    def _named(self, hint: Any, path: str) -> Codec:
-        if hint in SCALARS:
-            return SCALARS[hint]
-        if isinstance(hint, type) and issubclass(hint, enum.Enum):
-            return enumeration(hint, path)
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            return self._dataclass(hint, path)
+    def _class(self, hint: Any, kind: Any, path: str) -> Codec:
+        if kind in SCALARS:
+            return SCALARS[kind]
+        if typing.is_typeddict(kind):
+            return self._once(kind, kind, self._typed_dict, path)
+        if isinstance(kind, type):
+            if issubclass(kind, enum.Enum):
+                return enumeration(kind)
+            if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+                return self._once(kind, kind, self._named_tuple, path)
+            if protobuf.is_message_type(kind):
+                return protobuf.codec(kind)
+            if foreign.is_model(kind):
+                return foreign.model_codec(kind)
+            if foreign.has_own_json(kind):
+                return foreign.own_codec(kind, plain)
+            if dataclasses.is_dataclass(kind):
+                return self._once(hint, kind, self._dataclass, path)
         raise InvalidJob(
             f"{path}: values of type {_type_name(hint)} cannot be carried; use one of the types "
-            "that towline.serialization lists, or override to_dict() and from_dict()"
+            "that towline.serialization lists, give it to_dict() and from_dict(), or override "
+            "those of the job"
         )
 
-    def _dataclass(self, kind: type, path: str) -> Codec:
-        record = self._dataclasses.get(kind)
-        if record is None:
-            record = self._dataclasses[kind] = Record(kind)
-            record.fill(self, path)
-        return Codec(kind.__name__, record.encode, record.decode)
+    def _once(self, hint: Any, kind: Any, make: Callable[[Any, str], Codec], path: str) -> Codec:
+        if hint not in self._known:
+            made: list[Codec] = []
+            self._known[hint] = Codec(
+                kind.__name__,
+                lambda value, path: made[0].encode(value, path),
+                lambda data, path: made[0].decode(data, path),
+            )
+            made.append(make(hint, path))
+            self._known[hint] = made[0]
+        return self._known[hint]
+
+    def _dataclass(self, hint: Any, path: str) -> Codec:
+        record = Record(hint)
+        record.fill(self.build, path)
+        return record.codec
+
+    def _named_tuple(self, kind: Any, path: str) -> Codec:
+        hints = typing.get_type_hints(kind, include_extras=True)
+        items = [
+            (name, self.build(hints.get(name, Any), f"{path}.{name}")) for name in kind._fields
+        ]
+        return named_tuple(kind, items, len(kind._field_defaults))
+
+    def _typed_dict(self, kind: Any, path: str) -> Codec:
+        hints = typing.get_type_hints(kind, include_extras=True)
+        items = {name: self.build(hint, f"{path}.{name}") for name, hint in hints.items()}
+        return typed_dict(kind, items, kind.__required_keys__)
+
+
+_TRANSPARENT = (typing.Annotated, typing.Required, typing.NotRequired, typing.Final)
 
 
 def _type_name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint)
-
-
-class Record:
-    """A dataclass as an object of its fields."""
-
-    def __init__(self, kind: type) -> None:
-        self._kind = kind
-        self._fields: list[tuple[dataclasses.Field[Any], Codec]] = []
-
-    def fill(self, builder: _Builder, path: str) -> None:
-        # A dataclass written in a function can name itself or nothing; get_type_hints sees globals.
-        hints = typing.get_type_hints(
-            self._kind, localns={self._kind.__name__: self._kind}, include_extras=True
-        )
-        self._fields = [
-            (field, builder.build(hints[field.name], f"{path}.{field.name}"))
-            for field in dataclasses.fields(self._kind)
-            if field.init
-        ]
-
-    def encode(self, value: Any, path: str) -> Json:
-        if not isinstance(value, self._kind):
-            raise expected(self._kind.__name__, value, path)
-        return self.encode_fields(value, path)
-
-    def encode_fields(self, value: Any, path: str) -> dict[str, Json]:
-        return {
-            field.name: codec.encode(getattr(value, field.name), f"{path}.{field.name}")
-            for field, codec in self._fields
-        }
-
-    def decode(self, data: Json, path: str) -> Any:
-        arguments = self.decode_fields(data, path)
-        try:
-            return self._kind(**arguments)
-        except Exception as error:
-            # Its own checks, in __post_init__.
-            raise InvalidPayload(f"{path}: {type(error).__name__}: {error}") from error
-
-    def decode_fields(self, data: Json, path: str) -> dict[str, Any]:
-        """The arguments of the dataclass; a missing one that has a default is left to it."""
-        if not isinstance(data, Mapping):
-            raise expected("an object", data, path)
-        arguments = {}
-        for field, codec in self._fields:
-            if field.name in data:
-                arguments[field.name] = codec.decode(data[field.name], f"{path}.{field.name}")
-            elif field.default is _MISSING and field.default_factory is _MISSING:
-                raise InvalidPayload(f"{path}.{field.name}: is missing and has no default")
-        return arguments
 
 
 def record_for(kind: type, path: str) -> Record:
@@ -248,8 +234,13 @@ def record_for(kind: type, path: str) -> Record:
     NameError when a field is annotated with what is not defined yet.
     """
     record = Record(kind)
-    record.fill(_Builder(), path)
+    record.fill(_Builder().build, path)
     return record
+
+
+def codec_for(hint: Any, path: str) -> Codec:
+    """Return how values of a type are written and read. Raises as ``record_for``."""
+    return _Builder().build(hint, path)
 
 
 def _key(hint: Any, codec: Codec, path: str) -> Codec:
@@ -258,19 +249,23 @@ def _key(hint: Any, codec: Codec, path: str) -> Codec:
         return Codec("key", _plain_key, unchanged)
     if hint is int:
         return Codec("int", lambda key, path: str(codec.encode(key, path)), read_int_key)
-    textual = (str, datetime, date, time, UUID, Decimal, bytes)
-    if hint in textual or _is_text_enum(hint) or _is_text_literal(hint):
+    if hint in _TEXTUAL or _is_text_enum(hint) or _is_text_literal(hint):
         return codec
     if isinstance(hint, typing.NewType):
         return _key(hint.__supertype__, codec, path)
     raise InvalidJob(f"{path}: keys of type {_type_name(hint)} cannot be carried")
 
 
+# Written as a string when they are values, too.
+_TEXTUAL = frozenset(SCALARS) - {bool, int, float, type(None), timedelta}
+
+
 def _is_text_enum(hint: Any) -> bool:
     return (
         isinstance(hint, type)
         and issubclass(hint, enum.Enum)
-        and all(isinstance(member.value, str) for member in hint)
+        and not issubclass(hint, enum.Flag)
+        and all(isinstance(enum_value(member), str) for member in hint)
     )
 
 

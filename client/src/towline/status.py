@@ -10,9 +10,11 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from towline import protobuf
 from towline.context import Failure, Progress
-from towline.errors import JobCancelled, JobFailed
-from towline.serialization import loads
+from towline.errors import InvalidPayload, JobCancelled, JobFailed
+from towline.serialization import codec_for
+from towline.serializers import Serializers, media_type, read, standard
 from towline.v1 import job_pb2
 
 
@@ -74,6 +76,9 @@ class JobStatus:
     dead_reason    set when it is DEAD
     worker_id      who runs it, when it is LEASED
     releases       how often a worker gave it back without running it
+    result_bytes   what the handler returned, as it travels
+    content_type   how payload and result are written; empty of a job that is no longer kept
+    serializers    which the result is read by
     """
 
     id: str
@@ -93,6 +98,8 @@ class JobStatus:
     worker_id: str
     releases: int
     result_bytes: bytes = field(repr=False)
+    content_type: str = ""
+    serializers: Serializers = field(default_factory=standard, repr=False, compare=False)
 
     @property
     def ended(self) -> bool:
@@ -103,14 +110,16 @@ class JobStatus:
     def result(self) -> Any:
         """What the handler returned, as JSON values; None as long as there is nothing.
 
-        Raises InvalidPayload when the result is no JSON: take ``result_bytes`` then.
+        Raises InvalidPayload when it cannot be read: take ``result_bytes`` then.
         """
-        return loads(self.result_bytes, f"result of job {self.id}") if self.result_bytes else None
+        return self._read_result(None)
 
-    def outcome(self) -> Any:
-        """Return the result of a job that ended.
+    def outcome(self, into: Any = None) -> Any:
+        """Return the result of a job that ended, as JSON values.
 
-        Raises JobFailed or JobCancelled when it ended otherwise, and InvalidPayload as ``result``.
+        ``into`` is a type, such as a dataclass or a protobuf message, of which it is to be. Raises
+        JobFailed or JobCancelled when the job ended otherwise, and InvalidPayload when the result
+        cannot be read, or does not fit the type.
         """
         if self.state is JobState.CANCELLED:
             raise JobCancelled(self.id)
@@ -123,11 +132,36 @@ class JobStatus:
                 failure_message=failure.message,
                 trace=failure.trace,
             )
-        return self.result
+        return self._read_result(into)
+
+    def _read_result(self, into: Any) -> Any:
+        path = f"result of job {self.id}"
+        if media_type(self.content_type) in protobuf.CONTENT_TYPES:
+            return _read_message(into, self.result_bytes, path)
+        if not self.result_bytes:
+            return None
+        serializer = self.serializers.find(self.content_type)
+        if serializer is None:
+            raise InvalidPayload(
+                f"{path}: is {self.content_type!r}, which this client does not read: "
+                "give it a serializer that does, or take result_bytes"
+            )
+        result = read(self.result_bytes, path, serializer)
+        return result if into is None else codec_for(into, path).decode(result, path)
 
 
-def read_info(info: job_pb2.JobInfo) -> JobStatus:
-    """Return what a broker tells of a job."""
+def _read_message(into: Any, data: bytes, path: str) -> Any:
+    if protobuf.is_message_type(into):
+        return protobuf.read(into, data, path)
+    if data:
+        raise InvalidPayload(
+            f"{path}: is a protobuf message: name its class, result(into=...), or take result_bytes"
+        )
+    return None
+
+
+def read_info(info: job_pb2.JobInfo, serializers: Serializers | None = None) -> JobStatus:
+    """Return what a broker tells of a job; ``serializers`` read its result (standard ones)."""
     job = info.job
 
     def moment(name: str) -> datetime | None:
@@ -157,6 +191,8 @@ def read_info(info: job_pb2.JobInfo) -> JobStatus:
         worker_id=info.worker_id,
         releases=info.releases,
         result_bytes=info.result,
+        content_type=job.content_type,
+        serializers=serializers or standard(),
     )
 
 

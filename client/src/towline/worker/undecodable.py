@@ -10,11 +10,14 @@ import dataclasses
 import re
 from typing import Any
 
-from towline import codecs, registry, serialization
+from towline import codecs, protobuf, records, registry, serialization, serializers
 from towline.errors import InvalidPayload
 from towline.registry import JobDefinition
 
-_OURS = frozenset(module.__name__ for module in (codecs, registry, serialization))
+_OURS = frozenset(
+    module.__name__
+    for module in (codecs, protobuf, records, registry, serialization, serializers)
+)
 
 
 def reason(error: InvalidPayload, definition: JobDefinition) -> str:
