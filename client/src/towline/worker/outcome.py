@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from towline import calls
 from towline.context import JobContext
 from towline.control import JobControl, Reject, Release, Retry
-from towline.middleware import layers
+from towline.middleware import handling, layers
 from towline.middleware.interface import AttemptOutcome
 from towline.v1.job_pb2 import Failure
 from towline.v1.queue_service_pb2 import Ack, Nack
@@ -27,7 +27,7 @@ _MAX_MESSAGE = 4 * 1024
 _MAX_TRACE = 32 * 1024
 
 # Whose frames come before those of the handler: the worker, and what runs middleware around it.
-_OURS = (str(Path(__file__).parent), calls.__file__, layers.__file__)
+_OURS = (str(Path(__file__).parent), calls.__file__, handling.__file__, layers.__file__)
 
 
 def ack(token: str, result: bytes) -> Ack:
