@@ -131,6 +131,8 @@ def _split(
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Tell the arguments of a function from the options of dispatch."""
     name = function.job_class.job_type
+    if protobuf.is_message(data) and len(function.parameters) == 1:
+        return {function.parameters[0]: data}, arguments
     if data is not None:
         return _arguments(data, name), arguments
     for option in DISPATCH_NAMES:
@@ -225,20 +227,29 @@ def _set_backoff(policy: job_pb2.RetryPolicy, backoff: list[timedelta] | Exponen
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where a job went: its id, and whether this call stored it."""
+    """Where a job went: its id, and whether this call stored it.
+
+    ``content_type`` is how it was written, as far as that is known; else empty.
+    """
 
     job_id: str
     created: bool
+    content_type: str = ""
 
 
 def push_one(message: job_pb2.Job) -> queue_service_pb2.PushRequest:
     return queue_service_pb2.PushRequest(jobs=[message])
 
 
-def read_push_one(response: queue_service_pb2.PushResponse) -> Pushed:
+def read_push_one(response: queue_service_pb2.PushResponse, message: job_pb2.Job) -> Pushed:
     """Raises BrokerError when the answer does not fit the request."""
     [result] = _results(response, 1)
-    return Pushed(result.job_id, result.outcome == queue_service_pb2.PUSH_OUTCOME_CREATED)
+    return _pushed(result, message)
+
+
+def _pushed(result: queue_service_pb2.PushResult, message: job_pb2.Job) -> Pushed:
+    created = result.outcome == queue_service_pb2.PUSH_OUTCOME_CREATED
+    return Pushed(result.job_id, created, message.content_type if created else "")
 
 
 def _results(
@@ -303,7 +314,8 @@ class Batch:
     """Any number of jobs on their way to the broker, in as many calls as it takes.
 
     For each of ``requests()`` the caller reports the answer to ``answered`` or the failure to
-    ``failed``, which ends the batch; ``outcomes`` closes it.
+    ``failed``, which ends the batch; ``outcomes`` closes it. ``messages`` are the jobs; what is
+    changed in them before ``requests()`` is sent so.
     """
 
     def __init__(
@@ -322,10 +334,10 @@ class Batch:
             raise InvalidJob(
                 f"dispatch_batch: expected a list of jobs, got a {type(jobs).__name__}"
             )
-        self._messages = []
+        self.messages = []
         for index, job in enumerate(jobs):
             try:
-                self._messages.append(job_message(job, None, options, serializer))
+                self.messages.append(job_message(job, None, options, serializer))
             except TowlineError as error:
                 error.add_note(f"This was job {index} of the batch; none of it was sent.")
                 raise
@@ -336,18 +348,18 @@ class Batch:
     def requests(self) -> Iterator[tuple[int, queue_service_pb2.PushRequest]]:
         """The calls to make, each with the place of its first job in the batch."""
         start = size = 0
-        for index, message in enumerate(self._messages):
+        for index, message in enumerate(self.messages):
             bytes_of_job = message.ByteSize()
             if index > start and (index - start == MAX_JOBS or size + bytes_of_job > MAX_BYTES):
                 yield start, self._request(start, index)
                 start, size = index, 0
             size += bytes_of_job
-        if start < len(self._messages):
-            yield start, self._request(start, len(self._messages))
+        if start < len(self.messages):
+            yield start, self._request(start, len(self.messages))
 
     def _request(self, start: int, end: int) -> queue_service_pb2.PushRequest:
         return queue_service_pb2.PushRequest(
-            jobs=self._messages[start:end], allow_partial=self._allow_partial
+            jobs=self.messages[start:end], allow_partial=self._allow_partial
         )
 
     def answered(
@@ -360,15 +372,14 @@ class Batch:
             if result.outcome == queue_service_pb2.PUSH_OUTCOME_REJECTED:
                 self._errors[index] = relocated(from_item_error(result.error), start)
             else:
-                created = result.outcome == queue_service_pb2.PUSH_OUTCOME_CREATED
-                self._pushed[index] = Pushed(result.job_id, created)
+                self._pushed[index] = _pushed(result, self.messages[index])
 
     def failed(self, start: int, error: CallFailed) -> None:
         """Raises the error itself when no job can have been stored before it."""
         error = relocated(error, start)
         if not self._pushed and not self._errors:
             raise error
-        for index in range(start, len(self._messages)):
+        for index in range(start, len(self.messages)):
             self._errors[index] = error
 
     def outcomes(self) -> list[Pushed]:
@@ -376,7 +387,7 @@ class Batch:
         if self._errors:
             stored = {index: pushed.job_id for index, pushed in self._pushed.items()}
             raise BatchFailed(stored, self._errors)
-        return [self._pushed[index] for index in range(len(self._messages))]
+        return [self._pushed[index] for index in range(len(self.messages))]
 
 
 _JOB_IN_REQUEST = re.compile(r"jobs\[(\d+)\]\.?")
