@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from uuid import UUID
 
 import grpc
@@ -17,8 +17,8 @@ from towline.durations import Seconds
 from towline.errors import CallFailed, ConfigurationError
 from towline.jobs import Job, JobFunction
 from towline.options import DispatchOptions
-from towline.requests import CancelOutcome, JobRequest, Pushed
-from towline.serialization import CONTENT_TYPE
+from towline.requests import CancelOutcome, Data, JobRequest, Pushed
+from towline.serializers import JSON, Serializer, Serializers, check_serializer
 from towline.status import JobStatus, read_info
 from towline.transport import Address, AsyncGrpcTransport, async_transport_for
 from towline.v1 import job_pb2, queue_service_pb2
@@ -26,6 +26,8 @@ from towline.waiting import Waiting
 
 if TYPE_CHECKING:
     from towline.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
+
+T = TypeVar("T")
 
 
 class AsyncClient:
@@ -45,8 +47,11 @@ class AsyncClient:
         credentials: Credentials | None = None,
         call_timeout: float = 10.0,
         join_pushes: bool = True,
+        serializer: Serializer = JSON,
     ) -> None:
         self._timeout = check_timeout(call_timeout)
+        self._serializer = check_serializer(serializer, "serializer")
+        self._serializers = Serializers([serializer])
         self._transport = async_transport_for(address, credentials, self._timeout, join=join_pushes)
 
     async def __aenter__(self) -> Self:
@@ -98,7 +103,7 @@ class AsyncClient:
     async def dispatch(
         self,
         job: str,
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         /,
         *,
         call_timeout: float | None = None,
@@ -109,7 +114,7 @@ class AsyncClient:
     async def dispatch(
         self,
         job: JobFunction[..., Any],
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         /,
         *,
         call_timeout: float | None = None,
@@ -119,14 +124,15 @@ class AsyncClient:
     async def dispatch(
         self,
         job: object,
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         /,
         *,
         call_timeout: float | None = None,
         **arguments: Any,
     ) -> AsyncJobHandle:
         """Client.dispatch."""
-        return await self._push_one(requests.job_message(job, data, arguments), call_timeout)
+        message = requests.job_message(job, data, arguments, self._serializer)
+        return await self._push_one(message, call_timeout)
 
     async def push_raw(
         self,
@@ -135,7 +141,7 @@ class AsyncClient:
         payload: bytes,
         /,
         *,
-        content_type: str = CONTENT_TYPE,
+        content_type: str = JSON.content_type,
         call_timeout: float | None = None,
         **options: Unpack[DispatchOptions],
     ) -> AsyncJobHandle:
@@ -152,7 +158,9 @@ class AsyncClient:
         **options: Unpack[DispatchOptions],
     ) -> list[AsyncJobHandle]:
         """Client.dispatch_batch."""
-        batch = requests.Batch(jobs, options, allow_partial=allow_partial)
+        batch = requests.Batch(
+            jobs, options, allow_partial=allow_partial, serializer=self._serializer
+        )
         for start, request in batch.requests():
             try:
                 response = await self._push(request, call_timeout)
@@ -198,7 +206,7 @@ class AsyncClient:
             response = await self._push(requests.push_one(message), call_timeout)
         except CallFailed as error:
             raise requests.relocated(error) from error.__cause__
-        return AsyncJobHandle(self, requests.read_push_one(response))
+        return AsyncJobHandle(self, requests.read_push_one(response, message))
 
     async def _push(
         self, request: queue_service_pb2.PushRequest, call_timeout: float | None
@@ -209,7 +217,8 @@ class AsyncClient:
     async def _get(self, job_id: str | UUID, wait: float, call_timeout: float | None) -> JobStatus:
         request = requests.get_request(job_id, wait)
         response = await self._transport.get_job(request, self._seconds(call_timeout) + wait)
-        return read_info(response.job)
+        status = read_info(response.job, self._serializers)
+        return status if status.content_type else status.written_as(self._serializer.content_type)
 
     def _seconds(self, call_timeout: float | None) -> float:
         return self._timeout if call_timeout is None else check_timeout(call_timeout)
@@ -222,6 +231,7 @@ class AsyncJobHandle:
         self._client = client
         self.id = pushed.job_id
         self.created = pushed.created
+        self._content_type = pushed.content_type
 
     def __repr__(self) -> str:
         return f"<AsyncJobHandle {self.id}>"
@@ -230,9 +240,16 @@ class AsyncJobHandle:
         """JobHandle.status."""
         return await self._client.get(self.id)
 
-    async def result(self, timeout: Seconds | None = None) -> Any:
+    @overload
+    async def result(self, timeout: Seconds | None = None) -> Any: ...
+
+    @overload
+    async def result(self, timeout: Seconds | None = None, *, into: type[T]) -> T: ...
+
+    async def result(self, timeout: Seconds | None = None, *, into: Any = None) -> Any:
         """JobHandle.result."""
-        return (await self._client.wait(self.id, timeout)).outcome()
+        status = await self._client.wait(self.id, timeout)
+        return status.written_as(self._content_type).outcome(into)
 
     async def cancel(self) -> CancelOutcome:
         """JobHandle.cancel."""

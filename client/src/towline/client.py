@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self, Unpack, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 from uuid import UUID
 
 import grpc
@@ -16,13 +16,15 @@ from towline.durations import Seconds
 from towline.errors import CallFailed, ConfigurationError
 from towline.jobs import Job, JobFunction
 from towline.options import DispatchOptions
-from towline.requests import CancelOutcome, JobRequest, Pushed
-from towline.serialization import CONTENT_TYPE
+from towline.requests import CancelOutcome, Data, JobRequest, Pushed
+from towline.serializers import JSON, Serializer, Serializers, check_serializer
 from towline.status import JobStatus, read_info
 from towline.transport import Address, GrpcTransport, transport_for
 from towline.v1 import job_pb2, queue_service_pb2
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 from towline.waiting import Waiting
+
+T = TypeVar("T")
 
 
 class Client:
@@ -34,7 +36,7 @@ class Client:
     ``address``: see towline.channel.parse_address; without one, the environment variable
     TOWLINE_URL or 127.0.0.1:7480. ``credentials`` are TlsCredentials, or those of grpc.
     ``call_timeout`` is the deadline of a call in seconds, repeats included; each method takes
-    another for one call.
+    another for one call. ``serializer`` writes arguments: towline.serializers.
 
     It connects with its first call, also again in a process that was forked off.
 
@@ -49,8 +51,11 @@ class Client:
         credentials: Credentials | None = None,
         call_timeout: float = 10.0,
         join_pushes: bool = True,
+        serializer: Serializer = JSON,
     ) -> None:
         self._timeout = check_timeout(call_timeout)
+        self._serializer = check_serializer(serializer, "serializer")
+        self._serializers = Serializers([serializer])
         self._transport = transport_for(address, credentials, self._timeout, join=join_pushes)
 
     def __enter__(self) -> Self:
@@ -103,7 +108,7 @@ class Client:
     def dispatch(
         self,
         job: str,
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         /,
         *,
         call_timeout: float | None = None,
@@ -114,7 +119,7 @@ class Client:
     def dispatch(
         self,
         job: JobFunction[..., Any],
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         /,
         *,
         call_timeout: float | None = None,
@@ -124,7 +129,7 @@ class Client:
     def dispatch(
         self,
         job: object,
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         /,
         *,
         call_timeout: float | None = None,
@@ -136,7 +141,8 @@ class Client:
         arguments. ``arguments`` are else DispatchOptions, which come before the policy of the job.
         Raises InvalidJob for impossible options and InvalidPayload for arguments that do not fit.
         """
-        return self._push_one(requests.job_message(job, data, arguments), call_timeout)
+        message = requests.job_message(job, data, arguments, self._serializer)
+        return self._push_one(message, call_timeout)
 
     def push_raw(
         self,
@@ -145,7 +151,7 @@ class Client:
         payload: bytes,
         /,
         *,
-        content_type: str = CONTENT_TYPE,
+        content_type: str = JSON.content_type,
         call_timeout: float | None = None,
         **options: Unpack[DispatchOptions],
     ) -> JobHandle:
@@ -171,7 +177,9 @@ class Client:
         Raises BatchFailed when some jobs were stored and some not; any other exception means that
         none was (as far as one can know, see towline.errors).
         """
-        batch = requests.Batch(jobs, options, allow_partial=allow_partial)
+        batch = requests.Batch(
+            jobs, options, allow_partial=allow_partial, serializer=self._serializer
+        )
         for start, request in batch.requests():
             try:
                 response = self._push(request, call_timeout)
@@ -221,7 +229,7 @@ class Client:
             response = self._push(requests.push_one(message), call_timeout)
         except CallFailed as error:
             raise requests.relocated(error) from error.__cause__
-        return JobHandle(self, requests.read_push_one(response))
+        return JobHandle(self, requests.read_push_one(response, message))
 
     def _push(
         self, request: queue_service_pb2.PushRequest, call_timeout: float | None
@@ -232,7 +240,8 @@ class Client:
     def _get(self, job_id: str | UUID, wait: float, call_timeout: float | None) -> JobStatus:
         request = requests.get_request(job_id, wait)
         response = self._transport.get_job(request, self._seconds(call_timeout) + wait)
-        return read_info(response.job)
+        status = read_info(response.job, self._serializers)
+        return status if status.content_type else status.written_as(self._serializer.content_type)
 
     def _seconds(self, call_timeout: float | None) -> float:
         return self._timeout if call_timeout is None else check_timeout(call_timeout)
@@ -249,6 +258,7 @@ class JobHandle:
         self._client = client
         self.id = pushed.job_id
         self.created = pushed.created
+        self._content_type = pushed.content_type
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id}>"
@@ -257,13 +267,22 @@ class JobHandle:
         """Return what has become of the job. Raises NotFound."""
         return self._client.get(self.id)
 
-    def result(self, timeout: Seconds | None = None) -> Any:
-        """Return what the handler returned, as JSON values, once the job has succeeded.
+    @overload
+    def result(self, timeout: Seconds | None = None) -> Any: ...
 
+    @overload
+    def result(self, timeout: Seconds | None = None, *, into: type[T]) -> T: ...
+
+    def result(self, timeout: Seconds | None = None, *, into: Any = None) -> Any:
+        """Return what the handler returned, once the job has succeeded, as JSON values.
+
+        ``into`` is a type of which it is to be, such as a dataclass or a protobuf message.
         ``timeout`` as in Client.wait. Raises JobFailed when the job is dead, JobCancelled,
-        ResultTimeout, and NotFound when its retention is over.
+        ResultTimeout, NotFound when its retention is over, and InvalidPayload for a result that
+        cannot be read, or does not fit the type.
         """
-        return self._client.wait(self.id, timeout).outcome()
+        status = self._client.wait(self.id, timeout)
+        return status.written_as(self._content_type).outcome(into)
 
     def cancel(self) -> CancelOutcome:
         """Cancel the job."""

@@ -74,6 +74,7 @@ class JobDefinition:
         self.factory: Factory | None = None
         self._own_json = own_json
         self._registry: Registry | None = None
+        self._serializers: Serializers | None = None
 
     def __repr__(self) -> str:
         return f"<JobDefinition {self.type}: {self.job_class.__module__}.{self.name}>"
@@ -83,6 +84,12 @@ class JobDefinition:
         held = copy.copy(self)
         held._registry, held.factory = registry, factory
         return held
+
+    def reading(self, serializers: Serializers) -> JobDefinition:
+        """Return this definition with what it reads payloads and writes results by."""
+        reading = copy.copy(self)
+        reading._serializers = serializers
+        return reading
 
     @property
     def name(self) -> str:
@@ -136,16 +143,14 @@ class JobDefinition:
             raise expected(kind.DESCRIPTOR.full_name, message, path)
         return Encoded(protobuf.write(message, path), protobuf.CONTENT_TYPE)
 
-    def decode(
-        self, payload: bytes, content_type: str, serializers: Serializers | None = None
-    ) -> Job:
+    def decode(self, payload: bytes, content_type: str) -> Job:
         """Return the job that a payload describes.
 
-        Raises InvalidPayload for a payload that none of the serializers (None: the standard ones)
-        reads, or that does not fit the job, whatever from_dict() raised; and what a factory raises.
+        Raises InvalidPayload for a payload that no serializer reads, or that does not fit the job,
+        whatever from_dict() raised; and whatever a factory raises.
         """
         path = self.type
-        data = self._read(payload, content_type, serializers or standard())
+        data = self._read(payload, content_type)
         if not isinstance(data, Mapping):
             raise InvalidPayload(f"{path}: expected an object, got a {type(data).__name__}")
         factory = self.factory
@@ -160,9 +165,9 @@ class JobDefinition:
         except Exception as error:
             raise InvalidPayload(f"{path}: {type(error).__name__}: {error}") from error
 
-    def _read(self, payload: bytes, content_type: str, serializers: Serializers) -> Any:
+    def _read(self, payload: bytes, content_type: str) -> Any:
         if media_type(content_type) not in protobuf.CONTENT_TYPES:
-            return read(payload, self.type, self._serializer(content_type, serializers))
+            return read(payload, self.type, self._serializer(content_type))
         if (field := self._message_field) is None:
             raise InvalidPayload(
                 f"{self.type}: the payload is a protobuf message, but {self.name} has no field, or "
@@ -171,10 +176,11 @@ class JobDefinition:
         kind = self.record.hints[field]
         return {field: protobuf.read(kind, payload, f"{self.type}.{field}")}
 
-    def _serializer(self, content_type: str, serializers: Serializers) -> Serializer:
+    def _serializer(self, content_type: str) -> Serializer:
         own = self.job_class.serializer
         if own is not None and own.content_type == media_type(content_type):
             return own
+        serializers = self._serializers or standard()
         if (found := serializers.find(content_type)) is None:
             raise InvalidPayload(
                 f"{self.type}: the payload is {content_type[:128]!r}, expected one of "
@@ -195,9 +201,7 @@ class JobDefinition:
         """Call the handler. Returns its result, or a coroutine when ``is_async``."""
         return job.handle()
 
-    def encode_result(
-        self, value: Any, content_type: str = "", serializers: Serializers | None = None
-    ) -> bytes:
+    def encode_result(self, value: Any, content_type: str = "") -> bytes:
         """Return what a handler returned, written as the payload was that had ``content_type``.
 
         Raises InvalidPayload for what cannot be written so: in answer to a protobuf message,
@@ -205,7 +209,7 @@ class JobDefinition:
         """
         path = f"{self.type} result"
         if media_type(content_type) not in protobuf.CONTENT_TYPES:
-            return write(value, path, self._serializer(content_type, serializers or standard()))
+            return write(value, path, self._serializer(content_type))
         if value is None:
             return b""
         if protobuf.is_message(value):
@@ -302,6 +306,26 @@ class Registry:
     def types(self) -> list[str]:
         """The known types, sorted; without their aliases."""
         return sorted({definition.type for definition in self._definitions.values()})
+
+    def reading(self, serializers: Serializers) -> Registry:
+        """Return a view of this registry, whose definitions read and write by these serializers."""
+        return _ReadingRegistry(self, serializers)
+
+
+class _ReadingRegistry(Registry):
+    def __init__(self, registry: Registry, serializers: Serializers) -> None:
+        super().__init__()
+        self._definitions = registry._definitions
+        self._serializers = serializers
+        self._reading: dict[JobDefinition, JobDefinition] = {}
+
+    def lookup(self, type: str) -> JobDefinition | None:
+        definition = super().lookup(type)
+        if definition is None:
+            return None
+        if definition not in self._reading:
+            self._reading[definition] = definition.reading(self._serializers)
+        return self._reading[definition]
 
 
 def _may_replace(known: type[Job], new: type[Job]) -> bool:

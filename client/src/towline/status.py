@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -113,6 +114,10 @@ class JobStatus:
         Raises InvalidPayload when it cannot be read: take ``result_bytes`` then.
         """
         return self._read_result(None)
+
+    def written_as(self, content_type: str) -> JobStatus:
+        """Return the status with what the producer knows: how payload and result are written."""
+        return dataclasses.replace(self, content_type=content_type) if content_type else self
 
     def outcome(self, into: Any = None) -> Any:
         """Return the result of a job that ended, as JSON values.
