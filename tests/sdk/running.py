@@ -61,6 +61,8 @@ def working(
     broker: FakeBroker, registry: Registry, heard: Heard | None = None, **options: Any
 ) -> Iterator[Worker]:
     """A worker in the background; whatever still runs at the end of the block is given up."""
+    # A process for each of hundreds of workers would be felt, and no handler here holds the GIL.
+    options = {"guardian": False, **options}
     if heard is not None:
         options = {**heard.callbacks(), **options}
     worker = Worker(broker.address, registry=registry, **options)

@@ -23,6 +23,7 @@ from towline.v1.queue_service_pb2 import (
     WorkerDirective,
 )
 from towline.worker.leases import HeldLease, LeaseTable, outcome_name
+from towline.worker.ledger import Ledger
 from towline.worker.link import Backoff, Link
 from towline.worker.options import WorkerOptions
 from towline.worker.stats import Stats
@@ -42,6 +43,10 @@ CALL_TIMEOUT = 5.0
 """Seconds until a heartbeat without an answer is tried again; a third of a lease if that is less,
 but no less than one."""
 
+STANDSTILL = 2.0
+"""Seconds by which a heartbeat is late before that is told of; a quarter of a lease if that is
+more."""
+
 MAX_ITEMS = 1000
 MAX_BYTES = 3 * 1024 * 1024
 """Of one call; checkpoints count."""
@@ -54,6 +59,7 @@ class Heartbeater:
         self,
         link: Link,
         table: LeaseTable,
+        ledger: Ledger,
         stats: Stats,
         options: WorkerOptions,
         on_directive: Callable[[WorkerDirective.ValueType], None],
@@ -62,6 +68,7 @@ class Heartbeater:
     ) -> None:
         self._link = link
         self._table = table
+        self._ledger = ledger
         self._stats = stats
         self._worker_id = options.worker_id
         self._lease = options.lease
@@ -97,11 +104,13 @@ class Heartbeater:
     def _serve(self) -> None:
         backoff = Backoff()
         while self._wait_until_due():
+            self._ledger.worker_is_well()
             try:
                 self.send(self._table.live())
             except TowlineError as error:
                 self._link.failed("Heartbeat", error, backoff)
                 self._tell_possibly_lost()
+                self._ledger.worker_is_well()
                 self._closing.wait(min(backoff.pause(error), self._lease / 6))
             else:
                 backoff.reset()
@@ -109,12 +118,23 @@ class Heartbeater:
     def _wait_until_due(self) -> bool:
         """Return when the next heartbeat is to be sent; False when no more are."""
         while not self._closing.is_set():
-            pause = self._due() - time.monotonic()
+            due = self._due()
+            pause = due - time.monotonic()
             if pause <= 0:
                 return True
             if self._wake.wait(pause):
                 self._wake.clear()
+            self._tell_of_standstill(time.monotonic() - due)
         return False
+
+    def _tell_of_standstill(self, late: float) -> None:
+        """Nothing but the whole process can delay this thread for so long."""
+        if late > max(STANDSTILL, self._lease / 4):
+            logger.warning(
+                "this process stood still for %.1f s: it was stopped, or a handler was in C code "
+                "that does not release the GIL",
+                late,
+            )
 
     def _due(self) -> float:
         """When the next heartbeat is to be sent, on the monotonic clock."""
@@ -151,7 +171,7 @@ class Heartbeater:
         match result.outcome:
             case LeaseOutcome.LEASE_OUTCOME_OK:
                 remaining = result.lease_remaining.ToTimedelta().total_seconds()
-                held.state.lease_deadline = sent_at + remaining
+                self._table.prolonged(held, sent_at + remaining)
                 held.state.reports.sent(version)
             case LeaseOutcome.LEASE_OUTCOME_REJECTED:
                 # Only the progress can be wrong: without it the next heartbeat is taken.

@@ -18,6 +18,7 @@ from towline.context import (
     ProgressReports,
 )
 from towline.v1 import job_pb2, queue_service_pb2
+from towline.worker.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +31,10 @@ Settlement: TypeAlias = queue_service_pb2.Ack | queue_service_pb2.Nack
 
 @dataclass(eq=False)
 class HeldLease:
-    """One lease in the hands of this worker. Only its LeaseTable changes the three flags.
+    """One lease in the hands of this worker. Only its LeaseTable changes the flags.
 
-    running     its handler occupies a slot of the pool
+    running     its handler has not ended, or not begun
+    abandoned   its handler was told to end and does not: it has no slot of the pool any more
     live        as far as is known the broker still takes heartbeats and an outcome for it
     settlement  how it is to end, once that is decided
     """
@@ -42,6 +44,7 @@ class HeldLease:
     payload: bytes = field(repr=False)
     content_type: str
     running: bool = False
+    abandoned: bool = False
     live: bool = True
     settlement: Settlement | None = None
 
@@ -109,11 +112,16 @@ def outcome_name(outcome: queue_service_pb2.LeaseOutcome.ValueType) -> str:
 
 
 class LeaseTable:
-    """Every lease whose handler runs or which is not settled yet. Safe from any thread."""
+    """Every lease whose handler runs or which is not settled yet. Safe from any thread.
 
-    def __init__(self) -> None:
+    The live ones stand in the ``ledger`` as well, for the guardian.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._lock = threading.Lock()
         self._leases: dict[str, HeldLease] = {}
+        self._abandoned = 0
 
     def add(self, held: HeldLease, *, running: bool) -> bool:
         """False when the table has this lease already."""
@@ -122,7 +130,12 @@ class LeaseTable:
                 return False
             held.running = running
             self._leases[held.token] = held
+            self._ledger.add(held.token, held.state.lease_deadline, held.context.timeout)
             return True
+
+    def prolonged(self, held: HeldLease, deadline: float) -> None:
+        held.state.lease_deadline = deadline
+        self._ledger.prolong(held.token, deadline)
 
     def settle(self, held: HeldLease, settlement: Settlement) -> bool:
         """Decide how the lease ends. False when that was decided before, or the lease is lost."""
@@ -150,14 +163,25 @@ class LeaseTable:
         with self._lock:
             self._end(held)
 
+    def abandon(self, held: HeldLease) -> bool:
+        """Give its slot to other jobs. False when its handler has ended meanwhile."""
+        with self._lock:
+            if not held.running or held.abandoned:
+                return False
+            held.abandoned = True
+            self._abandoned += 1
+            return True
+
     def ended(self, held: HeldLease) -> None:
         """Note that the handler is over."""
         with self._lock:
-            held.running = False
+            self._abandoned -= held.abandoned
+            held.running = held.abandoned = False
             self._forget(held)
 
     def _end(self, held: HeldLease) -> None:
         held.live = False
+        self._ledger.remove(held.token)
         self._forget(held)
 
     def _forget(self, held: HeldLease) -> None:
@@ -169,8 +193,14 @@ class LeaseTable:
             return [held for held in self._leases.values() if held.live]
 
     def running(self) -> list[HeldLease]:
+        """Those whose handlers have a slot of the pool."""
         with self._lock:
-            return [held for held in self._leases.values() if held.running]
+            return [held for held in self._leases.values() if held.running and not held.abandoned]
+
+    @property
+    def abandoned(self) -> int:
+        """How many handlers were told to end, do not, and have no slot any more."""
+        return self._abandoned
 
     def unsettled(self) -> list[HeldLease]:
         """Live leases about whose end nothing is decided."""
@@ -184,5 +214,6 @@ class LeaseTable:
         it does not take what it is told, and should not hand out more.
         """
         with self._lock:
-            running = sum(held.running for held in self._leases.values())
-            return max(0, min(concurrency - running, 2 * concurrency - len(self._leases)))
+            running = sum(held.running for held in self._leases.values()) - self._abandoned
+            known = len(self._leases) - self._abandoned
+            return max(0, min(concurrency - running, 2 * concurrency - known))

@@ -39,6 +39,7 @@ class WorkerOptions:
     max_jobs: int | None
     max_time: float | None
     drain_timeout: float
+    guardian: bool
 
 
 def make_options(
@@ -51,6 +52,7 @@ def make_options(
     max_jobs: int | None,
     max_time: Seconds | None,
     drain_timeout: Seconds,
+    guardian: bool,
 ) -> WorkerOptions:
     """Check and normalize; raises ConfigurationError, naming the setting and what it may be."""
     if pool not in ("thread", "async"):
@@ -67,6 +69,7 @@ def make_options(
         max_jobs=None if max_jobs is None else _whole(max_jobs, "max_jobs", None),
         max_time=None if max_time is None else seconds(max_time, "max_time"),
         drain_timeout=seconds(drain_timeout, "drain_timeout"),
+        guardian=_switch(guardian, "guardian"),
     )
 
 
@@ -115,6 +118,12 @@ def _whole(value: object, name: str, maximum: int | None) -> int:
     ):
         bound = "of at least 1" if maximum is None else f"from 1 to {maximum}"
         raise ConfigurationError(f"{name}: expected a whole number {bound}, got {value!r}")
+    return value
+
+
+def _switch(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}: expected True or False, got {value!r}")
     return value
 
 

@@ -8,7 +8,8 @@ Four threads of its own, besides those of the pool:
     towline-heartbeat  keeps leases, carries progress, hears directives
     towline-loop       the event loop, of an async pool only
 
-and, if the worker has a max_time, one that waits for its end.
+and, if the worker has a max_time, one that waits for its end. A process keeps leases while none of
+them can run: see towline.worker.guardian.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import grpc
-
+from towline.channel import Connection
 from towline.context import CancelReason
 from towline.middleware.handling import HandlerMiddleware
 from towline.registry import JobDefinition, Registry
@@ -30,6 +30,7 @@ from towline.worker.async_pool import AsyncPool
 from towline.worker.attempt import Attempt
 from towline.worker.callbacks import Callbacks
 from towline.worker.errors import NotSettled, UnknownJobType
+from towline.worker.guardian import watched_ledger
 from towline.worker.heartbeat import Heartbeater
 from towline.worker.leases import HeldLease, LeaseTable, hold
 from towline.worker.link import Link
@@ -68,8 +69,7 @@ class Session:
         registry: Registry,
         callbacks: Callbacks,
         middleware: HandlerMiddleware,
-        channel: grpc.Channel,
-        target: str,
+        connection: Connection,
         stats: Stats,
         *,
         once: bool,
@@ -79,17 +79,19 @@ class Session:
         self._registry = registry
         self._callbacks = callbacks
         self._middleware = middleware
-        self._channel = channel
         self._stats = stats
         self._once = once
         self._on_done = on_done
         self._unknown = UnknownTypes()
-        self._table = LeaseTable()
-        link = Link(channel, target, callbacks.errored)
+        self._ledger, self._guardian = watched_ledger(connection, options)
+        self._table = LeaseTable(self._ledger)
+        self._channel = connection.open()
+        link = Link(self._channel, connection.target, callbacks.errored)
         self._reserver = Reserver(link, options)
         self._heartbeater = Heartbeater(
             link,
             self._table,
+            self._ledger,
             stats,
             options,
             self._directed,
@@ -122,6 +124,8 @@ class Session:
     def start(self) -> None:
         names = ", ".join(name for name, _ in self._options.queues)
         logger.info("worker %s takes jobs from %s", self._options.worker_id, names)
+        if self._guardian is not None:
+            self._guardian.start()
         self._pool.start()
         self._settler.start()
         self._heartbeater.start()
@@ -170,6 +174,9 @@ class Session:
             self._heartbeater.close(timeout=1.0)
             self._pool.close(timeout=WIND_UP)
             self._channel.close()
+            if self._guardian is not None:
+                self._guardian.close()
+            self._ledger.close()
             logger.info("worker %s has stopped", self._options.worker_id)
             self._done.set()
             self._on_done()

@@ -50,6 +50,8 @@ class Worker(CallbackDecorators):
     max_jobs       take so many jobs, then end. A job of unknown type does not count
     max_time       stop gracefully after so many seconds
     drain_timeout  seconds that running jobs have to end once the worker is to stop
+    guardian       whether a small process beside this one keeps the leases while a handler lets
+                   nothing else here run: see towline.worker.guardian
 
     A job's timeout cancels an async handler. A plain function cannot be stopped from outside: its
     ``current_job().cancelled`` becomes true, its lease is kept until it has ended, so that no
@@ -84,6 +86,7 @@ class Worker(CallbackDecorators):
         max_jobs: int | None = None,
         max_time: Seconds | None = None,
         drain_timeout: Seconds = 30,
+        guardian: bool = True,
         middleware: Iterable[WorkerMiddleware] = (),
         on_job_start: JobStarted | None = None,
         on_job_complete: JobCompleted | None = None,
@@ -99,6 +102,7 @@ class Worker(CallbackDecorators):
             max_jobs=max_jobs,
             max_time=max_time,
             drain_timeout=drain_timeout,
+            guardian=guardian,
         )
         self._connection = _connection(broker)
         self._registry = _registry(registry)
@@ -190,8 +194,7 @@ class Worker(CallbackDecorators):
                 self._registry,
                 self._callbacks,
                 self._middleware,
-                self._connection.open(),
-                self._connection.target,
+                self._connection,
                 self._stats,
                 once=once,
                 on_done=on_done,

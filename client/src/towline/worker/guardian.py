@@ -1,0 +1,132 @@
+"""Leases that outlive a handler which lets nothing else in its process run.
+
+C code that does not give back the interpreter's lock (the GIL) stops every thread of its process,
+that of the heartbeats too. So a worker starts a small process beside itself, its guardian. Both
+share a piece of memory, the ledger: in it stand the tokens of the leases that the worker holds, and
+when it was last seen well. While the worker sends its heartbeats the guardian sleeps; when they are
+overdue it sends them itself, for those leases and for nothing else: progress, and what the broker
+has to tell the worker, wait for the worker.
+
+It does not keep the leases of a worker that is dead or stopped (SIGSTOP, a debugger), nor of one
+that has neither said a word nor used the processor for ``HUNG_AFTER`` seconds; nor a lease for
+longer than the timeout of its job and the length of one lease.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+from typing import IO
+
+from towline.channel import Connection
+from towline.worker import guardian_process
+from towline.worker.errors import WorkerStateError
+from towline.worker.guardian_process import LENGTH
+from towline.worker.ledger import Ledger
+from towline.worker.options import WorkerOptions
+
+logger = logging.getLogger("towline.worker")
+
+HUNG_AFTER = 600.0
+"""Seconds without a word and without use of the processor; ten leases if that is longer."""
+
+CALL_TIMEOUT = 5.0
+"""Seconds that a heartbeat of the guardian may take; a third of the lease if that is less, but no
+less than one."""
+
+END_TIMEOUT = 1.0
+"""Seconds that the guardian has to end with its worker, which takes it some milliseconds."""
+
+
+class Guardian:
+    """The process, for the time of one session. ``close`` it in any case."""
+
+    def __init__(self, connection: Connection, ledger: Ledger, options: WorkerOptions) -> None:
+        self._message = json.dumps(
+            {
+                "path": [os.fspath(entry) for entry in sys.path],
+                "connection": connection.hand_over(),
+                "worker_id": options.worker_id,
+                "timeout": max(1.0, min(CALL_TIMEOUT, options.lease / 3)),
+            }
+        ).encode()
+        self._ledger = ledger
+        self._hung_after = max(HUNG_AFTER, 10 * options.lease)
+        self._lease = options.lease
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns at once; without a process to spare the worker works without a guardian."""
+        fd = self._ledger.fd
+        numbers = (fd, self._ledger.size, self._lease, self._hung_after)
+        command = [sys.executable, "-I", "-S", guardian_process.__file__, *map(str, numbers)]
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[fd]
+            )
+            # Credentials go this way, which nobody else on the machine can read.
+            self._pipe.write(LENGTH.pack(len(self._message)) + self._message)
+            self._pipe.flush()
+        except OSError as error:
+            logger.warning("no guardian for this worker: %s", error.strerror)
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def has_failed(self) -> bool:
+        """Whether it has ended although its worker has not."""
+        return self._process is not None and self._process.poll() is not None
+
+    def close(self) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(OSError):
+            self._pipe.close()
+        try:
+            self._process.wait(END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def _pipe(self) -> IO[bytes]:
+        if self._process is None or self._process.stdin is None:
+            raise WorkerStateError("the guardian was not started")
+        return self._process.stdin
+
+
+def watched_ledger(
+    connection: Connection, options: WorkerOptions
+) -> tuple[Ledger, Guardian | None]:
+    """Return a ledger for the leases of a worker, and its guardian if it is to have one."""
+    if not options.guardian:
+        return Ledger(), None
+    reason = _why_none(connection)
+    if reason is not None:
+        logger.warning(
+            "this worker has no guardian, so a handler that holds the GIL can lose its lease: %s",
+            reason,
+        )
+        return Ledger(), None
+    # As many leases as a worker has at most, with those that its handlers do not let go.
+    ledger = Ledger(3 * options.concurrency, options.lease)
+    return ledger, Guardian(connection, ledger, options)
+
+
+def _why_none(connection: Connection) -> str | None:
+    """Why no guardian can help a worker with this connection here; None: it can."""
+    if os.name != "posix":
+        return "this system lacks what it is made of"
+    if not sys.executable or getattr(sys, "frozen", False):
+        return "there is no Python interpreter to run it with"
+    if not connection.can_be_handed_over:
+        return (
+            "its credentials are an object of grpc, which no other process can be given; "
+            "towline.TlsCredentials can be"
+        )
+    return None

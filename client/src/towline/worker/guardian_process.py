@@ -1,0 +1,289 @@
+"""What the guardian of a worker runs, as a program of its own: see towline.worker.guardian.
+
+    python -I -S guardian_process.py LEDGER_FD LEDGER_BYTES LEASE HUNG_AFTER
+
+It is meant to cost next to nothing while all is well, so up here it imports the standard library
+only, and of that what is small. It sleeps, looks now and then at the ledger, which is memory that
+it shares with its worker, and loads gRPC the first time that a heartbeat is overdue.
+
+Standard input brings, after its length, how to reach the broker; its end is the end of the worker.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import signal
+import struct
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    Heartbeat: TypeAlias = "Callable[[list[str]], dict[str, float | None]]"
+
+# The ledger: a header, then slots of equal size.
+HEADER = struct.Struct("<dI")
+"""When the worker last showed that it is well (time.monotonic()), and how many slots are in use or
+were."""
+HEADER_SIZE = 64
+SLOT = struct.Struct("<ddB")
+"""Deadline of the lease, the time after which it is not to be kept, length of its token; 0: free.
+The token follows."""
+SLOT_SIZE = 256
+MAX_TOKEN = SLOT_SIZE - SLOT.size
+
+LENGTH = struct.Struct("<I")
+"""Before the message on standard input."""
+
+LONGEST_NAP = 30.0
+"""Seconds after which it looks whether its parent is still there."""
+
+STOPPED = frozenset("TtZXx")
+"""States of a process in /proc and ps: stopped by a signal or a debugger, or dead."""
+
+BUSY = 0.01
+"""Share of one processor below which a process counts as doing nothing."""
+
+
+class Worker:
+    """The process that is watched: whether it still deserves that its leases are kept."""
+
+    def __init__(self, pid: int, hung_after: float) -> None:
+        self.pid = pid
+        self._hung_after = hung_after
+        self._looked_at: tuple[float, float] | None = None
+        self._busy_at = 0.0
+
+    def seen_well(self) -> None:
+        self._looked_at = None
+
+    def is_here(self) -> bool:
+        return os.getppid() == self.pid
+
+    def is_hung(self, now: float) -> bool:
+        """Whether it has used no processor for so long that it will hardly go on.
+
+        A handler that waits in C code and holds the GIL uses none either, so this takes patience.
+        """
+        used = processor_seconds(self.pid)
+        if self._looked_at is None:
+            self._busy_at = now
+        else:
+            at, before = self._looked_at
+            if used - before > BUSY * (now - at):
+                self._busy_at = now
+        self._looked_at = now, used
+        return now - self._busy_at > self._hung_after
+
+    def is_stopped(self) -> bool:
+        return process_state(self.pid) in STOPPED
+
+
+def process_state(pid: int) -> str:
+    """One letter; "X" when there is no such process."""
+    fields = _proc_stat(pid)
+    if fields is not None:
+        return fields[0]
+    return (_ps(pid, "state=") or "X")[0]
+
+
+def processor_seconds(pid: int) -> float:
+    """That it has used so far."""
+    fields = _proc_stat(pid)
+    if fields is not None:
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    seconds = 0.0
+    for part in _ps(pid, "time=").replace("-", ":").split(":"):
+        seconds = seconds * 60 + float(part or 0)
+    return seconds
+
+
+def _proc_stat(pid: int) -> list[str] | None:
+    """The fields from the state on; None where there is no /proc."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib is large
+            # The name of the program before it stands in parentheses and may hold anything.
+            return file.read().rpartition(b")")[2].decode().split()
+    except OSError:
+        return None
+
+
+def _ps(pid: int, column: str) -> str:
+    import subprocess
+
+    command = ["ps", "-o", column, "-p", str(pid)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return told.stdout.strip()
+
+
+class Guardian:
+    """``look`` is called again and again, each time when it asked for it."""
+
+    def __init__(
+        self,
+        ledger: mmap.mmap,
+        lease: float,
+        worker: Worker,
+        connect: Callable[[], Heartbeat],
+        say: Callable[[str], None],
+    ) -> None:
+        self._ledger = ledger
+        self._lease = lease
+        self._worker = worker
+        self._connect = connect
+        self._say = say
+        self._heartbeat: Heartbeat | None = None
+        self._word = 0.0
+        self._kept: dict[str, float] = {}
+        self._lost: set[str] = set()
+        self._told: set[str] = set()
+        self._not_before = 0.0
+
+    def look(self, now: float) -> float:
+        """Keep the leases if the worker does not; return the seconds to the next look."""
+        lease = self._lease
+        word: float
+        word, used = HEADER.unpack_from(self._ledger)
+        if word != self._word:
+            self._word = word
+            self._kept.clear()
+            self._lost.clear()
+            self._told.clear()
+            self._not_before = 0.0
+            self._worker.seen_well()
+        held = {
+            token: max(deadline, self._kept.get(token, 0.0))
+            for token, deadline, until in self._slots(used)
+            if until > now and token not in self._lost
+        }
+        # A lease that is granted from now on has its half no sooner than this.
+        nap = min(lease / 4, LONGEST_NAP)
+        if not held:
+            return nap
+        # The worker's own heartbeat comes when a third is over, and may take its time.
+        due = max(min(held.values()) - lease / 2, word + lease / 4, self._not_before)
+        if now < due:
+            return min(due - now, nap)
+        self._not_before = now + lease / 6
+        if self._worker.is_stopped():
+            self._say_once("is stopped: its leases are not kept")
+        elif self._worker.is_hung(now):
+            self._say_once("has done nothing for too long: its leases are not kept any more")
+        else:
+            self._say_once(f"does not send heartbeats: keeping its leases ({len(held)} now)")
+            self._keep(list(held), now)
+        return 0.0
+
+    def _slots(self, used: int) -> list[tuple[str, float, float]]:
+        found = []
+        for start in range(HEADER_SIZE, HEADER_SIZE + used * SLOT_SIZE, SLOT_SIZE):
+            deadline, until, length = SLOT.unpack_from(self._ledger, start)
+            if length:
+                begin = start + SLOT.size
+                token = self._ledger[begin : begin + length].decode("utf-8", "replace")
+                found.append((token, deadline, until))
+        return found
+
+    def _keep(self, tokens: list[str], now: float) -> None:
+        if self._heartbeat is None:
+            self._heartbeat = self._connect()
+        for start in range(0, len(tokens), 1000):
+            chunk = tokens[start : start + 1000]
+            for token, remaining in self._heartbeat(chunk).items():
+                if remaining is None:
+                    self._lost.add(token)
+                else:
+                    self._kept[token] = now + remaining
+
+    def _say_once(self, what: str) -> None:
+        if what not in self._told:
+            self._told = {what}
+            self._say(what)
+
+
+def connect(message: bytes) -> Heartbeat:
+    """Load what is needed from where the worker has it, and open a channel as the worker's own."""
+    import json
+
+    told = json.loads(message)
+    sys.path[:] = told["path"]
+    import grpc
+
+    from towline.channel import Connection
+    from towline.v1.queue_service_pb2 import (
+        HeartbeatRequest,
+        LeaseHeartbeat,
+        LeaseOutcome,
+    )
+    from towline.v1.queue_service_pb2_grpc import QueueServiceStub
+
+    stub = QueueServiceStub(Connection.handed_over(told["connection"]).open())
+
+    def heartbeat(tokens: list[str]) -> dict[str, float | None]:
+        """Return how many seconds of each lease remain, None for one that is no longer held.
+
+        None of them when the broker could not be asked.
+        """
+        request = HeartbeatRequest(
+            worker_id=told["worker_id"],
+            leases=[LeaseHeartbeat(lease_token=token) for token in tokens],
+        )
+        try:
+            results = stub.Heartbeat(request, timeout=told["timeout"]).results
+        except grpc.RpcError:
+            return {}
+        return {
+            token: result.lease_remaining.ToTimedelta().total_seconds()
+            if result.outcome == LeaseOutcome.LEASE_OUTCOME_OK
+            else None
+            for token, result in zip(tokens, results, strict=False)
+        }
+
+    return heartbeat
+
+
+def main(ledger_fd: int, size: int, lease: float, hung_after: float) -> None:
+    # Whoever stops the worker often signals its whole group, and the worker may have jobs to
+    # finish: the guardian ends with the worker, and not before.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    worker = Worker(os.getppid(), hung_after)
+    message = read_exactly(0, LENGTH.unpack(read_exactly(0, LENGTH.size))[0])
+    ledger = mmap.mmap(ledger_fd, size, access=mmap.ACCESS_READ)
+
+    def say(what: str) -> None:
+        os.write(2, f"towline: worker process {worker.pid} {what}\n".encode())
+
+    guardian = Guardian(ledger, lease, worker, lambda: connect(message), say)
+    pause = 0.0
+    while True:
+        if select.select([0], [], [], pause)[0] and not os.read(0, 1):
+            return
+        if not worker.is_here():  # a child of the worker may hold the pipe open
+            return
+        pause = guardian.look(time.monotonic())
+
+
+def read_exactly(fd: int, size: int) -> bytes:
+    """Raises EOFError when the worker is gone already."""
+    data = b""
+    while len(data) < size:
+        part = os.read(fd, size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+if __name__ == "__main__":
+    try:  # noqa: SIM105 - contextlib is large
+        main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
+    except EOFError:
+        pass
+    # Nothing is to be waited for or tidied up, not even threads of gRPC.
+    os._exit(0)

@@ -1,0 +1,99 @@
+"""The leases of a worker in memory that another process can read: see towline.worker.guardian."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+import threading
+import time
+
+from towline.worker.guardian_process import (
+    HEADER,
+    HEADER_SIZE,
+    MAX_TOKEN,
+    SLOT,
+    SLOT_SIZE,
+)
+
+
+class Ledger:
+    """The leases of one worker, where its guardian reads them. Safe from any thread.
+
+    A lease that finds no room, or whose token is too long, is left out: it has no guardian then.
+    With no ``slots`` that is every one.
+    """
+
+    def __init__(self, slots: int = 0, lease: float = 0.0) -> None:
+        self._lease = lease
+        self.size = HEADER_SIZE + slots * SLOT_SIZE
+        self.fd = _memory(self.size) if slots else -1
+        self._book = mmap.mmap(self.fd, self.size)
+        self._lock = threading.Lock()
+        self._free = list(range(slots - 1, -1, -1))
+        self._used = 0
+        self._closed = False
+        self._slot_of: dict[str, int] = {}
+
+    def add(self, token: str, deadline: float | None, timeout: float | None) -> None:
+        """``deadline`` is on time.monotonic(); ``timeout`` is that of its job, in seconds."""
+        encoded = token.encode()
+        now = time.monotonic()
+        until = math.inf if timeout is None else now + timeout + self._lease
+        with self._lock:
+            if not self._free or len(encoded) > MAX_TOKEN or deadline is None:
+                return
+            slot = self._slot_of[token] = self._free.pop()
+            start = HEADER_SIZE + slot * SLOT_SIZE
+            # The length last: the slot is free until everything else is there.
+            self._book[start + SLOT.size : start + SLOT.size + len(encoded)] = encoded
+            SLOT.pack_into(self._book, start, deadline, until, len(encoded))
+            self._used = max(self._used, slot + 1)
+            self._write_header(now)
+
+    def prolong(self, token: str, deadline: float) -> None:
+        with self._lock:
+            slot = self._slot_of.get(token)
+            if slot is not None:
+                start = HEADER_SIZE + slot * SLOT_SIZE
+                _, until, length = SLOT.unpack_from(self._book, start)
+                SLOT.pack_into(self._book, start, deadline, until, length)
+
+    def remove(self, token: str) -> None:
+        with self._lock:
+            slot = self._slot_of.pop(token, None)
+            if slot is not None:
+                SLOT.pack_into(self._book, HEADER_SIZE + slot * SLOT_SIZE, 0.0, 0.0, 0)
+                self._free.append(slot)
+
+    def worker_is_well(self) -> None:
+        """Note that heartbeats are being sent, whatever becomes of them."""
+        with self._lock:
+            self._write_header(time.monotonic())
+
+    def close(self) -> None:
+        """Threads that were left behind may still call the others, which do nothing then."""
+        with self._lock:
+            self._closed = True
+            self._free.clear()
+            self._slot_of.clear()
+            self._book.close()
+            if self.fd >= 0:
+                os.close(self.fd)
+                self.fd = -1
+
+    def _write_header(self, word: float) -> None:
+        if not self._closed:
+            HEADER.pack_into(self._book, 0, word, self._used)
+
+
+def _memory(size: int) -> int:
+    """A file descriptor of memory that another process can be given."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("towline-ledger")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, size)
+    return fd
