@@ -231,3 +231,4 @@ async def test_a_partial_push_fills_a_queue_up_to_its_limit(full_calls: Calls) -
     error = reply.results[2].error
     assert (error.code, error.reason, error.field) == (RESOURCE_EXHAUSTED, "QUEUE_FULL", "")
     assert "2" in error.message
+    assert error.retry_after.ToTimedelta().total_seconds() >= 1

@@ -124,7 +124,10 @@ def item_error(error: TowlineError) -> ItemError:
         return ItemError(
             code=code, reason=wire.reason, field=error.field, message=error.description
         )
-    return ItemError(code=code, reason=wire.reason, message=wire.message)
+    answer = ItemError(code=code, reason=wire.reason, message=wire.message)
+    if wire.retry_after is not None:
+        answer.retry_after.CopyFrom(_duration(wire.retry_after))
+    return answer
 
 
 def _bad_request(message: str, violations: Sequence[InvalidField]) -> WireError:
@@ -148,7 +151,11 @@ def _unavailable(reason: str, message: str) -> WireError:
 
 
 def _retry_info(delay: Micros) -> RetryInfo:
-    return RetryInfo(retry_delay=Duration(seconds=delay // SECOND, nanos=delay % SECOND * 1_000))
+    return RetryInfo(retry_delay=_duration(delay))
+
+
+def _duration(delay: Micros) -> Duration:
+    return Duration(seconds=delay // SECOND, nanos=delay % SECOND * 1_000)
 
 
 def _packed(detail: Message) -> Any:

@@ -290,7 +290,11 @@ def from_item_error(error: errors_pb2.ItemError) -> CallFailed:
     """Return the exception for one refused item of a batch."""
     code = _CODES.get(error.code, "UNKNOWN")
     violations = (Violation(error.field, error.message),) if code == "INVALID_ARGUMENT" else ()
-    return _build(code, error.message, _Details(reason=error.reason, violations=violations))
+    retry_after = (
+        error.retry_after.ToTimedelta().total_seconds() if error.HasField("retry_after") else None
+    )
+    details = _Details(reason=error.reason, violations=violations, retry_after=retry_after)
+    return _build(code, error.message, details)
 
 
 # By number, so that reading an item's error needs no import of grpc.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+import weakref
 from typing import TypeVar
 
 import grpc
 
 from towline.channel import Connection
-from towline.errors import ClientClosed
+from towline.errors import ClientClosed, TowlineError, from_rpc_error
+from towline.transport.joining import Joining
 from towline.v1.queue_service_pb2 import (
     CancelJobRequest,
     CancelJobResponse,
@@ -28,18 +29,44 @@ Response = TypeVar("Response")
 # what the end of their last reference does, would wait for threads that exist in the parent only.
 _inherited: list[object] = []
 
+_transports: weakref.WeakSet[GrpcTransport] = weakref.WeakSet()
 
-@dataclass(frozen=True)
+
+def _begin_anew() -> None:
+    for transport in _transports:
+        transport.forked()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
+
 class _Open:
-    """What belongs to one process."""
+    """What lasts as long as a channel."""
 
-    pid: int
-    channel: grpc.Channel
-    stub: QueueServiceStub
+    def __init__(self, transport: GrpcTransport, *, join: bool) -> None:
+        self.channel = transport.connection.open()
+        self.stub = QueueServiceStub(self.channel)
+        self.joining = None
+        if join:
+            self.joining = Joining(transport.push_alone, self._start, transport.error_of)
+
+    def _start(self, request: PushRequest, timeout: float) -> grpc.Future[PushResponse]:
+        try:
+            return self.stub.Push.future(request, timeout=timeout)
+        except ValueError:  # grpc's way to say that the channel is closed
+            raise ClientClosed from None
+
+    def close(self) -> None:
+        if self.joining is not None:
+            self.joining.close()
+        self.channel.close()
 
 
 class GrpcTransport:
-    """A channel that is opened with the first call, also again in a process that was forked off."""
+    """A channel that is opened with the first call, also again in a process that was forked off.
+
+    With ``join``, jobs that several threads push one by one travel together.
+    """
 
     def __init__(self, connection: Connection, *, join: bool) -> None:
         self.connection = connection
@@ -47,6 +74,7 @@ class GrpcTransport:
         self._lock = threading.Lock()
         self._open: _Open | None = None
         self._closed = False
+        _transports.add(self)
 
     @property
     def channel(self) -> grpc.Channel:
@@ -57,6 +85,13 @@ class GrpcTransport:
         return self._opened().stub
 
     def push(self, request: PushRequest, timeout: float) -> PushResponse:
+        joining = self._opened().joining
+        if joining is None or len(request.jobs) != 1 or request.allow_partial:
+            return self.push_alone(request, timeout)
+        return joining.push(request, timeout)
+
+    def push_alone(self, request: PushRequest, timeout: float) -> PushResponse:
+        """Push by a call of its own."""
         return self._call(self.stub.Push, request, timeout)
 
     def get_job(self, request: GetJobRequest, timeout: float) -> GetJobResponse:
@@ -68,20 +103,28 @@ class GrpcTransport:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            if self._open is not None and self._open.pid == os.getpid():
-                self._open.channel.close()
-                self._open = None
+            opened, self._open = self._open, None
+        if opened is not None:
+            opened.close()
+
+    def forked(self) -> None:
+        """Begin anew in a process that was forked off, where nothing of the parent's works."""
+        _inherited.append(self._open)
+        self._open = None
+        self._lock = threading.Lock()
+
+    def error_of(self, error: grpc.RpcError) -> TowlineError:
+        """Return what a failed call means."""
+        if self._closed and getattr(error, "code", lambda: None)() is grpc.StatusCode.CANCELLED:
+            return ClientClosed()
+        return from_rpc_error(error, self.connection.target)
 
     def _opened(self) -> _Open:
         with self._lock:
             if self._closed:
                 raise ClientClosed
-            if self._open is not None and self._open.pid != os.getpid():
-                _inherited.append(self._open)
-                self._open = None
             if self._open is None:
-                channel = self.connection.open()
-                self._open = _Open(os.getpid(), channel, QueueServiceStub(channel))
+                self._open = _Open(self, join=self._join)
             return self._open
 
     def _call(
@@ -90,5 +133,11 @@ class GrpcTransport:
         request: Request,
         timeout: float,
     ) -> Response:
-        with self.connection.errors():
+        try:
             return method(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise self.error_of(error) from error
+        except ValueError:  # grpc's way to say that the channel is closed
+            if self._closed:
+                raise ClientClosed from None
+            raise

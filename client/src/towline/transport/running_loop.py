@@ -10,7 +10,8 @@ import grpc
 import grpc.aio
 
 from towline.channel import Connection
-from towline.errors import ClientClosed
+from towline.errors import ClientClosed, TowlineError, from_rpc_error
+from towline.transport.joining_tasks import JoiningTasks
 from towline.v1.queue_service_pb2 import (
     CancelJobRequest,
     CancelJobResponse,
@@ -31,25 +32,54 @@ Response = TypeVar("Response")
 _inherited: list[object] = []
 
 
+class _Open:
+    """What lasts as long as a channel: in one event loop of one process."""
+
+    def __init__(self, transport: AsyncGrpcTransport, *, join: bool) -> None:
+        self.owner = _here()
+        self.channel = transport.connection.open_aio()
+        self.stub: QueueServiceAsyncStub = QueueServiceStub(self.channel)
+        self.joining = None
+        if join:
+            self.joining = JoiningTasks(transport.push_alone, self._push, transport.error_of)
+
+    async def _push(self, request: PushRequest, timeout: float) -> PushResponse:
+        return await self.stub.Push(request, timeout=timeout)
+
+    async def close(self) -> None:
+        if self.joining is not None:
+            self.joining.close()
+        await self.channel.close()
+
+
 class AsyncGrpcTransport:
-    """A channel of the running event loop; used in another loop, it opens one there."""
+    """A channel of the running event loop; used in another loop, it opens one there.
+
+    With ``join``, jobs that several tasks push one by one travel together.
+    """
 
     def __init__(self, connection: Connection, *, join: bool) -> None:
         self.connection = connection
         self._join = join
-        self._open: tuple[grpc.aio.Channel, QueueServiceAsyncStub] | None = None
-        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._open: _Open | None = None
         self._closed = False
 
     @property
     def channel(self) -> grpc.aio.Channel:
-        return self._opened()[0]
+        return self._opened().channel
 
     @property
     def stub(self) -> QueueServiceAsyncStub:
-        return self._opened()[1]
+        return self._opened().stub
 
     async def push(self, request: PushRequest, timeout: float) -> PushResponse:
+        joining = self._opened().joining
+        if joining is None or len(request.jobs) != 1 or request.allow_partial:
+            return await self.push_alone(request, timeout)
+        return await joining.push(request, timeout)
+
+    async def push_alone(self, request: PushRequest, timeout: float) -> PushResponse:
+        """Push by a call of its own."""
         return await self._call(self.stub.Push, request, timeout)
 
     async def get_job(self, request: GetJobRequest, timeout: float) -> GetJobResponse:
@@ -60,22 +90,23 @@ class AsyncGrpcTransport:
 
     async def close(self) -> None:
         self._closed = True
-        if self._open is not None and self._owner == _here():
-            channel, _ = self._open
-            self._open = None
-            await channel.close()
+        opened, self._open = self._open, None
+        if opened is not None and opened.owner == _here():
+            await opened.close()
 
-    def _opened(self) -> tuple[grpc.aio.Channel, QueueServiceAsyncStub]:
+    def error_of(self, error: grpc.RpcError) -> TowlineError:
+        """Return what a failed call means."""
+        return from_rpc_error(error, self.connection.target)
+
+    def _opened(self) -> _Open:
         if self._closed:
             raise ClientClosed
-        if self._open is not None and self._owner != _here():
-            if self._owner is not None and self._owner[0] != os.getpid():
+        if self._open is not None and self._open.owner != _here():
+            if self._open.owner[0] != os.getpid():
                 _inherited.append(self._open)
             self._open = None
         if self._open is None:
-            channel = self.connection.open_aio()
-            self._open = channel, QueueServiceStub(channel)
-            self._owner = _here()
+            self._open = _Open(self, join=self._join)
         return self._open
 
     async def _call(
@@ -84,8 +115,19 @@ class AsyncGrpcTransport:
         request: Request,
         timeout: float,
     ) -> Response:
-        with self.connection.errors():
+        try:
             return await method(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise self.error_of(error) from error
+        except (asyncio.CancelledError, grpc.aio.UsageError):
+            if self._closed and not _being_cancelled():
+                raise ClientClosed from None  # grpc cancels the calls of a channel that is closed
+            raise
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _here() -> tuple[int, asyncio.AbstractEventLoop]:

@@ -235,6 +235,7 @@ class ItemError(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     FIELD_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
+    RETRY_AFTER_FIELD_NUMBER: builtins.int
     code: builtins.int
     """The gRPC code that the call would have failed with, had the item been alone."""
     reason: builtins.str
@@ -243,6 +244,10 @@ class ItemError(google.protobuf.message.Message):
     """Path from the request; empty when the item as a whole is meant."""
     message: builtins.str
     """What is wrong, and what is expected."""
+    @property
+    def retry_after(self) -> google.protobuf.duration_pb2.Duration:
+        """As RetryInfo.retry_delay: set for an item that is worth another try."""
+
     def __init__(
         self,
         *,
@@ -250,7 +255,9 @@ class ItemError(google.protobuf.message.Message):
         reason: builtins.str = ...,
         field: builtins.str = ...,
         message: builtins.str = ...,
+        retry_after: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["code", b"code", "field", b"field", "message", b"message", "reason", b"reason"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["retry_after", b"retry_after"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["code", b"code", "field", b"field", "message", b"message", "reason", b"reason", "retry_after", b"retry_after"]) -> None: ...
 
 Global___ItemError: typing_extensions.TypeAlias = ItemError
