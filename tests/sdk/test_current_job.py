@@ -2,12 +2,14 @@
 
 import math
 import threading
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
 
 from towline.context import CancelReason, JobContext, NoCurrentJob, current_job, running
-from towline.errors import InvalidJob, TowlineError
+from towline.errors import InvalidJob, InvalidPayload, TowlineError
 
 
 @pytest.fixture
@@ -64,8 +66,53 @@ def test_a_checkpoint_has_at_most_64_kib(context: JobContext) -> None:
     context.checkpoint(b"x" * 64 * 1024)
     with pytest.raises(InvalidJob, match="65537 bytes"):
         context.checkpoint(b"x" * (64 * 1024 + 1))
-    with pytest.raises(InvalidJob, match="must be bytes, got str"):
-        context.checkpoint("notes")  # type: ignore[arg-type]
+    with pytest.raises(InvalidJob, match="65537 bytes"):
+        context.checkpoint("x" * (64 * 1024 - 1))
+
+
+def left(context: JobContext) -> JobContext:
+    """The next attempt, with the notes that the first one left."""
+    unsent = context.state.reports.unsent()
+    assert unsent is not None
+    return replace(context, attempt=2, last_progress=unsent[1])
+
+
+def test_a_checkpoint_is_any_json_for_the_next_attempt(context: JobContext) -> None:
+    assert context.last_checkpoint is None
+    context.checkpoint({"row": 7, "day": date(2026, 1, 1)})
+    context.progress(0.5)
+    assert left(context).last_checkpoint == {"row": 7, "day": "2026-01-01"}
+    with pytest.raises(InvalidPayload, match=r"^checkpoint\.x: a object cannot be written as JSON"):
+        context.checkpoint({"x": object()})
+    assert left(context).last_checkpoint == {"row": 7, "day": "2026-01-01"}
+
+
+def test_a_checkpoint_of_bytes_stays_bytes(context: JobContext) -> None:
+    context.checkpoint(b"\xff\x00")
+    progress = left(context).last_progress
+    assert progress is not None
+    assert progress.checkpoint == b"\xff\x00"
+    with pytest.raises(InvalidPayload, match="last_checkpoint: is no valid JSON"):
+        _ = left(context).last_checkpoint
+
+
+def test_it_knows_whether_it_is_the_last_attempt() -> None:
+    job = JobContext(id="1", queue="q", type="T", attempt=2, max_attempts=3)
+    assert not job.is_last_attempt
+    assert replace(job, attempt=3).is_last_attempt
+
+
+def test_its_display_name_is_one_short_line_whoever_made_the_header(context: JobContext) -> None:
+    assert context.display_name == "SendEmail"
+    assert str(context) == "job 1 (SendEmail, attempt 1)"
+    header = {"towline-display-name": "Welcome\n\x1b[31m  to " + "x" * 200}
+    named = replace(context, headers=header)
+    assert named.display_name == f"Welcome [31m to {'x' * 112}"
+    assert str(replace(context, headers={"towline-display-name": "Mail to Ann"})) == (
+        'job 1 "Mail to Ann" (SendEmail, attempt 1)'
+    )
+    assert named.logger.extra is not None
+    assert named.logger.extra["job_display_name"] == named.display_name
 
 
 def test_it_is_cancelled_once_and_the_first_reason_holds(context: JobContext) -> None:

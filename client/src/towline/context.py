@@ -21,6 +21,8 @@ from types import MappingProxyType
 from typing import Any
 
 from towline.errors import InvalidJob, TowlineError
+from towline.options import display_name_of
+from towline.serializers import read, write
 
 __all__ = [
     "CancelReason",
@@ -183,7 +185,8 @@ class AttemptState:
 
 
 class JobLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logs to ``towline.job`` with job_id, job_queue, job_type and job_attempt on each record."""
+    """Logs to ``towline.job``, each record with job_id, job_queue, job_type, job_attempt and
+    job_display_name."""
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
@@ -214,6 +217,21 @@ class JobContext:
     last_failure: Failure | None = field(default=None, repr=False)
     last_progress: Progress | None = field(default=None, repr=False)
     state: AttemptState = field(default_factory=AttemptState, repr=False)
+
+    def __str__(self) -> str:
+        """For logs: ids and the names, nothing of the content and no token."""
+        name = "" if self.display_name == self.type else f' "{self.display_name}"'
+        return f"job {self.id}{name} ({self.type}, attempt {self.attempt})"
+
+    @property
+    def display_name(self) -> str:
+        """What the job is to be called; its type if it was given no name."""
+        return display_name_of(self.type, self.headers)
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether the job is dead if this attempt fails. A release gives the attempt back."""
+        return self.attempt >= self.max_attempts
 
     @property
     def cancelled(self) -> bool:
@@ -265,6 +283,7 @@ class JobContext:
             "job_queue": self.queue,
             "job_type": self.type,
             "job_attempt": self.attempt,
+            "job_display_name": self.display_name,
         }
         return JobLogger(logging.getLogger("towline.job"), ids)
 
@@ -275,20 +294,30 @@ class JobContext:
         """
         self.state.reports.report(_fraction(fraction), _message(message), None)
 
-    def checkpoint(self, data: bytes) -> None:
-        """Leave notes, at most 64 KiB, for the next attempt: its ``last_progress.checkpoint``.
+    def checkpoint(self, data: Any) -> None:
+        """Leave notes for the next attempt, which finds them in its ``last_checkpoint``.
 
-        They reach the broker soon, and at the latest just before a failure of this attempt does.
-        Raises InvalidJob when ``data`` is not bytes, or there is too much of it.
+        ``data`` is what JSON can hold, or what a field of a job can be, or bytes, which are found
+        in ``last_progress.checkpoint``; at most 64 KiB. It reaches the broker soon, and at the
+        latest just before a failure of this attempt does. Raises InvalidJob when there is too much
+        of it, and InvalidPayload when it cannot be written.
         """
-        if not isinstance(data, bytes):
-            raise InvalidJob(f"checkpoint: data must be bytes, got {type(data).__name__}")
-        if len(data) > MAX_CHECKPOINT:
+        notes = data if isinstance(data, bytes) else write(data, "checkpoint")
+        if len(notes) > MAX_CHECKPOINT:
             raise InvalidJob(
-                f"checkpoint: data has {len(data)} bytes, at most {MAX_CHECKPOINT} are kept: "
+                f"checkpoint: data has {len(notes)} bytes, at most {MAX_CHECKPOINT} are kept: "
                 "store more elsewhere and leave a reference here"
             )
-        self.state.reports.report(None, None, data)
+        self.state.reports.report(None, None, notes)
+
+    @property
+    def last_checkpoint(self) -> Any:
+        """The notes that an earlier attempt left, as JSON values; None if there are none.
+
+        Raises InvalidPayload when they were left as bytes: see ``last_progress.checkpoint``.
+        """
+        notes = b"" if self.last_progress is None else self.last_progress.checkpoint
+        return read(notes, "last_checkpoint") if notes else None
 
 
 def _fraction(value: object) -> float:

@@ -269,6 +269,11 @@ def shown_name(text: str) -> str:
     return " ".join(printable.split())[:128]
 
 
+def display_name_of(type: str, headers: Mapping[str, str]) -> str:
+    """Return what a job is called that travels with these headers: its type if it has no name."""
+    return shown_name(headers.get(DISPLAY_NAME_HEADER, "")) or type
+
+
 def _headers(value: object, where: str) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise InvalidJob(f"{where}: expected a mapping of strings, got {value!r}")

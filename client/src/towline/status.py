@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from towline import protobuf
 from towline.context import Failure, Progress
 from towline.errors import InvalidPayload, JobCancelled, JobFailed
+from towline.options import display_name_of
 from towline.serialization import codec_for
 from towline.serializers import Serializers, media_type, read, standard
 from towline.v1 import job_pb2
@@ -101,6 +102,11 @@ class JobStatus:
     result_bytes: bytes = field(repr=False)
     content_type: str = ""
     serializers: Serializers = field(default_factory=standard, repr=False, compare=False)
+
+    @property
+    def display_name(self) -> str:
+        """What the job is to be called; its type if it was given no name."""
+        return display_name_of(self.type, self.headers)
 
     @property
     def ended(self) -> bool:
