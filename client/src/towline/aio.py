@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from uuid import UUID
@@ -16,6 +16,8 @@ from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
 from towline.errors import CallFailed, ConfigurationError
 from towline.jobs import Job, JobFunction
+from towline.middleware.interface import ClientMiddleware
+from towline.middleware.pushing import PushMiddleware
 from towline.options import DispatchOptions
 from towline.requests import CancelOutcome, Data, JobRequest, Pushed
 from towline.serializers import JSON, Serializer, Serializers, check_serializer
@@ -48,10 +50,12 @@ class AsyncClient:
         call_timeout: float = 10.0,
         join_pushes: bool = True,
         serializer: Serializer = JSON,
+        middleware: Iterable[ClientMiddleware] = (),
     ) -> None:
         self._timeout = check_timeout(call_timeout)
         self._serializer = check_serializer(serializer, "serializer")
         self._serializers = Serializers([serializer])
+        self._middleware = PushMiddleware(middleware, has_loop=True)
         self._transport = async_transport_for(address, credentials, self._timeout, join=join_pushes)
 
     async def __aenter__(self) -> Self:
@@ -161,14 +165,8 @@ class AsyncClient:
         batch = requests.Batch(
             jobs, options, allow_partial=allow_partial, serializer=self._serializer
         )
-        for start, request in batch.requests():
-            try:
-                response = await self._push(request, call_timeout)
-            except CallFailed as error:
-                batch.failed(start, error)
-                break
-            batch.answered(start, request, response)
-        return [AsyncJobHandle(self, pushed) for pushed in batch.outcomes()]
+        stored = await self._around(batch.messages, lambda: self._push_batch(batch, call_timeout))
+        return [AsyncJobHandle(self, pushed) for pushed in stored]
 
     async def get(self, job_id: str | UUID, *, call_timeout: float | None = None) -> JobStatus:
         """Client.get."""
@@ -202,11 +200,33 @@ class AsyncClient:
         return AsyncJobHandle(self, Pushed(requests.check_id(job_id), created=False))
 
     async def _push_one(self, message: job_pb2.Job, call_timeout: float | None) -> AsyncJobHandle:
+        [stored] = await self._around([message], lambda: self._push_single(message, call_timeout))
+        return AsyncJobHandle(self, stored)
+
+    async def _around(
+        self, messages: Sequence[job_pb2.Job], push: Callable[[], Awaitable[list[Pushed]]]
+    ) -> list[Pushed]:
+        """Push with the middleware around it, in the task and the context that dispatch."""
+        if not self._middleware.wraps:
+            return await push()
+        return await self._middleware.run_async(messages, push)
+
+    async def _push_single(self, message: job_pb2.Job, call_timeout: float | None) -> list[Pushed]:
         try:
             response = await self._push(requests.push_one(message), call_timeout)
         except CallFailed as error:
             raise requests.relocated(error) from error.__cause__
-        return AsyncJobHandle(self, requests.read_push_one(response, message))
+        return [requests.read_push_one(response, message)]
+
+    async def _push_batch(self, batch: requests.Batch, call_timeout: float | None) -> list[Pushed]:
+        for start, request in batch.requests():
+            try:
+                response = await self._push(request, call_timeout)
+            except CallFailed as error:
+                batch.failed(start, error)
+                break
+            batch.answered(start, request, response)
+        return batch.outcomes()
 
     async def _push(
         self, request: queue_service_pb2.PushRequest, call_timeout: float | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 from uuid import UUID
@@ -15,6 +15,8 @@ from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
 from towline.errors import CallFailed, ConfigurationError
 from towline.jobs import Job, JobFunction
+from towline.middleware.interface import ClientMiddleware
+from towline.middleware.pushing import PushMiddleware
 from towline.options import DispatchOptions
 from towline.requests import CancelOutcome, Data, JobRequest, Pushed
 from towline.serializers import JSON, Serializer, Serializers, check_serializer
@@ -36,7 +38,8 @@ class Client:
     ``address``: see towline.channel.parse_address; without one, the environment variable
     TOWLINE_URL or 127.0.0.1:7480. ``credentials`` are TlsCredentials, or those of grpc.
     ``call_timeout`` is the deadline of a call in seconds, repeats included; each method takes
-    another for one call. ``serializer`` writes arguments: towline.serializers.
+    another for one call. ``serializer`` writes arguments: towline.serializers. ``middleware`` runs
+    around each dispatch, the first being the outermost: see towline.middleware.
 
     It connects with its first call, also again in a process that was forked off.
 
@@ -52,10 +55,12 @@ class Client:
         call_timeout: float = 10.0,
         join_pushes: bool = True,
         serializer: Serializer = JSON,
+        middleware: Iterable[ClientMiddleware] = (),
     ) -> None:
         self._timeout = check_timeout(call_timeout)
         self._serializer = check_serializer(serializer, "serializer")
         self._serializers = Serializers([serializer])
+        self._middleware = PushMiddleware(middleware)
         self._transport = transport_for(address, credentials, self._timeout, join=join_pushes)
 
     def __enter__(self) -> Self:
@@ -180,14 +185,8 @@ class Client:
         batch = requests.Batch(
             jobs, options, allow_partial=allow_partial, serializer=self._serializer
         )
-        for start, request in batch.requests():
-            try:
-                response = self._push(request, call_timeout)
-            except CallFailed as error:
-                batch.failed(start, error)
-                break
-            batch.answered(start, request, response)
-        return [JobHandle(self, pushed) for pushed in batch.outcomes()]
+        stored = self._around(batch.messages, lambda: self._push_batch(batch, call_timeout))
+        return [JobHandle(self, pushed) for pushed in stored]
 
     def get(self, job_id: str | UUID, *, call_timeout: float | None = None) -> JobStatus:
         """Return what has become of a job. Raises NotFound."""
@@ -225,11 +224,33 @@ class Client:
         return JobHandle(self, Pushed(requests.check_id(job_id), created=False))
 
     def _push_one(self, message: job_pb2.Job, call_timeout: float | None) -> JobHandle:
+        [stored] = self._around([message], lambda: self._push_single(message, call_timeout))
+        return JobHandle(self, stored)
+
+    def _around(
+        self, messages: Sequence[job_pb2.Job], push: Callable[[], list[Pushed]]
+    ) -> list[Pushed]:
+        """Push with the middleware around it, in the thread and the context that dispatch."""
+        if not self._middleware.wraps:
+            return push()
+        return self._middleware.run(messages, push)
+
+    def _push_single(self, message: job_pb2.Job, call_timeout: float | None) -> list[Pushed]:
         try:
             response = self._push(requests.push_one(message), call_timeout)
         except CallFailed as error:
             raise requests.relocated(error) from error.__cause__
-        return JobHandle(self, requests.read_push_one(response, message))
+        return [requests.read_push_one(response, message)]
+
+    def _push_batch(self, batch: requests.Batch, call_timeout: float | None) -> list[Pushed]:
+        for start, request in batch.requests():
+            try:
+                response = self._push(request, call_timeout)
+            except CallFailed as error:
+                batch.failed(start, error)
+                break
+            batch.answered(start, request, response)
+        return batch.outcomes()
 
     def _push(
         self, request: queue_service_pb2.PushRequest, call_timeout: float | None
