@@ -192,6 +192,7 @@ class Connection:
 
     def open(self) -> grpc.Channel:
         """Return a new channel. It connects with its first call."""
+        _note_opened()
         credentials = self._for_grpc()
         if credentials is None:
             return grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
@@ -199,6 +200,7 @@ class Connection:
 
     def open_aio(self) -> grpc.aio.Channel:
         """Return a new channel of the running event loop. It connects with its first call."""
+        _note_opened()
         credentials = self._for_grpc()
         if credentials is None:
             return grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
@@ -215,6 +217,19 @@ class Connection:
             yield
         except grpc.RpcError as error:
             raise from_rpc_error(error, self.target) from error
+
+
+_opened = False
+
+
+def _note_opened() -> None:
+    global _opened
+    _opened = True
+
+
+def opened() -> bool:
+    """Whether this process, or the one that it was forked from, has ever opened a channel."""
+    return _opened
 
 
 def check_timeout(value: object) -> float:

@@ -5,6 +5,8 @@ from towline.worker.errors import (
     JobTimeout,
     NotSettled,
     UnknownJobType,
+    WorkerChildDied,
+    WorkerProcessFailed,
     WorkerStateError,
 )
 from towline.worker.stats import WorkerStats
@@ -16,6 +18,8 @@ __all__ = [
     "NotSettled",
     "UnknownJobType",
     "Worker",
+    "WorkerChildDied",
+    "WorkerProcessFailed",
     "WorkerStateError",
     "WorkerStats",
 ]

@@ -2,7 +2,8 @@
 
 A pool calls ``begin``, then ``call`` (and awaits what it returns, if that is a coroutine), then
 ``conclude`` with what came of it, and ``end`` in any case. Middleware runs inside of ``call``: what
-it raises or returns counts as the handler's.
+it raises or returns counts as the handler's. A pool whose handlers run in other processes uses
+``held``, ``settle`` and ``end`` only: there another Attempt goes through the whole of it.
 
 What becomes of the job:
 
@@ -72,6 +73,10 @@ class Attempt:
         self._middleware = middleware
         self._job: Any = None
         self._started_at = time.monotonic()
+
+    @property
+    def held(self) -> HeldLease:
+        return self._held
 
     @property
     def context(self) -> JobContext:
@@ -156,6 +161,23 @@ class Attempt:
         except BaseException as error:
             self._broken(error)
 
+    def bury(self, result: Result, started_at: float) -> None:
+        """Conclude without ``begin`` and ``call``: the process in which they were called is gone.
+
+        ``started_at`` is when that was, on the monotonic clock.
+        """
+        self._started_at = started_at
+        try:
+            self._job = self._definition.decode(self._held.payload, self._held.content_type)
+        except BaseException as error:
+            self._broken(error)
+        else:
+            self.conclude(result)
+
+    def settle(self, settlement: Settlement) -> bool:
+        """Settle as was decided in another process. False if it comes too late."""
+        return self._settle(self._held, settlement)
+
     def _broken(self, error: BaseException) -> None:
         """Code of the job beside its handler raised what nobody expects of it, such as SystemExit.
 
@@ -204,7 +226,7 @@ class Attempt:
 
     def _encode(self, value: Any) -> bytes:
         try:
-            encoded = self._definition.encode_result(value)
+            encoded = self._definition.encode_result(value, self._held.content_type)
         except Exception as error:
             raise InvalidResult(f"the handler's result cannot be encoded: {error}") from error
         if len(encoded) > MAX_RESULT:

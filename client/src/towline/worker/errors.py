@@ -1,11 +1,13 @@
 """What a worker reports beyond the exceptions of ``towline.errors``.
 
 TowlineError
-├── UnknownJobType    a job came whose type this worker does not know, or cannot run
-├── InvalidResult     a handler returned what cannot be kept as a result
-├── JobTimeout        an attempt ran longer than its job allows
-├── NotSettled        the broker refused to record an outcome
-└── WorkerStateError  the worker is running already, or was never started
+├── UnknownJobType       a job came whose type this worker does not know, or cannot run
+├── InvalidResult        a handler returned what cannot be kept as a result
+├── JobTimeout           an attempt ran longer than its job allows
+├── WorkerChildDied      the process that ran an attempt is gone, or none can be had
+├── NotSettled           the broker refused to record an outcome
+├── WorkerProcessFailed  one of several worker processes cannot work, nor could another
+└── WorkerStateError     the worker is running already, or was never started
 
 Their class names are the failure types under which an operator finds them in the broker.
 """
@@ -14,7 +16,15 @@ from __future__ import annotations
 
 from towline.errors import TowlineError
 
-__all__ = ["InvalidResult", "JobTimeout", "NotSettled", "UnknownJobType", "WorkerStateError"]
+__all__ = [
+    "InvalidResult",
+    "JobTimeout",
+    "NotSettled",
+    "UnknownJobType",
+    "WorkerChildDied",
+    "WorkerProcessFailed",
+    "WorkerStateError",
+]
 
 
 class UnknownJobType(TowlineError):
@@ -37,12 +47,25 @@ class InvalidResult(TowlineError):
     pass
 
 
-class JobTimeout(TowlineError):
+class JobTimeout(TowlineError, TimeoutError):
     """``timeout`` is in seconds."""
 
     def __init__(self, timeout: float) -> None:
         super().__init__(f"the attempt ran longer than the job's timeout of {timeout:g} s")
         self.timeout = timeout
+
+
+class WorkerChildDied(TowlineError):
+    """Of an attempt in a process pool: killed from outside, crashed, out of memory, or exited."""
+
+
+class WorkerProcessFailed(TowlineError):
+    """``error_type`` is the class name of the error that ended the process."""
+
+    def __init__(self, worker_id: str, error_type: str, message: str) -> None:
+        super().__init__(f"worker process {worker_id} ended with {error_type}: {message}")
+        self.worker_id = worker_id
+        self.error_type = error_type
 
 
 class NotSettled(TowlineError):

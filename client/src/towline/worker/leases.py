@@ -41,8 +41,7 @@ class HeldLease:
 
     token: str
     context: JobContext
-    payload: bytes = field(repr=False)
-    content_type: str
+    lease: job_pb2.Lease = field(repr=False)
     running: bool = False
     abandoned: bool = False
     live: bool = True
@@ -52,9 +51,17 @@ class HeldLease:
     def state(self) -> AttemptState:
         return self.context.state
 
+    @property
+    def payload(self) -> bytes:
+        return self.lease.job.payload
+
+    @property
+    def content_type(self) -> str:
+        return self.lease.job.content_type
+
     def __str__(self) -> str:
-        """For logs: ids, nothing of the content and no token."""
-        return f"job {self.context.id} ({self.context.type}, attempt {self.context.attempt})"
+        """For logs."""
+        return str(self.context)
 
 
 def hold(lease: job_pb2.Lease, timeout: float | None, on_report: Callable[[], None]) -> HeldLease:
@@ -83,7 +90,7 @@ def hold(lease: job_pb2.Lease, timeout: float | None, on_report: Callable[[], No
         last_progress=_last_progress(lease),
         state=state,
     )
-    return HeldLease(lease.lease_token, context, job.payload, job.content_type)
+    return HeldLease(lease.lease_token, context, lease)
 
 
 def _last_failure(lease: job_pb2.Lease) -> Failure | None:

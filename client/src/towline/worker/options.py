@@ -8,16 +8,18 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from towline.durations import Seconds, as_timedelta
 from towline.errors import ConfigurationError, InvalidJob
+from towline.worker.processes.limits import ChildLimits, parse_bytes
 
-PoolName: TypeAlias = Literal["thread", "async"]
+PoolName: TypeAlias = Literal["thread", "async", "process"]
 Queues: TypeAlias = Sequence[str] | Mapping[str, int]
 
 MAX_CONCURRENCY = 10_000
+MAX_PROCESSES = 1000
 MAX_QUEUES = 100
 MAX_WEIGHT = 1000
 MIN_LEASE = 1.0
@@ -40,6 +42,8 @@ class WorkerOptions:
     max_time: float | None
     drain_timeout: float
     guardian: bool
+    processes: int = 1
+    child_limits: ChildLimits = field(default_factory=ChildLimits)
 
 
 def make_options(
@@ -53,13 +57,27 @@ def make_options(
     max_time: Seconds | None,
     drain_timeout: Seconds,
     guardian: bool,
+    processes: int = 1,
+    max_jobs_per_child: int | None = None,
+    max_memory_per_child: int | str | None = None,
 ) -> WorkerOptions:
     """Check and normalize; raises ConfigurationError, naming the setting and what it may be."""
-    if pool not in ("thread", "async"):
-        raise ConfigurationError(f'pool: expected "thread" or "async", got {pool!r}')
+    if pool not in ("thread", "async", "process"):
+        raise ConfigurationError(f'pool: expected "thread", "async" or "process", got {pool!r}')
     length = seconds(lease, "lease")
     if not MIN_LEASE <= length <= MAX_LEASE:
         raise ConfigurationError(f"lease: expected 1 second to 12 hours, got {length:g} s")
+    child_limits = _child_limits(max_jobs_per_child, max_memory_per_child)
+    if child_limits != ChildLimits() and pool != "process" and processes == 1:
+        raise ConfigurationError(
+            "max_jobs_per_child, max_memory_per_child: there are children only with "
+            'pool="process", or with several processes'
+        )
+    if max_jobs is not None and max_jobs_per_child is not None and pool != "process":
+        raise ConfigurationError(
+            "max_jobs: a process that ends after max_jobs is not replaced, and one that ends after "
+            "max_jobs_per_child is; name one of the two"
+        )
     return WorkerOptions(
         queues=_queues(queues),
         concurrency=_whole(concurrency, "concurrency", MAX_CONCURRENCY),
@@ -70,6 +88,8 @@ def make_options(
         max_time=None if max_time is None else seconds(max_time, "max_time"),
         drain_timeout=seconds(drain_timeout, "drain_timeout"),
         guardian=_switch(guardian, "guardian"),
+        processes=_whole(processes, "processes", MAX_PROCESSES),
+        child_limits=child_limits,
     )
 
 
@@ -125,6 +145,13 @@ def _switch(value: object, name: str) -> bool:
     if not isinstance(value, bool):
         raise ConfigurationError(f"{name}: expected True or False, got {value!r}")
     return value
+
+
+def _child_limits(max_jobs: int | None, max_memory: int | str | None) -> ChildLimits:
+    return ChildLimits(
+        None if max_jobs is None else _whole(max_jobs, "max_jobs_per_child", None),
+        None if max_memory is None else parse_bytes(max_memory, "max_memory_per_child"),
+    )
 
 
 def _worker_id(given: object) -> str:

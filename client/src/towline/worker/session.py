@@ -7,6 +7,7 @@ Four threads of its own, besides those of the pool:
     towline-settle     tells the broker outcomes
     towline-heartbeat  keeps leases, carries progress, hears directives
     towline-loop       the event loop, of an async pool only
+    towline-processes  looks after the children, of a process pool only
 
 and, if the worker has a max_time, one that waits for its end. A process keeps leases while none of
 them can run: see towline.worker.guardian.
@@ -26,7 +27,6 @@ from towline.registry import JobDefinition, Registry
 from towline.v1 import job_pb2
 from towline.v1.queue_service_pb2 import WorkerDirective
 from towline.worker import outcome
-from towline.worker.async_pool import AsyncPool
 from towline.worker.attempt import Attempt
 from towline.worker.callbacks import Callbacks
 from towline.worker.errors import NotSettled, UnknownJobType
@@ -35,11 +35,11 @@ from towline.worker.heartbeat import Heartbeater
 from towline.worker.leases import HeldLease, LeaseTable, hold
 from towline.worker.link import Link
 from towline.worker.options import WorkerOptions
-from towline.worker.pool import Pool
+from towline.worker.pools import make_pool
+from towline.worker.processes.template import Template
 from towline.worker.reserver import Reserver
 from towline.worker.settler import Settler
 from towline.worker.stats import Stats
-from towline.worker.thread_pool import ThreadPool
 from towline.worker.unknown import UnknownTypes
 
 logger = logging.getLogger("towline.worker")
@@ -71,6 +71,7 @@ class Session:
         middleware: HandlerMiddleware,
         connection: Connection,
         stats: Stats,
+        template: Template | None,
         *,
         once: bool,
         on_done: Callable[[], None],
@@ -107,8 +108,7 @@ class Session:
             self._wake_up,
             self._crashed,
         )
-        pools: dict[str, Callable[[int], Pool]] = {"thread": ThreadPool, "async": AsyncPool}
-        self._pool = pools[options.pool](options.concurrency)
+        self._pool = make_pool(options, template, self._crashed)
         self._lock = threading.Lock()  # over the three that follow and the reserver's interruption
         self._quiet = False
         self._stop = threading.Event()

@@ -21,9 +21,11 @@ class StopSignals:
     read from a socket, into which the interpreter writes them the moment they come.
 
     Outside the main thread, where Python takes no signal handlers, it hears of the end only.
+    ``others`` are further signals to be heard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *others: signal.Signals) -> None:
+        self._numbers = (*STOP_SIGNALS, *others)
         self._receiver, self._sender = socket.socketpair()
         self._sender.setblocking(False)
         self._handlers: dict[signal.Signals, Any] = {}
@@ -32,7 +34,7 @@ class StopSignals:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._wakeup_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
-            self._handlers = {number: signal.signal(number, _ignore) for number in STOP_SIGNALS}
+            self._handlers = {number: signal.signal(number, _ignore) for number in self._numbers}
         return self
 
     def __exit__(
@@ -54,10 +56,14 @@ class StopSignals:
         with contextlib.suppress(OSError):  # nobody waits any more
             self._sender.send(_DONE)
 
+    def fileno(self) -> int:
+        """Readable when ``wait`` has something to return."""
+        return self._receiver.fileno()
+
     def wait(self) -> signal.Signals | None:
-        """Wait for the next stop signal; None when the end has come."""
+        """Wait for the next of the signals; None when the end has come."""
         while (byte := self._receiver.recv(1)) != _DONE:
-            if byte[0] in STOP_SIGNALS:  # it may be any other that this process handles
+            if byte[0] in self._numbers:  # it may be any other that this process handles
                 return signal.Signals(byte[0])
         return None
 

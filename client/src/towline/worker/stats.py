@@ -48,6 +48,14 @@ class Stats:
         with self._lock:
             self._lost += 1
 
+    def add(self, others: WorkerStats) -> None:
+        """Count what another process of this worker has done."""
+        with self._lock:
+            self._processed += others.processed
+            self._failed += others.failed
+            self._released += others.released
+            self._lost += others.lost
+
     def snapshot(self) -> WorkerStats:
         with self._lock:
             return WorkerStats(self._processed, self._failed, self._released, self._lost)

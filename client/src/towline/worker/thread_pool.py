@@ -45,12 +45,13 @@ def _run(attempt: Attempt) -> None:
     try:
         with running(attempt.context):
             if attempt.begin():
-                attempt.conclude(_call(attempt))
+                attempt.conclude(call_in_thread(attempt))
     finally:
         attempt.end()
 
 
-def _call(attempt: Attempt) -> Result:
+def call_in_thread(attempt: Attempt) -> Result:
+    """Call the handler in this thread; an async one on a loop of its own. Tells of its timeout."""
     with _time_limit(attempt):
         result = capture(attempt.call)
         if isinstance(result, Returned) and is_awaitable(result):

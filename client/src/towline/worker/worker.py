@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +18,7 @@ from towline.errors import ConfigurationError
 from towline.middleware.handling import HandlerMiddleware
 from towline.middleware.interface import WorkerMiddleware
 from towline.registry import Registry, default_registry
+from towline.serializers import Serializer, Serializers
 from towline.worker.callbacks import (
     CallbackDecorators,
     Callbacks,
@@ -25,6 +29,9 @@ from towline.worker.callbacks import (
 )
 from towline.worker.errors import WorkerStateError
 from towline.worker.options import PoolName, Queues, make_options, seconds
+from towline.worker.processes import child, forking
+from towline.worker.processes.supervisor import Supervisor
+from towline.worker.processes.template import Template
 from towline.worker.session import WIND_UP, Session
 from towline.worker.signals import StopSignals
 from towline.worker.stats import Stats, WorkerStats
@@ -42,13 +49,21 @@ class Worker(CallbackDecorators):
                    Client)
     queues         names, served in strict order; or names with weights of 1 to 1000, a queue coming
                    first in proportion to its weight
-    pool           "thread" or "async": where handlers run. Either runs sync and async handlers
+    pool           "thread", "async" or "process": where handlers run. Each runs sync and async
+                   handlers. See docs/workers.md for which to choose
+    processes      so many workers side by side, each in a process of its own with ``concurrency``
+                   slots; one that dies is replaced
     lease          seconds after which another worker may have the job of one that vanished.
                    Heartbeats prolong it for as long as the handler runs
     registry       the types it can run; by default those of all modules that are imported
+    serializers    what it reads payloads by, besides JSON, protobuf, and MessagePack if installed
     worker_id      its name at the broker; by default made of host, process and a random part
-    max_jobs       take so many jobs, then end. A job of unknown type does not count
+    max_jobs       take so many jobs, then end. A job of unknown type does not count. Of several
+                   processes: each, and the worker ends with the last
     max_time       stop gracefully after so many seconds
+    max_jobs_per_child, max_memory_per_child
+                   replace a child of a process pool, or else one of several processes, after so
+                   many jobs, or when it holds more memory: bytes, or a string such as "200MB"
     drain_timeout  seconds that running jobs have to end once the worker is to stop
     guardian       whether a small process beside this one keeps the leases while a handler lets
                    nothing else here run: see towline.worker.guardian
@@ -56,12 +71,14 @@ class Worker(CallbackDecorators):
     A job's timeout cancels an async handler. A plain function cannot be stopped from outside: its
     ``current_job().cancelled`` becomes true, its lease is kept until it has ended, so that no
     second worker runs it meanwhile, and then the attempt counts as failed, whatever it returned.
+    In a process pool either is killed if it has not ended a second later.
     ``towline.worker.attempt`` lists how each end of a handler is told to the broker.
 
     ``middleware`` runs around each handler, the first being the outermost: see towline.middleware.
 
-    Callbacks are plain functions, called where the handler runs; what they raise is logged and
-    goes to ``on_error``. A completed job's callback may come before the broker has recorded it.
+    Callbacks are plain functions, called where the handler runs, which may be another process;
+    what they raise is logged and goes to ``on_error``. A completed job's callback may come before
+    the broker has recorded it.
 
         on_job_start(job)
         on_job_complete(job, result)
@@ -82,11 +99,15 @@ class Worker(CallbackDecorators):
         pool: PoolName = "thread",
         lease: Seconds = 30,
         registry: Registry | None = None,
+        serializers: Iterable[Serializer] = (),
         worker_id: str | None = None,
         max_jobs: int | None = None,
         max_time: Seconds | None = None,
         drain_timeout: Seconds = 30,
         guardian: bool = True,
+        processes: int = 1,
+        max_jobs_per_child: int | None = None,
+        max_memory_per_child: int | str | None = None,
         middleware: Iterable[WorkerMiddleware] = (),
         on_job_start: JobStarted | None = None,
         on_job_complete: JobCompleted | None = None,
@@ -103,14 +124,18 @@ class Worker(CallbackDecorators):
             max_time=max_time,
             drain_timeout=drain_timeout,
             guardian=guardian,
+            processes=processes,
+            max_jobs_per_child=max_jobs_per_child,
+            max_memory_per_child=max_memory_per_child,
         )
         self._connection = _connection(broker)
-        self._registry = _registry(registry)
+        self._registry = _registry(registry).reading(Serializers(serializers))
         self._middleware = HandlerMiddleware(middleware, has_loop=pool == "async")
         self._callbacks = Callbacks(on_job_start, on_job_complete, on_job_error, on_error)
         self._stats = Stats()
         self._lock = threading.Lock()
         self._session: Session | None = None
+        self._template: Template | None = None
 
     @property
     def worker_id(self) -> str:
@@ -118,13 +143,30 @@ class Worker(CallbackDecorators):
 
     @property
     def stats(self) -> WorkerStats:
-        """Counts over all runs of this worker, as the broker has recorded them."""
+        """Counts over all runs of this worker, as the broker has recorded them.
+
+        Of several processes those are counted that have ended, and did not die.
+        """
         return self._stats.snapshot()
 
     @property
     def running(self) -> bool:
         session = self._session
         return session is not None and not session.wait(0)
+
+    def prepare(self) -> None:
+        """Do now what can only be done before this process opens a channel to a broker.
+
+        That is needed only by a program with a process pool that uses a Client before ``run``,
+        ``run_once`` or ``start``, which do it themselves. The handlers run with what is imported
+        now. Raises ConfigurationError if it is too late, or processes cannot be forked here.
+        """
+        if self._options.pool != "process" or self._template is not None:
+            return
+        forking.check('pool: "process"', "call worker.prepare() before anything connects")
+        work = child.Work(self._registry, self._callbacks, self._middleware)
+        self._template = Template(partial(child.serve, work))
+        weakref.finalize(self, self._template.close)
 
     def run(self) -> None:
         """Work until told to stop; returns when everything is settled.
@@ -134,8 +176,15 @@ class Worker(CallbackDecorators):
         back. The second stops at once in the same way. An outage of the broker is waited out;
         raises what makes working impossible, such as Unauthenticated, and WorkerStateError when the
         worker runs already.
+
+        Several ``processes`` are looked after by this one, which has to be the main thread of a
+        program that opens no channel itself. Each of them is stopped in the same way. Raises
+        WorkerProcessFailed when one of them cannot work.
         """
-        self._run(once=False)
+        if self._options.processes > 1:
+            self._run_processes()
+        else:
+            self._run(once=False)
 
     def run_once(self) -> int:
         """Take one job if there is one, run it, and return how many were run: 0 or 1.
@@ -145,7 +194,15 @@ class Worker(CallbackDecorators):
         return self._run(once=True)
 
     def start(self) -> None:
-        """Work in background threads until ``stop``. Raises WorkerStateError if it runs already."""
+        """Work in background threads until ``stop``.
+
+        Raises WorkerStateError if it runs already, or is to have several processes.
+        """
+        if self._options.processes > 1:
+            raise WorkerStateError(
+                "a worker with several processes cannot work in the background: use run(), in a "
+                'program of its own, or pool="process"'
+            )
         self._begin(once=False).start()
 
     def stop(self, timeout: Seconds | None = None, *, wait: bool = True) -> None:
@@ -189,6 +246,7 @@ class Worker(CallbackDecorators):
         with self._lock:
             if self.running:
                 raise WorkerStateError("the worker runs already")
+            self.prepare()
             session = Session(
                 self._options,
                 self._registry,
@@ -196,11 +254,30 @@ class Worker(CallbackDecorators):
                 self._middleware,
                 self._connection,
                 self._stats,
+                self._template,
                 once=once,
                 on_done=on_done,
             )
             self._session = session
             return session
+
+    def _run_processes(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise WorkerStateError("a worker with several processes runs in the main thread only")
+        forking.check("processes", "run the worker in a program of its own, or before it connects")
+        Supervisor(self._options, self._begin_member, self._stats).run()
+
+    def _begin_member(
+        self, worker_id: str, max_jobs: int | None, on_done: Callable[[], None]
+    ) -> Session:
+        """In one of several processes: what is changed here is this process's own."""
+        options = dataclasses.replace(
+            self._options, worker_id=worker_id, processes=1, max_time=None
+        )
+        if max_jobs is not None:
+            options = dataclasses.replace(options, max_jobs=max_jobs)
+        self._options = options
+        return self._begin(once=False, on_done=on_done)
 
     def _run(self, *, once: bool) -> int:
         with StopSignals() as signals:
