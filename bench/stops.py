@@ -10,7 +10,6 @@ the writing thread and other processes took.
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from asyncio import events
@@ -46,7 +45,7 @@ class Steps:
             self.cpu.append(time.thread_time() - cpu)
             self.wall.append(time.perf_counter() - wall)
 
-        events.Handle._run = timed  # type: ignore[method-assign]
+        events.Handle._run = timed  # type: ignore[assignment,method-assign]
         return self
 
     def __exit__(
@@ -62,9 +61,9 @@ class Steps:
         p999 = int(len(cpu) * 0.999)
         longest = ", ".join(f"{1e3 * each:.1f}" for each in cpu[-3:][::-1])
         print(
-            f"{name:24} {len(cpu):>9,} steps in {seconds:5.0f} s; processor: p99.9"
-            f" {1e3 * cpu[p999]:5.2f} ms, longest {longest} ms; clock: p99.9"
-            f" {1e3 * wall[p999]:5.2f} ms, longest {1e3 * wall[-1]:.1f} ms",
+            f"{name:16} {len(cpu):>9,} steps in {seconds:3.0f} s, {sum(cpu):.1f} s of the"
+            f" processor, p99.9 {1e3 * cpu[p999]:.2f} ms, longest {longest} ms; by the clock p99.9"
+            f" {1e3 * wall[p999]:.2f} ms, longest {1e3 * wall[-1]:.1f} ms",
             flush=True,
         )
 
@@ -134,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

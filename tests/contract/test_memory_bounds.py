@@ -1,5 +1,7 @@
 """P11: what the memory engine keeps is bounded by what it holds, not by what has happened."""
 
+from random import Random
+
 from towline_broker.domain.jobs import LeaseRef, NewJob, Settlement
 from towline_broker.domain.time import HOUR
 from towline_broker.drivers.interface import (
@@ -64,7 +66,8 @@ def test_p11_jobs_that_come_and_go_leave_nothing_behind() -> None:
         assert len(agenda._heap) <= SWEEP_SLACK
     assert not state.requests
     assert not state.keys._held
-    assert len(state.in_push_order._numbers) <= SWEEP_SLACK
+    assert not state.in_push_order._blocks
+    assert not any(state.jobs._parts)
 
 
 def test_an_agenda_gives_what_is_due_in_order_of_time_then_of_setting() -> None:
@@ -81,11 +84,45 @@ def test_an_agenda_gives_what_is_due_in_order_of_time_then_of_setting() -> None:
 
 def test_a_numbered_line_is_read_on_from_any_number() -> None:
     line: NumberedLine[int, str] = NumberedLine()
-    for number in [*range(2, 301), 1]:
+    last = 3 * NumberedLine.BLOCK
+    for number in [*range(2, last + 1), 1]:
         line.add(number, f"item {number}")
-    for number in range(2, 300):
+    for number in range(2, last):
         line.remove(number)
-    assert list(line.after(0)) == [(1, "item 1"), (300, "item 300")]
-    assert list(line.after(1)) == list(line.after(299)) == [(300, "item 300")]
-    assert list(line.after(300)) == []
+    assert line.first() == "item 1"
+    assert list(line.after(0)) == [(1, "item 1"), (last, f"item {last}")]
+    assert list(line.after(1)) == list(line.after(last - 1)) == [(last, f"item {last}")]
+    assert list(line.after(last)) == []
     assert len(line) == 2
+
+
+def test_a_numbered_line_keeps_its_order_whatever_comes_and_goes() -> None:
+    random = Random(1)
+    line: NumberedLine[int, int] = NumberedLine()
+    there: set[int] = set()
+    number = 0
+    for _ in range(20_000):
+        if there and random.random() < 0.48:
+            gone = min(there) if random.random() < 0.5 else random.choice(sorted(there)[:50])
+            there.remove(gone)
+            line.remove(gone)
+        else:
+            number += 2
+            new = number if random.random() < 0.95 else number - 401 - 2 * random.randrange(99)
+            if new > 0 and new not in there:
+                there.add(new)
+                line.add(new, new)
+        if there:
+            assert line.first() == min(there)
+    assert list(line) == sorted(there)
+    middle = sorted(there)[len(there) // 2]
+    assert [key for key, _ in line.after(middle)] == sorted(each for each in there if each > middle)
+
+
+def test_no_mapping_of_the_engine_is_copied_as_a_whole_when_it_grows() -> None:
+    """Every part and every block stays small, whatever the number of jobs."""
+    engine = Engine()
+    push(engine, *new_jobs(20_000))
+    state = engine._state
+    assert max(map(len, state.jobs._parts)) < 250
+    assert max(map(len, state.in_push_order._blocks)) <= NumberedLine.BLOCK

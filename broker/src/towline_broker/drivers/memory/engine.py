@@ -355,7 +355,7 @@ class Engine:
         queue = self._queue(request.queue)
         matched = len(queue.ready) + len(queue.scheduled)
         jobs = list(islice(queue.ready, request.limit))
-        jobs += islice(queue.scheduled.values(), request.limit - len(jobs))
+        jobs += islice(queue.scheduled, request.limit - len(jobs))
         for job in jobs:
             job.tally.totals.cancelled += 1
             self._state.purge(job, request.now, request.remember_until)

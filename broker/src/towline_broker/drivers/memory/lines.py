@@ -1,12 +1,13 @@
 """The orders in which jobs wait: each costs O(log n) or less per change, whatever is in it."""
 
-from array import array
 from bisect import bisect_right, insort
 from collections.abc import Hashable, Iterator
 from heapq import heapify, heappop, heappush
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 from towline_broker.domain.time import Micros
+from towline_broker.drivers.memory.parts import PartedDict
 from towline_broker.drivers.memory.records import Job
 
 K = TypeVar("K", bound=Hashable)
@@ -17,45 +18,86 @@ T = TypeVar("T")
 SWEEP_SLACK = 64
 
 
-class _Line:
-    """Jobs in the order in which they were added, by their places.
+class NumberedLine(Generic[N, T]):
+    """Items in the order of their numbers, which grow but for few, to be read on from any number.
 
-    A dict alone would not do: finding its first entry walks over all that were removed in front of
-    it. Nor would an OrderedDict: the garbage collector looks at all that is in it, every time.
+    They stand in blocks, each a dict in the order of its numbers. A single dict would be copied as
+    a whole whenever it grows, which with a million items stops everything for a tenth of a second;
+    and to find its first item it walks over all that were removed in front of it.
     """
 
-    __slots__ = ("_head", "_jobs", "_order")
+    __slots__ = ("_blocks", "_firsts", "_last", "_length", "_room")
+
+    #: Items that are added to one block.
+    BLOCK = 512
 
     def __init__(self) -> None:
-        self._jobs: dict[int, Job] = {}
-        #: Their places; may hold some of jobs that were removed.
-        self._order = array("q")
-        #: Where the first one may be in it.
-        self._head = 0
+        self._blocks: list[dict[N, T]] = []
+        #: The number that each block begins with, or began with.
+        self._firsts: list[N] = []
+        #: The greatest number so far, and how many more the last block takes.
+        self._last: N | None = None
+        self._room = 0
+        self._length = 0
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return self._length
 
-    def __iter__(self) -> Iterator[Job]:
-        return iter(self._jobs.values())
+    def __iter__(self) -> Iterator[T]:
+        for block in self._blocks:
+            yield from block.values()
 
-    def add(self, job: Job) -> None:
-        self._jobs[job.place] = job
-        self._order.append(job.place)
+    def add(self, number: N, item: T) -> None:
+        """``number`` must not have been there before."""
+        self._length += 1
+        if self._last is not None and number < self._last:
+            self._add_between(number, item)
+            return
+        self._last = number
+        if self._room == 0:
+            self._blocks.append({})
+            self._firsts.append(number)
+            self._room = self.BLOCK
+        self._room -= 1
+        self._blocks[-1][number] = item
 
-    def remove(self, job: Job) -> None:
-        del self._jobs[job.place]
-        if len(self._order) > 2 * len(self._jobs) + SWEEP_SLACK:
-            self._order = array("q", self._jobs)
-            self._head = 0
+    def _add_between(self, number: N, item: T) -> None:
+        if not self._blocks:
+            self._blocks.append({})
+            self._firsts.append(number)
+            self._room = self.BLOCK - 1
+        index = max(0, bisect_right(self._firsts, number) - 1)
+        block = {**self._blocks[index], number: item}
+        self._blocks[index] = dict(sorted(block.items(), key=itemgetter(0)))
+        self._firsts[index] = min(self._firsts[index], number)
 
-    def first(self) -> Job:
+    def remove(self, number: N) -> None:
+        index = bisect_right(self._firsts, number) - 1
+        block = self._blocks[index]
+        del block[number]
+        self._length -= 1
+        left = len(block)
+        if not left:
+            self._drop(index)
+        elif left & (left - 1) == 0 and left < self.BLOCK // 4:
+            # A dict that was once full stays as large; a copy is as large as it needs to be.
+            self._blocks[index] = dict(block)
+
+    def _drop(self, index: int) -> None:
+        if index == len(self._blocks) - 1:
+            self._room = 0
+        del self._blocks[index], self._firsts[index]
+
+    def first(self) -> T:
         """There must be one."""
-        jobs, order, head = self._jobs, self._order, self._head
-        while order[head] not in jobs:
-            head += 1
-        self._head = head
-        return jobs[order[head]]
+        return next(iter(self._blocks[0].values()))
+
+    def after(self, number: N) -> Iterator[tuple[N, T]]:
+        """The items of greater numbers. Nothing may be removed while this is being read."""
+        for block in self._blocks[max(0, bisect_right(self._firsts, number) - 1) :]:
+            for found, item in block.items():
+                if found > number:
+                    yield found, item
 
 
 class ReadyLine:
@@ -65,7 +107,8 @@ class ReadyLine:
     __slots__ = ("_by_priority", "_length", "_priorities")
 
     def __init__(self) -> None:
-        self._by_priority: dict[int, _Line] = {}
+        #: By their places.
+        self._by_priority: dict[int, NumberedLine[int, Job]] = {}
         #: Ascending, without empty ones.
         self._priorities: list[int] = []
         self._length = 0
@@ -81,15 +124,15 @@ class ReadyLine:
         priority = job.priority
         line = self._by_priority.get(priority)
         if line is None:
-            line = self._by_priority[priority] = _Line()
+            line = self._by_priority[priority] = NumberedLine()
             insort(self._priorities, priority)
-        line.add(job)
+        line.add(job.place, job)
         self._length += 1
 
     def remove(self, job: Job) -> None:
         priority = job.priority
         line = self._by_priority[priority]
-        line.remove(job)
+        line.remove(job.place)
         self._length -= 1
         if not line:
             del self._by_priority[priority]
@@ -112,24 +155,28 @@ class ReadyLine:
 class Agenda(Generic[K]):
     """Keys, each with a time: a heap in which entries that were replaced go stale."""
 
-    __slots__ = ("_added", "_current", "_heap")
+    __slots__ = ("_added", "_current", "_heap", "_stale")
 
     def __init__(self) -> None:
         self._heap: list[tuple[Micros, int, K]] = []
-        self._current: dict[K, tuple[Micros, int, K]] = {}
+        self._current: PartedDict[K, tuple[Micros, int, K]] = PartedDict()
         #: Of equal times, the one that was set first comes first.
         self._added = 0
+        #: Entries of the heap that were replaced or discarded.
+        self._stale = 0
 
     def set(self, key: K, at: Micros) -> None:
         self._added += 1
         entry = (at, self._added, key)
+        replaces = key in self._current
         self._current[key] = entry
         heappush(self._heap, entry)
-        self._sweep()
+        if replaces:
+            self._left_stale()
 
     def discard(self, key: K) -> None:
         if self._current.pop(key, None) is not None:
-            self._sweep()
+            self._left_stale()
 
     def __iter__(self) -> Iterator[K]:
         """In no order."""
@@ -168,46 +215,13 @@ class Agenda(Generic[K]):
             if current.get(heap[0][2]) is heap[0]:
                 return heap[0]
             heappop(heap)
+            self._stale -= 1
         return None
 
-    def _sweep(self) -> None:
-        if len(self._heap) > 2 * len(self._current) + SWEEP_SLACK:
+    def _left_stale(self) -> None:
+        self._stale += 1
+        if 2 * self._stale > len(self._heap) + SWEEP_SLACK:
             # The same list: the garbage collector may have been told to leave it out.
             self._heap[:] = self._current.values()
             heapify(self._heap)
-
-
-class NumberedLine(Generic[N, T]):
-    """Items in the order of their numbers, which grow but for few, to be read on from any
-    number."""
-
-    __slots__ = ("_items", "_numbers")
-
-    def __init__(self) -> None:
-        self._items: dict[N, T] = {}
-        #: Ascending; may hold numbers of items that were removed.
-        self._numbers: list[N] = []
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def add(self, number: N, item: T) -> None:
-        """``number`` must not have been there before."""
-        self._items[number] = item
-        if self._numbers and number < self._numbers[-1]:
-            insort(self._numbers, number)
-        else:
-            self._numbers.append(number)
-
-    def remove(self, number: N) -> None:
-        del self._items[number]
-        if len(self._numbers) > 2 * len(self._items) + SWEEP_SLACK:
-            self._numbers[:] = sorted(self._items)
-
-    def after(self, number: N) -> Iterator[tuple[N, T]]:
-        """The items of greater numbers. Nothing may be removed while this is being read."""
-        numbers, items = self._numbers, self._items
-        for index in range(bisect_right(numbers, number), len(numbers)):
-            found = numbers[index]
-            if found in items:
-                yield found, items[found]
+            self._stale = 0

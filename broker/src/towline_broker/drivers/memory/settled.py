@@ -6,6 +6,7 @@ from towline_broker.domain.jobs import JobRecord, JobState, LeaseRef, Settlement
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.memory.changes import Changes, Memory
 from towline_broker.drivers.memory.lines import Agenda
+from towline_broker.drivers.memory.parts import PartedDict
 
 #: What one settle memory costs beside the result in it.
 MEMORY_OVERHEAD = 500
@@ -20,8 +21,8 @@ class SettleMemory:
     """How jobs and leases ended, until :meth:`forget` comes past their time."""
 
     def __init__(self) -> None:
-        self._jobs: dict[str, _Ended] = {}
-        self._leases: dict[_Lease, Settlement] = {}
+        self._jobs: PartedDict[str, _Ended] = PartedDict()
+        self._leases: PartedDict[_Lease, Settlement] = PartedDict()
         self._until: list[Memory] = []
         self._added = 0
         self.changes: Changes | None = None
@@ -142,7 +143,8 @@ class SettleMemory:
         if lease is not None:
             del self._leases[lease]
         else:
-            self.size -= len(self._jobs.pop(job_id)[2])
+            self.size -= len(self._jobs[job_id][2])
+            del self._jobs[job_id]
         return True
 
     def keeps(self, memory: Memory) -> bool:

@@ -14,6 +14,7 @@ from towline_broker.drivers.interface import Transfer
 from towline_broker.drivers.memory.changes import STANDING, WHOLE, Changes
 from towline_broker.drivers.memory.dead import DeadLetters
 from towline_broker.drivers.memory.lines import Agenda, NumberedLine, ReadyLine
+from towline_broker.drivers.memory.parts import PartedDict
 from towline_broker.drivers.memory.records import Job, Lease, Tally, cost_of, current_cost
 from towline_broker.drivers.memory.settled import SettleMemory, UniqueKeys
 
@@ -38,7 +39,8 @@ class Queue:
         self.moving_to = ""
         self.moved = False
         self.ready = ReadyLine()
-        self.scheduled: dict[str, Job] = {}
+        #: By their places.
+        self.scheduled: NumberedLine[int, Job] = NumberedLine()
         #: SCHEDULED + READY + LEASED.
         self.live = 0
 
@@ -49,7 +51,7 @@ SHARED_POLICIES = 1_000
 
 class State:
     def __init__(self) -> None:
-        self.jobs: dict[str, Job] = {}
+        self.jobs: PartedDict[str, Job] = PartedDict()
         self.in_push_order: NumberedLine[int, Job] = NumberedLine()
         self.queues: dict[str, Queue] = {}
         self.tallies: dict[tuple[str, str], Tally] = {}
@@ -332,7 +334,7 @@ class State:
             self.queues[job.queue].ready.add(job)
             self.events.ready[job.queue] += 1
         elif state is JobState.SCHEDULED:
-            self.queues[job.queue].scheduled[job.id] = job
+            self.queues[job.queue].scheduled.add(job.place, job)
             self.due.set(job.id, job.available_at)
         elif state is JobState.DEAD:
             self.dead.add(job)
@@ -363,7 +365,7 @@ class State:
             queue.ready.remove(job)
             self._leave_expiring(job)
         elif state is JobState.SCHEDULED:
-            del queue.scheduled[job_id]
+            queue.scheduled.remove(job.place)
             self.due.discard(job_id)
             self._leave_expiring(job)
         elif state is JobState.LEASED:

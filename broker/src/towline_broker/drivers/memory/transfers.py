@@ -41,9 +41,10 @@ def _by_time(state: State, queue: Queue) -> Iterator[Job]:
     while found < len(queue.scheduled):
         job_ids = state.due.due(sys.maxsize, look)
         for job_id in job_ids[seen:]:
-            if job_id in queue.scheduled:
+            job = state.jobs[job_id]
+            if job.queue == queue.name:
                 found += 1
-                yield queue.scheduled[job_id]
+                yield job
         seen, look = look, look * 4
 
 
