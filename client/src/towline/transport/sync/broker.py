@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, Unpack, get_args
 
 from towline.context import CancelReason
 from towline.errors import (
@@ -16,18 +16,15 @@ from towline.errors import (
     NotSupported,
     TowlineError,
 )
-from towline.middleware import AttemptEnd, WorkerMiddleware
-from towline.middleware.handling import HandlerMiddleware
-from towline.middleware.shapes import listed
-from towline.registry import Registry, default_registry
+from towline.middleware import AttemptEnd
 from towline.status import JobState, JobStatus, read_info
 from towline.transport.interface import AsyncTransport, Transport
 from towline.transport.sync.calls import AsyncSyncTransport, SyncTransport
 from towline.transport.sync.ledger import Ledger
 from towline.v1 import job_pb2, queue_service_pb2
 from towline.worker.attempt import Attempt
-from towline.worker.callbacks import Callbacks, Errored, JobCompleted, JobErrored, JobStarted
 from towline.worker.errors import UnknownJobType
+from towline.worker.handlers import HandlerOptions, Handlers
 
 logger = logging.getLogger("towline.sync")
 
@@ -48,9 +45,8 @@ class SyncBroker:
                 are slept. "refuse": a dispatch with a delay raises NotSupported; backoff is skipped
     errors      "keep": a job that fails for good is dead, as anywhere. "raise": dispatch raises
                 what its last attempt raised, once all is done; of jobs that jobs dispatched too
-    registry    the types that it can run, by default those of all modules that are imported
-    middleware  and on_job_start, on_job_complete, on_job_error, on_error: as for Worker; what a
-                middleware does around push is the client's
+    registry, serializers, middleware, on_job_start, on_job_complete, on_job_error, on_error: as
+    for Worker; what a middleware does around push is the client's
 
     A job of a type that has no handler here stays READY, as in a queue without workers. One that
     its handler releases runs again, at most ten times, and then stays as it is.
@@ -64,27 +60,16 @@ class SyncBroker:
         *,
         delays: Delays = "skip",
         errors: Errors = "keep",
-        registry: Registry | None = None,
-        middleware: Sequence[WorkerMiddleware] = (),
-        on_job_start: JobStarted | None = None,
-        on_job_complete: JobCompleted | None = None,
-        on_job_error: JobErrored | None = None,
-        on_error: Errored | None = None,
+        **options: Unpack[HandlerOptions],
     ) -> None:
         self._delays = _one_of(delays, "delays", get_args(Delays))
         self._errors = _one_of(errors, "errors", get_args(Errors))
-        self._registry = default_registry if registry is None else registry
-        self._callbacks = Callbacks(on_job_start, on_job_complete, on_job_error, on_error)
-        self._middleware = HandlerMiddleware([*listed(middleware), _EndListener()], has_loop=True)
+        self._handlers = Handlers(_EndListener(), **options)
         self.ledger = Ledger()
 
     def transport(self) -> Transport:
         """For Client. Raises ConfigurationError if there is middleware that needs an event loop."""
-        if self._middleware.needs_loop:
-            raise ConfigurationError(
-                "middleware: one of them is an async generator, which a Client has no event loop "
-                "for: make it a plain one, or use AsyncClient"
-            )
+        self._handlers.check_without_loop()
         return SyncTransport(self)
 
     def async_transport(self) -> AsyncTransport:
@@ -129,7 +114,7 @@ class SyncBroker:
                 code="UNIMPLEMENTED",
                 reason="STORE_CANNOT",
             )
-        definition = self._registry.lookup(job.type)
+        definition = self._handlers.definition(job.type)
         if definition is not None and definition.is_async and not in_loop and _loop_runs():
             raise ConfigurationError(
                 f"{path}: the handler of {job.type} is async, and a Client of sync:// cannot run "
@@ -160,23 +145,16 @@ class SyncBroker:
 
     def _next_attempt(self, job_id: str) -> Attempt | None:
         job = self.ledger.get(job_id).job
-        definition = self._registry.lookup(job.type)
-        if definition is None or not definition.runnable:
-            no_handle_in = "" if definition is None else definition.name
+        try:
+            definition = self._handlers.runnable(job.type, job.queue)
+        except UnknownJobType as error:
             logger.warning("job %s stays READY: nothing here runs type %s", job_id, job.type)
-            self._callbacks.errored(UnknownJobType(job.type, job.queue, no_handle_in=no_handle_in))
+            self._handlers.callbacks.errored(error)
             return None
         held = self.ledger.lease(job_id, definition.timeout)
         if held is None:
             return None
-        return Attempt(
-            held,
-            definition,
-            self._callbacks,
-            self.ledger.settle,
-            lambda _: None,
-            self._middleware,
-        )
+        return self._handlers.attempt(held, definition, self.ledger.settle)
 
     def cancel(
         self, request: queue_service_pb2.CancelJobRequest

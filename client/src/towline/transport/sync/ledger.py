@@ -19,6 +19,7 @@ from towline.transport.sync.backoff import retry_delay
 from towline.v1 import job_pb2
 from towline.v1.job_pb2 import DeadReason, JobInfo, JobState
 from towline.v1.queue_service_pb2 import Ack, CancelOutcome, Nack, PushOutcome, PushResult
+from towline.worker.handlers import progress_message
 from towline.worker.leases import HeldLease, Settlement, hold
 
 MAX_JOBS = 10_000
@@ -197,12 +198,9 @@ class Ledger:
             if entry.held is None or unsent is None:
                 return
             version, progress = unsent
-            checkpoint = progress.checkpoint or entry.info.progress.checkpoint
-            entry.info.progress.CopyFrom(
-                job_pb2.Progress(
-                    fraction=progress.fraction, message=progress.message, checkpoint=checkpoint
-                )
-            )
+            earlier = entry.info.progress.checkpoint
+            entry.info.progress.CopyFrom(progress_message(progress))
+            entry.info.progress.checkpoint = progress.checkpoint or earlier
             entry.held.state.reports.sent(version)
 
     def settle(self, held: HeldLease, settlement: Settlement) -> bool:
