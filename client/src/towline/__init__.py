@@ -46,8 +46,9 @@ from towline.errors import (
     Violation,
 )
 from towline.jobs import Job, JobFunction, job
-from towline.options import Backoff, DispatchOptions, Exponential, PolicyOptions
+from towline.options import Backoff, DispatchOptions, Exponential, JobOptions, PolicyOptions
 from towline.registry import JobDefinition, Registry
+from towline.serializers import JsonSerializer, MsgpackSerializer, Serializer
 
 if TYPE_CHECKING:
     from towline.aio import AsyncClient, AsyncJobHandle
@@ -83,10 +84,13 @@ __all__ = [
     "JobFailed",
     "JobFunction",
     "JobHandle",
+    "JobOptions",
     "JobRequest",
     "JobState",
     "JobStatus",
+    "JsonSerializer",
     "LeaseLost",
+    "MsgpackSerializer",
     "NotFound",
     "NotSupported",
     "PermissionDenied",
