@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
 
-from towline.cli import dead, jobs, output, push, queues, stats, worker, workers
+from towline.cli import (
+    check,
+    dead,
+    jobs,
+    new,
+    output,
+    push,
+    queues,
+    settings,
+    stats,
+    top,
+    worker,
+    workers,
+)
 from towline.cli.exits import HELP as EXIT_CODES
-from towline.cli.exits import Exit, code_of
+from towline.cli.exits import Exit, UsageError, code_of
 from towline.cli.options import examples
 
 # What typer and its click raise for every wrong option, argument or command; it exports no name for
@@ -25,6 +41,9 @@ _HELP = f"""Towline: a job queue over gRPC. Runs workers, pushes jobs, and looks
 The broker is found by --url, or TOWLINE_URL, or at 127.0.0.1:7480. Durations are written like 30s,
 5m, 1h30m or 2d. Results go to standard output, all else to standard error. TOWLINE_DEBUG=1 shows
 the stack trace of an error.
+
+url, and the options of worker and new, may also stand in the working directory, in towline.toml, in
+[tool.towline] of pyproject.toml, or as variables in .env.
 
 {EXIT_CODES}"""
 
@@ -38,12 +57,34 @@ def _version(wanted: bool) -> None:
 
 
 def _root(
+    context: typer.Context,
     _: Annotated[
         bool,
         typer.Option("--version", help="Show the version.", is_eager=True, callback=_version),
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            show_default=False,
+            help="Settings, as TOML.  [default: towline.toml and pyproject.toml, if they exist]",
+        ),
+    ] = None,
 ) -> None:
-    pass
+    settings.load_environment()
+    group: Any = context.command
+    configurable = [
+        settings.Command(name, tuple(each.name for each in group.commands[name].params))
+        for name in _CONFIGURABLE
+    ]
+    defaults = settings.load_defaults(config, configurable, group.commands)
+    context.default_map = {command: dict(of) for command, of in defaults.values.items()}
+    _defaults.set(defaults)
+
+
+_CONFIGURABLE = ("worker", "new")
+_defaults: ContextVar[settings.Defaults] = ContextVar("defaults")
 
 
 def build() -> typer.Typer:
@@ -62,8 +103,9 @@ def build() -> typer.Typer:
             "towline dead list",
         ),
     )(_root)
-    for module in (worker, push, stats, queues):
+    for module in (worker, push, stats, top, check, queues):
         module.register(app)
+    app.add_typer(new.app, name="new")
     app.add_typer(dead.app, name="dead")
     app.add_typer(jobs.app, name="job")
     app.add_typer(workers.app, name="workers")
@@ -76,16 +118,16 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = command.main(list(arguments), prog_name="towline", standalone_mode=False)
     except _Misused as error:
-        return _misused(error)
+        return _misused(error, arguments)
     except typer.Abort:
         output.complain("interrupted")
         return Exit.INTERRUPTED
     except Exception as error:
-        return _failed(error)
+        return _failed(error, arguments)
     return code if isinstance(code, int) else Exit.OK
 
 
-def _misused(error: Exception) -> int:
+def _misused(error: Exception, arguments: Sequence[str]) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "towline"
     message = str(getattr(error, "format_message", error.__str__)())
@@ -93,11 +135,24 @@ def _misused(error: Exception) -> int:
         # No command was named.
         output.note(message)
         return Exit.USAGE
-    output.complain(f"{message.rstrip('.')}. See: {path} --help")
+    where = _where(message, arguments)
+    output.complain(f"{message.rstrip('.')}{where}. See: {path} --help")
     return Exit.USAGE
 
 
-def _failed(error: Exception) -> int:
+def _where(message: str, arguments: Sequence[str]) -> str:
+    """Say which file set the option that a message is about, unless it was typed."""
+    option = re.search(r"--([a-z-]+)", message)
+    defaults = _defaults.get(None)
+    if option is None or defaults is None or any(each.startswith(option[0]) for each in arguments):
+        return ""
+    for (command, name), file in defaults.origins.items():
+        if command in arguments and name == option[1].replace("-", "_"):
+            return f" (set in {file})"
+    return ""
+
+
+def _failed(error: Exception, arguments: Sequence[str]) -> int:
     code = code_of(error)
     if os.environ.get("TOWLINE_DEBUG") == "1":
         traceback.print_exception(error)
@@ -107,6 +162,8 @@ def _failed(error: Exception) -> int:
             "TOWLINE_DEBUG=1 shows where"
         )
     else:
-        output.complain(str(error))
+        message = str(error)
+        where = _where(message, arguments) if isinstance(error, UsageError) else ""
+        output.complain(message + where)
     sys.stdout.flush()
     return Exit.DEFECT if code is None else code

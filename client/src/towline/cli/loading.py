@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 import sys
 import traceback
@@ -11,13 +12,15 @@ from pathlib import Path
 from towline.cli.exits import UsageError
 from towline.registry import JobDefinition, default_registry
 
+_LEFT_OUT = re.compile(r"_|tests?$|test_|conftest$")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def load(module: str) -> list[JobDefinition]:
-    """Import the module and return the jobs that can be run, by type.
+    """Import the module, of a package every module in it, and return the jobs that can be run.
 
-    Raises UsageError when it does not import or when no job is defined after it.
+    They come by type. Raises UsageError when something does not import or when no job is defined
+    after it.
     """
     if not _MODULE.fullmatch(module):
         meant = module.removesuffix(".py").strip("./").replace("/", ".")
@@ -26,7 +29,7 @@ def load(module: str) -> list[JobDefinition]:
     # What python -m does; the operator chose this folder by standing in it.
     sys.path.insert(0, str(Path.cwd()))
     try:
-        importlib.import_module(module)
+        _import_whole(module)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
             raise _broken(module, error) from error
@@ -47,6 +50,14 @@ def load(module: str) -> list[JobDefinition]:
             "on a function"
         )
     return runnable
+
+
+def _import_whole(module: str) -> None:
+    """Import it, and if it is a package what is in it, but for private modules and tests."""
+    imported = importlib.import_module(module)
+    for found in pkgutil.iter_modules(getattr(imported, "__path__", ())):
+        if not _LEFT_OUT.match(found.name):
+            _import_whole(f"{module}.{found.name}")
 
 
 def _broken(module: str, error: Exception) -> UsageError:

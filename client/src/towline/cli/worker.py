@@ -20,7 +20,11 @@ from towline.worker import Worker
 
 def worker(
     module: Annotated[
-        str, typer.Argument(metavar="MODULE", help="The module that defines the jobs: app.jobs.")
+        str,
+        typer.Argument(
+            metavar="MODULE",
+            help="The module that defines the jobs, app.jobs; of a package, all its modules.",
+        ),
     ],
     queue: Annotated[
         list[str] | None,
@@ -130,6 +134,7 @@ def _introduce(definitions: list[JobDefinition], queues: list[str] | dict[str, i
 def register(app: typer.Typer) -> None:
     app.command(
         "worker",
+        context_settings={"auto_envvar_prefix": "TOWLINE_WORKER"},
         epilog=examples(
             "towline worker app.jobs",
             "towline worker app.jobs --queue emails --queue reports --concurrency 4",
