@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import time
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,9 +24,9 @@ class Logging:
         pushed job_id=0199... type=SendEmail queue=emails created=True seconds=0.002
         handled job_id=0199... type=SendEmail queue=emails attempt=1 outcome=succeeded seconds=0.131
 
-    A dispatch_batch is one line with ``jobs``, their number. What went wrong has ``error``, the
-    name of the exception's class, and the level WARNING; all else has ``level``. No line holds a
-    payload, a header, a result or the text of an exception.
+    A job with a display name has it as ``name``. A dispatch_batch is one line with ``jobs``, their
+    number. What went wrong has ``error``, the name of the exception's class, and the level WARNING;
+    all else has ``level``. No line holds a payload, a header, a result or the text of an exception.
     """
 
     def __init__(self, logger: logging.Logger | None = None, *, level: int = logging.INFO) -> None:
@@ -51,8 +53,10 @@ class Logging:
             "job_type": context.type,
             "job_queue": context.queue,
             "job_attempt": context.attempt,
-            "outcome": str(end.outcome),
         }
+        if context.display_name != context.type:
+            told["job_display_name"] = context.display_name
+        told["outcome"] = str(end.outcome)
         if end.error is not None:
             told["error"] = type(end.error).__name__
         level = self._level if end.outcome in _GOOD else logging.WARNING
@@ -62,12 +66,23 @@ class Logging:
         if not self._logger.isEnabledFor(level):
             return
         told["seconds"] = round(seconds, 6)
-        fields = " ".join(f"{_SHORT.get(key, key)}={value}" for key, value in told.items())
+        fields = " ".join(f"{_SHORT.get(key, key)}={_text(value)}" for key, value in told.items())
         self._logger.log(level, "%s %s", what, fields, extra=told)
 
 
 # As fields of a record they have the names that current_job().logger uses.
-_SHORT = {"job_type": "type", "job_queue": "queue", "job_attempt": "attempt"}
+_SHORT = {
+    "job_type": "type",
+    "job_queue": "queue",
+    "job_attempt": "attempt",
+    "job_display_name": "name",
+}
+
+
+def _text(value: object) -> str:
+    """A value that whoever splits the line at spaces gets back whole."""
+    text = str(value)
+    return json.dumps(text) if re.search(r"[\s\"=]", text) else text
 
 
 def _about(jobs: Sequence[OutgoingJob]) -> dict[str, Any]:

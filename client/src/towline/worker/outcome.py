@@ -76,7 +76,7 @@ def of_settlement(settlement: Ack | Nack, context: JobContext) -> AttemptOutcome
     if is_release(settlement):
         return AttemptOutcome.RELEASED
     dead = settlement.WhichOneof("action") == "dead_letter"
-    if dead or context.attempt >= context.max_attempts:
+    if dead or context.is_last_attempt:
         return AttemptOutcome.DEAD
     return AttemptOutcome.RETRIED
 
