@@ -3,6 +3,7 @@
 What may be cut off is one unfinished frame at the very end, for nothing of it was acknowledged.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,26 +70,24 @@ def used(store: Path) -> dict[int, int]:
     return {header.number: frame.end for header, frame in Reader(store).frames()}
 
 
-def flips(content: bytes, end: int) -> Iterator[tuple[int, bytes]]:
-    """Every content that differs in one bit before ``end``, with the place of that."""
-    spoiled = bytearray(content)
-    for offset in range(end):
-        for bit in range(8):
-            spoiled[offset] ^= 1 << bit
-            yield offset, bytes(spoiled)
-            spoiled[offset] ^= 1 << bit
+def flipped_bits(path: Path, end: int) -> Iterator[int]:
+    """Flips every bit before ``end``, one at a time, and tells the offset of each."""
+    with path.open("r+b", buffering=0) as file:
+        content = file.read(end)
+        for offset, byte in enumerate(content):
+            for bit in range(8):
+                os.pwrite(file.fileno(), bytes([byte ^ 1 << bit]), offset)
+                yield offset
+            os.pwrite(file.fileno(), bytes([byte]), offset)
 
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_flipped_bit_is_refused_or_in_the_last_frame(
     store: Path, states: list[bytes], number: int
 ) -> None:
-    path = segments.path_of(store, number)
-    content = path.read_bytes()
-    last = last_frame(store)
+    path, end, last = segments.path_of(store, number), used(store)[number], last_frame(store)
     refused = 0
-    for offset, spoiled in flips(content, used(store)[number] + 8):
-        path.write_bytes(spoiled)
+    for offset in flipped_bits(path, end + 8):
         try:
             state = portrait(restored(store))
         except StoreRefused:
@@ -97,7 +96,7 @@ def test_a_flipped_bit_is_refused_or_in_the_last_frame(
             # Nothing tells a flip in the very last frame from one that was cut off.
             expected = states[-2] if number == 2 and offset in last else states[-1]
             assert state == expected, f"bit at {offset} of segment {number}"
-            assert offset in last or offset >= used(store)[number]
+            assert offset in last or offset >= end
     assert refused > 2_000
 
 

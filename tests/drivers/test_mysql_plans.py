@@ -26,7 +26,7 @@ from towline_broker.drivers.sql.mysql.url import parse
 from towline_broker.testing.factories import START, WINDOW, new_jobs
 
 #: In each state.
-MANY = 100_000
+MANY = 20_000
 #: A call about so many jobs reads no more than this many rows, in all its statements.
 BATCH, MOST_READ = 100, 1_000
 

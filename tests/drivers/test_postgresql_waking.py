@@ -31,6 +31,12 @@ def of(driver: SharedSqlDriver) -> notifications.Notifications:
     return peers
 
 
+@pytest.fixture
+def frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At who is there: for what is found by looking, and not by being told."""
+    monkeypatch.setattr(notifications, "_LOOK_AROUND", 0.2)
+
+
 async def meet(*drivers: SharedSqlDriver) -> None:
     """Until each knows of the others."""
 
@@ -103,6 +109,7 @@ async def test_a_broker_that_is_alone_sends_nothing(url: str) -> None:
             await connection.close()
 
 
+@pytest.mark.usefixtures("frequent_looks")
 async def test_p8_after_a_lost_connection_a_broker_tells_what_it_may_have_missed(
     postgres_server: PostgresServer, url: str
 ) -> None:
@@ -128,6 +135,7 @@ async def test_p8_after_a_lost_connection_a_broker_tells_what_it_may_have_missed
         await meet(a, b)
 
 
+@pytest.mark.usefixtures("frequent_looks")
 async def test_p8_when_a_broker_dies_the_others_look_for_what_it_did_not_tell(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +155,7 @@ async def test_p8_when_a_broker_dies_the_others_look_for_what_it_did_not_tell(
         await until(told, "the jobs are told of", 10)
 
 
+@pytest.mark.usefixtures("frequent_looks")
 async def test_p8_a_broker_that_always_has_something_to_say_notices_when_another_dies(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
