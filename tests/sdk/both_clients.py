@@ -9,12 +9,14 @@ from towline import AsyncClient, Client
 
 
 @asynccontextmanager
-async def connected(kind: type[Client] | type[AsyncClient], address: str) -> AsyncIterator[Any]:
+async def connected(
+    kind: type[Client] | type[AsyncClient], address: str, **options: Any
+) -> AsyncIterator[Any]:
     if issubclass(kind, Client):
-        with kind(address) as client:
+        with kind(address, **options) as client:
             yield client
     else:
-        async with kind(address) as async_client:
+        async with kind(address, **options) as async_client:
             yield async_client
 
 
