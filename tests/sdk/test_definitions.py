@@ -1,15 +1,14 @@
 """Jobs are known by being defined, and a wrong definition says so at once, with the field."""
 
 import sys
-import types
-from collections.abc import Mapping
 from dataclasses import field
 from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
 
-from towline import Exponential, InvalidJob, InvalidPayload, Job, Registry, Retry, job
+from tests.sdk.defining import define
+from towline import Exponential, InvalidJob, Job, Registry, job
 from towline.registry import default_registry
 from towline.requests import job_message
 
@@ -17,18 +16,6 @@ from towline.requests import job_message
 @pytest.fixture
 def registry() -> Registry:
     return Registry()
-
-
-def define(body: str, registry: Registry, module: str = "app.jobs") -> Any:
-    """Run source text as if it were a module; each gets its own, as two files would."""
-    made = types.ModuleType(module)
-    made.__dict__.update(Job=Job, job=job, registry=registry, Any=Any, field=field)
-    sys.modules[module] = made
-    try:
-        exec(body, made.__dict__)
-    finally:
-        del sys.modules[module]
-    return made
 
 
 class TestClasses:
@@ -191,6 +178,20 @@ class TestPolicy:
             ("timeout: int = 30", "Mail.timeout: this is policy, not a field"),
             ("job_type: str = 'x'", "Mail.job_type: this is policy, not a field"),
             ("handle: str", "Mail.handle: a field cannot have the name of a method"),
+            ("retry_on = 'OSError'", "Mail.retry_on: expected exception classes, got 'OSError'"),
+            ("dead_on = [OSError, 5]", "Mail.dead_on: expected exception classes, got 5"),
+            (
+                "dead_on = OSError\n  retry_on = (KeyError, TimeoutError)",
+                "Mail.retry_on: TimeoutError is never retried, because dead_on",
+            ),
+            ("display_name = 5", "Mail.display_name: expected a string, got 5"),
+            ("display_name: str = 'x'", "Mail.display_name: this is policy, not a field"),
+            ("backoff = lambda self, attempt: 5", "Mail.backoff: expected seconds, a timedelta"),
+            ("tries = 5", "Mail.tries: did you mean 'max_attempts'?"),
+            ("max_retries = 5", "Mail.max_retries: did you mean 'max_attempts', which counts the"),
+            ("countdown = 5", "Mail.countdown: did you mean 'delay'?"),
+            ("autoretry_for = (OSError,)", "Mail.autoretry_for: did you mean 'retry_on'?"),
+            ("dead_upon = (OSError,)", "Mail.dead_upon: did you mean 'dead_on'?"),
             ("max_attemps = 5", "Mail.max_attemps: did you mean 'max_attempts'?"),
             ("retension = 60", "Mail.retension: did you mean 'retention'?"),
             ("handle = 5", "Mail.handle(): expected a method, got 5"),
@@ -362,6 +363,10 @@ class TestFunctions:
     def test_an_unknown_option_is_refused(self, registry: Registry) -> None:
         with pytest.raises(InvalidJob, match="f: @job has no option 'que'"):
             define("@job(que='x', registry=registry)\ndef f(): ...\n", registry)
+        with pytest.raises(
+            InvalidJob, match="no option 'max_retries': did you mean 'max_attempts'"
+        ):
+            define("@job(max_retries=1, registry=registry)\ndef f(): ...\n", registry)
 
     def test_wrong_arguments_are_refused(self, registry: Registry) -> None:
         @job(registry=registry)
@@ -372,132 +377,3 @@ class TestFunctions:
             add.job()  # type: ignore[call-arg]
         with pytest.raises(InvalidJob, match="add: got an unexpected keyword argument 'b'"):
             add.job(1, b=2)  # type: ignore[call-arg]
-
-
-class TestPayloads:
-    def test_a_payload_is_read_as_the_job_declares(self, registry: Registry) -> None:
-        class Mail(Job, registry=registry):
-            to: str
-            day: timedelta = timedelta(days=1)
-
-        definition = registry.lookup("Mail")
-        assert definition is not None
-        mail = Mail(to="a", day=timedelta(seconds=5))
-        assert definition.decode(*definition.encode(mail)) == mail
-        assert definition.decode(b'{"to": "a", "new": 1}', "") == Mail(to="a")
-
-    @pytest.mark.parametrize(
-        "content_type",
-        ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json",
-         "application/octet-stream", ""],
-    )  # fmt: skip
-    def test_json_is_read_under_these_content_types(
-        self, content_type: str, registry: Registry
-    ) -> None:
-        class Mail(Job, registry=registry):
-            to: str
-
-        definition = registry.lookup("Mail")
-        assert definition is not None
-        assert definition.decode(b'{"to": "a"}', content_type) == Mail(to="a")
-
-    @pytest.mark.parametrize(
-        ("payload", "content_type", "message"),
-        [
-            (b'{"to": 5}', "application/json", "Mail.to: expected str, got 5"),
-            (b"{}", "application/json", "Mail.to: is missing and has no default"),
-            (b"[]", "application/json", "Mail: expected an object, got a list"),
-            (b"{", "application/json", "Mail: is no valid JSON"),
-            (b"\x80\x04", "", "Mail: is no valid JSON"),
-            (b"{}", "application/x-pickle", "Mail: the payload is 'application/x-pickle'"),
-        ],
-    )
-    def test_any_other_payload_is_refused(
-        self, payload: bytes, content_type: str, message: str, registry: Registry
-    ) -> None:
-        class Mail(Job, registry=registry):
-            to: str
-
-        definition = registry.lookup("Mail")
-        assert definition is not None
-        with pytest.raises(InvalidPayload) as caught:
-            definition.decode(payload, content_type)
-        assert str(caught.value).startswith(message)
-
-    def test_whatever_from_dict_raises_refuses_the_payload(self, registry: Registry) -> None:
-        class Mail(Job, registry=registry):
-            to: str
-
-            def to_dict(self) -> dict[str, Any]:
-                return {"recipient": self.to}
-
-            @classmethod
-            def from_dict(cls, data: Mapping[str, Any]) -> "Mail":
-                return cls(to=data["recipient"])
-
-        definition = registry.lookup("Mail")
-        assert definition is not None
-        payload, _ = definition.encode(Mail(to="a"))
-        assert payload == b'{"recipient":"a"}'
-        assert definition.decode(payload, "") == Mail(to="a")
-        with pytest.raises(InvalidPayload, match="Mail: KeyError: 'recipient'"):
-            definition.decode(b"{}", "")
-
-    def test_own_conversions_may_carry_any_type(self, registry: Registry) -> None:
-        class Mail(Job, registry=registry):
-            at: complex
-
-            def to_dict(self) -> dict[str, Any]:
-                return {"re": self.at.real}
-
-            @classmethod
-            def from_dict(cls, data: Mapping[str, Any]) -> "Mail":
-                return cls(at=complex(data["re"]))
-
-        definition = registry.lookup("Mail")
-        assert definition is not None
-        assert definition.decode(*definition.encode(Mail(at=1j))) == Mail(at=0j)
-
-    def test_results_are_json(self, registry: Registry) -> None:
-        class Mail(Job, registry=registry):
-            pass
-
-        definition = registry.lookup("Mail")
-        assert definition is not None
-        assert definition.encode_result({"a": (1, None)}) == b'{"a":[1,null]}'
-        assert definition.encode_result(None) == b"null"
-        with pytest.raises(InvalidPayload, match=r"^Mail result.x: a object cannot be written"):
-            definition.encode_result({"x": object()})
-
-
-class TestRetries:
-    def test_a_job_may_decide_about_its_retries(self, registry: Registry) -> None:
-        class Mail(Job, registry=registry):
-            def next_retry_delay(self, attempt: int, error: BaseException) -> float | None:
-                return attempt * 2.0 if isinstance(error, OSError) else None
-
-            def should_retry(self, error: BaseException) -> bool:
-                return not isinstance(error, KeyError)
-
-        definition = registry.lookup("Mail")
-        assert definition is not None
-        mail = Mail()
-        assert definition.next_retry_delay(mail, 3, OSError()) == timedelta(seconds=6)
-        assert definition.next_retry_delay(mail, 3, ValueError()) is None
-        assert definition.should_retry(mail, ValueError())
-        assert not definition.should_retry(mail, KeyError())
-
-    def test_by_default_its_policy_decides(self, registry: Registry) -> None:
-        class Mail(Job, registry=registry):
-            pass
-
-        definition = registry.lookup("Mail")
-        assert definition is not None
-        assert definition.next_retry_delay(Mail(), 1, OSError()) is None
-        assert definition.should_retry(Mail(), OSError())
-
-    def test_an_impossible_delay_is_refused(self, registry: Registry) -> None:
-        with pytest.raises(InvalidJob, match=r"^Retry\.after: expected seconds"):
-            Retry(after=-1)
-        assert Retry(after=timedelta(minutes=1)).after == 60.0
-        assert Retry().after is None
