@@ -21,7 +21,7 @@ _GOOD = (AttemptOutcome.SUCCEEDED, AttemptOutcome.RELEASED)
 class Logging:
     """Logs to ``towline.jobs``, or another logger, as ``key=value`` and as fields of the record.
 
-        pushed job_id=0199... type=SendEmail queue=emails created=True seconds=0.002
+        pushed job_id=0199... type=SendEmail queue=emails outcome=created seconds=0.002
         handled job_id=0199... type=SendEmail queue=emails attempt=1 outcome=succeeded seconds=0.131
 
     A job with a display name has it as ``name``. A dispatch_batch is one line with ``jobs``, their
@@ -43,7 +43,8 @@ class Logging:
             self._write(logging.WARNING, "pushed", told, time.monotonic() - began)
             raise
         if len(jobs) == 1:
-            told |= {"job_id": pushed[0].job_id, "created": pushed[0].created}
+            told["job_id"] = pushed[0].job_id
+            told["outcome"] = "created" if pushed[0].created else "existing"
         self._write(self._level, "pushed", told, time.monotonic() - began)
 
     def ended(self, end: AttemptEnd) -> None:
@@ -82,7 +83,7 @@ _SHORT = {
 def _text(value: object) -> str:
     """A value that whoever splits the line at spaces gets back whole."""
     text = str(value)
-    return json.dumps(text) if re.search(r"[\s\"=]", text) else text
+    return json.dumps(text, ensure_ascii=False) if re.search(r"[\s\"=]", text) else text
 
 
 def _about(jobs: Sequence[OutgoingJob]) -> dict[str, Any]:
