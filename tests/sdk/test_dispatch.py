@@ -1,7 +1,7 @@
 """What is dispatched arrives as said: arguments, policy, options, in batches of any size."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -358,7 +358,7 @@ class TestBatches:
 
         broker.reject = fail_the_second
         with pytest.raises(BatchFailed) as caught:
-            await answer(either.dispatch_batch(Plain() for _ in range(2500)))
+            await answer(either.dispatch_batch([Plain() for _ in range(2500)]))
         failed = caught.value
         assert sorted(failed.stored) == list(range(1000))
         assert set(failed.stored.values()) == set(broker.jobs)
@@ -397,6 +397,87 @@ class TestBatches:
         jobs = [JobRequest("x", queue="long" if n == 1005 else "short") for n in range(1010)]
         with pytest.raises(BatchFailed, match=r"job 1005: jobs\[1005\]\.queue: too long"):
             await answer(either.dispatch_batch(jobs, allow_partial=True))
+
+    async def test_a_generator_is_sent_while_it_is_read(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        stored_when_read = []
+
+        def jobs() -> Iterator[Job]:
+            for n in range(2500):
+                stored_when_read.append(len(broker.jobs))
+                yield Plain(text=str(n))
+
+        handles = await answer(either.dispatch_batch(jobs()))
+        assert [stored(broker, handle).payload for handle in handles] == [
+            b'{"text":"%d"}' % n for n in range(2500)
+        ]
+        assert stored_when_read[1001] == 1000, "no more than a call's worth is kept here"
+        assert stored_when_read[2499] == 2000
+
+    async def test_a_generator_is_not_read_on_after_a_failure(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        read = 0
+
+        def jobs() -> Iterator[Job]:
+            nonlocal read
+            for read in range(1, 5001):
+                if read == 1500:
+                    broker.failures["Push"] = [invalid(("jobs[7].payload", "too large"))]
+                yield Plain()
+
+        with pytest.raises(BatchFailed) as caught:
+            await answer(either.dispatch_batch(jobs()))
+        assert sorted(caught.value.stored) == list(range(1000))
+        assert sorted(caught.value.errors) == list(range(1000, 2000))
+        assert str(caught.value.errors[1000]) == "jobs[1007].payload: too large"
+        assert read == 2001
+
+    async def test_a_wrong_job_of_a_generator_leaves_those_before_it_stored(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        jobs = (Plain(text=5 if n == 1200 else str(n)) for n in range(5000))  # type: ignore[arg-type]
+        with pytest.raises(
+            BatchFailed, match=r"job 1200: Plain\.text: expected str, got 5"
+        ) as caught:
+            await answer(either.dispatch_batch(jobs))
+        assert sorted(caught.value.stored) == list(range(1200))
+        assert set(caught.value.stored.values()) == set(broker.jobs)
+        assert list(caught.value.errors) == [1200]
+
+    async def test_what_a_generator_raises_tells_how_many_are_stored(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        def jobs() -> Iterator[Job]:
+            yield from (Plain() for _ in range(1500))
+            raise OSError("the file ended early")
+
+        with pytest.raises(OSError, match="ended early") as caught:
+            await answer(either.dispatch_batch(jobs()))
+        assert caught.value.__notes__ == ["1000 jobs of the batch had been stored before."]
+        assert len(broker.jobs) == 1000
+
+    async def test_refused_jobs_of_a_generator_do_not_stop_it_when_allowed(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        error = errors_pb2.ItemError(code=8, reason="QUEUE_FULL", message="is full")
+        broker.reject = lambda message: error if message.queue == "full" else None
+        jobs = (JobRequest("x", queue="full" if n % 1000 == 7 else "free") for n in range(2100))
+        with pytest.raises(BatchFailed) as caught:
+            await answer(either.dispatch_batch(jobs, allow_partial=True))
+        assert sorted(caught.value.errors) == [7, 1007, 2007]
+        assert len(caught.value.stored) == len(broker.jobs) == 2097
+
+    async def test_an_async_generator_serves_async_clients(self, broker: ScriptedBroker) -> None:
+        async def jobs() -> AsyncIterator[Job]:
+            for n in range(1500):
+                yield Plain(text=str(n))
+
+        async with AsyncClient(broker.address) as client:
+            handles = await client.dispatch_batch(jobs())
+        assert [handle.id for handle in handles] == list(broker.jobs)
+        assert [len(request.jobs) for request in broker.called("Push")] == [1000, 500]
 
     async def test_an_answer_that_makes_no_sense_is_not_taken_for_success(
         self, either: Any, broker: ScriptedBroker

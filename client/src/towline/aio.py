@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from uuid import UUID
@@ -12,9 +12,10 @@ import grpc
 import grpc.aio
 
 from towline import requests
+from towline.batches import Batch, Part
 from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
-from towline.errors import CallFailed, ConfigurationError
+from towline.errors import CallFailed, ConfigurationError, ResourceExhausted, TowlineError
 from towline.jobs import Job, JobFunction
 from towline.middleware.interface import ClientMiddleware
 from towline.middleware.pushing import PushMiddleware
@@ -24,7 +25,7 @@ from towline.serializers import JSON, Serializer, Serializers, check_serializer
 from towline.status import JobStatus, read_info
 from towline.transport import Address, AsyncGrpcTransport, async_transport_for
 from towline.v1 import job_pb2, queue_service_pb2
-from towline.waiting import Waiting
+from towline.waiting import Room, Waiting
 
 if TYPE_CHECKING:
     from towline.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
@@ -155,18 +156,35 @@ class AsyncClient:
 
     async def dispatch_batch(
         self,
-        jobs: Iterable[Job | JobRequest],
+        jobs: Iterable[Job | JobRequest] | AsyncIterable[Job | JobRequest],
         *,
         allow_partial: bool = False,
         call_timeout: float | None = None,
         **options: Unpack[DispatchOptions],
     ) -> list[AsyncJobHandle]:
-        """Client.dispatch_batch."""
-        batch = requests.Batch(
-            jobs, options, allow_partial=allow_partial, serializer=self._serializer
+        """Client.dispatch_batch; ``jobs`` may also be an async generator."""
+        batch = Batch(
+            jobs,
+            options,
+            allow_partial=allow_partial,
+            serializer=self._serializer,
+            may_be_async=True,
         )
-        stored = await self._around(batch.messages, lambda: self._push_batch(batch, call_timeout))
-        return [AsyncJobHandle(self, pushed) for pushed in stored]
+        try:
+            if isinstance(jobs, AsyncIterable):
+                async for job in jobs:
+                    for part in batch.read(job):
+                        await self._push_part(batch, part, call_timeout)
+            else:
+                for job in jobs:
+                    for part in batch.read(job):
+                        await self._push_part(batch, part, call_timeout)
+            for part in batch.rest():
+                await self._push_part(batch, part, call_timeout)
+        except BaseException as error:
+            batch.interrupted(error)
+            raise
+        return [AsyncJobHandle(self, pushed) for pushed in batch.outcomes()]
 
     async def get(self, job_id: str | UUID, *, call_timeout: float | None = None) -> JobStatus:
         """Client.get."""
@@ -218,21 +236,33 @@ class AsyncClient:
             raise requests.relocated(error) from error.__cause__
         return [requests.read_push_one(response, message)]
 
-    async def _push_batch(self, batch: requests.Batch, call_timeout: float | None) -> list[Pushed]:
-        for start, request in batch.requests():
+    async def _push_part(self, batch: Batch, part: Part, call_timeout: float | None) -> None:
+        try:
+            pushed = await self._around(part.messages, lambda: self._push_calls(part, call_timeout))
+        except TowlineError as error:
+            batch.failed(part, error)
+        else:
+            batch.stored(part, pushed)
+
+    async def _push_calls(self, part: Part, call_timeout: float | None) -> list[Pushed]:
+        for start, request in part.requests():
             try:
-                response = await self._push(request, call_timeout)
+                part.answered(start, request, await self._push(request, call_timeout))
             except CallFailed as error:
-                batch.failed(start, error)
+                part.failed(start, error)
                 break
-            batch.answered(start, request, response)
-        return batch.outcomes()
+        return part.outcomes()
 
     async def _push(
         self, request: queue_service_pb2.PushRequest, call_timeout: float | None
     ) -> queue_service_pb2.PushResponse:
-        """Every Push of this client goes through here, in the task that dispatches."""
-        return await self._transport.push(request, self._seconds(call_timeout))
+        """Every Push goes through here. A full broker is waited for, as long as time is left."""
+        room = Room(self._seconds(call_timeout))
+        while True:
+            try:
+                return await self._transport.push(request, room.left)
+            except ResourceExhausted as error:
+                await asyncio.sleep(room.refused(error))
 
     async def _get(self, job_id: str | UUID, wait: float, call_timeout: float | None) -> JobStatus:
         request = requests.get_request(job_id, wait)

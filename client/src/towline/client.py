@@ -11,9 +11,10 @@ from uuid import UUID
 import grpc
 
 from towline import requests
+from towline.batches import Batch, Part
 from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
-from towline.errors import CallFailed, ConfigurationError
+from towline.errors import CallFailed, ConfigurationError, ResourceExhausted, TowlineError
 from towline.jobs import Job, JobFunction
 from towline.middleware.interface import ClientMiddleware
 from towline.middleware.pushing import PushMiddleware
@@ -24,7 +25,7 @@ from towline.status import JobStatus, read_info
 from towline.transport import Address, GrpcTransport, transport_for
 from towline.v1 import job_pb2, queue_service_pb2
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
-from towline.waiting import Waiting
+from towline.waiting import Room, Waiting
 
 T = TypeVar("T")
 
@@ -177,16 +178,24 @@ class Client:
         ``options`` are for every job; a JobRequest has options of its own, which come first. The
         jobs travel in calls of up to 1,000 jobs and 3 MiB. Each call is stored as a whole or not at
         all, unless ``allow_partial``: then the broker stores what it can. ``call_timeout`` is for
-        each call.
+        each call. A list is checked as a whole before the first call; a generator is sent while it
+        is read, so that it may be of any length.
 
-        Raises BatchFailed when some jobs were stored and some not; any other exception means that
-        none was (as far as one can know, see towline.errors).
+        Raises BatchFailed when some jobs were stored and some not; any other exception of
+        towline.errors means that none was (as far as one can know, see there). What a generator
+        itself raises ends the batch; a note tells how many of its jobs had been stored.
         """
-        batch = requests.Batch(
-            jobs, options, allow_partial=allow_partial, serializer=self._serializer
-        )
-        stored = self._around(batch.messages, lambda: self._push_batch(batch, call_timeout))
-        return [JobHandle(self, pushed) for pushed in stored]
+        batch = Batch(jobs, options, allow_partial=allow_partial, serializer=self._serializer)
+        try:
+            for job in jobs:
+                for part in batch.read(job):
+                    self._push_part(batch, part, call_timeout)
+            for part in batch.rest():
+                self._push_part(batch, part, call_timeout)
+        except BaseException as error:
+            batch.interrupted(error)
+            raise
+        return [JobHandle(self, pushed) for pushed in batch.outcomes()]
 
     def get(self, job_id: str | UUID, *, call_timeout: float | None = None) -> JobStatus:
         """Return what has become of a job. Raises NotFound."""
@@ -242,21 +251,33 @@ class Client:
             raise requests.relocated(error) from error.__cause__
         return [requests.read_push_one(response, message)]
 
-    def _push_batch(self, batch: requests.Batch, call_timeout: float | None) -> list[Pushed]:
-        for start, request in batch.requests():
+    def _push_part(self, batch: Batch, part: Part, call_timeout: float | None) -> None:
+        try:
+            pushed = self._around(part.messages, lambda: self._push_calls(part, call_timeout))
+        except TowlineError as error:
+            batch.failed(part, error)
+        else:
+            batch.stored(part, pushed)
+
+    def _push_calls(self, part: Part, call_timeout: float | None) -> list[Pushed]:
+        for start, request in part.requests():
             try:
-                response = self._push(request, call_timeout)
+                part.answered(start, request, self._push(request, call_timeout))
             except CallFailed as error:
-                batch.failed(start, error)
+                part.failed(start, error)
                 break
-            batch.answered(start, request, response)
-        return batch.outcomes()
+        return part.outcomes()
 
     def _push(
         self, request: queue_service_pb2.PushRequest, call_timeout: float | None
     ) -> queue_service_pb2.PushResponse:
-        """Every Push of this client goes through here, in the thread that dispatches."""
-        return self._transport.push(request, self._seconds(call_timeout))
+        """Every Push goes through here. A full broker is waited for, as long as time is left."""
+        room = Room(self._seconds(call_timeout))
+        while True:
+            try:
+                return self._transport.push(request, room.left)
+            except ResourceExhausted as error:
+                time.sleep(room.refused(error))
 
     def _get(self, job_id: str | UUID, wait: float, call_timeout: float | None) -> JobStatus:
         request = requests.get_request(job_id, wait)

@@ -6,7 +6,7 @@ Client and AsyncClient differ in how they call, and share the rest from here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -18,14 +18,11 @@ from google.protobuf.message import Message
 from towline import protobuf
 from towline.durations import as_timedelta
 from towline.errors import (
-    BatchFailed,
     BrokerError,
     CallFailed,
     InvalidArgument,
     InvalidJob,
-    TowlineError,
     Violation,
-    from_item_error,
 )
 from towline.ids import uuid7
 from towline.jobs import Job, JobFunction, definition_of
@@ -110,12 +107,12 @@ def raw_message(
         raise InvalidJob(f"{type}: the payload must be bytes, got a {payload.__class__.__name__}")
     if not isinstance(content_type, str):
         raise InvalidJob(f"{type}: the content_type must be a string, got {content_type!r}")
-    checked = _dispatch_options({**options, "queue": queue}, type)
+    checked = dispatch_options({**options, "queue": queue}, type)
     encoded = Encoded(bytes(payload), as_text(content_type, "content_type"))
     return _build(check_name(type, "type"), encoded, checked)
 
 
-def _dispatch_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+def dispatch_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """check_options, for one dispatch: functions of the job belong to definitions."""
     checked = check_options(options, where)
     for name in ("unique_key", "display_name"):
@@ -154,7 +151,7 @@ def _of_type(
     else:
         arguments = {} if data is None else _arguments(data, name)
         encoded = Encoded(write(arguments, name, serializer), serializer.content_type)
-    return _build(name, encoded, _dispatch_options(options, name))
+    return _build(name, encoded, dispatch_options(options, name))
 
 
 def _arguments(data: object, type: str) -> dict[str, Any]:
@@ -172,11 +169,11 @@ def _overridden(options: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, 
 
 def _of_job(job: Job, options: Mapping[str, Any], serializer: Serializer) -> job_pb2.Job:
     definition = definition_of(job)
-    merged = _overridden(definition.options, _dispatch_options(options, definition.type))
+    merged = _overridden(definition.options, dispatch_options(options, definition.type))
     for name in ("unique_key", "display_name"):
         if not isinstance(merged.get(name, ""), str):
             del merged[name]
-            merged.update(_dispatch_options({name: _own(job, name)}, definition.name))
+            merged.update(dispatch_options({name: _own(job, name)}, definition.name))
     if "unique_key" in definition.options and "unique_key" not in merged:
         merged.pop("unique_for", None)
     return _build(definition.type, definition.encode(job, serializer), merged)
@@ -243,16 +240,16 @@ def push_one(message: job_pb2.Job) -> queue_service_pb2.PushRequest:
 
 def read_push_one(response: queue_service_pb2.PushResponse, message: job_pb2.Job) -> Pushed:
     """Raises BrokerError when the answer does not fit the request."""
-    [result] = _results(response, 1)
-    return _pushed(result, message)
+    [result] = read_push(response, 1)
+    return read_pushed(result, message)
 
 
-def _pushed(result: queue_service_pb2.PushResult, message: job_pb2.Job) -> Pushed:
+def read_pushed(result: queue_service_pb2.PushResult, message: job_pb2.Job) -> Pushed:
     created = result.outcome == queue_service_pb2.PUSH_OUTCOME_CREATED
     return Pushed(result.job_id, created, message.content_type if created else "")
 
 
-def _results(
+def read_push(
     response: queue_service_pb2.PushResponse, expected: int
 ) -> Sequence[queue_service_pb2.PushResult]:
     if len(response.results) != expected:
@@ -308,86 +305,6 @@ def read_cancel(response: queue_service_pb2.CancelJobResponse) -> dict[str, Canc
         result.job_id: _CANCEL_OUTCOMES.get(result.outcome, CancelOutcome.UNKNOWN)
         for result in response.results
     }
-
-
-class Batch:
-    """Any number of jobs on their way to the broker, in as many calls as it takes.
-
-    For each of ``requests()`` the caller reports the answer to ``answered`` or the failure to
-    ``failed``, which ends the batch; ``outcomes`` closes it. ``messages`` are the jobs; what is
-    changed in them before ``requests()`` is sent so.
-    """
-
-    def __init__(
-        self,
-        jobs: Iterable[object],
-        options: Mapping[str, Any],
-        *,
-        allow_partial: bool,
-        serializer: Serializer = JSON,
-    ) -> None:
-        if options.get("id") is not None:
-            raise InvalidJob("dispatch_batch: id names one job; give it by JobRequest")
-        _dispatch_options(options, "dispatch_batch")
-        # The letters of a string would be taken for names of types.
-        if isinstance(jobs, (str, bytes)) or not isinstance(jobs, Iterable):
-            raise InvalidJob(
-                f"dispatch_batch: expected a list of jobs, got a {type(jobs).__name__}"
-            )
-        self.messages = []
-        for index, job in enumerate(jobs):
-            try:
-                self.messages.append(job_message(job, None, options, serializer))
-            except TowlineError as error:
-                error.add_note(f"This was job {index} of the batch; none of it was sent.")
-                raise
-        self._allow_partial = allow_partial
-        self._pushed: dict[int, Pushed] = {}
-        self._errors: dict[int, TowlineError] = {}
-
-    def requests(self) -> Iterator[tuple[int, queue_service_pb2.PushRequest]]:
-        """The calls to make, each with the place of its first job in the batch."""
-        start = size = 0
-        for index, message in enumerate(self.messages):
-            bytes_of_job = message.ByteSize()
-            if index > start and (index - start == MAX_JOBS or size + bytes_of_job > MAX_BYTES):
-                yield start, self._request(start, index)
-                start, size = index, 0
-            size += bytes_of_job
-        if start < len(self.messages):
-            yield start, self._request(start, len(self.messages))
-
-    def _request(self, start: int, end: int) -> queue_service_pb2.PushRequest:
-        return queue_service_pb2.PushRequest(
-            jobs=self.messages[start:end], allow_partial=self._allow_partial
-        )
-
-    def answered(
-        self,
-        start: int,
-        request: queue_service_pb2.PushRequest,
-        response: queue_service_pb2.PushResponse,
-    ) -> None:
-        for index, result in enumerate(_results(response, len(request.jobs)), start):
-            if result.outcome == queue_service_pb2.PUSH_OUTCOME_REJECTED:
-                self._errors[index] = relocated(from_item_error(result.error), start)
-            else:
-                self._pushed[index] = _pushed(result, self.messages[index])
-
-    def failed(self, start: int, error: CallFailed) -> None:
-        """Raises the error itself when no job can have been stored before it."""
-        error = relocated(error, start)
-        if not self._pushed and not self._errors:
-            raise error
-        for index in range(start, len(self.messages)):
-            self._errors[index] = error
-
-    def outcomes(self) -> list[Pushed]:
-        """Return where each job went. Raises BatchFailed when some were not stored."""
-        if self._errors:
-            stored = {index: pushed.job_id for index, pushed in self._pushed.items()}
-            raise BatchFailed(stored, self._errors)
-        return [self._pushed[index] for index in range(len(self.messages))]
 
 
 _JOB_IN_REQUEST = re.compile(r"jobs\[(\d+)\]\.?")

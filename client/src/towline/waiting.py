@@ -1,7 +1,8 @@
-"""Waiting for a job to end, as a row of long polls; nothing here does any I/O."""
+"""Waiting for a job to end, and for room in a full broker; nothing here does any I/O."""
 
 from __future__ import annotations
 
+import random
 import time
 
 from towline.durations import Seconds, as_timedelta
@@ -16,6 +17,29 @@ OUTAGE = 60.0
 
 _PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
+
+
+class Room:
+    """The wait of one caller for room in a full broker, for ``timeout`` seconds in all."""
+
+    def __init__(self, timeout: float) -> None:
+        self._deadline = time.monotonic() + timeout
+        self.left = timeout
+        """Seconds that the next call may take."""
+
+    def refused(self, error: ResourceExhausted) -> float:
+        """Return the seconds to pause before another call.
+
+        Raises the error itself when the broker gave no time, or one that is beyond the deadline.
+        """
+        if error.retry_after is None:
+            raise error
+        # Spread, so that all who were refused do not come back in one moment.
+        pause = error.retry_after * random.uniform(1.0, 1.2)  # noqa: S311 - guards nothing
+        self.left = self._deadline - time.monotonic() - pause
+        if self.left <= 0:
+            raise error
+        return pause
 
 
 class Waiting:

@@ -29,9 +29,6 @@ from towline.requests import MAX_BYTES, MAX_JOBS
 from towline.v1 import job_pb2
 from towline.v1.queue_service_pb2 import PUSH_OUTCOME_REJECTED, PushRequest, PushResponse
 
-AT_ONCE = 2
-"""Calls of one line of which none waits for another."""
-
 GATHERING = 0.005
 """Seconds for which a job waits at most for a call under way to end."""
 
@@ -76,7 +73,7 @@ class Line(Generic[P]):
 
     def go(self) -> bool:
         """Return whether a job that comes now is to have a call of its own; take note of it."""
-        if self._calls >= AT_ONCE or self._gathered:
+        if self._calls or self._gathered:
             return False
         self._calls += 1
         return True
