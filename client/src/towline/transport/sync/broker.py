@@ -11,16 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, Unpack, get_args
 
 from towline.context import CancelReason
-from towline.errors import (
-    ConfigurationError,
-    NotSupported,
-    TowlineError,
-)
+from towline.errors import CallFailed, ConfigurationError, NotSupported, TowlineError
 from towline.middleware import AttemptEnd
 from towline.status import JobState, JobStatus, read_info
 from towline.transport.interface import AsyncTransport, Transport
+from towline.transport.sync.admission import check_size, rejected
 from towline.transport.sync.calls import AsyncSyncTransport, SyncTransport
-from towline.transport.sync.ledger import Ledger
+from towline.transport.sync.ledger import Ledger, first_delay
 from towline.v1 import job_pb2, queue_service_pb2
 from towline.worker.attempt import Attempt
 from towline.worker.errors import UnknownJobType
@@ -96,33 +93,42 @@ class SyncBroker:
 
         ``in_loop``: whoever runs them can await handlers.
         """
+        refused: dict[int, queue_service_pb2.PushResult] = {}
+        taken = []
         for index, job in enumerate(request.jobs):
-            self._check(job, f"jobs[{index}]", in_loop=in_loop)
-        results = self.ledger.push(request.jobs)
-        new = [
-            result.job_id
-            for result in results
-            if result.outcome == queue_service_pb2.PUSH_OUTCOME_CREATED
-        ]
+            try:
+                self._check(job, f"jobs[{index}]", in_loop=in_loop)
+            except CallFailed as error:
+                if not request.allow_partial:
+                    raise
+                refused[index] = rejected(job, error)
+            else:
+                taken.append(job)
+        stored = self.ledger.push(taken)
+        in_order = iter(stored)
+        results = [refused.get(index) or next(in_order) for index in range(len(request.jobs))]
+        created = queue_service_pb2.PUSH_OUTCOME_CREATED
+        new = [result.job_id for result in stored if result.outcome == created]
         return queue_service_pb2.PushResponse(results=results), new
 
     def _check(self, job: job_pb2.Job, path: str, *, in_loop: bool) -> None:
-        if self._delays == "refuse" and job.WhichOneof("start") is not None:
+        check_size(job, path)
+        if self._delays == "refuse" and first_delay(job) > 0:
             raise NotSupported(
-                f"{path}: {job.type} is dispatched with a delay, and this client, told "
-                "delays=refuse, cannot wait",
+                f"{job.type} is dispatched with a delay, and this client, told delays=refuse, "
+                "does not wait",
                 code="UNIMPLEMENTED",
                 reason="STORE_CANNOT",
             )
         definition = self._handlers.definition(job.type)
         if definition is not None and definition.is_async and not in_loop and _loop_runs():
             raise ConfigurationError(
-                f"{path}: the handler of {job.type} is async, and a Client of sync:// cannot run "
-                "it in a thread whose event loop is running: use AsyncClient there"
+                f"the handler of {job.type} is async, and a Client of sync:// cannot run it in a "
+                "thread whose event loop is running: use AsyncClient there"
             )
         if _nesting.get().depth >= MAX_DEPTH:
             raise ConfigurationError(
-                f"{path}: {MAX_DEPTH} jobs run one inside the other, the last one dispatching "
+                f"{MAX_DEPTH} jobs run one inside the other, and the last one dispatches "
                 f"{job.type}: jobs that dispatch each other without an end cannot run at once; "
                 "use memory://, where they wait for their turn"
             )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from towline.errors import InvalidArgument, NotFound, Violation
+from towline.errors import NotFound
 from towline.transport.sync.backoff import retry_delay
 from towline.v1 import job_pb2
 from towline.v1.job_pb2 import DeadReason, JobInfo, JobState
@@ -24,10 +24,6 @@ from towline.worker.leases import HeldLease, Settlement, hold
 
 MAX_JOBS = 10_000
 """Jobs that are remembered; beyond that those that ended longest ago are forgotten."""
-
-MAX_PAYLOAD = 1024 * 1024
-MAX_HEADERS = 8 * 1024
-"""Bytes that a broker takes by default."""
 
 DEFAULT_ATTEMPTS = 3
 
@@ -83,9 +79,7 @@ class Ledger:
     # What a producer does
 
     def push(self, jobs: Sequence[job_pb2.Job]) -> list[PushResult]:
-        """Take jobs in. Raises InvalidArgument, having taken none, for what no broker would."""
-        for index, job in enumerate(jobs):
-            _check_size(job, f"jobs[{index}]")
+        """Take jobs in."""
         with self._changed:
             return [self._push(job) for job in jobs]
 
@@ -102,7 +96,7 @@ class Ledger:
         entry = self._entries[job.id] = Entry(info, time.monotonic())
         if job.unique_key:
             self._keys[job.queue, job.unique_key] = entry
-        self._wait(entry, _first_delay(info))
+        self._wait(entry, first_delay(job))
         self._forget()
         return PushResult(job_id=job.id, outcome=PushOutcome.PUSH_OUTCOME_CREATED)
 
@@ -292,11 +286,10 @@ class Ledger:
                 del self._keys[key]
 
 
-def _first_delay(info: JobInfo) -> float:
-    job = info.job
+def first_delay(job: job_pb2.Job) -> float:
+    """Return the seconds from now to when a job may start."""
     if job.WhichOneof("start") == "run_at":
-        ahead = job.run_at.ToNanoseconds() - info.enqueued_at.ToNanoseconds()
-        return max(0.0, ahead / 1e9)
+        return max(0.0, job.run_at.ToNanoseconds() / 1e9 - time.time())
     return job.delay.ToTimedelta().total_seconds()
 
 
@@ -305,17 +298,6 @@ def _is_late(entry: Entry) -> bool:
     if not entry.job.HasField("expires_in"):
         return False
     return sum(entry.delays) >= entry.job.expires_in.ToTimedelta().total_seconds()
-
-
-def _check_size(job: job_pb2.Job, path: str) -> None:
-    headers = sum(len(key.encode()) + len(value.encode()) for key, value in job.headers.items())
-    for name, size, most in (
-        ("payload", len(job.payload), MAX_PAYLOAD),
-        ("headers", headers, MAX_HEADERS),
-    ):
-        if size > most:
-            violation = Violation(f"{path}.{name}", f"has {size} bytes; at most {most} are taken")
-            raise InvalidArgument.of((violation,), "INVALID_FIELD")
 
 
 def _copy(info: JobInfo) -> JobInfo:
