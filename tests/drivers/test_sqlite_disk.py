@@ -17,7 +17,7 @@ from towline_broker.drivers.sql.sqlite import wal
 from towline_broker.drivers.sql.sqlite.driver import SqliteDriver
 from towline_broker.drivers.sql.sqlite.errors import DiskFull
 from towline_broker.drivers.sql.sqlite.url import SqliteUrl
-from towline_broker.drivers.sql.sqlite.writer import Submitted
+from towline_broker.drivers.sql.sqlite.writer import SubmittedAt
 from towline_broker.testing.factories import START, new_job, new_jobs
 from towline_broker.testing.store import Heard
 
@@ -74,7 +74,7 @@ async def test_a_log_that_cannot_grow_begins_anew_for_settling(
         commit, log = writer._commit, writer._checkpoints
         frames = log._frames()
 
-        def commit_into_the_old_log(batch: Sequence[Submitted], full: str | None) -> None:
+        def commit_into_the_old_log(batch: Sequence[SubmittedAt], full: str | None) -> None:
             if log._frames() >= frames and log._checked:
                 raise DiskFull
             commit(batch, full)

@@ -4,7 +4,6 @@ lost."""
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from towline_broker.domain.errors import StoreFull, StoreUnavailable, TowlineError
@@ -13,8 +12,9 @@ from towline_broker.drivers.sql.shared.links import Link
 from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.session import Database, Outcome, Session, Trouble
 from towline_broker.drivers.sql.shared.transaction import LookAgain, SharedTransaction
+from towline_broker.drivers.sql.submitted import Submitted
 from towline_broker.drivers.sql.tally import Tally
-from towline_broker.drivers.sql.transaction import Effects, Operation, Raced
+from towline_broker.drivers.sql.transaction import Operation, Raced
 
 #: Seconds between two questions for the outcome of a transaction.
 _ASK_AGAIN = 0.1
@@ -32,29 +32,26 @@ class PlayAlone(Exception):
     """Nothing of the batch stands: one of it failed and would have taken the others along."""
 
 
-@dataclass(slots=True)
-class Submitted:
-    """An operation on its way, and then what came of it."""
+class SubmittedUntil(Submitted):
+    """No attempt begins after the deadline, which is one of ``time.monotonic``."""
 
-    operation: Operation[Any]
-    answer: asyncio.Future[Any]
-    #: By ``time.monotonic``: no attempt begins after that.
-    deadline: float
-    #: How many jobs it is about.
-    items: int
-    #: Bytes that it takes on the disk, about. If not 0, it may be told that there are none.
-    room: int
-    result: Any = None
-    error: Exception | None = None
-    effects: Effects | None = None
+    __slots__ = ("deadline",)
 
-    def succeed(self, result: object, effects: Effects) -> None:
-        self.result, self.error, self.effects = result, None, effects
+    def __init__(
+        self,
+        operation: Operation[Any],
+        answer: asyncio.Future[Any],
+        deadline: float,
+        items: int,
+        room: int,
+    ) -> None:
+        super().__init__(operation, answer, items, room)
+        self.deadline = deadline
 
     def fail(self, error: Exception) -> None:
         if isinstance(error, StoreFull) and not self.room:
             error = StoreUnavailable("the disk of the store is full: nothing was changed")
-        self.result, self.error, self.effects = None, error, None
+        super().fail(error)
 
 
 class Batches:
@@ -76,7 +73,7 @@ class Batches:
         self._patience = patience
         self._names = Names()
 
-    async def commit(self, batch: Sequence[Submitted]) -> None:
+    async def commit(self, batch: Sequence[SubmittedUntil]) -> None:
         """Gives each its result or its error.
 
         Raises PlayAgain, PlayAlone, and what else concerns them all: then none has one.
@@ -92,7 +89,7 @@ class Batches:
         self._names.keep()
 
     async def _play(
-        self, session: Session, batch: Sequence[Submitted], played: list[SharedTransaction]
+        self, session: Session, batch: Sequence[SubmittedUntil], played: list[SharedTransaction]
     ) -> None:
         await session.begin()
         tally = Tally()

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 
 from towline_broker.domain.errors import StoreFull, StoreUnavailable
 from towline_broker.drivers.interface import Listener
-from towline_broker.drivers.sql.shared.batches import Batches, PlayAgain, PlayAlone, Submitted
+from towline_broker.drivers.sql.shared.batches import Batches, PlayAgain, PlayAlone, SubmittedUntil
 from towline_broker.drivers.sql.shared.links import Link
 from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.peers import Peers
 from towline_broker.drivers.sql.shared.session import Database
 from towline_broker.drivers.sql.shared.transaction import LookAgain
+from towline_broker.drivers.sql.submitted import deliver
 from towline_broker.drivers.sql.transaction import Operation, T
 
 log = logging.getLogger("towline.broker")
@@ -46,7 +47,7 @@ class Lanes:
         patience: float,
     ) -> None:
         """``patience``: seconds for which an operation is tried in spite of lost connections."""
-        self._waiting: asyncio.Queue[Submitted | None] = asyncio.Queue()
+        self._waiting: asyncio.Queue[SubmittedUntil | None] = asyncio.Queue()
         self._patience = patience
         self._links = [Link(database, changes=True) for _ in range(count)]
         self._lanes = [
@@ -67,7 +68,7 @@ class Lanes:
     async def submit(self, operation: Operation[T], *, items: int, room: int) -> T:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         deadline = time.monotonic() + self._patience
-        self._waiting.put_nowait(Submitted(operation, answer, deadline, items, room))
+        self._waiting.put_nowait(SubmittedUntil(operation, answer, deadline, items, room))
         return await answer
 
     async def stop(self) -> None:
@@ -84,7 +85,7 @@ class _Lane:
     def __init__(
         self,
         batches: Batches,
-        waiting: asyncio.Queue[Submitted | None],
+        waiting: asyncio.Queue[SubmittedUntil | None],
         lanes: int,
         listener: Listener,
         peers: Peers,
@@ -102,9 +103,12 @@ class _Lane:
             except Exception as error:
                 for submitted in batch:
                     submitted.fail(error)
-            self._deliver(batch)
+            deliver(batch, self._listener)
+            for submitted in batch:
+                if submitted.effects is not None:
+                    self._peers.tell(submitted.effects)
 
-    async def _gather(self) -> list[Submitted]:
+    async def _gather(self) -> list[SubmittedUntil]:
         """Waits for an operation and takes its share of those behind it; none at the end."""
         first = await self._waiting.get()
         if first is None:
@@ -124,7 +128,7 @@ class _Lane:
             room += submitted.room
         return batch
 
-    async def _commit(self, batch: Sequence[Submitted]) -> None:
+    async def _commit(self, batch: Sequence[SubmittedUntil]) -> None:
         if len(batch) == 1:
             await self._commit_alone(batch[0])
             return
@@ -139,7 +143,7 @@ class _Lane:
                 else:
                     await self._commit_alone(submitted)
 
-    async def _commit_alone(self, submitted: Submitted) -> None:
+    async def _commit_alone(self, submitted: SubmittedUntil) -> None:
         tries = 0
         while True:
             try:
@@ -160,24 +164,6 @@ class _Lane:
                 return
             else:
                 return
-
-    def _deliver(self, batch: Sequence[Submitted]) -> None:
-        for submitted in batch:
-            if submitted.answer.done():
-                continue
-            if submitted.error is not None:
-                submitted.answer.set_exception(submitted.error)
-            else:
-                submitted.answer.set_result(submitted.result)
-        for submitted in batch:
-            effects = submitted.effects
-            if effects is None:
-                continue
-            for name, count in effects.ready.items():
-                self._listener.jobs_ready(name, count)
-            if effects.ended:
-                self._listener.jobs_ended(effects.ended)
-            self._peers.tell(effects)
 
 
 def _given_up(again: PlayAgain) -> StoreUnavailable:

@@ -10,7 +10,6 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +22,8 @@ from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.sqlite.connection import SqliteTransaction, driver_connection
 from towline_broker.drivers.sql.sqlite.errors import DiskFull, translated
 from towline_broker.drivers.sql.sqlite.wal import Checkpoints
-from towline_broker.drivers.sql.transaction import Effects, Operation, T, perform, run
+from towline_broker.drivers.sql.submitted import Submitted, deliver
+from towline_broker.drivers.sql.transaction import Operation, T, perform, run
 
 #: Bounds of one transaction, so that callers do not wait long for each other.
 MOST_OPERATIONS = 256
@@ -36,26 +36,19 @@ SHARD = 0
 _SAVE_CLOCK = "UPDATE towline_meta SET clock = MAX(clock, ?), sequence = ?"
 
 
-@dataclass(slots=True)
-class Submitted:
-    """An operation on its way, and then what came of it."""
+class SubmittedAt(Submitted):
+    __slots__ = ("now",)
 
-    operation: Operation[Any]
-    answer: asyncio.Future[Any]
-    now: Micros
-    #: How many jobs it is about.
-    items: int
-    #: Bytes that it takes on the disk, about. If not 0, it may be told that there are none.
-    room: int
-    result: Any = None
-    error: Exception | None = None
-    effects: Effects | None = None
-
-    def succeed(self, result: object, effects: Effects) -> None:
-        self.result, self.error, self.effects = result, None, effects
-
-    def fail(self, error: Exception) -> None:
-        self.result, self.error, self.effects = None, error, None
+    def __init__(
+        self,
+        operation: Operation[Any],
+        answer: asyncio.Future[Any],
+        now: Micros,
+        items: int,
+        room: int,
+    ) -> None:
+        super().__init__(operation, answer, items, room)
+        self.now = now
 
 
 class Writer:
@@ -81,7 +74,7 @@ class Writer:
         self._listener = listener
         self._why_full = why_full
         self._loop = asyncio.get_running_loop()
-        self._waiting: queue.SimpleQueue[Submitted | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[SubmittedAt | None] = queue.SimpleQueue()
         self._stopped = False
         #: Committed so far.
         self.transactions = 0
@@ -97,7 +90,7 @@ class Writer:
         if self._stopped:
             raise StoreUnavailable("the store is closed")
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.put(Submitted(operation, answer, now, items, room))
+        self._waiting.put(SubmittedAt(operation, answer, now, items, room))
         return await answer
 
     async def stop(self) -> None:
@@ -107,22 +100,6 @@ class Writer:
             self._waiting.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _deliver(self, batch: Sequence[Submitted]) -> None:
-        for submitted in batch:
-            if submitted.answer.done():
-                continue
-            if submitted.error is not None:
-                submitted.answer.set_exception(submitted.error)
-            else:
-                submitted.answer.set_result(submitted.result)
-        for submitted in batch:
-            if submitted.effects is None:
-                continue
-            for name, count in submitted.effects.ready.items():
-                self._listener.jobs_ready(name, count)
-            if submitted.effects.ended:
-                self._listener.jobs_ended(submitted.effects.ended)
-
     # --- on the thread ---
 
     def _work(self) -> None:
@@ -131,12 +108,12 @@ class Writer:
             batch, more = self._gather()
             if batch:
                 self._commit_together(batch)
-                self._loop.call_soon_threadsafe(self._deliver, batch)
+                self._loop.call_soon_threadsafe(deliver, batch, self._listener)
                 self._checkpoint()
 
-    def _gather(self) -> tuple[list[Submitted], bool]:
+    def _gather(self) -> tuple[list[SubmittedAt], bool]:
         """Waits for an operation and takes what has come up behind it; False at the end."""
-        batch: list[Submitted] = []
+        batch: list[SubmittedAt] = []
         items = room = 0
         while len(batch) < MOST_OPERATIONS and items < MOST_ITEMS and room < MOST_ROOM:
             try:
@@ -150,7 +127,7 @@ class Writer:
             room += submitted.room
         return batch, True
 
-    def _commit_together(self, batch: Sequence[Submitted]) -> None:
+    def _commit_together(self, batch: Sequence[SubmittedAt]) -> None:
         """Gives each its result or its error."""
         try:
             self._health.check()
@@ -165,7 +142,7 @@ class Writer:
             for submitted in batch:
                 submitted.fail(_without_disk_full(error))
 
-    def _settle_on_full_disk(self, batch: Sequence[Submitted]) -> None:
+    def _settle_on_full_disk(self, batch: Sequence[SubmittedAt]) -> None:
         full = "the disk is full"
         try:
             self._commit(batch, full)
@@ -176,7 +153,7 @@ class Writer:
                 raise translated(error) from error
             self._commit(batch, full)
 
-    def _commit(self, batch: Sequence[Submitted], full: str | None) -> None:
+    def _commit(self, batch: Sequence[SubmittedAt], full: str | None) -> None:
         sqlite = self._sqlite
         try:
             self._sqlite.execute("BEGIN IMMEDIATE")
