@@ -21,6 +21,7 @@ from towline_broker.drivers.interface import (
     PurgeRequest,
     PushBatch,
     PushResult,
+    Standing,
     Transfer,
 )
 from towline_broker.drivers.memory import Engine, MemoryDriver
@@ -100,9 +101,9 @@ class LimitedDriver(MemoryDriver):
         self._refuse_if(Feature.TRANSFER)
         return await super().receive(transfers, now)
 
-    async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
+    async def drop(self, queue: str, seen: Sequence[Standing]) -> list[str]:
         self._refuse_if(Feature.TRANSFER)
-        return await super().drop(queue, job_ids)
+        return await super().drop(queue, seen)
 
     async def forward(self, queue: str) -> bool:
         self._refuse_if(Feature.TRANSFER)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from towline_broker.domain.time import HOUR, MINUTE, SECOND
 from towline_broker.drivers.interface import (
     CancelOutcome,
     Capabilities,
+    DeadFilter,
     Feature,
     JobQuery,
     PushOutcome,
@@ -270,6 +272,58 @@ async def test_a_job_that_is_cancelled_on_its_way_stays_cancelled(
     await moving
     leases = await broker.leasing.reserve(reserve(max_jobs=10))
     assert [leased.ref.job_id for leased in leases] == [other]
+
+
+@pytest.mark.parametrize("moment", ["outgoing", "receive"])
+@pytest.mark.parametrize("retention", [0, HOUR])
+async def test_p3_a_job_cancelled_at_any_moment_of_its_way_is_cancelled_when_it_arrives(
+    broker: Broker, drivers: dict[str, FaultyDriver], moment: str, retention: int
+) -> None:
+    cancelled, other = replace(job(), retention=retention), job()
+    await broker.jobs.push([cancelled, other])
+    async with stopped_at(broker, drivers, moment):
+        assert await broker.jobs.cancel([cancelled.id]) == [CancelOutcome.CANCELLED]
+    leases = await broker.leasing.reserve(reserve(max_jobs=10))
+    assert [leased.ref.job_id for leased in leases] == [other.id]
+    assert (await broker.jobs.get(cancelled.id)).state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("moment", ["outgoing", "receive"])
+async def test_p7_a_dead_job_requeued_at_any_moment_of_its_way_is_ready_when_it_arrives(
+    broker: Broker, drivers: dict[str, FaultyDriver], clock: ManualClock, moment: str
+) -> None:
+    await broker.jobs.push([dead := job(expires_in=SECOND)])
+    await clock.advance(2 * SECOND)
+    async with stopped_at(broker, drivers, moment):
+        assert (await broker.dead_letters.requeue([dead.id], DeadFilter(), 10, False)).handled
+    leases = await broker.leasing.reserve(reserve(max_jobs=10))
+    assert [leased.ref.job_id for leased in leases] == [dead.id]
+
+
+@pytest.mark.parametrize("moment", ["outgoing", "receive"])
+async def test_p6_a_job_whose_time_comes_on_its_way_arrives_once(
+    broker: Broker, drivers: dict[str, FaultyDriver], clock: ManualClock, moment: str
+) -> None:
+    await broker.jobs.push([delayed := job(delay=SECOND)])
+    async with stopped_at(broker, drivers, moment):
+        await clock.advance(2 * SECOND)
+    leases = await broker.leasing.reserve(reserve(max_jobs=10))
+    assert [leased.ref.job_id for leased in leases] == [delayed.id]
+    assert await depths(drivers) == [0, 1, 0]
+
+
+@asynccontextmanager
+async def stopped_at(
+    broker: Broker, drivers: dict[str, FaultyDriver], moment: str
+) -> AsyncIterator[None]:
+    """While a batch is under way: it was read, or it is in both stores. Then the move goes on."""
+    holding = drivers["second" if moment == "receive" else "default"]
+    holding.hold(moment)
+    moving = asyncio.create_task(move(broker, "second"))
+    await holding.reached[moment].wait()
+    yield
+    holding.let_go(moment)
+    await moving
 
 
 async def cut_off(broker: Broker, drivers: dict[str, FaultyDriver]) -> None:

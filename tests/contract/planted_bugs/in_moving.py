@@ -302,14 +302,14 @@ def a_dropped_job_is_called_ended(engine: Engine) -> None:
 @bug("test_what_is_leased_or_elsewhere_is_not_dropped", found_at_random=False)
 def a_leased_job_is_dropped(engine: Engine) -> None:
     def make(drop: Any) -> Any:
-        def broken(name: str, job_ids: Any) -> Any:
-            leased = 0
-            for job_id in job_ids:
-                job = engine._state.jobs.get(job_id)
+        def broken(name: str, seen: Any) -> Any:
+            leased = set()
+            for one in seen:
+                job = engine._state.jobs.get(one.job_id)
                 if job is not None and job.queue == name and job.state is JobState.LEASED:
                     engine._state.drop(job)
-                    leased += 1
-            return leased + drop(name, job_ids)
+                    leased.add(one.job_id)
+            return [job_id for job_id in drop(name, seen) if job_id not in leased]
 
         return broken
 
@@ -319,8 +319,50 @@ def a_leased_job_is_dropped(engine: Engine) -> None:
 @bug("test_what_is_leased_or_elsewhere_is_not_dropped", found_at_random=False)
 def jobs_of_other_queues_are_dropped(engine: Engine) -> None:
     def make(drop: Any) -> Any:
-        def broken(name: str, job_ids: Any) -> Any:
-            return sum(drop(queue, job_ids) for queue in list(engine._state.queues))
+        def broken(name: str, seen: Any) -> Any:
+            stayed = [set(drop(queue, seen)) for queue in list(engine._state.queues)]
+            return [one.job_id for one in seen if all(one.job_id in some for some in stayed)]
+
+        return broken
+
+    wrap(engine, "drop", make)
+
+
+def as_it_stands(engine: Engine, one: Any) -> Any:
+    job = engine._state.jobs.get(one.job_id)
+    return one if job is None else replace(one, state=job.state, attempt=job.attempt)
+
+
+@bug("test_p3_a_job_that_has_changed_since_it_was_seen_is_not_dropped")
+def a_job_is_dropped_whatever_has_become_of_it(engine: Engine) -> None:
+    wrap(
+        engine,
+        "drop",
+        lambda drop: lambda name, seen: drop(name, [as_it_stands(engine, one) for one in seen]),
+    )
+
+
+@bug("test_p3_a_job_that_has_changed_since_it_was_seen_is_not_dropped", found_at_random=False)
+def a_job_of_another_attempt_is_dropped(engine: Engine) -> None:
+    def make(drop: Any) -> Any:
+        def broken(name: str, seen: Any) -> Any:
+            now = [as_it_stands(engine, one) for one in seen]
+            return drop(
+                name,
+                [replace(was, attempt=one.attempt) for was, one in zip(seen, now, strict=True)],
+            )
+
+        return broken
+
+    wrap(engine, "drop", make)
+
+
+@bug("test_what_is_leased_or_elsewhere_is_not_dropped", found_at_random=False)
+def what_was_dropped_is_told(engine: Engine) -> None:
+    def make(drop: Any) -> Any:
+        def broken(name: str, seen: Any) -> Any:
+            stayed = set(drop(name, seen))
+            return [one.job_id for one in seen if one.job_id not in stayed]
 
         return broken
 

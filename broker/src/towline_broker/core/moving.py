@@ -7,7 +7,7 @@ and its last lease has ended, it forwards, and the queue is at home in the new o
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from towline_broker.core.holding import Hold
@@ -15,8 +15,8 @@ from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.stores import Store, Stores
 from towline_broker.core.waiting import ReserveLine
 from towline_broker.domain.errors import InvalidField, NotSupported, QueueNotFound
-from towline_broker.domain.jobs import Depth
-from towline_broker.drivers.interface import Feature, QueueState
+from towline_broker.domain.jobs import Depth, JobState
+from towline_broker.drivers.interface import Feature, QueueState, Standing
 
 #: More waiters than any broker has: all of a queue are to look again.
 EVERYBODY = 1_000_000_000
@@ -157,19 +157,29 @@ class Moving:
         transfers = await source.driver.outgoing(queue, limit)
         if transfers:
             await target.driver.receive(transfers, target.clock.now())
-            ids = [transfer.new.id for transfer in transfers]
-            if await source.driver.drop(queue, ids) < len(ids):
-                await self._take_back_ended(queue, ids, source, target)
+            seen = [Standing.of(transfer.record) for transfer in transfers]
+            changed = set(await source.driver.drop(queue, seen))
+            if changed and source.offers(Feature.LOOKUP) and target.offers(Feature.LOOKUP):
+                for one in seen:
+                    if one.job_id in changed:
+                        await self._take_back(queue, one, source, target)
         return len(transfers)
 
     @staticmethod
-    async def _take_back_ended(
-        queue: str, ids: Sequence[str], source: Store, target: Store
-    ) -> None:
-        """Jobs that were cancelled or purged in the old store while they were on their way."""
-        if source.offers(Feature.LOOKUP):
-            ended = [each for each in ids if await source.driver.get(each) is not None]
-            await target.driver.drop(queue, ended)
+    async def _take_back(queue: str, sent: Standing, source: Store, target: Store) -> None:
+        """A job that was changed in the old store while it was on its way is taken out of the new
+        one: it comes over as it is now, or not at all if it has ended."""
+        if await source.driver.get(sent.job_id) is None:
+            return  # another broker has brought it over
+        while True:
+            copy = await target.driver.get(sent.job_id)
+            if copy is None or not copy.type or copy.queue != queue:
+                return
+            if copy.state is JobState.LEASED or copy.attempt != sent.attempt:
+                return  # somebody works with it there already
+            # Once more if its time has come meanwhile, so that it stands otherwise.
+            if not await target.driver.drop(queue, [Standing.of(copy)]):
+                return
 
     async def _finish(self, queue: str, source: Store, target: Store) -> bool:
         state = await _state(source, queue)

@@ -135,7 +135,7 @@ class ReopenContract:
         await other.receive(*leaving)
         await other.reopen()
         assert await other.outgoing() == leaving
-        await store.drop(dropped)
+        await store.drop(*await store.seen(dropped))
         await store.reopen()
         assert await store.driver.get(dropped) is None
         assert await store.dead_ids() == [kept]

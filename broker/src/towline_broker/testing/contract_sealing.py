@@ -3,9 +3,9 @@
 import pytest
 
 from towline_broker.domain.errors import QueueMoved, QueueNotFound
-from towline_broker.domain.jobs import Depth
+from towline_broker.domain.jobs import Depth, JobState
 from towline_broker.domain.time import HOUR, SECOND
-from towline_broker.drivers.interface import CancelOutcome, PushOutcome, QueueState
+from towline_broker.drivers.interface import CancelOutcome, PushOutcome, QueueState, Standing
 from towline_broker.testing.contract_transfer import fill
 from towline_broker.testing.factories import START, new_id, new_job, new_jobs
 from towline_broker.testing.store import Store
@@ -105,7 +105,8 @@ class SealContract:
         with pytest.raises(QueueNotFound):
             await store.forward("nowhere")
         await store.driver.seal("nowhere", None)
-        assert await store.drop(new_id(), queue="nowhere") == 0
+        nobody = Standing(new_id(), JobState.READY, 0)
+        assert await store.drop(nobody, queue="nowhere") == [nobody.job_id]
         assert [queue.name for queue in await store.driver.queues()] == ["q"]
 
 
@@ -171,7 +172,7 @@ class ForwardContract:
         await store.cancel(job.id)
         assert not await store.forward()  # kept
         await store.create(last := new_job())
-        assert await store.drop(job.id, last.id) == 2
+        assert await store.drop(*await store.seen(job.id, last.id)) == []
         assert await store.forward()
 
     async def test_a_queue_that_moved_can_be_at_home_again(self, store: Store) -> None:
@@ -198,7 +199,7 @@ class ForwardContract:
             await other.receive(*leaving)
             if rounds % 2:  # the broker died here, and begins the batch anew
                 await other.receive(*await store.outgoing(limit=2))
-            await store.drop(*[one.new.id for one in leaving])
+            await store.drop(*leaving)
             if not leaving:
                 await store.retry(leased.ref)
             rounds += 1

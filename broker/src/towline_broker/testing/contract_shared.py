@@ -327,7 +327,7 @@ class PeersContract:
         assert await store.receive(*leaving) == 0
         leased = await store.reserve_one("new")
         assert leased.type == "New"
-        assert await store.drop(*[one.new.id for one in leaving], queue="new") == 3
+        assert await store.drop(*leaving, queue="new") == [leased.ref.job_id]
         assert [record.id for record in await peer.listed()] == [leased.ref.job_id]
         assert (await peer.ack(leased.ref))[0].applied
 

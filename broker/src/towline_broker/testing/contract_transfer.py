@@ -344,7 +344,7 @@ class DropContract:
         leaving = await store.outgoing()
         totals = [one.totals for one in await store.driver.counts()]
         store.heard.take()
-        assert await store.drop(*[one.new.id for one in leaving]) == len(leaving)
+        assert await store.drop(*leaving) == []
         assert store.heard.take() == ({}, [])
         assert [await store.driver.get(one.new.id) for one in leaving] == [None] * len(leaving)
         assert await store.listed() == []
@@ -362,7 +362,7 @@ class DropContract:
         await fill(store)
         leaving = await store.outgoing()
         await other.receive(*leaving)
-        await store.drop(*[one.new.id for one in leaving])
+        await store.drop(*leaving)
         assert await store.receive(*await other.outgoing()) == len(leaving)
         assert _in_any_order_if_kept(await store.outgoing()) == _in_any_order_if_kept(leaving)
         store.advance(WINDOW + 1)
@@ -373,21 +373,44 @@ class DropContract:
         leased, ready, apart = new_job(), new_job(), new_job("other")
         await store.create(leased, ready, apart)
         lease = await store.reserve_one()
-        assert await store.drop(leased.id, ready.id, apart.id, new_id(), ready.id) == 1
-        assert await store.drop(leased.id, ready.id, apart.id) == 0
+        seen = await store.seen(leased.id, ready.id, apart.id, unknown := new_id())
+        assert await store.drop(*seen) == [leased.id, apart.id, unknown]
+        assert await store.drop(*seen) == [leased.id, ready.id, apart.id, unknown]
         assert await store.state(apart.id) is JobState.READY
         assert (await store.ack(lease.ref))[0].applied
+
+    async def test_p3_a_job_that_has_changed_since_it_was_seen_is_not_dropped(
+        self, store: Store
+    ) -> None:
+        (requeued,) = await store.make_dead(new_job())
+        cancelled, retried, same = new_job(retention=HOUR), new_job(priority=1), new_job()
+        soon = store.now + SECOND
+        promoted, expired = new_job(due_at=soon), new_job(expires_at=soon)
+        await store.create(cancelled, same, promoted, expired, retried)
+        seen = await store.outgoing()
+        store.advance(SECOND)
+        await store.requeue(requeued)
+        await store.cancel(cancelled.id)
+        await store.promote()
+        await store.expire()
+        await store.retry((await store.reserve_one()).ref)
+        changed = {requeued, cancelled.id, retried.id, promoted.id, expired.id}
+        stay = await store.drop(*seen)
+        assert stay == [one.new.id for one in seen if one.new.id in changed]
+        assert await store.state(same.id) is None
+        assert {one.new.id for one in await store.outgoing()} == changed
+        assert await store.drop(*await store.outgoing()) == []
 
     async def test_the_keys_of_dropped_jobs_are_free(self, store: Store) -> None:
         plain, timed = new_job(unique_key="a"), new_job(unique_key="b", unique_until=START + HOUR)
         await store.create(plain, timed)
-        await store.drop(plain.id, timed.id)
+        await store.drop(*await store.seen(plain.id, timed.id))
         await store.create(new_job(unique_key="a"), new_job(unique_key="b"))
 
     async def test_a_key_that_another_job_holds_stays_held(self, store: Store) -> None:
         (dead,) = await store.make_dead(new_job(unique_key="k"))
         await store.create(holder := new_job(unique_key="k"))
-        assert await store.drop(dead) == 1
+        assert await store.drop(*await store.seen(dead)) == []
         assert (await store.push(new_job(unique_key="k")))[0].job_id == holder.id
 
 

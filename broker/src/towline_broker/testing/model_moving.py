@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from towline_broker.domain.jobs import JobState
-from towline_broker.drivers.interface import Transfer
+from towline_broker.drivers.interface import Standing, Transfer
 from towline_broker.testing.model import Model
 from towline_broker.testing.model_job import WAITING, ModelJob
 
@@ -105,12 +105,16 @@ def _receive(model: Model, one: Transfer) -> None:
         model.keys[key] = (new.id, new.unique_until)
 
 
-def drop(model: Model, queue: str, job_ids: Iterable[str]) -> int:
-    wanted = set(job_ids)
-    gone = [job for job in outgoing(model, queue) if job.id in wanted]
-    for job in gone:
-        model.drop(job)
-    return len(gone)
+def drop(model: Model, queue: str, seen: Iterable[Standing]) -> list[str]:
+    able = {Standing.of(job.record()): job for job in outgoing(model, queue)}
+    others = []
+    for one in seen:
+        job = able.pop(one, None)
+        if job is None:
+            others.append(one.job_id)
+        else:
+            model.drop(job)
+    return others
 
 
 def forward(model: Model, queue: str) -> bool:

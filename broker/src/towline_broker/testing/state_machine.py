@@ -33,6 +33,7 @@ from towline_broker.drivers.interface import (
     NackItem,
     PurgeRequest,
     PushBatch,
+    Standing,
     Transfer,
 )
 from towline_broker.testing import model_moving
@@ -324,9 +325,13 @@ class DriverMachine(Comparison):
         leaving = self._outgoing(queue, move.limit)
         self.away += leaving
         if move.drop:
-            ids = [one.new.id for one in leaving] + self.ids[-2:]
-            dropped = model_moving.drop(self.model, queue, ids)
-            assert self.do(self.driver.drop(queue, ids)) == dropped
+            seen = [Standing.of(one.record) for one in leaving]
+            known = {one.job_id for one in seen}
+            others = [job_id for job_id in self.ids[-2:] if job_id not in known]
+            # Some of the others stand like that, and some do not.
+            seen += [Standing(job_id, JobState.READY, 0) for job_id in dict.fromkeys(others)]
+            changed = model_moving.drop(self.model, queue, seen)
+            assert self.do(self.driver.drop(queue, seen)) == changed
         if move.forward:
             complete = model_moving.forward(self.model, queue)
             assert self.do(self.driver.forward(queue)) == complete

@@ -47,6 +47,7 @@ from towline_broker.drivers.interface import (
     PushResult,
     ReserveRequest,
     Settled,
+    Standing,
     Transfer,
 )
 from towline_broker.testing.factories import LEASE, START, WINDOW
@@ -384,10 +385,20 @@ class Store:
         await self.check()
         return received
 
-    async def drop(self, *job_ids: str, queue: str = "q") -> int:
-        dropped = await self.driver.drop(queue, job_ids)
+    async def seen(self, *job_ids: str) -> list[Standing]:
+        """How jobs stand now; one that is not there, as if it were READY."""
+        found = [await self.driver.get(job_id) for job_id in job_ids]
+        return [
+            Standing(job_id, JobState.READY, 0) if record is None else Standing.of(record)
+            for job_id, record in zip(job_ids, found, strict=True)
+        ]
+
+    async def drop(self, *jobs: Transfer | Standing, queue: str = "q") -> list[str]:
+        """Returns the ids of those that stay."""
+        seen = [Standing.of(one.record) if isinstance(one, Transfer) else one for one in jobs]
+        stay = await self.driver.drop(queue, seen)
         await self.check()
-        return dropped
+        return stay
 
     async def forward(self, queue: str = "q") -> bool:
         complete = await self.driver.forward(queue)

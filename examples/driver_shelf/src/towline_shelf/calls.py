@@ -20,7 +20,7 @@ _CLASSES: dict[str, Any] = {
     name: found
     for module in (jobs, retry, interface)
     for name, found in vars(module).items()
-    if isinstance(found, type) and found.__module__ == module.__name__
+    if isinstance(found, type) and found.__module__.startswith(module.__name__)
 }
 
 

@@ -39,6 +39,7 @@ from towline_broker.drivers.interface import (
     ReserveRequest,
     Settled,
     SoleOwner,
+    Standing,
     Transfer,
 )
 from towline_broker.drivers.memory import Engine
@@ -126,7 +127,9 @@ class ShelfDriver(SoleOwner):
             file = self._usable()
             result = verb(self._engine, *arguments, **named)  # (2) As a whole, or it raises.
             events = self._engine.take_events()
-            if result not in (0, []) or events.ready or events.ended:
+            # A call that comes to nothing has changed nothing; but drop names what it has left.
+            changed = result not in (0, []) or verb is Engine.drop
+            if changed or events.ready or events.ended:
                 try:
                     # (3) Durable before it is answered, and the event loop is free meanwhile.
                     await asyncio.to_thread(file.append, to_text(now, verb.__name__, arguments))
@@ -251,8 +254,8 @@ class ShelfDriver(SoleOwner):
     async def receive(self, transfers: Sequence[Transfer], now: Micros) -> int:
         return await self._change(now, Engine.receive, transfers, now)
 
-    async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
-        return await self._change(0, Engine.drop, queue, job_ids)
+    async def drop(self, queue: str, seen: Sequence[Standing]) -> list[str]:
+        return await self._change(0, Engine.drop, queue, seen)
 
     async def forward(self, queue: str) -> bool:
         return await self._change(0, Engine.forward, queue)

@@ -35,6 +35,7 @@ from towline_broker.drivers.interface import (
     ReserveRequest,
     Settled,
     SoleOwner,
+    Standing,
     Transfer,
 )
 from towline_broker.drivers.memory.engine import Engine
@@ -195,9 +196,9 @@ class FileDriver(SoleOwner):
             Use.NEW_JOBS,
         )
 
-    async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
-        size = costs.of_items(len(job_ids))
-        return await self._change(lambda engine: engine.drop(queue, job_ids), 0, size)
+    async def drop(self, queue: str, seen: Sequence[Standing]) -> list[str]:
+        size = costs.of_items(len(seen))
+        return await self._change(lambda engine: engine.drop(queue, seen), 0, size)
 
     async def forward(self, queue: str) -> bool:
         return await self._change(lambda engine: engine.forward(queue))

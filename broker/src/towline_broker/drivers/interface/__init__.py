@@ -64,7 +64,7 @@ from towline_broker.drivers.interface.leases import (
 from towline_broker.drivers.interface.listener import Listener
 from towline_broker.drivers.interface.peers import PeerStore, SoleOwner
 from towline_broker.drivers.interface.queues import PurgeRequest, QueueState, QueueStore
-from towline_broker.drivers.interface.transfers import Transfer, TransferStore
+from towline_broker.drivers.interface.transfers import Standing, Transfer, TransferStore
 from towline_broker.drivers.interface.upkeep import UpkeepStore
 
 __all__ = [
@@ -100,6 +100,7 @@ __all__ = [
     "ReserveRequest",
     "Settled",
     "SoleOwner",
+    "Standing",
     "Transfer",
     "TransferStore",
     "UpkeepStore",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from towline_broker.domain.jobs import JobRecord, NewJob
+from towline_broker.domain.jobs import JobRecord, JobState, NewJob
 from towline_broker.domain.time import Micros
 
 
@@ -24,6 +24,19 @@ class Transfer:
     holds_key: bool = False
     #: SUCCEEDED and CANCELLED: the end of the retention.
     keep_until: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a job stood when it was looked at. Whatever changes it leaves it standing otherwise."""
+
+    job_id: str
+    state: JobState
+    attempt: int
+
+    @classmethod
+    def of(cls, record: JobRecord) -> "Standing":
+        return cls(record.id, record.state, record.attempt)
 
 
 class TransferStore(Protocol):
@@ -56,10 +69,15 @@ class TransferStore(Protocol):
         listener hears of READY jobs. Raises StoreFull.
         """
 
-    async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
-        """Removes jobs of the queue that are not LEASED, and what hangs on them, without a trace in
-        settle memory or totals, so that they may come back; returns how many. The listener hears
-        nothing."""
+    async def drop(self, queue: str, seen: Sequence[Standing]) -> list[str]:
+        """Removes jobs of the queue that still stand as they were seen and are not LEASED, and what
+        hangs on them, without a trace in settle memory or totals, so that they may come back. The
+        listener hears nothing.
+
+        Returns the ids of the others, in their order: those that were requeued, cancelled, promoted
+        or otherwise changed since they were seen, and those that are gone, leased, or in another
+        queue. ``seen`` names no job twice.
+        """
 
     async def forward(self, queue: str) -> bool:
         """If the sealed queue holds no job at all, its move is complete: from here on ``push``

@@ -32,6 +32,7 @@ from towline_broker.drivers.interface import (
     ReserveRequest,
     Settled,
     SoleOwner,
+    Standing,
     Transfer,
 )
 from towline_broker.drivers.memory.engine import Engine
@@ -185,8 +186,8 @@ class MemoryDriver(SoleOwner):
         self._tell()
         return received
 
-    async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
-        return self._engine.drop(queue, job_ids)
+    async def drop(self, queue: str, seen: Sequence[Standing]) -> list[str]:
+        return self._engine.drop(queue, seen)
 
     async def forward(self, queue: str) -> bool:
         return self._engine.forward(queue)

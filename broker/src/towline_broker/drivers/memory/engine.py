@@ -43,6 +43,7 @@ from towline_broker.drivers.interface import (
     QueueState,
     ReserveRequest,
     Settled,
+    Standing,
     Transfer,
 )
 from towline_broker.drivers.memory import transfers
@@ -381,8 +382,8 @@ class Engine:
         transfers.receive(self._state, fresh, now)
         return len(fresh)
 
-    def drop(self, name: str, job_ids: Sequence[str]) -> int:
-        return transfers.drop(self._state, name, job_ids)
+    def drop(self, name: str, seen: Sequence[Standing]) -> list[str]:
+        return transfers.drop(self._state, name, seen)
 
     def forward(self, name: str) -> bool:
         return transfers.forward(self._state, self._queue(name))

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from towline_broker.domain.errors import QueueNotFound
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import DeadFilter, Transfer
+from towline_broker.drivers.interface import DeadFilter, Standing, Transfer
 from towline_broker.drivers.memory.records import Job
 from towline_broker.drivers.memory.state import Queue, State
 
@@ -90,14 +90,21 @@ def receive(state: State, batch: Sequence[Transfer], now: Micros) -> None:
         state.receive(transfer, takes_key=transfer.holds_key and free)
 
 
-def drop(state: State, name: str, job_ids: Sequence[str]) -> int:
-    dropped = 0
-    for job_id in job_ids:
-        job = state.jobs.get(job_id)
-        if job is not None and job.queue == name and job.state is not JobState.LEASED:
+def drop(state: State, name: str, seen: Sequence[Standing]) -> list[str]:
+    others = []
+    for one in seen:
+        job = state.jobs.get(one.job_id)
+        if job is not None and job.queue == name and _stands(job, one):
             state.drop(job)
-            dropped += 1
-    return dropped
+        else:
+            others.append(one.job_id)
+    return others
+
+
+def _stands(job: Job, seen: Standing) -> bool:
+    if job.state is JobState.LEASED:
+        return False
+    return (job.state, job.attempt) == (seen.state, seen.attempt)
 
 
 def forward(state: State, queue: Queue) -> bool:

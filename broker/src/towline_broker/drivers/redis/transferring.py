@@ -6,9 +6,10 @@ from dataclasses import replace
 from towline_broker.domain.errors import QueueNotFound
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import Transfer
+from towline_broker.drivers.interface import Standing, Transfer
 from towline_broker.drivers.redis import scripts
 from towline_broker.drivers.redis.frames import framed, groups
+from towline_broker.drivers.redis.link.interface import Argument
 from towline_broker.drivers.redis.packing import (
     Row,
     StoredJob,
@@ -41,19 +42,26 @@ class Transferring(PartitionedStore):
         queues = [transfer.new.queue for transfer in transfers]
         return sum(await self._spread([self._partition(queue) for queue in queues], store))
 
-    async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
-        async def drop(partition: int, places: list[int]) -> list[int]:
-            ids = [job_ids[place] for place in places]
-            (number,) = await self._change(scripts.DROP, partition, 0, queue, *ids)
-            return [number] + [0] * (len(places) - 1)
+    async def drop(self, queue: str, seen: Sequence[Standing]) -> list[str]:
+        async def drop(partition: int, places: list[int]) -> Sequence[bool]:
+            told = [_seen(seen[place]) for place in places]
+            (answers,) = await self._change(
+                scripts.DROP, partition, 0, queue, *(part for each in told for part in each)
+            )
+            return [digit == ord("1") for digit in answers]
 
-        return sum(await self._spread([self._partition(queue)] * len(job_ids), drop))
+        dropped = await self._spread([self._partition(queue)] * len(seen), drop)
+        return [one.job_id for one, gone in zip(seen, dropped, strict=True) if not gone]
 
     async def forward(self, queue: str) -> bool:
         moved = await self._link.run(scripts.FORWARD, self._partition(queue), ["", "", 0, queue])
         if moved is None:
             raise QueueNotFound(queue)
         return bool(moved == b"1")
+
+
+def _seen(one: Standing) -> tuple[Argument, ...]:
+    return one.job_id, int(one.state), one.attempt
 
 
 def _transfer(number: bytes, static: bytes, packed: bytes, holds: bytes, keep: bytes) -> Transfer:

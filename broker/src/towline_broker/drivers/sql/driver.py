@@ -32,6 +32,7 @@ from towline_broker.drivers.interface import (
     QueueState,
     ReserveRequest,
     Settled,
+    Standing,
     Transfer,
 )
 from towline_broker.drivers.sql import (
@@ -201,10 +202,8 @@ class SqlDriver(ABC):
             room=_room_of([transfer.new for transfer in transfers]),
         )
 
-    async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
-        return await self._change(
-            partial(moving.drop, queue=queue, job_ids=job_ids), items=len(job_ids)
-        )
+    async def drop(self, queue: str, seen: Sequence[Standing]) -> list[str]:
+        return await self._change(partial(moving.drop, queue=queue, seen=seen), items=len(seen))
 
     async def forward(self, queue: str) -> bool:
         return await self._change(partial(moving.forward, queue=queue))

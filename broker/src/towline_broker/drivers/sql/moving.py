@@ -8,7 +8,7 @@ from towline_broker.domain.errors import QueueNotFound
 from towline_broker.domain.jobs import JobRecord, JobState, NewJob
 from towline_broker.domain.retry import RetryPolicy
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import Transfer
+from towline_broker.drivers.interface import Standing, Transfer
 from towline_broker.drivers.sql.listing import records_of
 from towline_broker.drivers.sql.names import Kind
 from towline_broker.drivers.sql.notes import Notes, write_notes
@@ -19,7 +19,7 @@ from towline_broker.drivers.sql.pushes import (
     known_ids,
     still_held,
 )
-from towline_broker.drivers.sql.targets import free_keys, locked_by_id, remove
+from towline_broker.drivers.sql.targets import Target, free_keys, locked_by_id, remove
 from towline_broker.drivers.sql.transaction import Reader, Row, Transaction
 
 _QUEUE = "SELECT id, paused, moving_to FROM towline_queues WHERE name = ?"
@@ -208,13 +208,16 @@ def _announce(transaction: Transaction, transfer: Transfer) -> None:
         heads.appeared("keys", new.unique_until)
 
 
-async def drop(transaction: Transaction, queue: str, job_ids: Sequence[str]) -> int:
-    found = (await locked_by_id(transaction, job_ids)).values()
-    gone = [
-        target
-        for target in found
-        if target.state != JobState.LEASED and transaction.names.of(target.kind).queue == queue
-    ]
+async def drop(transaction: Transaction, queue: str, seen: Sequence[Standing]) -> list[str]:
+    found = await locked_by_id(transaction, [one.job_id for one in seen])
+    gone: list[Target] = []
+    others: list[str] = []
+    for one in seen:
+        target = found.pop(one.job_id, None)
+        if target is not None and _stands(transaction, target, queue, one):
+            gone.append(target)
+        else:
+            others.append(one.job_id)
     await remove(transaction, gone)
     await free_keys(transaction, gone, timed_too=True)
     await transaction.change_of(_FORGET_JOBS, [target.id for target in gone])
@@ -222,7 +225,13 @@ async def drop(transaction: Transaction, queue: str, job_ids: Sequence[str]) -> 
     for state in JobState:
         kinds = [target.kind for target in gone if target.state == state]
         transaction.tally.move(kinds, out_of=state)
-    return len(gone)
+    return others
+
+
+def _stands(transaction: Transaction, target: Target, queue: str, seen: Standing) -> bool:
+    if target.state == JobState.LEASED or transaction.names.of(target.kind).queue != queue:
+        return False
+    return (target.state, target.attempt) == (seen.state, seen.attempt)
 
 
 async def forward(transaction: Transaction, queue: str) -> bool:

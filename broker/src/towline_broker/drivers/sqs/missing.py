@@ -11,6 +11,7 @@ from towline_broker.drivers.interface import (
     DeadQuery,
     Feature,
     JobQuery,
+    Standing,
     Transfer,
 )
 
@@ -62,7 +63,7 @@ class Missing:
     async def receive(self, transfers: Sequence[Transfer], now: Micros) -> int:
         raise cannot(Feature.TRANSFER)
 
-    async def drop(self, queue: str, job_ids: Sequence[str]) -> int:
+    async def drop(self, queue: str, seen: Sequence[Standing]) -> list[str]:
         raise cannot(Feature.TRANSFER)
 
     async def forward(self, queue: str) -> bool:
