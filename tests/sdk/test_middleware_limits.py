@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,17 @@ import pytest
 
 from tests.sdk.fake_broker import FakeBroker
 from tests.sdk.running import both_pools, fake_broker, happens, working
-from towline import ConfigurationError, Job, Registry, Release, job
+from tests.support.broker_process import BrokerProcess
+from towline import (
+    Client,
+    ConfigurationError,
+    Job,
+    Registry,
+    Release,
+    Worker,
+    current_job,
+    job,
+)
 from towline.context import JobContext
 from towline.middleware import RateLimit, UniqueWhileRunning
 from towline.middleware.rate_limit import LONGEST_DELAY
@@ -170,6 +181,23 @@ def test_a_job_over_the_limit_is_released_so_that_others_run(pool: PoolName) -> 
     assert 58 < nack.release.delay.ToTimedelta().total_seconds() <= 60
     assert nack.failure.message == "over the limit of 1 in 60 s"
     assert (worker.stats.released, worker.stats.processed) == (1, 2)
+
+
+def test_with_a_broker_all_jobs_run_in_the_end_each_at_its_first_attempt() -> None:
+    own = Registry()
+    begun: list[float] = []
+
+    @job(type="call", registry=own, retention=60, max_attempts=1)
+    def call() -> int:
+        begun.append(time.monotonic())
+        return current_job().attempt
+
+    with BrokerProcess("memory:") as broker, Client(broker.address) as client:
+        handles = client.dispatch_batch([call.job() for _ in range(6)])
+        with Worker(broker.address, registry=own, middleware=[RateLimit(2, per=0.5)]):
+            assert [handle.result(30) for handle in handles] == [1] * 6
+    begun.sort()
+    assert all(later - first > 0.49 for first, later in zip(begun, begun[2:], strict=False))
 
 
 @pytest.mark.parametrize(

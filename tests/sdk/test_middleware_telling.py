@@ -11,16 +11,19 @@ import pytest
 from tests.sdk.fake_broker import duration
 from tests.sdk.running import Heard, both_pools, fake_broker, working
 from tests.sdk.scripted_broker import ScriptedBroker, invalid
+from tests.support.broker_process import BrokerProcess
 from towline import (
     Client,
     ConfigurationError,
     InvalidArgument,
     InvalidPayload,
     JobRequest,
+    JobState,
     Registry,
     Reject,
     Release,
     Retry,
+    Worker,
     current_job,
     job,
 )
@@ -232,6 +235,26 @@ def test_a_payload_that_cannot_be_decoded_is_reported_without_a_job() -> None:
     [(error, its_job, _)] = reports.told
     assert isinstance(error, InvalidPayload)
     assert its_job is None
+
+
+def test_with_a_broker_the_one_failure_that_made_the_job_dead_is_the_final_one() -> None:
+    own, reports = Registry(), Reports()
+
+    @job(type="hopeless", registry=own, backoff=0)
+    def hopeless() -> None:
+        raise ValueError
+
+    hook = ErrorHook(reports, final_only=True)
+    with (
+        BrokerProcess("memory:") as broker,
+        Client(broker.address) as client,
+        Worker(broker.address, registry=own, middleware=[hook]) as worker,
+    ):
+        status = client.wait(client.dispatch(hopeless).id, 30)
+        worker.stop()
+    [(_, _, context)] = reports.told
+    assert status.state is JobState.DEAD
+    assert (context.attempt, status.attempt) == (3, 3)  # what a job has that asks for nothing
 
 
 def test_a_report_must_be_a_function() -> None:

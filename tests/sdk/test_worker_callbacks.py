@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any, Self
 
@@ -104,6 +104,59 @@ def test_callbacks_know_the_current_job(pool: PoolName) -> None:
     assert seen == [good, good, bad, bad]
 
 
+@both_pools
+def test_decorators_add_callbacks_which_are_called_in_their_order(pool: PoolName) -> None:
+    steps: list[str] = []
+
+    def note(name: str) -> Callable[..., None]:
+        def callback(*told: object) -> None:
+            steps.append(f"{name} {len(told)}")
+
+        return callback
+
+    with fake_broker() as broker:
+        worker = Worker(broker.address, registry=registry, pool=pool, on_job_start=note("start 1"))
+        for decorate, event in (
+            (worker.on_job_start, "start"),
+            (worker.on_job_complete, "complete"),
+            (worker.on_job_error, "job error"),
+            (worker.on_error, "error"),
+        ):
+            for number in (2, 3):
+                callback = note(f"{event} {number}")
+                assert decorate(callback) is callback  # so that the function keeps its name
+        with worker:
+            broker.ack(broker.add("succeed"))
+            broker.nack(broker.add("fail"))
+            broker.nack(broker.add("Unknown"))
+            worker.stop()
+    of_jobs = [step for step in steps if not step.startswith("error")]
+    started = ["start 1 1", "start 2 1", "start 3 1"]
+    completed = ["complete 2 2", "complete 3 2"]
+    assert of_jobs == [*started, *completed, *started, "job error 2 3", "job error 3 3"]
+    assert [step for step in steps if step not in of_jobs] == ["error 2 1", "error 3 1"]
+
+
+@both_pools
+def test_one_callback_that_raises_keeps_the_next_from_nothing(pool: PoolName) -> None:
+    heard = Heard()
+
+    def broken(*told: object) -> None:
+        raise ValueError
+
+    with fake_broker() as broker:
+        worker = Worker(broker.address, registry=registry, pool=pool)
+        for decorate in (worker.on_job_start, worker.on_job_complete, worker.on_error):
+            decorate(broken)
+        worker.on_job_start(heard.callbacks()["on_job_start"])
+        worker.on_job_complete(heard.callbacks()["on_job_complete"])
+        worker.on_error(heard.callbacks()["on_error"])
+        with worker:
+            broker.ack(broker.add("succeed"))
+            worker.stop()
+    assert (len(heard.started), len(heard.completed), len(heard.errors)) == (1, 1, 2)
+
+
 async def a_coroutine_function(job: object) -> None: ...
 
 
@@ -112,6 +165,8 @@ async def a_coroutine_function(job: object) -> None: ...
 def test_a_callback_must_be_a_plain_function(name: str, callback: object) -> None:
     with pytest.raises(ConfigurationError, match=name):
         Worker("127.0.0.1:1", **{name: callback})  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=name):
+        getattr(Worker("127.0.0.1:1"), name)(callback)
 
 
 @both_pools
