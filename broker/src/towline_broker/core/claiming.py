@@ -49,16 +49,27 @@ class Claims:
         but not if another store gave something (unless it is a StoreFailed).
         """
         runs = self._stores.runs(queues)
-        failure: Exception | None = None
-        if request_id and len(runs) > 1:
-            granted, down = await self._granted_before(
-                runs, lease, grant, call.worker_id, request_id
-            )
-            if granted.parts:
-                return granted
-            # One that is down is not asked again: others go on without it.
-            runs = [(store, named) for store, named in runs if store not in down]
-            failure = next(iter(down.values()), None)
+        if not request_id or len(runs) == 1:
+            return await self._granted_now(runs, call, lease, grant, request_id, None)
+        granted, down = await self._granted_before(runs, lease, grant, call.worker_id, request_id)
+        if granted.parts:
+            return granted
+        # One that is down is not asked again: others go on without it.
+        runs = [(store, named) for store, named in runs if store not in down]
+        failure = next(iter(down.values()), None)
+        return await self._granted_now(runs, call, lease, grant, request_id, failure)
+
+    @staticmethod
+    async def _granted_now(
+        runs: Sequence[tuple[Store, Sequence[str]]],
+        call: ReserveCall,
+        lease: Micros,
+        grant: str,
+        request_id: str,
+        failure: Exception | None,
+    ) -> Granted:
+        """Asks one store after the other, until there is no room for more jobs. ``failure``: of one
+        that is left out."""
         granted = Granted(unasked=failure is not None)
         jobs, room = call.max_jobs, call.max_bytes
         for store, named in runs:
