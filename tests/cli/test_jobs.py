@@ -2,12 +2,15 @@
 
 import uuid
 
+import msgpack  # type: ignore[import-untyped]
+
 from tests.cli.conftest import Command, Line
 
 LIST_KEYS = {
     "id",
     "queue",
     "type",
+    "display_name",
     "state",
     "attempt",
     "priority",
@@ -36,6 +39,31 @@ def test_show_tells_everything(towline: Command, line: Line) -> None:
     assert (shown["state"], shown["result"], shown["attempt"]) == ("SUCCEEDED", {"sum": 3}, 1)
     assert shown["headers"] == {"trace": "abc"}
     assert shown["enqueued_at"].endswith("Z")
+
+
+def test_a_display_name_is_shown_wherever_jobs_are(towline: Command, line: Line) -> None:
+    [named] = line.push(display_name="Welcome mail to Ann")
+    [plain] = line.push()
+    shown = towline("job", "show", named)
+    assert "name      Welcome mail to Ann" in shown.out
+    assert "towline-display-name" not in shown.out
+    assert " (Welcome mail to Ann)" in towline("job", "list", "--queue", line.queue).out
+    listed = towline("job", "list", "--queue", line.queue, "--json").lines
+    names = {job["id"]: job["display_name"] for job in listed}
+    assert names == {named: "Welcome mail to Ann", plain: None}
+    line.reject(2)
+    assert " (Welcome mail to Ann)" in towline("dead", "list", "--queue", line.queue).out
+
+
+def test_messagepack_is_shown_as_the_json_that_it_says(towline: Command, line: Line) -> None:
+    arguments, result = msgpack.packb({"n": 7, "raw": b"x"}), msgpack.packb({"sum": 3})
+    handle = line.client.push_raw(
+        line.queue, "t", arguments, content_type="application/msgpack", retention=60
+    )
+    line.succeed(result=result)
+    document = towline("job", "show", handle.id, "--json").document
+    assert (document["payload"], document["result"]) == ({"n": 7, "raw": "eA=="}, {"sum": 3})
+    assert '"n": 7' in towline("job", "show", handle.id).out
 
 
 def test_show_waits_no_longer_than_asked_for(towline: Command, line: Line) -> None:

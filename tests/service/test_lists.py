@@ -136,6 +136,16 @@ async def test_the_basic_view_leaves_out_what_is_large(calls: Calls) -> None:
     assert info.finished_at.ToNanoseconds() >= info.started_at.ToNanoseconds() > 0
 
 
+@pytest.mark.parametrize(("length", "shown"), [(512, True), (513, False)])
+async def test_the_basic_view_tells_the_display_name_unless_it_is_long(
+    calls: Calls, length: int, shown: bool
+) -> None:
+    name = {"towline-display-name": "é" * (length // 2) + "x" * (length % 2)}
+    await push(calls, 1, headers={"h": "v", **name})
+    (info,) = (await calls.queue.ListJobs(ListJobsRequest())).jobs
+    assert dict(info.job.headers) == (name if shown else {})
+
+
 async def test_a_result_is_read_with_the_job_and_from_the_settle_memory(calls: Calls) -> None:
     for retention, payload in ((0, b""), (60, b"p")):
         (job_id,) = await push(calls, 1, payload=b"p", retention=seconds(retention))

@@ -84,6 +84,7 @@ JSON = JsonSerializer()
 # A producer that names no content type is given the second of these by the contract.
 _UNTOLD = frozenset({"", "application/octet-stream"})
 _SAME = {
+    "text/json": CONTENT_TYPE,
     "application/vnd.msgpack": MsgpackSerializer.content_type,
     "application/x-msgpack": MsgpackSerializer.content_type,
 }
@@ -105,7 +106,7 @@ class Serializers:
     def find(self, content_type: str) -> Serializer | None:
         """Return the serializer of a content type; JSON for one that tells nothing."""
         kind = media_type(content_type)
-        if kind in _UNTOLD:
+        if not tells_anything(kind):
             return self._readers[JSON.content_type]
         found = self._readers.get(_SAME.get(kind, kind))
         if found is None and kind.endswith("+json"):
@@ -152,6 +153,11 @@ def check_serializer(value: object, setting: str) -> Serializer:
             f"parameters, such as 'application/cbor', not {value.content_type!r}"
         )
     return value
+
+
+def tells_anything(content_type: str) -> bool:
+    """Whether a content type says how something is written."""
+    return media_type(content_type) not in _UNTOLD
 
 
 def media_type(content_type: str) -> str:

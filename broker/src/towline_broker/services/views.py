@@ -32,6 +32,11 @@ def fill_lease(message: Lease, leased: domain.Leased, now: Micros) -> None:
         message.last_progress.CopyFrom(to_progress(leased.progress))
 
 
+DISPLAY_NAME_HEADER = "towline-display-name"
+MAX_DISPLAY_NAME = 512
+"""Bytes of a display name that lists show."""
+
+
 def to_info(record: domain.JobRecord, now: Micros, *, full: bool) -> JobInfo:
     info = JobInfo(
         state=STATES[record.state],
@@ -73,7 +78,10 @@ def _set_times(info: JobInfo, record: domain.JobRecord) -> None:
 def _reduce(info: JobInfo) -> None:
     """To the BASIC view."""
     info.job.ClearField("payload")
+    name = info.job.headers.get(DISPLAY_NAME_HEADER, "")
     info.job.ClearField("headers")
+    if 0 < len(name.encode()) <= MAX_DISPLAY_NAME:
+        info.job.headers[DISPLAY_NAME_HEADER] = name
     if info.HasField("last_failure"):
         info.last_failure.ClearField("trace")
     if info.HasField("progress"):

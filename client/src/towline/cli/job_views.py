@@ -7,14 +7,17 @@ enum is its name without prefix, and a field that is unset is null: the keys are
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from typing import Any
 
 from towline.cli import output
 from towline.cli.formats import at, enum_name, iso, length, local, span
+from towline.errors import InvalidPayload
+from towline.options import DISPLAY_NAME_HEADER, display_name_of
+from towline.serialization import plain
+from towline.serializers import read, standard, tells_anything
 from towline.v1 import job_pb2 as pb
-
-_JSON_TYPES = ("application/json", "text/json")
 
 
 def state_name(state: int) -> str:
@@ -23,6 +26,18 @@ def state_name(state: int) -> str:
 
 def reason_name(reason: int) -> str:
     return enum_name(pb.DeadReason, reason) if reason else ""
+
+
+def own_name(info: pb.JobInfo) -> str:
+    """Return what the job is called besides its type; empty if it has no name."""
+    name = display_name_of("", info.job.headers)
+    return "" if name == info.job.type else name
+
+
+def type_and_name(info: pb.JobInfo) -> str:
+    """For tables."""
+    name = own_name(info)
+    return f"{info.job.type} ({name})" if name else info.job.type
 
 
 def failure_text(info: pb.JobInfo) -> str:
@@ -37,6 +52,7 @@ def job_json(info: pb.JobInfo) -> dict[str, Any]:
         "id": job.id,
         "queue": job.queue,
         "type": job.type,
+        "display_name": own_name(info) or None,
         "state": state_name(info.state),
         "attempt": info.attempt,
         "priority": job.priority,
@@ -82,15 +98,12 @@ def whole_job_json(info: pb.JobInfo) -> dict[str, Any]:
 
 
 def opaque(name: str, data: bytes, content_type: str) -> dict[str, Any]:
-    """Return bytes as the JSON that they are, or as base64 beside a null."""
-    if not data:
-        return {name: None, f"{name}_base64": None}
-    if content_type.partition(";")[0].strip().lower() in _JSON_TYPES:
-        try:
-            return {name: json.loads(data), f"{name}_base64": None}
-        except (ValueError, RecursionError):
-            pass
-    return {name: None, f"{name}_base64": base64.b64encode(data).decode()}
+    """Return bytes as the JSON values that they say, or as base64 beside a null."""
+    serializer = standard().find(content_type) if tells_anything(content_type) else None
+    if data and serializer is not None:
+        with contextlib.suppress(InvalidPayload):
+            return {name: plain(read(data, name, serializer), name), f"{name}_base64": None}
+    return {name: None, f"{name}_base64": base64.b64encode(data).decode() if data else None}
 
 
 def readable(data: bytes, content_type: str) -> str:
@@ -117,6 +130,7 @@ def print_job(info: pb.JobInfo, *, as_json: bool) -> None:
             "id": job.id,
             "queue": job.queue,
             "type": job.type,
+            "name": own_name(info),
             "state": state,
             "dead because": reason_name(info.dead_reason),
             "attempts": f"{info.attempt}{at_most}" if job.type else "",
@@ -131,7 +145,11 @@ def print_job(info: pb.JobInfo, *, as_json: bool) -> None:
             "started": local(at(info, "started_at")),
             "ended": local(at(info, "finished_at")),
             "last failure": failure_text(info),
-            **{f"header {name}": value for name, value in sorted(job.headers.items())},
+            **{
+                f"header {name}": value
+                for name, value in sorted(job.headers.items())
+                if name != DISPLAY_NAME_HEADER
+            },
         }
     )
     if job.payload:

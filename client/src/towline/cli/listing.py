@@ -8,7 +8,13 @@ from typing import Protocol
 
 from towline.cli import output
 from towline.cli.formats import at, local
-from towline.cli.job_views import failure_text, job_json, reason_name, state_name
+from towline.cli.job_views import (
+    failure_text,
+    job_json,
+    reason_name,
+    state_name,
+    type_and_name,
+)
 from towline.cli.output import Column, number
 from towline.v1 import job_pb2 as pb
 
@@ -28,7 +34,7 @@ def _job_row(info: pb.JobInfo) -> list[str]:
     return [
         info.job.id,
         info.job.queue,
-        info.job.type,
+        type_and_name(info),
         state_name(info.state),
         str(info.attempt),
         local(at(info, "enqueued_at")),
@@ -40,7 +46,7 @@ def _dead_row(info: pb.JobInfo) -> list[str]:
     return [
         info.job.id,
         info.job.queue,
-        info.job.type,
+        type_and_name(info),
         reason_name(info.dead_reason),
         str(info.attempt),
         local(at(info, "finished_at")),
