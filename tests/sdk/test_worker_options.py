@@ -32,7 +32,7 @@ from towline.worker import Worker
         ({"concurrency": 10_001}, "concurrency: expected"),
         ({"concurrency": True}, "concurrency: expected"),
         ({"concurrency": "8"}, "concurrency: expected"),
-        ({"pool": "process"}, 'pool: expected "thread" or "async"'),
+        ({"pool": "fork"}, 'pool: expected "thread", "async" or "process"'),
         ({"lease": 0.5}, "lease: expected 1 second to 12 hours, got 0.5 s"),
         ({"lease": timedelta(hours=13)}, "lease: expected 1 second to 12 hours"),
         ({"lease": "30"}, "lease: expected seconds"),

@@ -104,7 +104,7 @@ def watched_ledger(
     connection: Connection, options: WorkerOptions
 ) -> tuple[Ledger, Guardian | None]:
     """Return a ledger for the leases of a worker, and its guardian if it is to have one."""
-    if not options.guardian:
+    if not options.guardian or options.pool == "process":  # there no handler runs beside it
         return Ledger(), None
     reason = _why_none(connection)
     if reason is not None:

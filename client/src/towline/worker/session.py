@@ -39,7 +39,7 @@ from towline.worker.pools import make_pool
 from towline.worker.processes.template import Template
 from towline.worker.reserver import Reserver
 from towline.worker.settler import Settler
-from towline.worker.stats import Stats
+from towline.worker.stats import Stats, WorkerStats
 from towline.worker.unknown import UnknownTypes
 
 logger = logging.getLogger("towline.worker")
@@ -139,6 +139,10 @@ class Session:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end of the run; False when it has not come after ``timeout`` seconds."""
         return self._done.wait(timeout)
+
+    @property
+    def stats(self) -> WorkerStats:
+        return self._stats.snapshot()
 
     def request_stop(self, drain_timeout: float | None = None) -> None:
         """Take no more jobs; those that run have ``drain_timeout`` seconds (None: as configured).

@@ -277,6 +277,7 @@ class Worker(CallbackDecorators):
         if max_jobs is not None:
             options = dataclasses.replace(options, max_jobs=max_jobs)
         self._options = options
+        self._stats = Stats()
         return self._begin(once=False, on_done=on_done)
 
     def _run(self, *, once: bool) -> int:

@@ -31,7 +31,7 @@ def check(setting: str, way_out: str) -> None:
         raise ConfigurationError(
             f'{setting}: processes cannot be forked on {sys.platform}; use pool="thread"'
         )
-    if _grpc_runs():
+    if channel.opened() or _grpc_runs():
         raise ConfigurationError(
             f"{setting}: this process has opened a gRPC channel already, and cannot be forked "
             f"safely any more; {way_out}"
@@ -47,13 +47,10 @@ def check(setting: str, way_out: str) -> None:
 
 
 def _grpc_runs() -> bool:
-    """Whether gRPC has threads here, be it for a channel of somebody else.
-
-    Where threads cannot be looked at by name: whether there ever was a channel of the SDK.
-    """
+    """Whether gRPC has threads here, for a channel that is not the SDK's. Told on Linux only."""
     tasks = Path("/proc/self/task")
     if not tasks.exists():
-        return channel.opened()
+        return False
     for task in tasks.iterdir():
         try:
             name = (task / "comm").read_text().strip()

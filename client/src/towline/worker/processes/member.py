@@ -17,7 +17,7 @@ from towline.errors import CallFailed, ConfigurationError
 from towline.worker.processes.limits import ChildLimits, resident_bytes
 from towline.worker.session import WIND_UP, Session
 from towline.worker.signals import StopSignals
-from towline.worker.stats import Stats, WorkerStats
+from towline.worker.stats import WorkerStats
 
 logger = logging.getLogger("towline.worker")
 
@@ -68,12 +68,9 @@ class Member:
     and it is for the supervisor to say that a second one means at once.
     """
 
-    def __init__(
-        self, orders: socket.socket, begin: Begin, stats: Stats, limits: ChildLimits
-    ) -> None:
+    def __init__(self, orders: socket.socket, begin: Begin, limits: ChildLimits) -> None:
         self._orders = orders
         self._begin = begin
-        self._stats = stats
         self._limits = limits
         self._ordered = False
         self._again = False
@@ -99,8 +96,9 @@ class Member:
             return 1
         told = None if error is None else (type(error).__name__, str(error)[:MAX_MESSAGE])
         again = self._again and not self._ordered
+        stats = WorkerStats() if session is None else session.stats
         with contextlib.suppress(OSError):  # the supervisor is gone
-            self._orders.sendall(Ending(self._stats.snapshot(), again, told).pack())
+            self._orders.sendall(Ending(stats, again, told).pack())
         return 0
 
     def _wait(self, signals: StopSignals, session: Session) -> None:

@@ -33,7 +33,7 @@ from towline.worker.processes.template import Ended, Forked, NotForked, Report, 
 
 logger = logging.getLogger("towline.worker")
 
-SYNC_INTERVAL = 1.0
+SYNC_INTERVAL = 0.25
 """Seconds until a child hears at the latest that the lease of its job was prolonged."""
 
 FIRST_PAUSE = 0.1

@@ -136,7 +136,7 @@ class Supervisor:
                 if other.orders is not None:
                     other.orders.close()
             orders.close()
-            return Member(theirs, self._begin, self._stats, self._limits).run(member.worker_id)
+            return Member(theirs, self._begin, self._limits).run(member.worker_id)
 
         try:
             member.pid = fork_process(main)
