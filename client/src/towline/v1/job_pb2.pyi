@@ -123,7 +123,9 @@ class _JobViewEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTy
     JOB_VIEW_UNSPECIFIED: _JobView.ValueType  # 0
     """As BASIC."""
     JOB_VIEW_BASIC: _JobView.ValueType  # 1
-    """Without payload, headers, result, failure trace and checkpoint."""
+    """Without payload, result, failure trace, checkpoint and headers, but for "towline-display-name" if it
+    has at most 512 bytes.
+    """
     JOB_VIEW_FULL: _JobView.ValueType  # 2
     """Everything."""
 
@@ -132,7 +134,9 @@ class JobView(_JobView, metaclass=_JobViewEnumTypeWrapper): ...
 JOB_VIEW_UNSPECIFIED: JobView.ValueType  # 0
 """As BASIC."""
 JOB_VIEW_BASIC: JobView.ValueType  # 1
-"""Without payload, headers, result, failure trace and checkpoint."""
+"""Without payload, result, failure trace, checkpoint and headers, but for "towline-display-name" if it
+has at most 512 bytes.
+"""
 JOB_VIEW_FULL: JobView.ValueType  # 2
 """Everything."""
 Global___JobView: typing_extensions.TypeAlias = JobView
@@ -208,7 +212,8 @@ class Job(google.protobuf.message.Message):
     @property
     def headers(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Handed to the worker as they are; trace context travels here. Keys and values together at
-        most 8 KiB. A key is 1 to 128 bytes.
+        most 8 KiB. A key is 1 to 128 bytes. By convention "towline-display-name" is what people are shown
+        beside the type.
         """
 
     @property
