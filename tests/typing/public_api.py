@@ -3,7 +3,7 @@
 An ``ignore`` marks what must be an error: mypy fails when it is none (warn_unused_ignores).
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self, assert_type
@@ -26,7 +26,20 @@ from towline import (
     ResourceExhausted,
     Retry,
     TowlineError,
+    Worker,
     job,
+)
+from towline.context import JobContext
+from towline.middleware import (
+    AttemptEnd,
+    AttemptOutcome,
+    ErrorHook,
+    Logging,
+    Metrics,
+    OutgoingJob,
+    RateLimit,
+    Tracing,
+    UniqueWhileRunning,
 )
 
 
@@ -167,3 +180,74 @@ def errors(error: TowlineError) -> None:
             assert_type(error.errors, Mapping[int, TowlineError])
         case _:
             pass
+
+
+class Timing:
+    """Middleware as users write it: any of the three methods."""
+
+    def push(self, jobs: Sequence[OutgoingJob]) -> Iterator[None]:
+        assert_type(jobs[0].headers, dict[str, str])
+        assert_type(jobs[0].delay, float | None)
+        yield
+
+    def handle(self, job: SendEmail, context: JobContext) -> Generator[None, int, int]:
+        result = yield
+        return result + 1
+
+    def ended(self, end: AttemptEnd) -> None:
+        assert_type(end.outcome, AttemptOutcome)
+        assert_type(end.error, BaseException | None)
+
+
+class AsyncTiming:
+    async def handle(self, job: Any, context: JobContext) -> AsyncIterator[None]:
+        yield
+
+
+class NotTiming:
+    def handel(self) -> None: ...
+
+
+def around_handler(job: Any, context: JobContext) -> Iterator[None]:
+    yield
+
+
+def around_push(jobs: Sequence[OutgoingJob]) -> Iterator[None]:
+    yield
+
+
+def no_generator(job: Any, context: JobContext) -> int:
+    return 1
+
+
+def middleware() -> None:
+    Client(middleware=[Timing(), around_push, Logging(), Tracing(), Metrics()])
+    AsyncClient(middleware=[Timing(), around_push])
+    Worker(middleware=[Timing(), around_handler, Logging(), Tracing(), Metrics()])
+    Worker(pool="async", middleware=[AsyncTiming(), RateLimit(5, per=timedelta(seconds=1))])
+    Worker(middleware=[UniqueWhileRunning(key=lambda job: job.to, types=[SendEmail, add, "x"])])
+    Worker(middleware=[ErrorHook(lambda error, job, context: error.add_note(context.id))])
+    Worker(middleware=[no_generator])  # type: ignore[list-item]
+    Worker(middleware=[around_push])  # type: ignore[list-item]
+    Worker(middleware=[NotTiming()])  # type: ignore[list-item]
+    Client(middleware=[around_handler])  # type: ignore[list-item]
+    UniqueWhileRunning(types=[5])  # type: ignore[list-item]
+    ErrorHook(no_generator)  # type: ignore[arg-type]
+
+
+def callbacks(worker: Worker) -> None:
+    @worker.on_job_start
+    def started(job: SendEmail) -> None: ...
+
+    @worker.on_job_complete
+    def completed(job: Any, result: Any) -> int:
+        return 1
+
+    @worker.on_job_error
+    def failed(job: Any, error: BaseException, traceback: str) -> None: ...
+
+    @worker.on_error
+    def errored(error: BaseException) -> None: ...
+
+    assert_type(completed(1, 2), int)
+    worker.on_job_complete(started)  # type: ignore[type-var]

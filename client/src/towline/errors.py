@@ -21,7 +21,8 @@
     ├── JobCancelled             the awaited job was cancelled
     ├── ResultTimeout            the awaited job did not end in time; it may still do so
     ├── LeaseLost                the job is no longer this worker's
-    └── NoCurrentJob (towline.context), and those of towline.worker.errors
+    └── NoCurrentJob (towline.context), MiddlewareError (towline.middleware), and those of
+        towline.worker.errors
 
 What a handler raises to say what becomes of its job (Retry, Reject, Release) is no error and stands
 in towline.control.
