@@ -27,6 +27,7 @@ from towline_broker.core.upkeep import Upkeep
 from towline_broker.core.waiting import EndWatch, ReserveLine, WaitLimit
 from towline_broker.core.workers import Workers
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
+from towline_broker.domain.outage import Outage
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import Capabilities, Driver
 
@@ -138,11 +139,16 @@ class Broker:
         for store in self._stores.all:
             store.upkeep.start()
         for following in followings:
-            self._repeat(LOOK_AT_CLOCK, following.look, "the clock of a store cannot be read")
+            outage = Outage("the clock of a store cannot be read", "a store's clock is read again")
+            self._repeat(LOOK_AT_CLOCK, following.look, outage)
         if self._peers.shared:
-            self._repeat(LOOK_AT_PEERS, self._peers.round, "other brokers cannot be heard of")
+            outage = Outage("other brokers cannot be heard of", "other brokers are heard of again")
+            self._repeat(LOOK_AT_PEERS, self._peers.round, outage)
         if self._stores.several:
-            self._repeat(LOOK_AT_HOMES, self.moving.round, "it is not known where queues are kept")
+            outage = Outage(
+                "it is not known where queues are kept", "it is known again where queues are kept"
+            )
+            self._repeat(LOOK_AT_HOMES, self.moving.round, outage)
 
     async def _open(self, store: Store) -> None:
         try:
@@ -160,9 +166,9 @@ class Broker:
             store.clock.not_before(seen)
 
     def _repeat(
-        self, interval: Micros, step: Callable[[], Awaitable[object]], failing: str
+        self, interval: Micros, step: Callable[[], Awaitable[object]], outage: Outage
     ) -> None:
-        self._rounds.append(self._owned.start(every(interval, step, failing)))
+        self._rounds.append(self._owned.start(every(interval, step, outage)))
 
     async def catch_up(self) -> None:
         """Does at once what has fallen due, without waiting for the upkeep to come round: for who

@@ -5,14 +5,12 @@ from time to time. Of a few readings the one with the shortest way there and bac
 be wrong by half of that way at most (F. Cristian, "Probabilistic clock synchronization", 1989).
 """
 
-import logging
 from typing import NamedTuple
 
 from towline_broker.core.clock import SystemClock
+from towline_broker.domain.outage import Outage
 from towline_broker.domain.time import MILLISECOND, SECOND, Micros, to_seconds
 from towline_broker.drivers.interface import PeerStore
-
-log = logging.getLogger("towline.broker")
 
 #: Quartz drifts by some ten microseconds a second.
 INTERVAL: Micros = 5 * SECOND
@@ -35,21 +33,25 @@ class Following:
     """Keeps one clock in step with one store."""
 
     def __init__(self, name: str, store: PeerStore, clock: SystemClock) -> None:
-        self._name = name
         self._store = store
         self._clock = clock
+        #: A clock that is ahead stands still until the store's has come there, be it for hours.
+        self._apart = Outage(
+            f"the clock of store {name} has moved against this broker's, which follows it",
+            f"this broker's clock goes with that of store {name} again",
+        )
 
     async def look(self) -> None:
         """Raises StoreError."""
         best = min([await self._read() for _ in range(READINGS)], key=lambda one: one.error)
-        if best.error > MOST_ERROR or abs(best.ahead) <= best.error:
+        if best.error > MOST_ERROR:
             return
         if abs(best.ahead) > JUMP:
-            log.warning(
-                "the clock of store %s has moved by %+.3f s against this broker's; following it",
-                *(self._name, to_seconds(best.ahead)),
-            )
-        self._clock.adjust(best.ahead)
+            self._apart.failed(f"by {to_seconds(best.ahead):+.3f} s")
+        else:
+            self._apart.works()
+        if abs(best.ahead) > best.error:
+            self._clock.adjust(best.ahead)
 
     async def _read(self) -> Reading:
         asked = self._clock.now()

@@ -11,6 +11,7 @@ from towline_broker.core.settings import CoreSettings
 from towline_broker.core.workers import Workers
 from towline_broker.domain.errors import StoreFailed, StoreUnavailable
 from towline_broker.domain.jobs import Failure, LeaseRecord, Settlement
+from towline_broker.domain.outage import Outage
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Driver, NackBatch, NackItem
 
@@ -37,6 +38,7 @@ class Upkeep:
         self._settings = settings
         self._owned = owned
         self._workers = workers
+        self._outage = Outage("upkeep waits for the store", "upkeep goes on")
         self._wake = asyncio.Event()
         self._sleeps_until: Micros = 0
         self._stopping = False
@@ -77,13 +79,15 @@ class Upkeep:
             try:
                 due = await self.round()
             except StoreUnavailable as error:
-                log.warning("upkeep waits for the store: %s", error)
+                self._outage.failed(error)
                 due = None
             except StoreFailed:
                 raise
-            except Exception:
-                log.exception("upkeep met a defect and goes on")
+            except Exception as error:  # later ones are to be taken back all the same
+                self._outage.failed(error, defect=error)
                 due = None
+            else:
+                self._outage.works()
             await self._sleep(due)
 
     async def _sleep(self, due: Micros | None) -> None:

@@ -28,7 +28,3 @@ class Outage:
         if self._told:
             log.info(self._over)
         self._told = _NOTHING
-
-
-def of_peers() -> Outage:
-    return Outage("the other brokers cannot be heard", "the other brokers are heard again")

@@ -23,7 +23,7 @@ from towline_broker.drivers.interface import Listener
 from towline_broker.drivers.sql.mysql.database import MySQLDatabase
 from towline_broker.drivers.sql.mysql.session import MySQLSession
 from towline_broker.drivers.sql.mysql.writers import NOW
-from towline_broker.drivers.sql.shared import outage
+from towline_broker.drivers.sql.shared.peers import outage_of_peers
 from towline_broker.drivers.sql.transaction import Effects
 
 log = logging.getLogger("towline.broker")
@@ -71,7 +71,7 @@ class News:
         self._heard: dict[str, int] = {}
         self._outbox = _Outbox()
         self._missed = False
-        self._outage = outage.of_peers()
+        self._outage = outage_of_peers()
         self._looked_around = 0.0
         self._wake = asyncio.Event()
         self._closing = False

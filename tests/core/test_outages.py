@@ -1,0 +1,112 @@
+"""What goes on failing is a line in the log when it begins, and one when it is over."""
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.core.manual_clock import ManualClock
+from tests.support.faulty_driver import FaultyDriver
+from towline_broker.core.broker import Broker
+from towline_broker.core.clock import SystemClock
+from towline_broker.core.following import Following
+from towline_broker.core.rounds import every
+from towline_broker.domain.errors import StoreFull, StoreUnavailable
+from towline_broker.domain.outage import Outage
+from towline_broker.domain.time import MILLISECOND, SECOND, Micros
+from towline_broker.drivers.interface import SoleOwner
+
+
+@pytest.fixture(autouse=True)
+def _everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "towline.broker")
+
+
+class Step:
+    """Fails with each of these errors, and then works."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self._errors = list(errors)
+        self.worked = asyncio.Event()
+
+    async def __call__(self) -> None:
+        if self._errors:
+            raise self._errors.pop(0)
+        self.worked.set()
+
+
+async def rounds(step: Step) -> None:
+    """Until one has worked."""
+    task = asyncio.create_task(every(MILLISECOND, step, Outage("it fails", "it works")))
+    await asyncio.wait_for(step.worked.wait(), 10)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_rounds_that_fail_are_told_of_once_and_again_when_they_work(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    down = StoreUnavailable("it is down")
+    await rounds(Step(down, down, StoreFull("disk", "no room"), down))
+    assert [record.getMessage() for record in caplog.records] == [
+        "it fails: it is down",
+        "it works",
+    ]
+
+
+async def test_a_defect_among_the_rounds_is_told_with_its_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    down, defect = StoreUnavailable("it is down"), RuntimeError("a defect")
+    await rounds(Step(down, defect, defect, down))
+    assert [record.getMessage() for record in caplog.records] == [
+        "it fails: it is down",
+        "it fails: a defect",
+        "it works",
+    ]
+    assert [record.exc_info is not None for record in caplog.records] == [False, True, False]
+
+
+async def test_upkeep_that_waits_for_its_store_is_told_of_once(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FaultyDriver()
+    broker = Broker(store.driver, clock=clock)
+    await broker.start()
+    store.errors["next_due"] = StoreUnavailable("it is down")
+    await clock.advance(5 * SECOND)
+    del store.errors["next_due"]
+    await clock.advance(SECOND)
+    await broker.stop()
+    told = [record.getMessage() for record in caplog.records if "upkeep" in record.getMessage()]
+    assert told == ["upkeep waits for the store: it is down", "upkeep goes on"]
+
+
+class Clocked(SoleOwner):
+    """A store with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.clock = SystemClock()
+
+    async def time(self, now: Micros) -> Micros:
+        return self.clock.now()
+
+
+async def test_p10_a_clock_that_stands_still_for_long_is_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ours, store = SystemClock(), Clocked()
+    ours.adjust(60 * SECOND)
+    following = Following("s", store, ours)
+    for _ in range(5):
+        await following.look()
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "the clock of store s has moved against this broker's, which follows it"
+    ]
+    store.clock.adjust(61 * SECOND)  # that much later
+    for _ in range(3):
+        await following.look()
+    assert [record.getMessage() for record in caplog.records][1:] == [
+        "this broker's clock goes with that of store s again"
+    ]
