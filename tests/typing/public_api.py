@@ -23,10 +23,14 @@ from towline import (
     JobRequest,
     JobState,
     JobStatus,
+    JsonSerializer,
+    MsgpackSerializer,
+    Registry,
     ResourceExhausted,
     Retry,
     TowlineError,
     Worker,
+    current_job,
     job,
 )
 from towline.context import JobContext
@@ -41,6 +45,7 @@ from towline.middleware import (
     Tracing,
     UniqueWhileRunning,
 )
+from towline.v1.job_pb2 import Failure, RetryPolicy
 
 
 class SendEmail(Job):
@@ -56,6 +61,9 @@ class SendEmail(Job):
     def unique_key(self) -> str:
         return self.to
 
+    def display_name(self) -> str | None:
+        return f"Mail to {self.to}"
+
     def handle(self) -> int:
         return len(self.to)
 
@@ -64,6 +72,11 @@ class Slow(Job, abstract=True):
     backoff = Exponential(initial=1, maximum=timedelta(hours=1))
     delay = timedelta(minutes=1)
     unique_key = "one"
+    display_name = "Slow"
+    dead_on = ValueError
+    retry_on = (OSError, TimeoutError)
+    job_aliases = ("Tardy",)
+    serializer = MsgpackSerializer()
 
     def next_retry_delay(self, attempt: int, error: BaseException) -> float | None:
         return attempt * 2
@@ -96,6 +109,70 @@ async def build(month: str) -> list[int]:
     return [len(month)]
 
 
+@job(
+    display_name=lambda made: f"Report {made.month}",
+    dead_on=(ValueError, KeyError),
+    retry_on=OSError,
+    job_aliases=("old",),
+    serializer=JsonSerializer(),
+    should_retry=lambda error: True,
+    next_retry_delay=lambda attempt, error: attempt * 10,
+)
+def report(month: str) -> None: ...
+
+
+class CountFailures(Job):
+    failure: Failure
+
+    def handle(self) -> RetryPolicy:
+        return RetryPolicy(max_attempts=len(self.failure.type))
+
+
+class Cbor:
+    """Somebody's own serializer."""
+
+    content_type = "application/cbor"
+
+    def dumps(self, value: Any) -> bytes:
+        return bytes(value)
+
+    def loads(self, data: bytes) -> Any:
+        return data
+
+
+def with_tenant(job_class: type[Any], data: Mapping[str, Any]) -> Job:
+    made: Job = job_class.from_dict(data)
+    return made
+
+
+def registries() -> None:
+    registry = Registry([SendEmail, add], factory=with_tenant)
+    assert_type(registry.register(SendEmail), type[SendEmail])
+    assert_type(registry.register(factory=with_tenant)(add)(1), int)
+    registry.register(5)  # type: ignore[call-overload]
+    Worker("127.0.0.1:7480", registry=registry, serializers=[Cbor(), MsgpackSerializer()])
+    Worker("127.0.0.1:7480", serializers=[5])  # type: ignore[list-item]
+
+
+def serializers() -> None:
+    with Client(serializer=Cbor()) as client:
+        client.dispatch(CountFailures(failure=Failure()))
+        handle = client.dispatch("failures.count", Failure(), delay=5)
+        assert_type(handle.result(into=RetryPolicy), RetryPolicy)
+        assert_type(handle.result(5, into=SendEmail), SendEmail)
+        JobRequest("failures.count", Failure())
+    Client(serializer="json")  # type: ignore[arg-type]
+
+
+def inside() -> None:
+    me = current_job()
+    me.checkpoint({"row": 5})
+    me.checkpoint(b"row 5")
+    assert_type(me.display_name, str)
+    assert_type(me.is_last_attempt, bool)
+    me.progress(0.5, "half")
+
+
 def fields() -> None:
     mail = SendEmail(to="a", copies=["b"])
     assert_type(mail.to, str)
@@ -114,6 +191,7 @@ def functions() -> None:
     add("1")  # type: ignore[arg-type]
     add.job(c=1)  # type: ignore[call-arg]
     job(que="x")  # type: ignore[call-overload]
+    job(retry_on=5)  # type: ignore[call-overload]
     as_declared: JobFunction[[str], Any] = build
     as_declared("2026-01")
 
@@ -159,6 +237,7 @@ async def async_client() -> None:
         assert_type(await client.dispatch_batch([SendEmail(to="a")]), list[AsyncJobHandle])
         assert_type(await handle.status(), JobStatus)
         await handle.result(timeout=timedelta(seconds=5))
+        assert_type(await handle.result(into=Report), Report)
         client.dispatch(5)  # type: ignore[call-overload]
 
 
