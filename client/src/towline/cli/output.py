@@ -107,11 +107,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, folds: bo
     for index, part in enumerate(parts):
         if index:
             say("")
-        _draw(
-            [columns[place] for place in part],
-            [[row[place] for place in part] for row in cells],
-            [widths[place] for place in part],
-        )
+        _draw([columns[place] for place in part], [[row[place] for place in part] for row in cells])
 
 
 def _folded(widths: Sequence[int], room: int) -> list[list[int]]:
@@ -127,27 +123,42 @@ def _folded(widths: Sequence[int], room: int) -> list[list[int]]:
     return parts
 
 
-def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
-    gaps = _GAP * (len(columns) - 1)
-    missing = sum(widths) + gaps - Console().width
-    fitted = [
-        max(_LEAST, width - missing) if column.shrinks and missing > 0 else width
-        for column, width in zip(columns, widths, strict=True)
-    ]
+def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    room = Console().width
+    drawn = drawn_table(columns, rows, room)
+    # What does not shrink is wrapped by a narrow terminal, not cut: an id is there to be copied.
+    needed = sum(each.width or 0 for each in drawn.columns) + _gaps(columns)
+    Console(width=max(room, needed)).print(drawn)
+
+
+def drawn_table(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int | None
+) -> Table:
+    """Return a table of clean cells for a terminal of so many columns (None: as wide as it is)."""
+    lines = [[column.header for column in columns], *rows]
+    widths = [max(cell_len(line[place]) for line in lines) for place in range(len(columns))]
+    missing = 0 if room is None else sum(widths) + _gaps(columns) - room
     drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
-    for column, width in zip(columns, fitted, strict=True):
+    for column, width in zip(columns, widths, strict=True):
+        shrunk = (
+            min(width, max(_LEAST, width - missing)) if column.shrinks and missing > 0 else width
+        )
+        missing -= width - shrunk
         drawn.add_column(
             column.header,
             justify=column.align,
             style=column.style,
-            width=width,
+            width=shrunk,
             no_wrap=True,
             overflow="ellipsis",
         )
     for row in rows:
         drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    # What does not shrink is wrapped by a narrow terminal, not cut: an id is there to be copied.
-    Console(width=max(Console().width, sum(fitted) + gaps)).print(drawn)
+    return drawn
+
+
+def _gaps(columns: Sequence[Column]) -> int:
+    return _GAP * (len(columns) - 1)
 
 
 def _align(

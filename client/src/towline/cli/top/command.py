@@ -116,7 +116,7 @@ def _show_live(observer: Observer, sort: str, pause: float, frames: int | None) 
     ):
         while True:
             before = history[0] if len(history) > 1 else None
-            live.update(draw(history[-1], before, sort, console.height, trouble), refresh=True)
+            live.update(draw(history[-1], before, sort, console.size, trouble), refresh=True)
             if left is not None:
                 left -= 1
                 if left == 0:

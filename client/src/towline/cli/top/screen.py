@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from towline.cli.figure_views import directive_name
 from towline.cli.formats import at, count, length, local, share, span
 from towline.cli.job_views import failure_text, reason_name
-from towline.cli.output import clean
+from towline.cli.output import Column, clean, drawn_table, number
 from towline.cli.top.snapshot import Rates, Snapshot, rates
 from towline.v1 import admin_service_pb2 as pb
+from towline.v1 import job_pb2
 
 SORT_KEYS: Mapping[str, Callable[[pb.QueueFigures], object]] = {
     "name": lambda each: each.queue,
@@ -28,28 +29,39 @@ _DIRECTIVES = {"QUIET": "be quiet", "STOP": "stop"}
 
 
 def draw(
-    snapshot: Snapshot, before: Snapshot | None, sort: str, rows: int | None, trouble: str = ""
+    snapshot: Snapshot,
+    before: Snapshot | None,
+    sort: str,
+    size: tuple[int, int] | None,
+    trouble: str = "",
 ) -> RenderableType:
     """Return the frame.
 
-    ``before`` is the snapshot that rates are counted from. ``rows`` is the height of the terminal;
-    None: as high as it needs to be. ``trouble`` says why the snapshot is old.
+    ``before`` is the snapshot that rates are counted from. ``size`` is that of the terminal, its
+    columns and lines; None: as large as it needs to be. ``trouble`` says why the snapshot is old.
     """
-    room = _Room(rows)
-    parts: list[RenderableType] = [_head(snapshot, before, trouble)]
+    width, height = size or (None, None)
+    room = _Room(height)
     room.take(_HEAD_LINES)
     queues = sorted(snapshot.stats.queues, key=SORT_KEYS[sort])  # type: ignore[arg-type]
+    workers, dead = snapshot.workers, snapshot.dead
     # Below the queues some room stays for who works and what died.
-    below = min(len(snapshot.workers), 4) + min(len(snapshot.dead), 4) + 4
-    shown = room.share(len(queues), keep=below)
-    parts += [Text(), _queues(snapshot, before, queues[:shown], len(queues) - shown)]
-    shown = room.share(len(snapshot.workers), keep=min(len(snapshot.dead), 4) + 2)
-    parts += [Text(), _workers(snapshot.workers[:shown], len(snapshot.workers) - shown)]
-    shown = room.share(len(snapshot.dead), keep=0)
-    parts += [Text(), _dead(snapshot, shown)]
+    few_dead = min(len(dead), 4)
+    of_queues = room.share(len(queues), keep=min(len(workers), 4) + few_dead + 4)
+    of_workers = room.share(len(workers), keep=few_dead + 2)
+    of_dead = room.share(len(dead), keep=0)
+    tables = (
+        (_QUEUES, _queues(snapshot, before, queues[:of_queues]), len(queues), "no queues yet"),
+        (_WORKERS, [_worker(each) for each in workers[:of_workers]], len(workers), _NO_WORKERS),
+        (_DEAD, [_dead(info) for info in dead[:of_dead]], len(dead), "no job died lately"),
+    )
+    parts = [_head(snapshot, before, trouble)]
+    for columns, rows, total, empty in tables:
+        parts += [Text(), _table(columns, rows, total - len(rows), width, empty)]
     return Group(*parts)
 
 
+_NO_WORKERS = "no workers; start one with: towline worker MODULE"
 _HEAD_LINES = 4
 
 
@@ -111,75 +123,79 @@ def _pair(name: str, value: str, style: str = "bold") -> tuple[tuple[str, str], 
     return (f"{name} ", "dim"), (f"{value}   ", style)
 
 
+_QUEUES = (
+    Column("QUEUE", shrinks=True),
+    *map(number, ("READY", "SCHEDULED", "RUNNING", "DEAD", "PUSHED/S", "DONE/S", "FAILED/S")),
+    *map(number, ("P95", "OLDEST")),
+)
+_WORKERS = (
+    Column("WORKER"),
+    number("RUNNING"),
+    Column("QUEUES", shrinks=True),
+    Column("TOLD TO"),
+    Column("LAST SEEN"),
+)
+_DEAD = (
+    Column("DIED"),
+    Column("QUEUE", shrinks=True),
+    Column("TYPE", shrinks=True),
+    Column("REASON", style="red"),
+    Column("LAST FAILURE", shrinks=True),
+)
+
+
 def _queues(
-    snapshot: Snapshot, before: Snapshot | None, queues: Sequence[pb.QueueFigures], hidden: int
-) -> RenderableType:
-    headings = "READY SCHEDULED RUNNING DEAD PUSHED/S DONE/S FAILED/S P95 OLDEST"
-    table = _table("QUEUE", *headings.split())
+    snapshot: Snapshot, before: Snapshot | None, queues: Sequence[pb.QueueFigures]
+) -> list[list[str]]:
+    rows = []
     for each in queues:
         figures = each.figures
         speed = _rates(snapshot, before, each.queue, figures)
-        name = Text(clean(each.queue) + (" (paused)" if each.paused else ""))
-        name.stylize("yellow" if each.paused else "")
-        table.add_row(
-            name,
-            count(figures.depth.ready),
-            count(figures.depth.scheduled),
-            count(figures.depth.leased),
-            Text(count(figures.depth.dead), style="red" if figures.depth.dead else ""),
-            _per_second(speed.pushed),
-            _per_second(speed.completed),
-            _per_second(speed.failed),
-            span(length(figures.processing, "p95")),
-            span(length(figures, "oldest_ready_age")),
+        rows.append(
+            [
+                clean(each.queue) + (" (paused)" if each.paused else ""),
+                count(figures.depth.ready),
+                count(figures.depth.scheduled),
+                count(figures.depth.leased),
+                count(figures.depth.dead),
+                _per_second(speed.pushed),
+                _per_second(speed.completed),
+                _per_second(speed.failed),
+                span(length(figures.processing, "p95")),
+                span(length(figures, "oldest_ready_age")),
+            ]
         )
-    return _with_rest(table, hidden, "no queues yet" if not queues else "")
+    return rows
 
 
-def _workers(workers: Sequence[pb.WorkerInfo], hidden: int) -> RenderableType:
-    table = _table("WORKER", "RUNNING", left=("QUEUES", "TOLD TO", "LAST SEEN"))
-    for each in workers:
-        table.add_row(
-            clean(each.worker_id),
-            count(each.leases),
-            clean(",".join(each.queues)),
-            _DIRECTIVES.get(directive_name(each.directive), ""),
-            local(at(each, "last_seen")),
-        )
-    empty = "" if workers else "no workers; start one with: towline worker MODULE"
-    return _with_rest(table, hidden, empty)
+def _worker(each: pb.WorkerInfo) -> list[str]:
+    return [
+        clean(each.worker_id),
+        count(each.leases),
+        clean(",".join(each.queues)),
+        _DIRECTIVES.get(directive_name(each.directive), ""),
+        local(at(each, "last_seen")),
+    ]
 
 
-def _dead(snapshot: Snapshot, shown: int) -> RenderableType:
-    table = _table("DIED", left=("QUEUE", "TYPE", "REASON", "LAST FAILURE"))
-    for info in snapshot.dead[:shown]:
-        table.add_row(
-            local(at(info, "finished_at")),
-            clean(info.job.queue),
-            clean(info.job.type),
-            Text(reason_name(info.dead_reason), style="red"),
-            clean(failure_text(info)),
-        )
-    empty = "" if snapshot.dead else "no job died lately"
-    return _with_rest(table, len(snapshot.dead) - shown, empty)
+def _dead(info: job_pb2.JobInfo) -> list[str]:
+    return [
+        local(at(info, "finished_at")),
+        clean(info.job.queue),
+        clean(info.job.type),
+        reason_name(info.dead_reason),
+        clean(failure_text(info)),
+    ]
 
 
-def _table(first: str, *numbers: str, left: Sequence[str] = ()) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(first, no_wrap=True, overflow="ellipsis")
-    for heading in numbers:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in left:
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
-    return table
-
-
-def _with_rest(table: Table, hidden: int, empty: str) -> RenderableType:
-    if empty:
+def _table(
+    columns: Sequence[Column], rows: Sequence[list[str]], hidden: int, width: int | None, empty: str
+) -> RenderableType:
+    if not rows:
         return Text(empty, style="dim")
-    if hidden > 0 and table.columns:
-        table.columns[0].header = f"{table.columns[0].header} (+{hidden:,})"
-    return table
+    if hidden > 0:
+        columns = (replace(columns[0], header=f"{columns[0].header} (+{hidden:,})"), *columns[1:])
+    return drawn_table(columns, rows, width)
 
 
 def _rates(
