@@ -1,5 +1,6 @@
 """`towline worker`: a process that runs what a module defines."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def run(app: Path, *options: str) -> str:
         return said_by(process)
 
 
-@pytest.mark.parametrize("pool", ["thread", "async"])
+@pytest.mark.parametrize("pool", ["thread", "async", "process"])
 def test_it_runs_the_jobs_of_the_module_and_ends_after_max_jobs(
     line: Line, app: Path, pool: str
 ) -> None:
@@ -113,6 +114,35 @@ def test_once_runs_one_job_or_says_that_there_is_none(line: Line, app: Path) -> 
         run(app, "--once", "--queue", line.queue)
         assert job.status().state == "SUCCEEDED"
     assert "no job was ready" in run(app, "--once")
+
+
+def test_a_process_pool_is_made_before_the_command_connects(line: Line, app: Path) -> None:
+    job = line.client.dispatch("Add", {"a": 1, "b": 2}, queue=line.queue)
+    run(app, "--once", "--queue", line.queue, "--pool", "process", "--max-memory-per-child", "1GB")
+    assert job.status().state == "SUCCEEDED"
+
+
+def test_several_processes_share_the_work(line: Line, app: Path) -> None:
+    jobs = [line.client.dispatch("Add", {"a": n, "b": 2}, queue=line.queue) for n in range(4)]
+    said = run(app, "--queue", line.queue, "--processes", "2", "--max-jobs", "2")
+    assert [job.result(timeout=10) for job in jobs] == [2, 3, 4, 5]
+    assert len(set(re.findall(r"worker (\S+) takes jobs", said))) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--pool", "fibre"], '--pool: expected "thread", "async" or "process"'),
+        (["--processes", "0"], "--processes: expected a whole number"),
+        (["--pool", "process", "--max-memory-per-child", "5"], "--max-memory-per-child: expected"),
+        (["--max-jobs-per-child", "5"], "--max-jobs-per-child, --max-memory-per-child: there are"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(app: Path, options: list[str], said: str) -> None:
+    with worker(app, *options) as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said in err
 
 
 def test_sigterm_lets_the_running_job_finish(line: Line, app: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -16,6 +16,7 @@ from towline.cli.options import DEFAULT_TIMEOUT, Url, examples
 from towline.errors import ConfigurationError
 from towline.registry import JobDefinition
 from towline.worker import Worker
+from towline.worker.options import PoolName
 
 
 def worker(
@@ -41,13 +42,37 @@ def worker(
     ] = 8,
     pool: Annotated[
         str,
-        typer.Option("--pool", metavar="thread|async", help="Where jobs run."),
+        typer.Option("--pool", metavar="thread|async|process", help="Where jobs run."),
     ] = "thread",
+    processes: Annotated[
+        int,
+        typer.Option(
+            "--processes",
+            metavar="N",
+            help="Workers side by side, each a process with --concurrency slots of its own.",
+        ),
+    ] = 1,
     once: Annotated[
         bool, typer.Option("--once", help="Run one job if one is ready, then exit.")
     ] = False,
     max_jobs: Annotated[
         int | None, typer.Option("--max-jobs", metavar="N", help="Exit after so many jobs.")
+    ] = None,
+    max_jobs_per_child: Annotated[
+        int | None,
+        typer.Option(
+            "--max-jobs-per-child",
+            metavar="N",
+            help="Replace a child of --pool process, or one of --processes, after so many jobs.",
+        ),
+    ] = None,
+    max_memory_per_child: Annotated[
+        str | None,
+        typer.Option(
+            "--max-memory-per-child",
+            metavar="SIZE",
+            help="The same when it holds more memory than this: 200MB, 1GiB.",
+        ),
     ] = None,
     max_time: Annotated[
         str | None, typer.Option("--max-time", metavar="DURATION", help="Exit after this long.")
@@ -85,15 +110,16 @@ def worker(
         raise UsageError("--quiet: cannot be combined with --verbose")
     definitions = load(module)
     queues = values.weighted_queues(queue) if queue else queues_of(definitions)
-    if pool not in ("thread", "async"):
-        raise UsageError(f"--pool: {pool!r} is neither thread nor async")
     _log_to_stderr(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     try:
         runner = Worker(
             url,
             queues=queues,
             concurrency=concurrency,
-            pool="async" if pool == "async" else "thread",
+            pool=cast(PoolName, pool),
+            processes=processes,
+            max_jobs_per_child=max_jobs_per_child,
+            max_memory_per_child=max_memory_per_child,
             lease=values.seconds(lease, "--lease"),
             max_jobs=max_jobs,
             max_time=values.optional_seconds(max_time, "--max-time"),
@@ -107,6 +133,7 @@ def worker(
     if not once:
         runner.run()
         return
+    runner.prepare()  # a process pool can be made only before anything connects
     with connect(url, DEFAULT_TIMEOUT):  # says at once when there is no broker
         taken = runner.run_once()
     if not taken and not quiet:
@@ -114,7 +141,14 @@ def worker(
 
 
 # Where a setting of Worker and the option for it have different names.
-_OPTIONS = {"address": "url", "queues": "queue", "max_jobs": "max-jobs"}
+_OPTIONS = {
+    "address": "url",
+    "queues": "queue",
+    "max_jobs": "max-jobs",
+    "max_jobs_per_child": "max-jobs-per-child",
+    "max_memory_per_child": "max-memory-per-child",
+    "max_jobs_per_child, max_memory_per_child": "max-jobs-per-child, --max-memory-per-child",
+}
 
 
 def _log_to_stderr(level: int) -> None:
@@ -139,6 +173,8 @@ def register(app: typer.Typer) -> None:
             "towline worker app.jobs",
             "towline worker app.jobs --queue emails --queue reports --concurrency 4",
             "towline worker app.jobs --queue emails=3 --queue reports=1 --pool async",
+            "towline worker app.jobs --pool process --max-memory-per-child 500MB",
+            "towline worker app.jobs --processes 4 --concurrency 2",
             "towline worker app.jobs --once",
         ),
     )(worker)

@@ -115,7 +115,7 @@ class Member:
             self._again = True
 
     def _signalled(self, number: signal.Signals, session: Session) -> None:
-        logger.info("%s: stopping when the jobs that run are done", number.name)
+        logger.debug("%s: stopping when the jobs that run are done", number.name)
         self._again = True
         session.request_stop()
 
