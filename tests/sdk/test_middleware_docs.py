@@ -1,0 +1,97 @@
+"""docs/middleware.md: every block of code runs, and what it shows does what it says."""
+
+import re
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sdk.fake_broker import PATIENCE
+from tests.sdk.running import fake_broker, working
+from towline import Registry, job
+from towline.context import current_job
+from towline.worker import Worker
+
+PAGE = Path(__file__).parents[2] / "docs" / "middleware.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+
+registry = Registry()
+
+
+@job(registry=registry)
+def work(key: str = "") -> str:
+    if key == "fail":
+        raise ValueError(key)
+    return current_job().headers.get("tenant", "")
+
+
+class Sentry(types.ModuleType):
+    """As much of sentry_sdk as the page uses."""
+
+    def __init__(self) -> None:
+        super().__init__("sentry_sdk")
+        self.captured: list[BaseException] = []
+        self.tags: dict[str, str] = {}
+
+    @contextmanager
+    def new_scope(self) -> Iterator["Sentry"]:
+        yield self
+
+    def set_tag(self, name: str, value: str) -> None:
+        self.tags[name] = value
+
+    def set_context(self, name: str, value: dict[str, Any]) -> None: ...
+
+    def capture_exception(self, error: BaseException) -> None:
+        self.captured.append(error)
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the blocks define, run one after another; with the stand-in as ``sentry``."""
+    sentry = Sentry()
+    monkeypatch.setitem(sys.modules, "sentry_sdk", sentry)
+    defined: dict[str, Any] = {"sentry": sentry}
+    for block in BLOCKS:
+        exec(compile(block, str(PAGE), "exec"), defined)
+    return defined
+
+
+def test_every_block_runs_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentry_sdk", Sentry())
+    assert len(BLOCKS) >= 8
+    for block in BLOCKS:
+        exec(compile(block, str(PAGE), "exec"), {})
+
+
+def test_the_middleware_that_it_shows_works(
+    page: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    held: set[str] = set()
+
+    def try_lock(key: str) -> bool:
+        return key not in held and not held.add(key)  # type: ignore[func-returns-value]
+
+    lock = page["SharedLock"](try_lock, held.discard, lambda job: job.key)
+    hook = page["ErrorHook"](page["report"])
+    middleware = [page["Tenants"](), page["SlowOnes"](), lock, hook]
+    with fake_broker() as broker, working(broker, registry, middleware=middleware) as worker:
+        assert broker.ack(broker.add("work", headers={"tenant": "acme"})).result == b'"acme"'
+        broker.nack(broker.add("work", b'{"key": "fail"}'))
+        assert held == set()
+        held.add("taken")
+        assert broker.nack(broker.add("work", b'{"key": "taken"}')).HasField("release")
+        worker.stop(PATIENCE)
+    printed = capsys.readouterr().out
+    assert all(outcome in printed for outcome in ("succeeded None", "retried fail", "released"))
+    assert [str(error) for error in page["sentry"].captured] == ["fail"]
+    assert page["sentry"].tags == {"job.type": "work", "job.queue": "default"}
+
+
+def test_the_callbacks_that_it_shows_are_added(page: dict[str, Any]) -> None:
+    assert isinstance(page["worker"], Worker)
+    assert callable(page["started"])
