@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from towline import AsyncClient, Client
+from towline.transport import Address
 
 
 @asynccontextmanager
 async def connected(
-    kind: type[Client] | type[AsyncClient], address: str, **options: Any
+    kind: type[Client] | type[AsyncClient], address: Address, **options: Any
 ) -> AsyncIterator[Any]:
     if issubclass(kind, Client):
         with kind(address, **options) as client:

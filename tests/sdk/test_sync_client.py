@@ -118,7 +118,10 @@ async def test_an_async_handler_runs_in_the_loop_of_an_async_client(broker: Sync
 async def test_a_plain_client_says_that_it_cannot_run_async_handlers_in_a_loop(
     broker: SyncBroker,
 ) -> None:
-    with Client(broker) as client, pytest.raises(ConfigurationError, match="use AsyncClient"):
+    with (
+        Client(broker) as client,
+        pytest.raises(ConfigurationError, match="note_async: an async handler cannot"),
+    ):
         client.dispatch(note_async, what=1)
     assert not broker.jobs
 

@@ -81,7 +81,7 @@ class EmbeddedConnection(Connection):
         return self._real().open()
 
     def open_aio(self) -> grpc.aio.Channel:
-        # One loop of grpc.aio, the broker's, is all that a process can have without complaints.
+        # The loop of the broker is to be the only one of grpc.aio in this process.
         return cast(grpc.aio.Channel, BridgedChannel(self.open()))
 
     def hand_over(self) -> dict[str, Any]:

@@ -158,7 +158,7 @@ class Harness:
         )
         if ahead < timedelta(0):
             raise ValueError(
-                f"travel: the clock of a broker is never set back, not by {ahead} either"
+                f"travel: {ahead.total_seconds():g} s is the past: a broker's clock only goes on"
             )
         self._broker.travel(ahead)
 

@@ -105,7 +105,7 @@ class InlineWorker:
         next attempt (unless its handler asked for that by Retry); not with ``check=False``. Raises
         AssertionError if there is no end to it after 1,000 attempts.
         """
-        return _checked(self._run(max_attempts=MAX_ATTEMPTS, delayed=delayed), check)
+        return _checked(self._run(max_attempts=None, delayed=delayed), check)
 
     async def run_one_async(self, *, check: bool = True) -> AttemptEnd | None:
         """run_one, from a coroutine: async handlers run in the event loop of the test."""
@@ -114,7 +114,7 @@ class InlineWorker:
 
     async def run_all_async(self, *, delayed: bool = False, check: bool = True) -> list[AttemptEnd]:
         """run_all, from a coroutine: async handlers run in the event loop of the test."""
-        ends = await self._run_async(max_attempts=MAX_ATTEMPTS, delayed=delayed)
+        ends = await self._run_async(max_attempts=None, delayed=delayed)
         return _checked(ends, check)
 
     @contextlib.contextmanager
@@ -130,21 +130,21 @@ class InlineWorker:
         with Worker(self._harness.client, queues, **{**self._options, **options}) as worker:
             yield worker
 
-    def _run(self, *, max_attempts: int, delayed: bool) -> list[AttemptEnd]:
+    def _run(self, *, max_attempts: int | None, delayed: bool) -> list[AttemptEnd]:
         self._handlers.check_without_loop()
         ends: list[AttemptEnd] = []
         for attempt in self._attempts(ends, max_attempts, delayed):
             inline.run(attempt)
         return ends
 
-    async def _run_async(self, *, max_attempts: int, delayed: bool) -> list[AttemptEnd]:
+    async def _run_async(self, *, max_attempts: int | None, delayed: bool) -> list[AttemptEnd]:
         ends: list[AttemptEnd] = []
         for attempt in self._attempts(ends, max_attempts, delayed):
             await inline.run_async(attempt)
         return ends
 
     def _attempts(
-        self, ends: list[AttemptEnd], max_attempts: int, delayed: bool
+        self, ends: list[AttemptEnd], max_attempts: int | None, delayed: bool
     ) -> Iterator[Attempt]:
         """What is to be run, each as soon as the one before it is settled."""
         while True:
@@ -154,6 +154,8 @@ class InlineWorker:
                     continue
                 return
             if len(ends) == MAX_ATTEMPTS:
+                nack = outcome.release(lease.lease_token)
+                self._service.Nack(NackRequest(nacks=[nack]), timeout=CALL_TIMEOUT)
                 raise AssertionError(
                     f"{MAX_ATTEMPTS} attempts were run and {lease.job.type} is next: do jobs "
                     "dispatch each other without an end?"

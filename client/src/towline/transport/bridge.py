@@ -1,8 +1,9 @@
 """A channel of threads, used from asyncio.
 
-grpc.aio has one queue of events for all loops of a process and wakes each of them for each event;
-those that come late to it log an error (https://github.com/grpc/grpc/issues/25364). A client in the
-process of its broker, which has a loop of its own, therefore makes its calls without grpc.aio.
+In older releases of grpcio (1.71 is one, 1.85 is none) grpc.aio has one queue of events for all
+loops of a process and wakes each of them for each event; those that come late to it log an error:
+https://github.com/grpc/grpc/issues/25364. A client in the process of its broker, which has a loop
+of its own, therefore makes its calls without grpc.aio.
 """
 
 from __future__ import annotations

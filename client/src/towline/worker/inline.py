@@ -15,14 +15,20 @@ from typing import Any
 
 from towline.calls import Raised, Result, Returned, capture, is_awaitable
 from towline.context import CancelReason, running
+from towline.errors import ConfigurationError
 from towline.worker.attempt import Attempt
 from towline.worker.pool import run_coroutine
+
+NO_LOOP_INSIDE_A_LOOP = (
+    "an async handler cannot be run from a thread whose event loop is running, other than by what "
+    "is awaited: AsyncClient, or run_all_async() of towline.testing"
+)
 
 
 def run(attempt: Attempt) -> None:
     """Run the attempt to its end, an async handler on an event loop of its own.
 
-    That cannot be in a thread whose event loop runs: see ``run_async``. Raises only what is meant
+    In a thread whose event loop runs it has failed: see ``run_async``. Raises only what is meant
     for whoever runs this program and not for the job: KeyboardInterrupt, or pytest's own.
     """
     # A context of its own, so that no contextvar leaks from one job into the next.
@@ -58,6 +64,9 @@ def _run(attempt: Attempt) -> None:
 def _call(attempt: Attempt) -> Result:
     result = capture(attempt.call)
     if isinstance(result, Returned) and is_awaitable(result):
+        if loop_runs():
+            result.value.close()
+            return Raised(ConfigurationError(NO_LOOP_INSIDE_A_LOOP))
         # A loop that is named is not made the current one of this thread.
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
             return runner.run(_await(attempt, result.value))
@@ -94,6 +103,15 @@ async def _await(attempt: Attempt, coroutine: Coroutine[Any, Any, Any]) -> Resul
     finally:
         if limit is not None:
             limit.cancel()
+
+
+def loop_runs() -> bool:
+    """Whether this thread is within an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _look_at_clock(attempt: Attempt) -> None:

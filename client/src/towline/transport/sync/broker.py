@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from towline.transport.sync.admission import check_size, rejected
 from towline.transport.sync.calls import AsyncSyncTransport, SyncTransport
 from towline.transport.sync.ledger import Ledger, first_delay
 from towline.v1 import job_pb2, queue_service_pb2
+from towline.worker import inline
 from towline.worker.attempt import Attempt
 from towline.worker.errors import UnknownJobType
 from towline.worker.handlers import HandlerOptions, Handlers
@@ -121,11 +121,8 @@ class SyncBroker:
                 reason="STORE_CANNOT",
             )
         definition = self._handlers.definition(job.type)
-        if definition is not None and definition.is_async and not in_loop and _loop_runs():
-            raise ConfigurationError(
-                f"the handler of {job.type} is async, and a Client of sync:// cannot run it in a "
-                "thread whose event loop is running: use AsyncClient there"
-            )
+        if definition is not None and definition.is_async and not in_loop and inline.loop_runs():
+            raise ConfigurationError(f"{job.type}: {inline.NO_LOOP_INSIDE_A_LOOP}")
         if _nesting.get().depth >= MAX_DEPTH:
             raise ConfigurationError(
                 f"{MAX_DEPTH} jobs run one inside the other, and the last one dispatches "
@@ -225,11 +222,3 @@ def _one_of(value: object, name: str, allowed: Sequence[str]) -> Any:
     if value in allowed:
         return value
     raise ConfigurationError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
-
-
-def _loop_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
