@@ -1,0 +1,11 @@
+"""The code in the pages about jobs does what they say."""
+
+from pathlib import Path
+
+from tests.support.broker_process import BrokerProcess
+from tests.support.pages import run_page
+
+
+def test_the_page_about_jobs_runs(tmp_path: Path) -> None:
+    with BrokerProcess("memory:") as server:
+        run_page("jobs.md", server.address, tmp_path, queues=["default"])
