@@ -19,6 +19,7 @@ from typing import Any
 
 from towline import Client, Job, current_job, job
 from towline.context import JobContext
+from towline.middleware import AttemptEnd
 from towline.worker import JobTimeout, Worker, WorkerChildDied
 
 kept: list[bytearray] = []
@@ -166,6 +167,9 @@ class Telling:
     def handle(self, job: object, context: JobContext) -> Generator[None, Any, Any]:
         say(f"around {context.type} in {os.getpid()}")
         return (yield)
+
+    def ended(self, end: AttemptEnd) -> None:
+        say(f"ended {end.context.type} {end.outcome} {type(end.error).__name__}")
 
 
 def die_at_the_start(folder: Path, *, spared: bool) -> None:

@@ -151,6 +151,16 @@ def test_middleware_and_callbacks_run_in_the_child() -> None:
         worker.hears("complete")
 
 
+def test_middleware_is_told_of_the_end_of_a_job_whose_process_is_gone() -> None:
+    with fake_broker() as broker, program(broker, **POOL, concurrency=1, telling=True) as worker:
+        broker.ack(add(broker, "where"))
+        assert worker.hears("ended where") == ["succeeded", "NoneType"]
+        broker.nack(add(broker, "kill_itself"))
+        assert worker.hears("ended kill_itself") == ["retried", "WorkerChildDied"]
+        broker.nack(add(broker, "spin", timeout=duration(0.2)))
+        assert worker.hears("ended spin") == ["retried", "JobTimeout"]
+
+
 def test_a_child_is_replaced_after_so_many_jobs() -> None:
     with fake_broker() as broker, program(broker, **POOL, concurrency=1, max_jobs_per_child=2):
         pids = [result(broker, add(broker, "where"))["pid"] for _ in range(5)]
