@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.core.factories import job, reserve
-from tests.core.manual_clock import ManualClock, come_to_rest
+from tests.core.manual_clock import START, ManualClock, come_to_rest
 from tests.support.faulty_driver import FaultyDriver
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import AckCall, LeaseOutcome, QueueView
@@ -21,9 +21,11 @@ from towline_broker.drivers.interface import (
     CancelOutcome,
     Capabilities,
     DeadFilter,
+    Driver,
     Feature,
     JobQuery,
     PushOutcome,
+    Standing,
 )
 from towline_broker.drivers.memory import Engine, MemoryDriver
 from towline_broker.drivers.registry import create_driver
@@ -225,6 +227,44 @@ async def test_another_broker_follows_a_move_that_it_did_not_make(
     assert [leased.ref.job_id for leased in leases] == ids
 
 
+@pytest.mark.parametrize("trouble", ["is down", "hangs"])
+async def test_p8_a_store_in_trouble_keeps_no_news_of_the_others_from_a_broker(
+    broker: Broker, drivers: dict[str, FaultyDriver], trouble: str
+) -> None:
+    (job_id,) = await push(broker, 1)
+    if trouble == "hangs":
+        drivers["third"].hold("queues")
+    else:
+        drivers["third"].errors["queues"] = StoreUnavailable("it is down")
+    await move_by_another_broker(drivers["default"].driver, drivers["second"].driver)
+    waiting = asyncio.create_task(broker.leasing.reserve(reserve(wait=MINUTE)))
+    (leased,) = await asyncio.wait_for(waiting, 10)
+    assert leased.ref.job_id == job_id
+    if trouble == "hangs":
+        drivers["third"].let_go("queues")
+
+
+async def move_by_another_broker(source: Driver, target: Driver) -> None:
+    await source.seal("emails", "second")
+    await target.seal("emails", None)
+    transfers = await source.outgoing("emails", 10)
+    await target.receive(transfers, START)
+    assert await source.drop("emails", [Standing.of(one.record) for one in transfers]) == []
+    assert await source.forward("emails")
+
+
+async def test_a_push_follows_a_queue_that_moved_on_twice(
+    broker: Broker, drivers: dict[str, FaultyDriver], clock: ManualClock
+) -> None:
+    other = Broker({name: each.driver for name, each in drivers.items()}, clock=clock)
+    await other.moving.look()
+    await push(broker, 1)
+    await move(broker, "second")
+    await move(broker, "third")
+    await push(other, 1)  # it still thinks that the queue is where it was
+    assert await depths(drivers) == [0, 0, 2]
+
+
 async def test_jobs_left_behind_by_a_change_of_the_configuration_can_be_fetched(
     clock: ManualClock, drivers: dict[str, FaultyDriver], broker: Broker
 ) -> None:
@@ -405,5 +445,5 @@ async def test_looking_after_many_queues_that_have_moved_asks_each_store_once(
         return await counts()
 
     monkeypatch.setattr(drivers["default"], "counts", counted, raising=False)
-    await broker.moving.round()
+    await broker.moving.round("default")
     assert asked == 1

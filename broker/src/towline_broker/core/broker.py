@@ -1,7 +1,8 @@
 """The core, assembled over one or more stores."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 
 from towline_broker.core.clock import Clock, SystemClock
@@ -24,7 +25,7 @@ from towline_broker.core.settling import Settling
 from towline_broker.core.statistics import Timings
 from towline_broker.core.stores import Store, Stores
 from towline_broker.core.upkeep import Upkeep
-from towline_broker.core.waiting import EndWatch, ReserveLine, WaitLimit
+from towline_broker.core.waiting import EVERYBODY, EndWatch, ReserveLine, WaitLimit
 from towline_broker.core.workers import Workers
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.domain.outage import Outage
@@ -75,6 +76,7 @@ class Broker:
             ],
             routes,
             settings.settle_memory,
+            self._look_again,
         )
         self._owned = owned
         self._rounds: list[asyncio.Task[None]] = []
@@ -145,10 +147,12 @@ class Broker:
             outage = Outage("other brokers cannot be heard of", "other brokers are heard of again")
             self._repeat(LOOK_AT_PEERS, self._peers.round, outage)
         if self._stores.several:
-            outage = Outage(
-                "it is not known where queues are kept", "it is known again where queues are kept"
-            )
-            self._repeat(LOOK_AT_HOMES, self.moving.round, outage)
+            for name in self.stores:
+                outage = Outage(
+                    f"the queues of store {name} are not looked after",
+                    f"the queues of store {name} are looked after again",
+                )
+                self._repeat(LOOK_AT_HOMES, partial(self.moving.round, name), outage)
 
     async def _open(self, store: Store) -> None:
         try:
@@ -193,6 +197,11 @@ class Broker:
         await self._peers.leave()
         for store in self._stores.all:
             await store.driver.close()
+
+    def _look_again(self, queues: Iterable[str]) -> None:
+        """Who waits for these is to ask the store that they are at home in now."""
+        for queue in queues:
+            self._line.wake(queue, EVERYBODY)
 
     # The drivers' listener.
 

@@ -7,19 +7,17 @@ and its last lease has ended, it forwards, and the queue is at home in the new o
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Set
 from dataclasses import dataclass
 
 from towline_broker.core.holding import Hold
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.stores import Store, Stores
-from towline_broker.core.waiting import ReserveLine
+from towline_broker.core.waiting import EVERYBODY, ReserveLine
 from towline_broker.domain.errors import InvalidField, NotSupported, QueueNotFound
 from towline_broker.domain.jobs import Depth, JobState
 from towline_broker.drivers.interface import Feature, QueueState, Standing
 
-#: More waiters than any broker has: all of a queue are to look again.
-EVERYBODY = 1_000_000_000
 #: While pushes are held back, those that were under way, and those at other brokers, may still
 #: leave jobs behind.
 LAST_ROUNDS = 5
@@ -76,31 +74,31 @@ class Moving:
             remaining, leased = await self._left(queue, source)
             return MoveStep(moved, remaining, leased, complete=False)
 
-    async def round(self) -> None:
-        """Follows what other brokers move, and fetches what was left behind. Raises StoreError."""
-        async with self._lock:
-            await self.look()
-            for store in self._stores.all:
-                if store.offers(Feature.TRANSFER):
-                    await self._fetch_from(store)
+    async def round(self, name: str) -> None:
+        """Follows what other brokers move from and to this store, and fetches what was left behind
+        there. Each store has rounds of its own: one that is down holds up no other. Raises Full,
+        StoreError."""
+        store = self._stores.named(name)
+        told = await self._stores.refresh_from(store)
+        moved = {state.name for state in told if state.moved}
+        if moved and store.offers(Feature.TRANSFER):
+            await self._fetch_from(store, moved)
 
     async def look(self) -> None:
         """Finds out where queues are at home by now. Raises StoreError."""
-        self._wake(await self._stores.refresh())
+        await self._stores.refresh()
 
-    async def _fetch_from(self, store: Store) -> None:
+    async def _fetch_from(self, store: Store, moved: Set[str]) -> None:
         """A push that was under way when its queue moved on may have left jobs in the old store.
 
         Brokers that do this at the same time do no harm: who comes second finds the jobs known.
         """
-        moved = {state.name for state in await store.driver.queues() if state.moved}
-        if not moved:
-            return
         left = {row.queue for row in await store.driver.counts() if row.depth != Depth()}
         for queue in moved & left:
-            home = self._stores.of(queue)
-            if home is not store and home.offers(Feature.TRANSFER):
-                await self._carry(queue, store, home, LEFT_BEHIND)
+            async with self._lock:
+                home = self._stores.of(queue)
+                if home is not store and home.offers(Feature.TRANSFER):
+                    await self._carry(queue, store, home, LEFT_BEHIND)
 
     async def _source(self, queue: str, target: Store) -> Store | None:
         """Where there are jobs to be moved from, and the queue is sealed; None: nothing to do."""
@@ -192,7 +190,7 @@ class Moving:
                 return False
         await target.driver.seal(queue, None)
         await self.look()
-        self._wake([queue])
+        self._line.wake(queue, EVERYBODY)
         return True
 
     async def _left(self, queue: str, store: Store) -> tuple[int, int]:
@@ -201,10 +199,6 @@ class Moving:
         rows = [row.depth for row in await store.driver.counts() if row.queue == queue]
         waiting = sum(depth.ready + depth.scheduled + depth.dead for depth in rows)
         return waiting, sum(depth.leased for depth in rows)
-
-    def _wake(self, queues: Iterable[str]) -> None:
-        for queue in queues:
-            self._line.wake(queue, EVERYBODY)
 
 
 async def _state(store: Store, queue: str) -> QueueState | None:

@@ -66,15 +66,16 @@ class Producing:
         async def push_in(store: Store, part: Sequence[JobRequest]) -> Sequence[PushResult]:
             return await self._push_in(store, part, all_or_nothing)
 
-        try:
-            return await self._stores.split(requests, lambda request: request.queue, push_in)
-        except QueueMoved:
-            # Another broker has moved it. Its jobs go to where it is now; others, that were
-            # stored, are there already.
-            await self._stores.refresh()
-            if all_or_nothing:
-                self._check_one_store(requests)
-            return await self._stores.split(requests, lambda request: request.queue, push_in)
+        for _ in self._stores.all[1:]:
+            try:
+                return await self._stores.split(requests, lambda request: request.queue, push_in)
+            except QueueMoved as moved:
+                # Another broker has moved it, perhaps more than once. Its jobs go to where it is
+                # now; others, that were stored, are there already.
+                await self._stores.refresh_from(self._stores.of(moved.queue))
+                if all_or_nothing:
+                    self._check_one_store(requests)
+        return await self._stores.split(requests, lambda request: request.queue, push_in)
 
     async def _push_in(
         self, store: Store, requests: Sequence[JobRequest], all_or_nothing: bool

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 from towline_broker.core.clock import Clock
@@ -47,8 +47,15 @@ class Stores:
     by now. :meth:`refresh` finds out.
     """
 
-    def __init__(self, stores: Sequence[Store], routes: Routes, memory: Micros) -> None:
-        """``memory``: how long a store remembers what has ended in it."""
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        routes: Routes,
+        memory: Micros,
+        on_moved: Callable[[Iterable[str]], None],
+    ) -> None:
+        """``memory``: how long a store remembers what has ended in it. ``on_moved``: called with
+        queues whose home has changed."""
         self.all = tuple(stores)
         self.default = next(store for store in stores if store.name == routes.default)
         self._by_name = {store.name: store for store in stores}
@@ -59,8 +66,11 @@ class Stores:
         #: Queues that are on their way, and the store that they will be at home in.
         self._bound: dict[str, Store] = {}
         self._memory = memory
-        #: An older look must not come in after a newer one.
-        self._refreshing = asyncio.Lock()
+        self._on_moved = on_moved
+        #: What each store has told of its queues, last time it did.
+        self._told: dict[Store, Sequence[QueueState]] = {}
+        #: What a store told earlier must not come in after what it told later.
+        self._asking = {store: asyncio.Lock() for store in stores}
         #: Queues that have moved on from these stores, and when that was noticed.
         self._moved: dict[str, dict[Store, Micros]] = {}
         self._warned: set[tuple[str, str]] = set()
@@ -168,20 +178,32 @@ class Stores:
                 raise result
             answers.update(zip(part, result, strict=True))
 
-    async def refresh(self) -> list[str]:
-        """Finds out where queues are at home by now; returns those whose home has changed.
+    async def refresh(self) -> None:
+        """Finds out where queues are at home by now.
 
-        Raises StoreError.
+        Raises what a store raised, after all have answered: what the others told counts, and what
+        that one told last goes on to count.
         """
-        if self._only is not None:
-            return []
-        async with self._refreshing:
-            return await self._refresh()
+        asked = [self.refresh_from(store) for store in self.all]
+        for answer in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(answer, BaseException):
+                raise answer
 
-    async def _refresh(self) -> list[str]:
+    async def refresh_from(self, store: Store) -> Sequence[QueueState]:
+        """The same, as far as one store knows; returns what it tells. Raises StoreError."""
+        if self._only is not None:
+            return ()
+        async with self._asking[store]:
+            told = self._told[store] = await store.driver.queues()
+        # Before all have told once, nobody knows what is a stray.
+        if len(self._told) == len(self.all):
+            self._find_homes()
+        return told
+
+    def _find_homes(self) -> None:
         held: dict[str, dict[str, QueueState]] = {}
         for store in self.all:
-            for state in await store.driver.queues():
+            for state in self._told[store]:
                 held.setdefault(state.name, {})[store.name] = state
         before = self._strays
         self._strays = {}
@@ -199,7 +221,7 @@ class Stores:
             self._warn(queue, home, states)
             self._warn_of_lost_home(queue, states.get(home.name))
         changed = before.keys() | self._strays.keys()
-        return [queue for queue in changed if before.get(queue) is not self._strays.get(queue)]
+        self._on_moved(q for q in changed if before.get(q) is not self._strays.get(q))
 
     def _note_moved(self, held: dict[str, dict[str, QueueState]]) -> None:
         noticed = self._moved

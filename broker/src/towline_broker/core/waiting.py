@@ -8,6 +8,9 @@ from towline_broker.core.clock import Clock
 from towline_broker.domain.errors import TooManyWaiters
 from towline_broker.domain.time import Micros
 
+#: More than any broker has: all who wait for a queue are to look again.
+EVERYBODY = 1_000_000_000
+
 
 class WaitLimit:
     """P11: how many calls may be parked at the same time, of every kind together."""
