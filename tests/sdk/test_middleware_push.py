@@ -125,6 +125,19 @@ async def test_a_batch_of_several_calls_is_one_for_middleware(
 
 
 @both_clients
+async def test_each_part_of_a_batch_that_is_pushed_while_it_is_read_is_one_for_middleware(
+    kind: Kind, broker: ScriptedBroker
+) -> None:
+    tagging = Tagging()
+    client = made(kind, broker, tagging)
+    handles = await answer(client.dispatch_batch(JobRequest("x") for _ in range(2500)))
+    await answer(client.close())
+    assert [len(jobs) for jobs in tagging.calls] == [1000, 1000, 500]
+    assert [job.id for jobs in tagging.calls for job in jobs] == [each.id for each in handles]
+    assert set(map(str, headers(broker))) == {"{'tag': '1'}"}
+
+
+@both_clients
 async def test_the_error_of_a_dispatch_passes_through_as_its_caller_sees_it(
     kind: Kind, broker: ScriptedBroker
 ) -> None:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class PushMiddleware:
     """``push`` of each middleware given, the first being the outermost.
 
-    It is run once for each call of dispatch or dispatch_batch, in the thread or task and in the
-    context of the caller. ``wraps`` is False when there is nothing to run.
+    It is run once for a dispatch or a dispatch_batch of a list, and once for each part of a batch
+    that is pushed while it is read; in the thread or task and in the context of the caller.
+    ``wraps`` is False when there is nothing to run.
 
     Raises ConfigurationError when one of them is no middleware.
     """
