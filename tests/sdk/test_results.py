@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import traceback
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,10 +24,13 @@ from towline import (
     InvalidPayload,
     JobCancelled,
     JobFailed,
+    JobRequest,
     JobState,
+    JobStatus,
     NotFound,
     ResultTimeout,
 )
+from towline.context import Progress
 from towline.v1 import errors_pb2, job_pb2
 
 SUCCEEDED = job_pb2.JOB_STATE_SUCCEEDED
@@ -97,6 +101,40 @@ async def test_a_dead_job_raises_with_its_failure(either: Any, broker: ScriptedB
     )  # fmt: skip
     assert error.trace == "Traceback: here"
     assert "Traceback: here" in error.__notes__[0]
+
+
+class Mine(Exception):
+    pass
+
+
+class Odd(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(one + two)
+
+
+async def test_an_error_that_the_caller_names_is_raised_as_such(
+    either: Any, broker: ScriptedBroker
+) -> None:
+    handle = await answer(either.dispatch("x"))
+    failure = job_pb2.Failure(type="Mine", message="no", trace="Traceback: here")
+    broker.finish(
+        handle.id,
+        job_pb2.JOB_STATE_DEAD,
+        dead_reason=job_pb2.DEAD_REASON_REJECTED,
+        last_failure=failure,
+    )
+    with pytest.raises(Mine) as caught:
+        await answer(handle.result(errors=(ValueError, Mine)))
+    assert str(caught.value) == "no"
+    shown = "".join(traceback.format_exception(caught.value))
+    assert f"job {handle.id} is dead (REJECTED)" in shown
+    assert shown.count("In the worker:\nTraceback: here") == 1
+    with pytest.raises(JobFailed):
+        await answer(handle.result(errors=(ValueError,)))
+    broker.jobs[handle.id].last_failure.type = "Odd"
+    with pytest.raises(JobFailed, match="Odd: no") as failed:
+        await answer(handle.result(errors=(Odd,)))
+    assert "In the worker:\nTraceback: here" in "".join(traceback.format_exception(failed.value))
 
 
 async def test_an_expired_job_raises_although_nothing_failed(
@@ -225,6 +263,105 @@ async def test_any_number_of_jobs_can_be_cancelled(either: Any, broker: Scripted
     assert {outcomes[job_id] for job_id in unknown} == {CancelOutcome.NOT_FOUND}
     assert [len(call.ids) for call in broker.called("CancelJob")] == [1000, 203]
     assert await answer(either.cancel()) == {}
+
+
+async def test_many_jobs_are_waited_for_together(either: Any, broker: ScriptedBroker) -> None:
+    handles = await answer(either.dispatch_batch([JobRequest("x") for _ in range(3)]))
+    broker.finish(handles[0].id, SUCCEEDED, result=b"1")
+    broker.finish(handles[2].id, job_pb2.JOB_STATE_DEAD)
+    began = time.monotonic()
+    with pytest.raises(ResultTimeout, match=f"job {handles[1].id} has not ended"):
+        await answer(either.wait_all(handles, timeout=0.3))
+    assert time.monotonic() - began < 10
+    broker.finish(handles[1].id, SUCCEEDED, result=b"2")
+    first, second, third = await answer(either.wait_all(handles, timeout=20))
+    assert [first.outcome(), second.outcome(), third.state] == [1, 2, JobState.DEAD]
+    assert await answer(either.wait_all([])) == []
+    with pytest.raises(InvalidJob, match="timeout: expected seconds >= 0"):
+        await answer(either.wait_all([], timeout=-1))
+
+
+async def test_an_async_handle_can_be_awaited(broker: ScriptedBroker) -> None:
+    async with AsyncClient(broker.address) as client:
+        handles = [await client.dispatch("x") for _ in range(3)]
+        for number, handle in enumerate(handles):
+            broker.finish(handle.id, SUCCEEDED, result=str(number).encode())
+        assert await handles[2] == 2
+        assert await asyncio.gather(*handles) == [0, 1, 2]
+
+
+class TestWatching:
+    async def test_every_change_that_is_seen_is_told_and_the_end_at_once(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        handle = await answer(either.dispatch("x"))
+        seen = []
+
+        def move(status: JobStatus) -> None:
+            """What comes after what was seen; a look in between finds nothing new."""
+            seen.append(status)
+            calls = len(broker.called("GetJob"))
+
+            def later() -> None:
+                broker.until_called("GetJob", calls + 2)
+                if status.state is JobState.READY:
+                    broker.finish(handle.id, job_pb2.JOB_STATE_LEASED, attempt=1)
+                elif status.progress is None:
+                    progress = job_pb2.Progress(fraction=0.5, message="half")
+                    broker.finish(handle.id, job_pb2.JOB_STATE_LEASED, progress=progress)
+                else:
+                    broker.finish(handle.id, SUCCEEDED, result=b"1")
+
+            if not status.ended:
+                threads.append(threading.Thread(target=later))
+                threads[-1].start()
+
+        threads: list[threading.Thread] = []
+        if isinstance(either, AsyncClient):
+            async for status in handle.watch(interval=0.05, timeout=60):
+                move(status)
+        else:
+            for status in handle.watch(interval=0.05, timeout=60):
+                move(status)
+        assert [(status.state, status.progress) for status in seen] == [
+            (JobState.READY, None),
+            (JobState.LEASED, None),
+            (JobState.LEASED, Progress(0.5, "half", b"")),
+            (JobState.SUCCEEDED, Progress(0.5, "half", b"")),
+        ]
+        assert seen[-1].result == 1
+        for thread in threads:
+            thread.join()
+
+    async def test_it_ends_with_its_timeout_and_outlives_an_outage(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        handle = await answer(either.dispatch("x"))
+        broker.failures["GetJob"] = [unavailable()] * 6
+        with pytest.raises(ResultTimeout):
+            await collected(either.watch(handle.id, interval=0.1, timeout=8))
+        broker.finish(handle.id, SUCCEEDED)
+        assert len(await collected(either.watch(handle.id))) == 1
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"interval": 0}, "interval: expected at least 0.05 seconds, got 0"),
+            ({"interval": "1"}, "interval: expected seconds >= 0"),
+            ({"timeout": -1}, "timeout: expected seconds >= 0"),
+        ],
+    )
+    async def test_what_makes_no_sense_is_refused(
+        self, options: Any, message: str, either: Any, broker: ScriptedBroker
+    ) -> None:
+        handle = await answer(either.dispatch("x"))
+        with pytest.raises(InvalidJob) as caught:
+            await collected(handle.watch(**options))
+        assert str(caught.value).startswith(message)
+
+
+async def collected(items: Any) -> list[Any]:
+    return [item async for item in items] if hasattr(items, "__aiter__") else list(items)
 
 
 async def test_an_id_may_be_a_uuid(either: Any, broker: ScriptedBroker) -> None:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from towline.aio import AsyncClient, AsyncJobHandle
     from towline.client import Client, JobHandle
     from towline.credentials import TlsCredentials
+    from towline.named import clients
     from towline.requests import CancelOutcome, JobRequest
     from towline.status import DeadReason, JobState, JobStatus
     from towline.worker import Worker
@@ -107,6 +108,7 @@ __all__ = [
     "Unauthenticated",
     "Violation",
     "Worker",
+    "clients",
     "current_job",
     "job",
 ]
@@ -123,6 +125,7 @@ _LOADED_WHEN_USED = {
     "JobState": "towline.status",
     "JobStatus": "towline.status",
     "Worker": "towline.worker",
+    "clients": "towline.named",
 }
 
 

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Sequence,
+)
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from uuid import UUID
@@ -22,10 +30,10 @@ from towline.middleware.pushing import PushMiddleware
 from towline.options import DispatchOptions
 from towline.requests import CancelOutcome, Data, JobRequest, Pushed
 from towline.serializers import JSON, Serializer, Serializers, check_serializer
-from towline.status import JobStatus, read_info
+from towline.status import ErrorClasses, JobStatus, read_info
 from towline.transport import Address, AsyncGrpcTransport, async_transport_for
 from towline.v1 import job_pb2, queue_service_pb2
-from towline.waiting import Room, Waiting
+from towline.waiting import Room, Waiting, WaitingForAll, Watching
 
 if TYPE_CHECKING:
     from towline.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
@@ -203,6 +211,30 @@ class AsyncClient:
                 return status
             waiting.answered(status)
 
+    async def wait_all(
+        self, handles: Iterable[AsyncJobHandle], timeout: Seconds | None = None
+    ) -> list[JobStatus]:
+        """Client.wait_all. (``asyncio.gather(*handles)`` gives the results.)"""
+        waiting = WaitingForAll(timeout)
+        return [await handle.wait(waiting.left()) for handle in handles]
+
+    async def watch(
+        self, job_id: str | UUID, *, interval: Seconds = 0.5, timeout: Seconds | None = None
+    ) -> AsyncIterator[JobStatus]:
+        """Client.watch."""
+        watching = Watching(str(job_id), interval, timeout)
+        while True:
+            try:
+                status = await self._get(job_id, watching.next_slice(), None)
+            except CallFailed as error:
+                await asyncio.sleep(watching.failed(error))
+                continue
+            if watching.news(status):
+                yield status
+            if status.ended:
+                return
+            watching.answered(status)
+
     async def cancel(
         self, *job_ids: str | UUID, call_timeout: float | None = None
     ) -> dict[str, CancelOutcome]:
@@ -290,16 +322,42 @@ class AsyncJobHandle:
         """JobHandle.status."""
         return await self._client.get(self.id)
 
-    @overload
-    async def result(self, timeout: Seconds | None = None) -> Any: ...
+    async def wait(self, timeout: Seconds | None = None) -> JobStatus:
+        """JobHandle.wait."""
+        return (await self._client.wait(self.id, timeout)).written_as(self._content_type)
+
+    async def watch(
+        self, *, interval: Seconds = 0.5, timeout: Seconds | None = None
+    ) -> AsyncIterator[JobStatus]:
+        """JobHandle.watch."""
+        async for status in self._client.watch(self.id, interval=interval, timeout=timeout):
+            yield status.written_as(self._content_type)
 
     @overload
-    async def result(self, timeout: Seconds | None = None, *, into: type[T]) -> T: ...
+    async def result(self, timeout: Seconds | None = None, *, errors: ErrorClasses = ()) -> Any: ...
 
-    async def result(self, timeout: Seconds | None = None, *, into: Any = None) -> Any:
+    @overload
+    async def result(
+        self,
+        timeout: Seconds | None = None,
+        *,
+        into: type[T],
+        errors: ErrorClasses = (),
+    ) -> T: ...
+
+    async def result(
+        self,
+        timeout: Seconds | None = None,
+        *,
+        into: Any = None,
+        errors: ErrorClasses = (),
+    ) -> Any:
         """JobHandle.result."""
-        status = await self._client.wait(self.id, timeout)
-        return status.written_as(self._content_type).outcome(into)
+        return (await self.wait(timeout)).outcome(into, errors)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """``await handle`` is ``await handle.result()``."""
+        return self.result().__await__()
 
     async def cancel(self) -> CancelOutcome:
         """JobHandle.cancel."""

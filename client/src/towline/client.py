@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 from uuid import UUID
@@ -21,11 +21,11 @@ from towline.middleware.pushing import PushMiddleware
 from towline.options import DispatchOptions
 from towline.requests import CancelOutcome, Data, JobRequest, Pushed
 from towline.serializers import JSON, Serializer, Serializers, check_serializer
-from towline.status import JobStatus, read_info
+from towline.status import ErrorClasses, JobStatus, read_info
 from towline.transport import Address, GrpcTransport, transport_for
 from towline.v1 import job_pb2, queue_service_pb2
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
-from towline.waiting import Room, Waiting
+from towline.waiting import Room, Waiting, WaitingForAll, Watching
 
 T = TypeVar("T")
 
@@ -218,6 +218,39 @@ class Client:
                 return status
             waiting.answered(status)
 
+    def wait_all(
+        self, handles: Iterable[JobHandle], timeout: Seconds | None = None
+    ) -> list[JobStatus]:
+        """Return the jobs of these handles once all have ended, in their order, however they ended.
+
+        ``status.outcome()`` is the result of each, or raises what ``handle.result()`` would.
+        ``timeout`` is for all together; raises as ``wait`` does.
+        """
+        waiting = WaitingForAll(timeout)
+        return [handle.wait(waiting.left()) for handle in handles]
+
+    def watch(
+        self, job_id: str | UUID, *, interval: Seconds = 0.5, timeout: Seconds | None = None
+    ) -> Iterator[JobStatus]:
+        """Yield the job as it is now, and again for each change of state, attempt or progress.
+
+        Ends after its end. The broker is asked every ``interval`` seconds (0.05 at least), so that
+        of changes in between only the last is seen; the end is told at once. ``timeout`` and what
+        is raised are those of ``wait``.
+        """
+        watching = Watching(str(job_id), interval, timeout)
+        while True:
+            try:
+                status = self._get(job_id, watching.next_slice(), None)
+            except CallFailed as error:
+                time.sleep(watching.failed(error))
+                continue
+            if watching.news(status):
+                yield status
+            if status.ended:
+                return
+            watching.answered(status)
+
     def cancel(
         self, *job_ids: str | UUID, call_timeout: float | None = None
     ) -> dict[str, CancelOutcome]:
@@ -309,22 +342,47 @@ class JobHandle:
         """Return what has become of the job. Raises NotFound."""
         return self._client.get(self.id)
 
-    @overload
-    def result(self, timeout: Seconds | None = None) -> Any: ...
+    def wait(self, timeout: Seconds | None = None) -> JobStatus:
+        """Return the job once it has ended, however it ended: Client.wait."""
+        return self._client.wait(self.id, timeout).written_as(self._content_type)
+
+    def watch(
+        self, *, interval: Seconds = 0.5, timeout: Seconds | None = None
+    ) -> Iterator[JobStatus]:
+        """Yield the job whenever it has changed, until it has ended: Client.watch."""
+        for status in self._client.watch(self.id, interval=interval, timeout=timeout):
+            yield status.written_as(self._content_type)
 
     @overload
-    def result(self, timeout: Seconds | None = None, *, into: type[T]) -> T: ...
+    def result(self, timeout: Seconds | None = None, *, errors: ErrorClasses = ()) -> Any: ...
 
-    def result(self, timeout: Seconds | None = None, *, into: Any = None) -> Any:
+    @overload
+    def result(
+        self,
+        timeout: Seconds | None = None,
+        *,
+        into: type[T],
+        errors: ErrorClasses = (),
+    ) -> T: ...
+
+    def result(
+        self,
+        timeout: Seconds | None = None,
+        *,
+        into: Any = None,
+        errors: ErrorClasses = (),
+    ) -> Any:
         """Return what the handler returned, once the job has succeeded, as JSON values.
 
         ``into`` is a type of which it is to be, such as a dataclass or a protobuf message.
-        ``timeout`` as in Client.wait. Raises JobFailed when the job is dead, JobCancelled,
-        ResultTimeout, NotFound when its retention is over, and InvalidPayload for a result that
-        cannot be read, or does not fit the type.
+        ``timeout`` as in Client.wait. Raises JobFailed when the job is dead, its notes telling the
+        traceback in the worker; JobCancelled; ResultTimeout; NotFound when its retention is over;
+        and InvalidPayload for a result that cannot be read, or does not fit the type.
+
+        ``errors`` are classes of exceptions. When the handler's last one has the name of one of
+        them, that class is raised, with the message and the notes, instead of JobFailed.
         """
-        status = self._client.wait(self.id, timeout)
-        return status.written_as(self._content_type).outcome(into)
+        return self.wait(timeout).outcome(into, errors)
 
     def cancel(self) -> CancelOutcome:
         """Cancel the job."""

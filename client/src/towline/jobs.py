@@ -10,6 +10,7 @@ import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import (
+    TYPE_CHECKING,
     Any,
     ClassVar,
     Generic,
@@ -26,6 +27,7 @@ from towline.errors import ConfigurationError, InvalidJob
 from towline.options import (
     POLICY_NAMES,
     Backoff,
+    DispatchOptions,
     ErrorTypes,
     JobOptions,
     as_error_types,
@@ -36,6 +38,10 @@ from towline.options import (
 from towline.registry import JobDefinition, Registry, default_registry
 from towline.serialization import record_for
 from towline.serializers import Serializer, check_serializer
+
+if TYPE_CHECKING:
+    from towline.aio import AsyncJobHandle
+    from towline.client import JobHandle
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -135,6 +141,18 @@ class Job:
     def handle(self) -> Any:
         """Do the work; may be ``async def``. What it returns, as JSON, is the result of the job."""
         raise InvalidJob(f"{type(self).__qualname__} has no handle(), so it cannot be run here")
+
+    def dispatch(self, **options: Unpack[DispatchOptions]) -> JobHandle:
+        """Hand the job to the broker by the default client (towline.clients), as its dispatch()."""
+        from towline.named import clients
+
+        return clients.default.dispatch(self, **options)
+
+    async def dispatch_async(self, **options: Unpack[DispatchOptions]) -> AsyncJobHandle:
+        """dispatch() by the default client for asyncio."""
+        from towline.named import clients
+
+        return await clients.for_asyncio().dispatch(self, **options)
 
     def next_retry_delay(self, attempt: int, error: BaseException) -> Seconds | None:
         """Return how long to wait after this failed attempt (the first is 1); None: by policy."""
@@ -311,6 +329,17 @@ class JobFunction(Generic[P, R]):
         except TypeError as error:
             raise InvalidJob(f"{self.job_class.job_type}: {error}") from None
         return self.job_class(**bound.arguments)
+
+    def dispatch(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+        """Hand the job of calling it with these arguments to the broker, by the default client.
+
+        Options are given to the job: ``build_report.job(month="2026-01").dispatch(delay=60)``.
+        """
+        return self.job(*args, **kwargs).dispatch()
+
+    async def dispatch_async(self, *args: P.args, **kwargs: P.kwargs) -> AsyncJobHandle:
+        """dispatch() by the default client for asyncio."""
+        return await self.job(*args, **kwargs).dispatch_async()
 
 
 @overload

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NoReturn, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -18,6 +18,9 @@ from towline.options import display_name_of
 from towline.serialization import codec_for
 from towline.serializers import Serializers, media_type, read, standard
 from towline.v1 import job_pb2
+
+ErrorClasses: TypeAlias = Iterable[type[Exception]]
+"""Classes of exceptions that a handler may die of, and that its producer wants to catch."""
 
 
 class JobState(StrEnum):
@@ -125,25 +128,33 @@ class JobStatus:
         """Return the status with what the producer knows: how payload and result are written."""
         return dataclasses.replace(self, content_type=content_type) if content_type else self
 
-    def outcome(self, into: Any = None) -> Any:
+    def outcome(self, into: Any = None, errors: ErrorClasses = ()) -> Any:
         """Return the result of a job that ended, as JSON values.
 
         ``into`` is a type, such as a dataclass or a protobuf message, of which it is to be. Raises
         JobFailed or JobCancelled when the job ended otherwise, and InvalidPayload when the result
-        cannot be read, or does not fit the type.
+        cannot be read, or does not fit the type. When the class of the error that the job died of
+        has the name of one of ``errors``, that one is raised instead of JobFailed, with its notes.
         """
         if self.state is JobState.CANCELLED:
             raise JobCancelled(self.id)
         if self.state is JobState.DEAD:
-            failure = self.failure or Failure("", "", "", None)
-            raise JobFailed(
-                self.id,
-                dead_reason=self.dead_reason or "",
-                failure_type=failure.type,
-                failure_message=failure.message,
-                trace=failure.trace,
-            )
+            self._raise_failure(errors)
         return self._read_result(into)
+
+    def _raise_failure(self, errors: ErrorClasses) -> NoReturn:
+        failure = self.failure or Failure("", "", "", None)
+        failed = JobFailed(
+            self.id,
+            dead_reason=self.dead_reason or "",
+            failure_type=failure.type,
+            failure_message=failure.message,
+            trace=failure.trace,
+        )
+        for kind in errors:
+            if kind.__name__ == failure.type:
+                raise _remade(kind, failed)
+        raise failed
 
     def _read_result(self, into: Any) -> Any:
         path = f"result of job {self.id}"
@@ -159,6 +170,18 @@ class JobStatus:
             )
         result = read(self.result_bytes, path, serializer)
         return result if into is None else codec_for(into, path).decode(result, path)
+
+
+def _remade(kind: type[Exception], failed: JobFailed) -> Exception:
+    """The error of the handler as one of a class that the caller named."""
+    try:
+        error = kind(failed.failure_message)
+    except Exception:  # its class wants more than a message
+        return failed
+    error.add_note(f"job {failed.job_id} is dead ({failed.dead_reason})")
+    for note in getattr(failed, "__notes__", ()):
+        error.add_note(note)
+    return error
 
 
 def _read_message(into: Any, data: bytes, path: str) -> Any:

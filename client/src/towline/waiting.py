@@ -6,11 +6,20 @@ import random
 import time
 
 from towline.durations import Seconds, as_timedelta
-from towline.errors import BrokerUnavailable, CallFailed, ResourceExhausted, ResultTimeout
+from towline.errors import (
+    BrokerUnavailable,
+    CallFailed,
+    InvalidJob,
+    ResourceExhausted,
+    ResultTimeout,
+)
 from towline.status import JobStatus
 
 SLICE = 30.0
 """Seconds that one GetJob is held by the broker at most; it would hold 60."""
+
+SHORTEST_INTERVAL = 0.05
+"""Seconds between two looks at a job that is watched, at least."""
 
 OUTAGE = 60.0
 """Seconds for which an awaited broker may be away, so that its restart is waited out."""
@@ -81,3 +90,42 @@ class Waiting:
         if self._timeout is None:
             return None
         return max(0.0, self._began + self._timeout - time.monotonic())
+
+
+class WaitingForAll:
+    """The time that is left for one job after another. Raises InvalidJob as Waiting does."""
+
+    def __init__(self, timeout: Seconds | None) -> None:
+        self._deadline = None
+        if timeout is not None:
+            seconds = as_timedelta(timeout, "timeout").total_seconds()
+            self._deadline = time.monotonic() + seconds
+
+    def left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+
+class Watching(Waiting):
+    """One look after another at one job, ``interval`` seconds apart, until it has ended.
+
+    Raises InvalidJob for a timeout or an interval that is no duration, or too short a one.
+    """
+
+    def __init__(self, job_id: str, interval: Seconds, timeout: Seconds | None) -> None:
+        super().__init__(job_id, timeout)
+        self._interval = as_timedelta(interval, "interval").total_seconds()
+        if self._interval < SHORTEST_INTERVAL:
+            raise InvalidJob(
+                f"interval: expected at least {SHORTEST_INTERVAL} seconds, got {interval!r}"
+            )
+        self._seen: tuple[object, ...] | None = None
+
+    def next_slice(self) -> float:
+        """As of Waiting; the first look is answered at once."""
+        return 0.0 if self._seen is None else min(self._interval, super().next_slice())
+
+    def news(self, status: JobStatus) -> bool:
+        """Whether something has changed since the look before."""
+        seen = (status.state, status.attempt, status.progress)
+        changed, self._seen = seen != self._seen, seen
+        return changed

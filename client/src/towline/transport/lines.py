@@ -186,7 +186,5 @@ def too_late(*, sent: bool) -> CallFailed:
     if sent:
         message = "no answer in time from the broker; what was asked may be done all the same"
     else:
-        message = (
-            "the broker is slow: the calls before this one did not end in time; it was not sent"
-        )
+        message = "the job was not sent: the pushes before it got no answer in time"
     return DeadlineExceeded(message, code="DEADLINE_EXCEEDED")
