@@ -235,6 +235,25 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     assert run_program(program).split() == ["0"]
 
 
+def test_worker_processes_are_refused_for_each_would_have_a_broker_of_its_own() -> None:
+    with pytest.raises(ConfigurationError, match="lives in this process and no other"):
+        Worker("memory://", processes=2)
+
+
+def test_a_process_pool_works_for_a_broker_in_its_parent() -> None:
+    program = """
+from towline import Client, Job, Worker
+class Double(Job):
+    n: int
+    def handle(self) -> int:
+        return 2 * self.n
+with Worker("memory://", ["default"], pool="process", concurrency=1):
+    print(Client("memory://").dispatch(Double(n=4)).result(timeout=30))
+"""
+    # Of sockets that the pool's own process leaves to its end Python would warn.
+    assert run_program(program, warnings="ignore").split() == ["8"]
+
+
 def test_the_broker_ends_with_its_process() -> None:
     program = """
 from towline import Client, Worker
@@ -255,10 +274,10 @@ print(embedded_broker().address)
         socket.create_connection((host, int(port)), timeout=5)
 
 
-def run_program(program: str) -> str:
-    """Run Python code in a process of its own, every warning an error, and return its output."""
+def run_program(program: str, *, warnings: str = "error") -> str:
+    """Run Python code in a process of its own, and return its output; errors it must not print."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
+        [sys.executable, "-W", warnings, "-c", program],
         capture_output=True,
         text=True,
         timeout=60,

@@ -168,6 +168,11 @@ class Connection:
         return cls(target, credentials, check_timeout(timeout))
 
     @property
+    def in_this_process(self) -> bool:
+        """Whether the broker is a part of this process."""
+        return False
+
+    @property
     def can_be_handed_over(self) -> bool:
         """Whether another process can be told all of it."""
         return not isinstance(self.credentials, grpc.ChannelCredentials)

@@ -77,6 +77,10 @@ class EmbeddedConnection(Connection):
             raise ConfigurationError("credentials: a broker at memory:// has no use for any")
         return cls(address, None, check_timeout(timeout), name)
 
+    @property
+    def in_this_process(self) -> bool:
+        return True
+
     def open(self) -> grpc.Channel:
         return self._real().open()
 

@@ -129,6 +129,11 @@ class Worker(CallbackDecorators):
             max_memory_per_child=max_memory_per_child,
         )
         self._connection = _connection(broker)
+        if self._connection.in_this_process and processes > 1:
+            raise ConfigurationError(
+                "processes: the broker of memory:// lives in this process and no other; use "
+                "processes=1, or a broker of its own (towline-broker serve --store memory:)"
+            )
         self._registry = _registry(registry).reading(Serializers(serializers))
         self._middleware = HandlerMiddleware(middleware, has_loop=pool == "async")
         self._callbacks = Callbacks(on_job_start, on_job_complete, on_job_error, on_error)
