@@ -82,7 +82,7 @@ _SHORT = {
 
 def _text(value: object) -> str:
     """A value that whoever splits the line at spaces gets back whole."""
-    text = str(value)
+    text = f"{value:.6f}" if isinstance(value, float) else str(value)
     return json.dumps(text, ensure_ascii=False) if re.search(r"[\s\"=]", text) else text
 
 

@@ -67,7 +67,9 @@ def listed(given: object) -> list[object]:
     """Raises ConfigurationError when it is no list of anything."""
     if isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
         return list(given)
-    raise ConfigurationError(f"middleware: expected a list, got {given!r}: [{given!r}]?")
+    raise ConfigurationError(
+        f"middleware: expected a list, such as [Logging(), Tracing()], got {given!r}"
+    )
 
 
 def _is_function(item: object) -> bool:

@@ -239,7 +239,7 @@ class Attempt:
     def _controlled(self, control: JobControl) -> None:
         settlement = outcome.of_control(self._held.token, control)
         if isinstance(control, Release):
-            logger.info("%s was released by its handler", self._held)
+            logger.info("%s was released on request", self._held)
             self._decide(settlement, control)
         else:
             self._errored(control, settlement)
