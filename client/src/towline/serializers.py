@@ -160,6 +160,7 @@ def tells_anything(content_type: str) -> bool:
     return media_type(content_type) not in _UNTOLD
 
 
+@functools.lru_cache(maxsize=256)  # asked for each payload; what is asked comes from outside
 def media_type(content_type: str) -> str:
     """Return a content type without its parameters, in small letters."""
     return content_type.partition(";")[0].strip().lower()
