@@ -375,5 +375,7 @@ class TestFunctions:
 
         with pytest.raises(InvalidJob, match="add: missing a required argument: 'a'"):
             add.job()  # type: ignore[call-arg]
-        with pytest.raises(InvalidJob, match="add: got an unexpected keyword argument 'b'"):
+        with pytest.raises(InvalidJob, match=r"add: got an unexpected keyword argument 'b'$"):
             add.job(1, b=2)  # type: ignore[call-arg]
+        with pytest.raises(InvalidJob, match=r"argument 'countdown': did you mean 'delay'\?"):
+            add.job(1, countdown=2)  # type: ignore[call-arg]

@@ -327,7 +327,9 @@ class JobFunction(Generic[P, R]):
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise InvalidJob(f"{self.job_class.job_type}: {error}") from None
+            meant = [called_here(name) for name in kwargs if name not in self.parameters]
+            hint = "".join(f": did you mean {option}?" for option in meant[:1] if option)
+            raise InvalidJob(f"{self.job_class.job_type}: {error}{hint}") from None
         return self.job_class(**bound.arguments)
 
     def dispatch(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
@@ -441,7 +443,7 @@ def _attributes(options: Mapping[str, Any], function: str) -> dict[str, Any]:
                 ) from None
             attributes[name] = staticmethod(option)
         elif name not in JobOptions.__annotations__:
-            meant = called_here(name)
+            meant = "'type'" if name in ("name", "job_type") else called_here(name)
             hint = f": did you mean {meant}?" if meant else ""
             raise InvalidJob(f"{function}: @job has no option {name!r}{hint}")
     return attributes

@@ -244,7 +244,7 @@ def _aware(value: object, where: str) -> datetime:
 
 
 def _unique_key(value: object, where: str) -> object:
-    if callable(value):
+    if callable(value) or isinstance(value, property):
         return value
     if isinstance(value, str) and value:
         return as_text(value, where)
