@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import inspect
 import types
@@ -23,21 +22,30 @@ from typing import (
 )
 
 from towline.durations import Seconds
-from towline.errors import ConfigurationError, InvalidJob
+from towline.errors import InvalidJob
+from towline.job_checks import (
+    check_aliases,
+    check_errors,
+    check_field_names,
+    check_handle,
+    check_misspelled,
+    check_own_serializer,
+    error_types,
+    refuse_generator,
+)
 from towline.options import (
     POLICY_NAMES,
     Backoff,
     DispatchOptions,
     ErrorTypes,
     JobOptions,
-    as_error_types,
     called_here,
     check_name,
     check_options,
 )
 from towline.registry import JobDefinition, Registry, default_registry
 from towline.serialization import record_for
-from towline.serializers import Serializer, check_serializer
+from towline.serializers import Serializer
 
 if TYPE_CHECKING:
     from towline.aio import AsyncJobHandle
@@ -104,13 +112,13 @@ class Job:
             dataclasses.dataclass(kw_only=True)(cls)
         except (TypeError, ValueError) as error:
             raise InvalidJob(f"{cls.__qualname__}: {error}") from error
-        _check_field_names(cls)
-        _check_misspelled(cls)
+        check_field_names(cls, RESERVED_NAMES)
+        check_misspelled(cls, RESERVED_NAMES)
         options = check_options(
             {name: inspect.getattr_static(cls, name) for name in POLICY_NAMES}, cls.__qualname__
         )
-        _check_errors(cls)
-        _check_serializer(cls)
+        check_errors(cls)
+        check_own_serializer(cls)
         cls.__towline_definition__ = None
         if abstract:
             return
@@ -126,13 +134,13 @@ class Job:
                 )
             with contextlib.suppress(NameError):  # a class further down; checked at first use
                 record_for(cls, cls.__qualname__)
-        _check_handle(cls)
+        check_handle(cls)
         definition = JobDefinition(
             cls,
             cls.job_type,
             options,
             runnable=_overrides(cls, "handle"),
-            aliases=_aliases(cls),
+            aliases=check_aliases(cls),
             own_json=_overrides(cls, "to_dict"),
         )
         (registry or default_registry).add(definition)
@@ -163,7 +171,7 @@ class Job:
 
         By default as ``dead_on`` and ``retry_on`` say, of which the first comes first.
         """
-        dead_on, retry_on = _error_types(type(self))
+        dead_on, retry_on = error_types(type(self))
         return not isinstance(error, dead_on) and (not retry_on or isinstance(error, retry_on))
 
     def to_dict(self) -> dict[str, Any]:
@@ -187,102 +195,8 @@ def definition_of(job: Job) -> JobDefinition:
     return definition
 
 
-# Annotating one of these makes it a field, which is never meant.
 RESERVED_NAMES = frozenset(name for name in vars(Job) if not name.startswith("_"))
-
-
-_ATTRIBUTES = (
-    *POLICY_NAMES, "job_type", "job_aliases", "retry_on", "dead_on", "serializer"
-)  # fmt: skip
-
-
-def _check_field_names(cls: type[Job]) -> None:
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # it was made one just now
-        if field.name in _ATTRIBUTES:
-            raise InvalidJob(
-                f"{cls.__qualname__}.{field.name}: this is policy, not a field: write "
-                f"`{field.name} = ...` without annotation, or give the field another name"
-            )
-        if field.name in RESERVED_NAMES:
-            raise InvalidJob(
-                f"{cls.__qualname__}.{field.name}: a field cannot have the name of a method of Job"
-            )
-
-
-def _check_misspelled(cls: type[Job]) -> None:
-    """Refuse what is nearly a name of policy, which would be passed over in silence."""
-    for name, value in vars(cls).items():
-        if name.startswith("_") or name in RESERVED_NAMES or callable(value):
-            continue
-        meant = called_here(name) or _nearest(name)
-        if meant and name not in cls.__annotations__:
-            raise InvalidJob(
-                f"{cls.__qualname__}.{name}: did you mean {meant}? If not, annotate it: "
-                f"`{name}: ClassVar[...]`"
-            )
-
-
-def _nearest(name: str) -> str:
-    return "".join(map(repr, difflib.get_close_matches(name, _ATTRIBUTES, n=1, cutoff=0.8)))
-
-
-def _check_errors(cls: type[Job]) -> None:
-    dead_on, retry_on = _error_types(cls)
-    never = [kind for kind in retry_on if issubclass(kind, dead_on)]
-    if never:
-        raise InvalidJob(
-            f"{cls.__qualname__}.retry_on: {never[0].__name__} is never retried, because dead_on, "
-            "which comes first, has it or a base of it"
-        )
-
-
-def _error_types(
-    cls: type[Job],
-) -> tuple[tuple[type[BaseException], ...], tuple[type[BaseException], ...]]:
-    """Return ``dead_on`` and ``retry_on`` of a Job class. Raises InvalidJob for other things."""
-    return (
-        as_error_types(cls.dead_on, f"{cls.__qualname__}.dead_on"),
-        as_error_types(cls.retry_on, f"{cls.__qualname__}.retry_on"),
-    )
-
-
-def _check_serializer(cls: type[Job]) -> None:
-    if cls.serializer is not None:
-        try:
-            check_serializer(cls.serializer, f"{cls.__qualname__}.serializer")
-        except ConfigurationError as error:
-            raise InvalidJob(str(error)) from None
-
-
-def _aliases(cls: type[Job]) -> tuple[str, ...]:
-    where, aliases = f"{cls.__qualname__}.job_aliases", cls.__dict__.get("job_aliases", ())
-    if isinstance(aliases, str) or not isinstance(aliases, Sequence):
-        raise InvalidJob(f"{where}: expected a tuple of names, got {aliases!r}")
-    names = tuple(check_name(alias, where) for alias in aliases)
-    if cls.job_type in names:
-        raise InvalidJob(f"{where}: {cls.job_type!r} is its job_type already")
-    return names
-
-
-def _check_handle(cls: type[Job]) -> None:
-    handle: Any = cls.handle
-    where = f"{cls.__qualname__}.handle()"
-    if not callable(handle):
-        raise InvalidJob(f"{where}: expected a method, got {handle!r}")
-    _refuse_generator(handle, where)
-    try:
-        inspect.signature(handle).bind(None)
-    except TypeError as error:
-        raise InvalidJob(
-            f"{where}: is called with self alone, what it works on are fields of the job: {error}"
-        ) from None
-    except ValueError:
-        return  # compiled code may have no signature
-
-
-def _refuse_generator(function: Callable[..., Any], where: str) -> None:
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise InvalidJob(f"{where}: is a generator, so calling it would not run it; use return")
+"""What a field of a job cannot be called."""
 
 
 def _overrides(cls: type[Job], method: str) -> bool:
@@ -392,7 +306,7 @@ def _class_for(
 ) -> type[Job]:
     """Return a Job class whose fields are the parameters and whose handle() calls the function."""
     name = function.__name__
-    _refuse_generator(function, name)
+    refuse_generator(function, name)
     attributes = _attributes(options, name)
     fields = [_field_for(parameter, name) for parameter in signature.parameters.values()]
 
