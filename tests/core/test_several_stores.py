@@ -150,8 +150,7 @@ async def test_p3_a_store_that_is_down_stops_no_reserve_with_a_request_id(
     second.errors["reserve"] = StoreUnavailable("it is down")
     for _ in range(2):  # the second time as a repeat
         assert [leased.ref.queue for leased in await broker.leasing.reserve(call)] == ["emails"]
-    with pytest.raises(StoreUnavailable):
-        await broker.leasing.reserve(replace(call, request_id="r2"))
+    assert await broker.leasing.reserve(replace(call, request_id="r2")) == []
 
 
 async def test_p9_a_defect_of_one_store_leaves_no_lease_of_another_lying(
@@ -162,7 +161,7 @@ async def test_p9_a_defect_of_one_store_leaves_no_lease_of_another_lying(
     (leased,) = await broker.leasing.reserve(reserve("emails", "reports", max_jobs=2))
     assert leased.ref.queue == "emails"
     with pytest.raises(RuntimeError):
-        await broker.leasing.reserve(reserve("emails", "reports", max_jobs=2))
+        await broker.leasing.reserve(reserve("reports"))
 
 
 async def test_p9_a_repeat_that_overtakes_the_first_call_leaves_no_lease_of_it_lying(
@@ -310,8 +309,67 @@ async def test_a_store_that_is_down_takes_no_other_along(
     with pytest.raises(StoreUnavailable):
         await broker.jobs.push([job("emails")])
     assert len(await broker.leasing.reserve(call)) == 1
-    with pytest.raises(StoreUnavailable):
-        await broker.leasing.reserve(call)
+    assert await broker.leasing.reserve(call) == []
+
+
+@pytest.mark.parametrize("request_id", ["", "r1"])
+@pytest.mark.parametrize("queues", [("emails", "reports"), ("reports", "emails")])
+async def test_p8_a_reserve_waits_at_the_stores_that_answer_for_a_job_that_comes_later(
+    broker: Broker, first: FaultyDriver, queues: tuple[str, ...], request_id: str
+) -> None:
+    first.errors["reserve"] = StoreUnavailable("it is down")
+    call = reserve(*queues, wait=MINUTE, request_id=request_id)
+    waiting = asyncio.create_task(broker.leasing.reserve(call))
+    await come_to_rest()
+    assert not waiting.done()
+    await push(broker, "reports")
+    (leased,) = await waiting
+    assert leased.ref.queue == "reports"
+
+
+async def test_p8_a_waiting_reserve_gets_a_job_that_its_store_told_of_while_it_gave_none(
+    broker: Broker, first: FaultyDriver, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "towline.broker")
+    call = reserve("emails", "reports", wait=MINUTE)
+    waiting = asyncio.create_task(broker.leasing.reserve(call))
+    await come_to_rest()
+    first.errors["reserve"] = StoreUnavailable("it is down")
+    await push(broker, "emails")
+    await clock.advance(5 * SECOND)
+    assert not waiting.done()
+    del first.errors["reserve"]
+    await clock.advance(SECOND)
+    (leased,) = await waiting
+    assert leased.ref.queue == "emails"
+    told = [record.getMessage() for record in caplog.records if "store default" in record.message]
+    assert told == ["store default gives no jobs: it is down", "store default gives jobs again"]
+
+
+async def test_p8_a_job_that_a_waiter_was_woken_for_in_vain_goes_to_the_next_when_it_leaves(
+    broker: Broker, first: FaultyDriver
+) -> None:
+    both = asyncio.create_task(broker.leasing.reserve(reserve("reports", "emails", wait=MINUTE)))
+    await come_to_rest()
+    one = asyncio.create_task(broker.leasing.reserve(reserve("emails", wait=MINUTE)))
+    await come_to_rest()
+    first.errors["reserve"] = StoreUnavailable("it is down")
+    await push(broker, "emails")  # the first is woken for it, and cannot take it
+    await come_to_rest()
+    del first.errors["reserve"]
+    await push(broker, "reports")  # with that one it leaves
+    assert [leased.ref.queue for leased in [*await both, *await one]] == ["reports", "emails"]
+
+
+@pytest.mark.parametrize("request_id", ["", "r1"])
+async def test_a_reserve_is_refused_at_once_if_none_of_its_stores_answers(
+    broker: Broker, first: FaultyDriver, second: FaultyDriver, request_id: str
+) -> None:
+    first.errors["reserve"] = second.errors["reserve"] = StoreUnavailable("it is down")
+    for queues in (("emails", "reports"), ("reports", "emails", "alerts"), ("emails",)):
+        call = reserve(*queues, wait=MINUTE, request_id=request_id)
+        with pytest.raises(StoreUnavailable):
+            await broker.leasing.reserve(call)
 
 
 async def test_a_queue_stays_where_its_jobs_are_when_the_configuration_changes(

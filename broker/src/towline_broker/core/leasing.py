@@ -16,8 +16,12 @@ from towline_broker.core.waiting import ReserveLine, Waiter, WaitLimit
 from towline_broker.core.workers import Workers
 from towline_broker.domain.errors import Draining, StoreError
 from towline_broker.domain.jobs import Leased, LeaseRef, Settlement
-from towline_broker.domain.time import Micros
+from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import NackBatch, NackItem, Settled
+
+#: How soon a waiting Reserve asks a store again that gave no answer while others did: it may have
+#: told of jobs before it was back.
+ASK_AGAIN: Micros = 1 * SECOND
 
 
 class Leasing:
@@ -116,9 +120,14 @@ class Leasing:
             self._line.pass_on(waiter)
 
     def _look_again(self, waiter: Waiter) -> Micros | None:
-        """Who waits for a store that does not tell of every job has to ask it again before long."""
-        interval = self._stores.poll_interval(waiter.queues)
-        return None if interval is None else self._clock.now() + interval
+        """Who waits for a store that does not tell of every job, or has just given no answer, has
+        to ask it again before long."""
+        intervals = [
+            self._stores.poll_interval(waiter.queues),
+            ASK_AGAIN if waiter.unheard else None,
+        ]
+        soonest = min((each for each in intervals if each is not None), default=None)
+        return None if soonest is None else self._clock.now() + soonest
 
     async def _claim(self, call: ReserveCall, waiter: Waiter) -> list[Leased]:
         while True:
@@ -144,6 +153,7 @@ class Leasing:
             self._claims.ask(call, waiter.queues, lease, grant, _scoped(call)), give_back_ours
         )
         leases = granted.leases
+        waiter.unheard = bool(granted.silent)
         repeated = bool(leases) and leases[0].ref.grant != grant
         if not repeated:
             queues = [leased.ref.queue for leased in leases]

@@ -31,13 +31,15 @@ class WaitLimit:
 class Waiter:
     """One parked Reserve. ``woken`` holds from being woken until it joins the line again."""
 
-    __slots__ = ("_event", "max_jobs", "over", "owed", "queues", "superseded", "woken")
+    __slots__ = ("_event", "max_jobs", "over", "owed", "queues", "superseded", "unheard", "woken")
 
     def __init__(self, queues: Sequence[str], max_jobs: int) -> None:
         self.queues = queues
         self.max_jobs = max_jobs
         self.superseded = False
         self.woken = False
+        #: A store of its queues gave no answer when it asked last.
+        self.unheard = False
         #: It has waited for as long as it wanted to.
         self.over = False
         #: For how many jobs of which queue it was woken and has not accounted yet.
