@@ -15,8 +15,7 @@ from towline.errors import InvalidPayload
 from towline.registry import JobDefinition
 
 _OURS = frozenset(
-    module.__name__
-    for module in (codecs, protobuf, records, registry, serialization, serializers)
+    module.__name__ for module in (codecs, protobuf, records, registry, serialization, serializers)
 )
 
 
