@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
@@ -21,13 +21,15 @@ from towline import (
     Reject,
     Release,
     Retry,
+    TlsCredentials,
     Worker,
+    clients,
     current_job,
     job,
     testing,
 )
 from towline.context import JobContext
-from towline.middleware import AttemptOutcome
+from towline.middleware import AttemptOutcome, OutgoingJob
 from towline.testing import Harness, JobsFailed
 
 registry = Registry()
@@ -466,3 +468,18 @@ def test_a_client_that_was_made_before_reaches_the_broker_of_each_test() -> None
             with testing.broker("testing", registry=registry) as towline:
                 of_the_application.dispatch(note, what=n)
                 assert [each.job.what for each in towline.dispatched] == [n]
+
+
+def test_the_default_client_reaches_it_with_its_own_middleware() -> None:
+    def stamp(jobs: Sequence[OutgoingJob]) -> Iterator[None]:
+        for each in jobs:
+            each.headers["tenant"] = "7"
+        yield
+
+    clients.add("default", "127.0.0.1:1", middleware=[stamp], credentials=TlsCredentials())
+    try:
+        with testing.broker("testing", registry=registry) as towline:
+            SendEmail(to="a@b.c").dispatch(delay=5)
+            towline.assert_dispatched(SendEmail, delay=5, headers={"tenant": "7"})
+    finally:
+        clients.add("default")

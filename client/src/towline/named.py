@@ -27,6 +27,11 @@ class _Named:
         self._client: Client | None = None
         self._async_client: AsyncClient | None = None
 
+    @property
+    def options_elsewhere(self) -> dict[str, Any]:
+        """The options that hold for any broker."""
+        return {name: value for name, value in self._options.items() if name != "credentials"}
+
     def for_threads(self) -> Client:
         from towline.client import Client
 
@@ -122,13 +127,18 @@ class Clients:
     def using(self, address: Address | None = None, **options: Any) -> Iterator[Client]:
         """Reach another broker by the default name in here, as tests do; yields its Client.
 
-        with towline.clients.using("memory://") as client: ...
+            with towline.clients.using("memory://") as client: ...
+
+        Options that are not given stay as they are, such as middleware and serializer; not the
+        credentials, which belong to an address.
         """
-        named = _Named(address, options)
-        client = named.for_threads()
         with self._lock:
             name = self._default
-            before, self._named[name] = self._named[name], named
+            before = self._named[name]
+        named = _Named(address, {**before.options_elsewhere, **options})
+        client = named.for_threads()
+        with self._lock:
+            self._named[name] = named
         try:
             yield client
         finally:

@@ -12,7 +12,8 @@ from typing import Any, Unpack
 from towline.aio import AsyncClient
 from towline.channel import ADDRESS_VARIABLE
 from towline.client import Client
-from towline.embedded import SCHEME, embedded_broker
+from towline.embedded import SCHEME, EmbeddedBroker, embedded_broker
+from towline.named import clients
 from towline.registry import Registry, default_registry
 from towline.status import JobStatus, read_info, read_time
 from towline.testing.dispatched import Dispatched, read_dispatched
@@ -37,7 +38,7 @@ PAGE = 1000
 
 
 class Harness:
-    """The broker of ``memory://name``, emptied for a test. Made by ``towline.testing.broker``.
+    """A broker of this process, emptied for a test. Made by ``towline.testing.broker``.
 
     url           what clients and workers in this process reach it by: "memory://name"
     address       host:port, for other processes on this machine
@@ -46,23 +47,19 @@ class Harness:
     dead          every dead job
     """
 
-    def __init__(self, name: str = "", *, registry: Registry | None = None) -> None:
-        self._broker = embedded_broker(name)
-        self._broker.reset()
-        self._registry = default_registry if registry is None else registry
-        self.url = f"{SCHEME}{name}"
-        self.address = self._broker.address
-        self.client = Client(self.url)
-        self._admin = AdminServiceStub(self.client.channel)
+    def __init__(
+        self, running: EmbeddedBroker, url: str, client: Client, registry: Registry
+    ) -> None:
+        self._broker = running
+        self._registry = registry
+        self.url = url
+        self.address = running.address
+        self.client = client
+        self._admin = AdminServiceStub(client.channel)
 
     @cached_property
     def async_client(self) -> AsyncClient:
         return AsyncClient(self.url)
-
-    def close(self) -> None:
-        """Close the client, and forget the jobs. The broker stays, for other clients of its url."""
-        self.client.close()
-        self._broker.reset()
 
     # What was dispatched
 
@@ -220,19 +217,30 @@ def broker(name: str = "", *, registry: Registry | None = None) -> Iterator[Harn
             towline.assert_dispatched(SendEmail)
 
     It is that of ``memory://`` (or ``memory://name``), which clients of the code under test reach
-    by that address. A Client without an address reaches it, too: TOWLINE_URL names it meanwhile.
-    ``registry`` has the types of jobs; by default those of all modules that are imported.
+    by that address. The default client and a Client without an address reach it, too:
+    ``towline.clients`` and TOWLINE_URL say so meanwhile. ``registry`` has the types of jobs; by
+    default those of all modules that are imported.
 
     Raises ConfigurationError when towline-broker is not installed.
     """
-    harness = Harness(name, registry=registry)
-    before = os.environ.get(ADDRESS_VARIABLE)
-    os.environ[ADDRESS_VARIABLE] = harness.url
+    url = f"{SCHEME}{name}"
+    running = embedded_broker(name)
+    running.reset()
     try:
-        yield harness
+        with _environment(url), clients.using(url) as client:
+            yield Harness(running, url, client, default_registry if registry is None else registry)
+    finally:
+        running.reset()
+
+
+@contextlib.contextmanager
+def _environment(url: str) -> Iterator[None]:
+    before = os.environ.get(ADDRESS_VARIABLE)
+    os.environ[ADDRESS_VARIABLE] = url
+    try:
+        yield
     finally:
         if before is None:
             os.environ.pop(ADDRESS_VARIABLE, None)
         else:
             os.environ[ADDRESS_VARIABLE] = before
-        harness.close()
