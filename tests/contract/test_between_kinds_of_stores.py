@@ -8,8 +8,8 @@ import pytest_asyncio
 from tests.contract.test_memory import MemoryHarness
 from tests.contract.test_sqlite import SqliteHarness
 from towline_broker.testing import Store
+from towline_broker.testing.contract_receive import MovedKeysContract, ReceiveContract
 from towline_broker.testing.contract_sealing import ForwardContract
-from towline_broker.testing.contract_transfer import MovedKeysContract, ReceiveContract
 
 
 class _Move(ReceiveContract, MovedKeysContract, ForwardContract):

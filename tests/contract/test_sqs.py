@@ -147,7 +147,7 @@ DOCUMENTED: dict[str, tuple[str, ...]] = {
 TRANSFER = {
     name
     for base in DriverContract.__mro__
-    if base.__module__.endswith((".contract_transfer", ".contract_sealing"))
+    if base.__module__.endswith((".contract_outgoing", ".contract_receive", ".contract_sealing"))
     for name in vars(base)
     if name.startswith("test_")
 }

@@ -126,6 +126,6 @@ def test_a_bug_in_reopening_is_caught_by_the_test_meant_to(recover: Recover) -> 
 def test_a_bug_in_sharing_is_caught_by_the_test_meant_to(
     driver: type[SharedDriver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("towline_broker.testing.store.PATIENCE", 0.2)
+    monkeypatch.setattr("towline_broker.testing.heard.PATIENCE", 0.2)
     name = SHARING_BUGS[driver]
     assert failing_tests(SharedDriverContract, lambda: SharedHarness(driver), [name]) == {name}

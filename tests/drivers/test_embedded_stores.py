@@ -13,7 +13,7 @@ from tests.support.stores import open_store, push, stored_ids
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.drivers.registry import create_driver
 from towline_broker.testing.factories import START, new_job, new_jobs
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 #: Small segments, so that the journal goes from one to the next.
 URLS = {"file": "file:///{}?segment_bytes=65536&min_free_bytes=0", "sqlite": "sqlite:///{}"}

@@ -27,7 +27,7 @@ from towline_broker.drivers.interface import (
     ReserveRequest,
 )
 from towline_broker.testing.factories import START, new_job, new_jobs
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 def disk_of(segments_in_all: int) -> Callable[[Path], int]:

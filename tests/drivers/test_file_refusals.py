@@ -11,7 +11,7 @@ from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.file import open_file, segments
 from towline_broker.drivers.registry import create_driver
 from towline_broker.testing.factories import START, new_job
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 async def refusal(directory: Path) -> str:

@@ -16,7 +16,7 @@ from towline_broker.drivers.file import journal as journal_module
 from towline_broker.drivers.file import writer as writer_module
 from towline_broker.drivers.interface import JobQuery, PushOutcome
 from towline_broker.testing.factories import START, new_job, new_jobs
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 class Disk:

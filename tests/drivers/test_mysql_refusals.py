@@ -11,7 +11,7 @@ from towline_broker.drivers.interface import Capabilities, Durability
 from towline_broker.drivers.sql.mysql import open_mysql
 from towline_broker.drivers.sql.schema import SCHEMA_VERSION
 from towline_broker.testing.factories import START, new_job
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 @pytest.fixture

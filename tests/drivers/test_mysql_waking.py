@@ -12,7 +12,7 @@ from towline_broker.drivers.sql.mysql import news
 from towline_broker.drivers.sql.shared.driver import SharedSqlDriver
 from towline_broker.drivers.sql.transaction import Reader
 from towline_broker.testing.factories import new_job, new_jobs
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 @pytest.fixture

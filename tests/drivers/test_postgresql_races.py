@@ -19,7 +19,7 @@ from towline_broker.drivers.sql.postgresql import counters
 from towline_broker.drivers.sql.shared.transaction import SharedTransaction
 from towline_broker.drivers.sql.transaction import Transaction
 from towline_broker.testing.factories import START, new_job, new_jobs
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 @pytest.fixture

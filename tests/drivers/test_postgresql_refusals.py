@@ -14,7 +14,7 @@ from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.sql import schema
 from towline_broker.drivers.sql.postgresql.url import parse
 from towline_broker.testing.factories import START, new_job
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 @pytest.fixture

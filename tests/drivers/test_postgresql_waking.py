@@ -16,7 +16,7 @@ from towline_broker.drivers.sql.postgresql import notifications
 from towline_broker.drivers.sql.postgresql.notifications import _payloads
 from towline_broker.drivers.sql.shared.driver import SharedSqlDriver
 from towline_broker.testing.factories import new_id, new_job, new_jobs
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from towline_broker.domain.jobs import Counts
 from towline_broker.drivers.interface import PushBatch
 from towline_broker.drivers.redis import RedisDriver, open_redis
 from towline_broker.testing.factories import START, new_jobs
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 @pytest.fixture

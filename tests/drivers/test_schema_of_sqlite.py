@@ -17,7 +17,7 @@ from towline_broker.drivers.interface import (
 from towline_broker.drivers.sql import open_sqlite
 from towline_broker.drivers.sql.schema import SCHEMA_VERSION
 from towline_broker.testing.factories import START
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 SECOND = 1_000_000
 

@@ -18,7 +18,7 @@ from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.sql import migrations, schema, versions
 from towline_broker.drivers.sql.mysql import tables
 from towline_broker.testing.factories import START
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 Make = Callable[[], sa.Engine]
 

@@ -19,7 +19,7 @@ from towline_broker.drivers.sql.sqlite.errors import DiskFull
 from towline_broker.drivers.sql.sqlite.url import SqliteUrl
 from towline_broker.drivers.sql.sqlite.writer import SubmittedAt
 from towline_broker.testing.factories import START, new_job, new_jobs
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 async def test_push_is_refused_while_the_disk_has_less_than_the_reserve_free(

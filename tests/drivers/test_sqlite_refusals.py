@@ -14,7 +14,7 @@ from towline_broker.drivers.interface import DeadQuery, JobQuery
 from towline_broker.drivers.sql import open_sqlite
 from towline_broker.drivers.sql.schema import SCHEMA_VERSION
 from towline_broker.testing.factories import START, new_job
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 async def refusal(path: Path) -> str:

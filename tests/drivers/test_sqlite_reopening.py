@@ -9,7 +9,7 @@ from towline_broker.domain.time import SECOND
 from towline_broker.drivers.interface import JobQuery
 from towline_broker.drivers.sql import open_sqlite
 from towline_broker.testing.factories import START, new_job
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 async def test_a_reopened_store_goes_on_from_its_latest_time(tmp_path: Path) -> None:

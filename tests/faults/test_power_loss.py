@@ -21,7 +21,7 @@ import pytest
 
 from towline_broker.drivers.interface import Driver, JobQuery
 from towline_broker.drivers.registry import create_driver
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 CUTS = int(os.environ.get("TOWLINE_POWER_CUTS", "6"))
 #: How long the load runs before each cut, in seconds.
@@ -44,7 +44,7 @@ import asyncio, sys, time
 from towline_broker.domain.jobs import NewJob
 from towline_broker.drivers.interface import AckBatch, AckItem, PushBatch, ReserveRequest
 from towline_broker.drivers.registry import create_driver
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 from uuid import uuid4
 
 SECOND = 1_000_000

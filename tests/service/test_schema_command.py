@@ -15,7 +15,7 @@ from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.sql import administration
 from towline_broker.drivers.sql.schema import SCHEMA_VERSION
 from towline_broker.testing.factories import START
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 __all__ = ["mariadb_server", "postgres_server"]
 

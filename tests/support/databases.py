@@ -27,7 +27,7 @@ from towline_broker.drivers.sql.mysql.session import MySQLSession
 from towline_broker.drivers.sql.postgresql import notifications
 from towline_broker.drivers.sql.postgresql.session import PostgresSession
 from towline_broker.drivers.sql.shared.driver import SharedSqlDriver
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 #: Runs a statement over a connection of another program and returns its rows.
 Execute = Callable[[str], Awaitable[list[Any]]]

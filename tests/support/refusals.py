@@ -8,7 +8,7 @@ from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.file.store import LOCK
 from towline_broker.drivers.registry import create_driver
 from towline_broker.testing.factories import START
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 async def refusal(url: str, folder: Path) -> str:

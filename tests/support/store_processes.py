@@ -12,7 +12,7 @@ BATCH = 20
 _HOLDER = """
 import asyncio, sys
 from towline_broker.drivers.registry import create_driver
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 async def main():
     driver = create_driver(sys.argv[1])
@@ -31,7 +31,7 @@ from uuid import uuid4
 from towline_broker.domain.jobs import NewJob
 from towline_broker.drivers.interface import PushBatch
 from towline_broker.drivers.registry import create_driver
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 async def push_on(driver):
     while True:

@@ -18,7 +18,7 @@ from towline_broker.drivers.interface import (
     Settled,
 )
 from towline_broker.testing.factories import START
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 LEASE = 30 * SECOND
 

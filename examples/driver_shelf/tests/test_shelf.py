@@ -7,7 +7,7 @@ import pytest
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.registry import create_driver
-from towline_broker.testing.store import Heard
+from towline_broker.testing.heard import Heard
 
 
 @pytest.mark.parametrize("url", ["shelf:", "shelf:jobs", "shelf:///jobs/", "shelf:///a?b=c"])

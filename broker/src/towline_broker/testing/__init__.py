@@ -46,18 +46,21 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
         for module in (
+            "accounts",
             "comparisons",
             "contract_dead",
+            "contract_outgoing",
             "contract_push",
             "contract_queues",
             "contract_races",
+            "contract_receive",
             "contract_reopen",
             "contract_reserve",
             "contract_sealing",
             "contract_settle",
             "contract_shared",
-            "contract_transfer",
             "contract_upkeep",
+            "heard",
             "state_machine",
             "store",
         )

@@ -6,9 +6,11 @@ import pytest
 import pytest_asyncio
 
 from towline_broker.testing.contract_dead import DeadLetterContract
+from towline_broker.testing.contract_outgoing import DropContract, OutgoingContract
 from towline_broker.testing.contract_push import PushContract, UniqueKeyContract
 from towline_broker.testing.contract_queues import CancelContract, ListingContract, QueueContract
 from towline_broker.testing.contract_races import RacesContract
+from towline_broker.testing.contract_receive import MovedKeysContract, ReceiveContract
 from towline_broker.testing.contract_reopen import (
     FullStoreContract,
     ReopenContract,
@@ -18,12 +20,6 @@ from towline_broker.testing.contract_reserve import OrderContract, ReserveContra
 from towline_broker.testing.contract_sealing import ForwardContract, SealContract
 from towline_broker.testing.contract_settle import AckContract, NackContract
 from towline_broker.testing.contract_shared import PeersContract, SharedStoreContract
-from towline_broker.testing.contract_transfer import (
-    DropContract,
-    MovedKeysContract,
-    OutgoingContract,
-    ReceiveContract,
-)
 from towline_broker.testing.contract_upkeep import ExtendContract, UpkeepContract
 from towline_broker.testing.features import skip_unless_offered
 from towline_broker.testing.harness import NewHarness

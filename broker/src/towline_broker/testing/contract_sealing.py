@@ -6,9 +6,9 @@ from towline_broker.domain.errors import QueueMoved, QueueNotFound
 from towline_broker.domain.jobs import Depth, JobState
 from towline_broker.domain.time import HOUR, SECOND
 from towline_broker.drivers.interface import CancelOutcome, PushOutcome, QueueState, Standing
-from towline_broker.testing.contract_transfer import fill
 from towline_broker.testing.factories import START, new_id, new_job, new_jobs
 from towline_broker.testing.store import Store
+from towline_broker.testing.transfers import fill
 
 
 class SealContract:

@@ -1,14 +1,10 @@
 """A driver in the hands of a test: short verbs, a clock that the test moves, and a listener.
 
-After every change the store's own accounts are held against each other: the counts, the lists and
-the times must tell the same.
+After every change the store's own accounts are held against each other.
 """
 
-import asyncio
 import itertools
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from towline_broker.domain.jobs import (
@@ -50,49 +46,14 @@ from towline_broker.drivers.interface import (
     Standing,
     Transfer,
 )
+from towline_broker.testing import accounts
 from towline_broker.testing.factories import LEASE, START, WINDOW
 from towline_broker.testing.features import skipping
 from towline_broker.testing.harness import Harness
+from towline_broker.testing.heard import Heard
 
 #: More than any test stores.
 ALL = 1_000_000
-#: Seconds that news from another broker may take.
-PATIENCE = 5.0
-
-
-class Heard:
-    """The listener: what the driver has told since the last take."""
-
-    def __init__(self) -> None:
-        self.ready: Counter[str] = Counter()
-        self.ended: list[str] = []
-
-    def jobs_ready(self, queue: str, count: int) -> None:
-        self.ready[queue] += count
-
-    def jobs_ended(self, job_ids: Sequence[str]) -> None:
-        self.ended.extend(job_ids)
-
-    def take(self) -> tuple[dict[str, int], list[str]]:
-        """Jobs ready by queue, and ids of jobs ended, since the last call."""
-        told = {queue: count for queue, count in self.ready.items() if count}, self.ended
-        self.ready, self.ended = Counter(), []
-        return told
-
-    async def until_ready(self, queue: str, count: int = 1) -> None:
-        """Waits until so many jobs of the queue were told of as ready."""
-        await _until(lambda: self.ready[queue] >= count, f"{count} jobs ready in {queue}")
-
-    async def until_ended(self, *job_ids: str) -> None:
-        """Waits until the jobs were told of as ended."""
-        await _until(lambda: set(job_ids) <= set(self.ended), f"the end of {job_ids}")
-
-
-async def _until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"the listener was not told of {what}"
-        await asyncio.sleep(0.002)
 
 
 class Shared:
@@ -428,48 +389,12 @@ class Store:
     # --- the store's accounts -----------------------------------------------------------------
 
     async def check(self) -> None:
-        """The counts equal what is listed, dead jobs are listed once, and times agree."""
         missing = self.driver.capabilities.missing
         if Feature.LISTING in missing:
             return
         records = await self.listed()
-        ids = [record.id for record in records]
-        assert len(ids) == len(set(ids)), "a job is listed twice"
-        listed = Counter((record.queue, record.type, record.state) for record in records)
-        counted = await self.driver.counts()
-        assert len({(one.queue, one.type) for one in counted}) == len(counted)
-        depth = {
-            (one.queue, one.type, state): number
-            for one in counted
-            for state, number in (
-                (JobState.SCHEDULED, one.depth.scheduled),
-                (JobState.READY, one.depth.ready),
-                (JobState.LEASED, one.depth.leased),
-                (JobState.DEAD, one.depth.dead),
-            )
-            if number
-        }
-        kept = (JobState.SUCCEEDED, JobState.CANCELLED)
-        assert depth == {key: number for key, number in listed.items() if key[2] not in kept}
+        accounts.check_counts(records, await self.driver.counts())
         if Feature.DEAD_LETTERS not in missing:
-            await self._check_dead(records)
-        await self._check_oldest_ready(records)
-
-    async def _check_dead(self, records: Sequence[JobRecord]) -> None:
-        dead = await self.dead()
-        assert sorted(record.id for record in dead) == sorted(
-            record.id for record in records if record.state is JobState.DEAD
-        )
-        died = [record.finished_at or 0 for record in dead]
-        assert died == sorted(died), "dead jobs are not listed in the order in which they died"
-
-    async def _check_oldest_ready(self, records: Sequence[JobRecord]) -> None:
-        ready: dict[str, Micros] = {}
-        for record in records:
-            if record.state is JobState.READY and record.available_at is not None:
-                since = ready.get(record.queue, record.available_at)
-                ready[record.queue] = min(since, record.available_at)
-        told = await self.driver.oldest_ready()
-        assert told.keys() == ready.keys()
-        mixed = self._shared.mixed
-        assert all(since == ready[name] for name, since in told.items() if name not in mixed)
+            accounts.check_dead(records, await self.dead())
+        oldest = await self.driver.oldest_ready()
+        accounts.check_oldest_ready(records, oldest, self._shared.mixed)
