@@ -20,6 +20,7 @@ from towline import (
     InvalidPayload,
     Job,
     JobRequest,
+    PreparedJob,
     QueueFull,
     Registry,
     Violation,
@@ -185,6 +186,37 @@ async def test_raw_bytes_travel_as_they_are(either: Any, broker: ScriptedBroker)
     message = stored(broker, handle)
     assert (message.queue, message.type, message.priority) == ("images", "resize", 1)
     assert (message.payload, message.content_type) == (b"\x00\xff", "image/png")
+
+
+class TestPreparedJobs:
+    async def test_they_are_what_would_have_been_pushed(
+        self, either: Any, broker: ScriptedBroker
+    ) -> None:
+        prepared = either.prepare(Mail(to="a"), priority=7)
+        assert broker.calls == []
+        handle = await answer(either.dispatch(prepared))
+        assert (handle.id, handle.created) == (prepared.id, True)
+        message = stored(broker, handle)
+        assert (message.queue, message.priority, message.payload) == ("emails", 7, b'{"to":"a"}')
+        again = await answer(either.dispatch(prepared))
+        assert (again.id, again.created) == (prepared.id, False)
+
+    async def test_they_can_be_kept_as_bytes(self, either: Any, broker: ScriptedBroker) -> None:
+        rows = [bytes(either.prepare(report, month=f"2026-{n:02}", delay=5)) for n in range(1, 13)]
+        jobs = [PreparedJob.from_bytes(row) for row in rows]
+        handles = await answer(either.dispatch_batch(jobs))
+        assert [handle.id for handle in handles] == [job.id for job in jobs]
+        assert stored(broker, handles[11]).payload == b'{"month":"2026-12","pages":1}'
+        assert stored(broker, handles[0]).delay.seconds == 5
+
+    @pytest.mark.parametrize("wrong", [b"", b"\xff", b"{}", None, "text"])
+    def test_other_bytes_are_refused(self, wrong: Any) -> None:
+        with pytest.raises(InvalidJob, match=r"expected what bytes\(\) of a PreparedJob gave"):
+            PreparedJob.from_bytes(wrong)
+
+    async def test_they_have_their_options_already(self, either: Any) -> None:
+        with pytest.raises(InvalidJob, match="takes no options: they were given to prepare"):
+            await answer(either.dispatch(either.prepare("x"), delay=5))
 
 
 @pytest.mark.parametrize(

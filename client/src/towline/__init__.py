@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from towline.client import Client, JobHandle
     from towline.credentials import TlsCredentials
     from towline.named import clients
-    from towline.requests import CancelOutcome, JobRequest
+    from towline.requests import CancelOutcome, JobRequest, PreparedJob
     from towline.status import DeadReason, JobState, JobStatus
     from towline.worker import Worker
 
@@ -96,6 +96,7 @@ __all__ = [
     "NotSupported",
     "PermissionDenied",
     "PolicyOptions",
+    "PreparedJob",
     "QueueFull",
     "Registry",
     "Reject",
@@ -121,6 +122,7 @@ _LOADED_WHEN_USED = {
     "TlsCredentials": "towline.credentials",
     "CancelOutcome": "towline.requests",
     "JobRequest": "towline.requests",
+    "PreparedJob": "towline.requests",
     "DeadReason": "towline.status",
     "JobState": "towline.status",
     "JobStatus": "towline.status",

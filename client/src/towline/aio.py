@@ -24,11 +24,11 @@ from towline.batches import Batch, Part
 from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
 from towline.errors import CallFailed, ConfigurationError, ResourceExhausted, TowlineError
-from towline.jobs import Job, JobFunction
+from towline.jobs import JobFunction
 from towline.middleware.interface import ClientMiddleware
 from towline.middleware.pushing import PushMiddleware
 from towline.options import DispatchOptions
-from towline.requests import CancelOutcome, Data, JobRequest, Pushed
+from towline.requests import CancelOutcome, Data, Dispatchable, PreparedJob, Pushed
 from towline.serializers import JSON, Serializer, Serializers, check_serializer
 from towline.status import ErrorClasses, JobStatus, read_info
 from towline.transport import Address, AsyncGrpcTransport, async_transport_for
@@ -105,7 +105,7 @@ class AsyncClient:
     @overload
     async def dispatch(
         self,
-        job: Job | JobRequest,
+        job: Dispatchable,
         /,
         *,
         call_timeout: float | None = None,
@@ -147,6 +147,10 @@ class AsyncClient:
         message = requests.job_message(job, data, arguments, self._serializer)
         return await self._push_one(message, call_timeout)
 
+    def prepare(self, job: object, data: Data | None = None, /, **arguments: Any) -> PreparedJob:
+        """Client.prepare; it takes no await."""
+        return PreparedJob(requests.job_message(job, data, arguments, self._serializer))
+
     async def push_raw(
         self,
         queue: str,
@@ -164,7 +168,7 @@ class AsyncClient:
 
     async def dispatch_batch(
         self,
-        jobs: Iterable[Job | JobRequest] | AsyncIterable[Job | JobRequest],
+        jobs: Iterable[Dispatchable] | AsyncIterable[Dispatchable],
         *,
         allow_partial: bool = False,
         call_timeout: float | None = None,

@@ -15,11 +15,11 @@ from towline.batches import Batch, Part
 from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
 from towline.errors import CallFailed, ConfigurationError, ResourceExhausted, TowlineError
-from towline.jobs import Job, JobFunction
+from towline.jobs import JobFunction
 from towline.middleware.interface import ClientMiddleware
 from towline.middleware.pushing import PushMiddleware
 from towline.options import DispatchOptions
-from towline.requests import CancelOutcome, Data, JobRequest, Pushed
+from towline.requests import CancelOutcome, Data, Dispatchable, PreparedJob, Pushed
 from towline.serializers import JSON, Serializer, Serializers, check_serializer
 from towline.status import ErrorClasses, JobStatus, read_info
 from towline.transport import Address, GrpcTransport, transport_for
@@ -103,7 +103,7 @@ class Client:
     @overload
     def dispatch(
         self,
-        job: Job | JobRequest,
+        job: Dispatchable,
         /,
         *,
         call_timeout: float | None = None,
@@ -150,6 +150,14 @@ class Client:
         message = requests.job_message(job, data, arguments, self._serializer)
         return self._push_one(message, call_timeout)
 
+    def prepare(self, job: object, data: Data | None = None, /, **arguments: Any) -> PreparedJob:
+        """Check and encode a job as ``dispatch`` does, and give it its id, without pushing it.
+
+        For a push that comes later, such as after the commit of a transaction: dispatch what this
+        returns. Raises InvalidJob and InvalidPayload.
+        """
+        return PreparedJob(requests.job_message(job, data, arguments, self._serializer))
+
     def push_raw(
         self,
         queue: str,
@@ -167,7 +175,7 @@ class Client:
 
     def dispatch_batch(
         self,
-        jobs: Iterable[Job | JobRequest],
+        jobs: Iterable[Dispatchable],
         *,
         allow_partial: bool = False,
         call_timeout: float | None = None,

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias, Unpack
 from uuid import UUID
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from towline import protobuf
 from towline.durations import as_timedelta
@@ -69,6 +69,44 @@ class JobRequest:
         self.options = options
 
 
+class PreparedJob:
+    """A job that is checked and encoded, with its id, and not pushed yet: see Client.prepare.
+
+    Dispatch it as you would the job itself; dispatching it again makes no second job. ``bytes()``
+    of it can be stored, and made a PreparedJob again by ``from_bytes``: in any process, by any
+    client of any version. A delay counts from its dispatch.
+    """
+
+    def __init__(self, message: job_pb2.Job) -> None:
+        self.message = message
+
+    def __repr__(self) -> str:
+        return f"<PreparedJob {self.id}: {self.message.type} to {self.message.queue}>"
+
+    def __bytes__(self) -> bytes:
+        return self.message.SerializeToString()
+
+    @property
+    def id(self) -> str:
+        return self.message.id
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> PreparedJob:
+        """Raises InvalidJob for bytes that are no job."""
+        message = job_pb2.Job()
+        try:
+            message.ParseFromString(data)
+        except (DecodeError, TypeError):
+            message.Clear()
+        if not message.id or not message.type:
+            raise InvalidJob("PreparedJob.from_bytes: expected what bytes() of a PreparedJob gave")
+        return cls(message)
+
+
+Dispatchable: TypeAlias = Job | JobRequest | PreparedJob
+"""What can be dispatched as it is."""
+
+
 def job_message(
     job: object,
     data: Data | None,
@@ -87,6 +125,10 @@ def job_message(
         return _of_type(job, data, arguments, serializer)
     if data is not None:
         raise InvalidJob("data goes with the name of a type; a Job has its own")
+    if isinstance(job, PreparedJob):
+        if arguments:
+            raise InvalidJob("a prepared job takes no options: they were given to prepare()")
+        return job.message
     if isinstance(job, JobRequest):
         merged = _overridden(arguments, job.options)
         return job_message(job.job, job.data, merged, serializer)
