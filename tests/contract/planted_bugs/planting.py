@@ -42,11 +42,12 @@ def wrap(part: Any, name: str, make: Callable[[Callable[..., Any]], Callable[...
 def put_in_front(engine: Engine, job_id: str) -> None:
     """Of the others in its line."""
     job = engine._state.jobs[job_id]
-    line = engine._state.queues[job.queue].ready._by_priority[job.priority]
-    others = [one for one in line if one is not job]
-    line.__init__()  # type: ignore[misc]
-    for one in (job, *others):
-        line.add(one)
+    ready = engine._state.queues[job.queue].ready
+    first = ready._by_priority[job.priority].first()
+    if first is not job:
+        ready.remove(job)
+        job.place = first.place - 1
+        ready.add(job)
 
 
 def with_ready_line(engine: Engine, **methods: Any) -> None:
