@@ -1,10 +1,16 @@
-"""A job may have a name for people, which travels with it."""
+"""A job may have a name for people, which travels with it and is shown where people look."""
 
+import logging
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from towline import InvalidJob, Job, Registry, job
+from tests.sdk.running import Heard, both_pools, fake_broker, working
+from towline import InvalidJob, Job, Registry, current_job, job
+from towline.middleware import Tracing
 from towline.requests import job_message
 
 
@@ -70,3 +76,45 @@ class TestDisplayNames:
 
         with pytest.raises(InvalidJob, match=r"Mail\.display_name: expected a string, got 5"):
             job_message(Mail(), None, {})
+
+
+@both_pools
+def test_logs_callbacks_and_spans_tell_it(
+    pool: str, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    names: list[str] = []
+
+    @job(registry=registry)
+    def work() -> None:
+        current_job().logger.info("working")
+
+    def started(job: object) -> None:
+        names.append(current_job().display_name)
+
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    options = {"middleware": [Tracing(provider)], "on_job_start": started}
+    heard = Heard()
+    caplog.set_level(logging.INFO, "towline")
+    with fake_broker() as broker, working(broker, registry, heard, pool=pool, **options) as worker:
+        header = {TestDisplayNames.HEADER: "Mail to Ann"}
+        named, plain = broker.add("work", headers=header), broker.add("work")
+        for job_id in (named, plain):
+            broker.ack(job_id)
+        worker.stop()
+    lines = [record.getMessage() for record in caplog.records if "is done" in record.msg]
+    assert any(line.startswith(f'job {named} "Mail to Ann" (work, attempt 1)') for line in lines)
+    assert any(line.startswith(f"job {plain} (work, attempt 1)") for line in lines)
+    assert sorted(names) == ["Mail to Ann", "work"]
+    said = {
+        record.__dict__["job_display_name"]
+        for record in caplog.records
+        if record.name == "towline.job"
+    }
+    assert said == {"Mail to Ann", "work"}
+    told = [
+        (span.attributes or {}).get("towline.job.display_name")
+        for span in spans.get_finished_spans()
+    ]
+    assert sorted(told, key=str) == ["Mail to Ann", None]

@@ -25,6 +25,7 @@ BODY_SIZE = "messaging.message.body.size"
 ERROR_TYPE = "error.type"
 JOB_TYPE = "towline.job.type"
 JOB_ATTEMPT = "towline.job.attempt"
+JOB_DISPLAY_NAME = "towline.job.display_name"
 OUTCOME = "towline.job.outcome"
 
 

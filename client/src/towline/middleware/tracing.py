@@ -76,6 +76,8 @@ class Tracing:
         attributes = conventions.process_attributes(context)
         attributes[MESSAGE_ID] = context.id
         attributes[JOB_ATTEMPT] = context.attempt
+        if context.display_name != context.type:
+            attributes[conventions.JOB_DISPLAY_NAME] = context.display_name
         creator = self._propagate.extract(context.headers)
         created = self._trace.get_current_span(creator).get_span_context()
         links = [self._trace.Link(created)] if created.is_valid else []
