@@ -10,12 +10,14 @@ from towline.worker.errors import (
     WorkerStateError,
 )
 from towline.worker.stats import WorkerStats
+from towline.worker.stop_reason import StopReason
 from towline.worker.worker import Worker
 
 __all__ = [
     "InvalidResult",
     "JobTimeout",
     "NotSettled",
+    "StopReason",
     "UnknownJobType",
     "Worker",
     "WorkerChildDied",

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from towline.calls import Result, Returned, capture, is_awaitable
 from towline.context import running
 from towline.worker.attempt import Attempt
-from towline.worker.pool import DaemonThreads, Pool, run_coroutine
+from towline.worker.pool import MOST_THREADS, DaemonThreads, Pool, run_coroutine
 
 
 class AsyncPool(Pool):
@@ -26,9 +27,10 @@ class AsyncPool(Pool):
     def __init__(self, concurrency: int) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="towline-loop", daemon=True)
-        self._threads = DaemonThreads(concurrency, "towline-handler")
+        self._threads = DaemonThreads(MOST_THREADS * concurrency, "towline-handler")
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._asked_at: float | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -41,6 +43,19 @@ class AsyncPool(Pool):
         self._threads.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout)
+
+    def blocked_for(self) -> float:
+        """Asks the loop to answer, unless it has not answered yet."""
+        asked_at = self._asked_at
+        if asked_at is not None:
+            return time.monotonic() - asked_at
+        self._asked_at = time.monotonic()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._answer)
+        return 0.0
+
+    def _answer(self) -> None:
+        self._asked_at = None
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

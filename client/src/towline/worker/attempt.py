@@ -96,6 +96,7 @@ class Attempt:
 
     def _begin(self) -> bool:
         held, definition = self._held, self._definition
+        held.begun = True
         if held.state.cancellation.reason is CancelReason.STOPPING:
             self._settle(held, outcome.release(held.token))
             return False

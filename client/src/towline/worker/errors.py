@@ -28,10 +28,17 @@ __all__ = [
 
 
 class UnknownJobType(TowlineError):
-    """``no_handle_in`` is the class of the type, if there is one and it cannot be run."""
+    """``no_handle_in`` is the class of the type, if there is one and it cannot be run.
 
-    def __init__(self, job_type: str, queue: str, *, no_handle_in: str = "") -> None:
-        if no_handle_in:
+    ``left_out`` says that the ``types`` of this worker do not name it.
+    """
+
+    def __init__(
+        self, job_type: str, queue: str, *, no_handle_in: str = "", left_out: bool = False
+    ) -> None:
+        if left_out:
+            what = f"the types that this worker runs do not include {job_type!r}: name it there"
+        elif no_handle_in:
             what = f"{no_handle_in}, of job type {job_type!r}, has no handle(): give it one"
         else:
             what = (

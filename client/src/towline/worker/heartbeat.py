@@ -76,7 +76,9 @@ class Heartbeater:
         self._on_error = on_error
         self._on_crash = on_crash
         self._timeout = max(1.0, min(CALL_TIMEOUT, options.lease / 3))
-        self._last = time.monotonic()
+        # The first is due at once: the broker lists the worker, and the worker knows its broker.
+        self._last = time.monotonic() - IDLE_INTERVAL
+        self._turned_at = time.monotonic()
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._possibly_lost: set[str] = set()
@@ -104,16 +106,24 @@ class Heartbeater:
     def _serve(self) -> None:
         backoff = Backoff()
         while self._wait_until_due():
-            self._ledger.worker_is_well()
+            self._show_well()
             try:
                 self.send(self._table.live())
             except TowlineError as error:
                 self._link.failed("Heartbeat", error, backoff)
                 self._tell_possibly_lost()
-                self._ledger.worker_is_well()
+                self._show_well()
                 self._closing.wait(min(backoff.pause(error), self._lease / 6))
             else:
                 backoff.reset()
+
+    def _show_well(self) -> None:
+        self._turned_at = time.monotonic()
+        self._ledger.worker_is_well()
+
+    def silent_for(self) -> float:
+        """Seconds since a heartbeat was last sent, or tried."""
+        return time.monotonic() - self._turned_at
 
     def _wait_until_due(self) -> bool:
         """Return when the next heartbeat is to be sent; False when no more are."""

@@ -31,21 +31,26 @@ Settlement: TypeAlias = queue_service_pb2.Ack | queue_service_pb2.Nack
 
 @dataclass(eq=False)
 class HeldLease:
-    """One lease in the hands of this worker. Only its LeaseTable changes the flags.
+    """One lease in the hands of this worker. Only its LeaseTable changes what stands here, but
+    for ``begun``.
 
     running     its handler has not ended, or not begun
+    begun       a pool has taken it up
     abandoned   its handler was told to end and does not: it has no slot of the pool any more
     live        as far as is known the broker still takes heartbeats and an outcome for it
     settlement  how it is to end, once that is decided
+    tries       how many attempts this worker lets it have, if that is fewer than its policy does
     """
 
     token: str
     context: JobContext
     lease: job_pb2.Lease = field(repr=False)
     running: bool = False
+    begun: bool = False
     abandoned: bool = False
     live: bool = True
     settlement: Settlement | None = None
+    tries: int | None = None
 
     @property
     def state(self) -> AttemptState:
@@ -203,6 +208,13 @@ class LeaseTable:
         """Those whose handlers have a slot of the pool."""
         with self._lock:
             return [held for held in self._leases.values() if held.running and not held.abandoned]
+
+    def not_begun(self) -> list[HeldLease]:
+        """Those that wait for the pool to take them up."""
+        with self._lock:
+            return [
+                held for held in self._leases.values() if held.live and held.running > held.begun
+            ]
 
     @property
     def abandoned(self) -> int:

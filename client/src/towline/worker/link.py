@@ -89,6 +89,10 @@ class Outage:
         self._lock = threading.Lock()
         self._since: float | None = None
 
+    @property
+    def lasts(self) -> bool:
+        return self._since is not None
+
     def met(self, error: TowlineError) -> None:
         with self._lock:
             if self._since is not None:
@@ -119,6 +123,13 @@ class Link:
         self._target = target
         self._on_error = on_error
         self._outage = Outage(target, on_error)
+        self._answered = False
+
+    def trouble(self) -> str | None:
+        """Why the broker cannot be worked with at this moment; None: it answers."""
+        if self._outage.lasts:
+            return "the broker cannot be reached"
+        return None if self._answered else "the broker has not answered yet"
 
     def failed(self, what: str, error: TowlineError, backoff: Backoff) -> None:
         """Tell of a call that will be tried again: once for each run of failures."""
@@ -157,6 +168,7 @@ class Link:
             raise from_rpc_error(error, self._target) from None
         except ValueError:
             raise ClientClosed from None
+        self._answered = True
         self._outage.over()
         return response
 

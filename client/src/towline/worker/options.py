@@ -24,6 +24,7 @@ MAX_QUEUES = 100
 MAX_WEIGHT = 1000
 MIN_LEASE = 1.0
 MAX_LEASE = 12 * 3600.0
+MAX_WAIT = 60.0
 _LONGEST_WAIT = threading.TIMEOUT_MAX / 2
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _WORKER_ID = re.compile(r"[!-~]{1,128}")
@@ -41,7 +42,16 @@ class WorkerOptions:
     max_jobs: int | None
     max_time: float | None
     drain_timeout: float
-    guardian: bool
+    guardian: bool = True
+    wait: float = 20.0
+    sleep: float = 0.0
+    types: frozenset[str] | None = None
+    max_attempts: int | None = None
+    default_timeout: float | None = None
+    max_memory: int | None = None
+    health_file: str | None = None
+    health_port: int | None = None
+    health_host: str = "127.0.0.1"
     processes: int = 1
     child_limits: ChildLimits = field(default_factory=ChildLimits)
 
@@ -57,6 +67,15 @@ def make_options(
     max_time: Seconds | None,
     drain_timeout: Seconds,
     guardian: bool,
+    wait: Seconds,
+    sleep: Seconds,
+    types: Iterable[object] | None,
+    max_attempts: int | None,
+    default_timeout: Seconds | None,
+    max_memory: int | str | None,
+    health_file: str | os.PathLike[str] | None,
+    health_port: int | None,
+    health_host: str,
     processes: int = 1,
     max_jobs_per_child: int | None = None,
     max_memory_per_child: int | str | None = None,
@@ -78,6 +97,11 @@ def make_options(
             "max_jobs: a process that ends after max_jobs is not replaced, and one that ends after "
             "max_jobs_per_child is; name one of the two"
         )
+    if processes != 1 and not (max_memory is None and health_file is None and health_port is None):
+        raise ConfigurationError(
+            "max_memory, health_file, health_port: are for one process; of several, "
+            "max_memory_per_child is the limit of each, and the supervisor has no health of its own"
+        )
     return WorkerOptions(
         queues=_queues(queues),
         concurrency=_whole(concurrency, "concurrency", MAX_CONCURRENCY),
@@ -88,6 +112,15 @@ def make_options(
         max_time=None if max_time is None else seconds(max_time, "max_time"),
         drain_timeout=seconds(drain_timeout, "drain_timeout"),
         guardian=_switch(guardian, "guardian"),
+        wait=_wait(wait),
+        sleep=seconds(sleep, "sleep"),
+        types=_types(types),
+        max_attempts=None if max_attempts is None else _whole(max_attempts, "max_attempts", None),
+        default_timeout=_default_timeout(default_timeout),
+        max_memory=None if max_memory is None else parse_bytes(max_memory, "max_memory"),
+        health_file=_path(health_file),
+        health_port=_port(health_port),
+        health_host=_host(health_host),
         processes=_whole(processes, "processes", MAX_PROCESSES),
         child_limits=child_limits,
     )
@@ -138,6 +171,60 @@ def _whole(value: object, name: str, maximum: int | None) -> int:
     ):
         bound = "of at least 1" if maximum is None else f"from 1 to {maximum}"
         raise ConfigurationError(f"{name}: expected a whole number {bound}, got {value!r}")
+    return value
+
+
+def _wait(value: Seconds) -> float:
+    wait = seconds(value, "wait")
+    if wait > MAX_WAIT:
+        raise ConfigurationError(f"wait: the broker waits {MAX_WAIT:g} s at most, got {wait:g} s")
+    return wait
+
+
+def _default_timeout(value: Seconds | None) -> float | None:
+    if value is None:
+        return None
+    timeout = seconds(value, "default_timeout")
+    if timeout <= 0:
+        raise ConfigurationError(f"default_timeout: expected seconds > 0, got {value!r}")
+    return timeout
+
+
+def _types(value: object) -> frozenset[str] | None:
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigurationError(f"types: expected a list of job types, got {value!r}")
+    # A Job class or a function with @job stands for its type.
+    named: list[object] = [
+        getattr(getattr(each, "job_class", each), "job_type", each) for each in value
+    ]
+    types = [each for each in named if isinstance(each, str) and each]
+    if len(types) < len(named):
+        wrong = next(each for each in named if each not in types)
+        raise ConfigurationError(f"types: {wrong!r} is no job type, nor a Job class")
+    if not types:
+        raise ConfigurationError("types: an empty list would run nothing; leave it out for all")
+    return frozenset(types)
+
+
+def _path(value: object) -> str | None:
+    if value is None or (isinstance(value, (str, os.PathLike)) and os.fspath(value)):
+        return None if value is None else os.fspath(value)
+    raise ConfigurationError(f"health_file: expected a path, got {value!r}")
+
+
+def _port(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
+        raise ConfigurationError(f"health_port: expected a number from 0 to 65535, got {value!r}")
+    return value
+
+
+def _host(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"health_host: expected a name or an address, got {value!r}")
     return value
 
 

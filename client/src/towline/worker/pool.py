@@ -15,6 +15,9 @@ from towline.calls import Result
 from towline.worker.attempt import Attempt
 from towline.worker.coroutines import until_ended
 
+MOST_THREADS = 2
+"""Per slot: one whose handler was abandoned has another beside it."""
+
 
 class Pool(abc.ABC):
     """Runs attempts. ``start`` once, then ``submit`` from any thread, then ``close`` once."""
@@ -36,6 +39,10 @@ class Pool(abc.ABC):
 
         A handler that still runs then can be left behind: it does not keep the process alive.
         """
+
+    def blocked_for(self) -> float:
+        """Seconds for which nothing could begin in this pool, as far as it was asked before."""
+        return 0.0
 
 
 class DaemonThreads:

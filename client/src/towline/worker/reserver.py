@@ -34,25 +34,41 @@ RECOVERY_TIMEOUT = 2.0
 
 
 class Reserver:
-    """Reserves for one thread; ``interrupt`` and ``resume`` may come from any other."""
+    """Reserves for one thread; ``hold`` may come from any other."""
 
     def __init__(self, link: Link, options: WorkerOptions) -> None:
         self._link = link
         self._options = options
         self._lock = threading.Lock()
+        self._holds: set[str] = set()
         self._interrupted = threading.Event()
         self._pending: PendingReserve | None = None
 
-    def interrupt(self) -> None:
-        """Make the Reserve that is under way return soon, and later ones, until ``resume``."""
+    @property
+    def holds(self) -> list[str]:
+        """Why no jobs are to be taken now; none of it: they are."""
         with self._lock:
+            return sorted(self._holds)
+
+    def hold(self, why: str, on: bool = True) -> bool:
+        """Take no jobs for this reason, or not for it any more; False when it was so before.
+
+        The Reserve that is under way returns soon, and so does every later one.
+        """
+        with self._lock:
+            if on == (why in self._holds):
+                return False
+            if not on:
+                self._holds.remove(why)
+                if not self._holds:
+                    self._interrupted.clear()
+                return True
+            self._holds.add(why)
             self._interrupted.set()
             pending = self._pending
         if pending is not None:
             pending.cancel()
-
-    def resume(self) -> None:
-        self._interrupted.clear()
+        return True
 
     def reserve(self, max_jobs: int, wait: float, *, persistent: bool = True) -> Sequence[Lease]:
         """Return up to ``max_jobs`` leases, none at the end of ``wait`` seconds.

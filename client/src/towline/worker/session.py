@@ -1,16 +1,17 @@
 """One run of a worker, from its first Reserve to the last outcome told.
 
-Four threads of its own, besides those of the pool:
+Five threads of its own, besides those of the pool:
 
     towline-worker     takes jobs up to the free slots and hands them to the pool; at the end it
                        waits for them, and sees to it that nothing is left behind
     towline-settle     tells the broker outcomes
     towline-heartbeat  keeps leases, carries progress, hears directives
+    towline-watch      sees to limits, to handlers that do not end, to the health file
     towline-loop       the event loop, of an async pool only
     towline-processes  looks after the children, of a process pool only
+    towline-health     answers probes, if the worker has a health_port
 
-and, if the worker has a max_time, one that waits for its end. A process keeps leases while none of
-them can run: see towline.worker.guardian.
+A process keeps leases while none of them can run: see towline.worker.guardian.
 """
 
 from __future__ import annotations
@@ -22,17 +23,20 @@ from collections.abc import Callable, Sequence
 
 from towline.channel import Connection
 from towline.context import CancelReason
+from towline.errors import ConfigurationError
 from towline.middleware.handling import HandlerMiddleware
-from towline.registry import JobDefinition, Registry
+from towline.registry import Registry
 from towline.v1 import job_pb2
 from towline.v1.queue_service_pb2 import WorkerDirective
 from towline.worker import outcome
+from towline.worker.acceptance import Acceptance, NotRun, limited
 from towline.worker.attempt import Attempt
 from towline.worker.callbacks import Callbacks
-from towline.worker.errors import NotSettled, UnknownJobType
+from towline.worker.errors import JobTimeout, NotSettled
 from towline.worker.guardian import watched_ledger
+from towline.worker.health import Health, HealthReports, Vitals
 from towline.worker.heartbeat import Heartbeater
-from towline.worker.leases import HeldLease, LeaseTable, hold
+from towline.worker.leases import HeldLease, LeaseTable, Settlement, hold
 from towline.worker.link import Link
 from towline.worker.options import WorkerOptions
 from towline.worker.pools import make_pool
@@ -40,12 +44,10 @@ from towline.worker.processes.template import Template
 from towline.worker.reserver import Reserver
 from towline.worker.settler import Settler
 from towline.worker.stats import Stats, WorkerStats
-from towline.worker.unknown import UnknownTypes
+from towline.worker.stop_reason import StopReason
+from towline.worker.watch import Watch
 
 logger = logging.getLogger("towline.worker")
-
-WAIT = 20.0
-"""Seconds that one Reserve waits at the broker for work."""
 
 EMPTY_PAUSE = 0.1
 """Seconds to the next Reserve when one is answered empty at once, as by a broker that drains."""
@@ -55,6 +57,12 @@ WIND_UP = 2.0
 
 FLUSH = 5.0
 """Seconds, at least, for telling the last outcomes; when stopping at once, at most WIND_UP."""
+
+
+STOPPING = "it is stopping"
+QUIET = "the broker told it to be quiet"
+BLOCKED = "the event loop is blocked"
+"""Why it takes no jobs."""
 
 
 class Session:
@@ -77,20 +85,19 @@ class Session:
         on_done: Callable[[], None],
     ) -> None:
         self._options = options
-        self._registry = registry
+        self._acceptance = Acceptance(registry, options)
         self._callbacks = callbacks
         self._middleware = middleware
         self._stats = stats
         self._once = once
         self._on_done = on_done
-        self._unknown = UnknownTypes()
         self._ledger, self._guardian = watched_ledger(connection, options)
         self._table = LeaseTable(self._ledger)
         self._channel = connection.open()
-        link = Link(self._channel, connection.target, callbacks.errored)
-        self._reserver = Reserver(link, options)
+        self._link = Link(self._channel, connection.target, callbacks.errored)
+        self._reserver = Reserver(self._link, options)
         self._heartbeater = Heartbeater(
-            link,
+            self._link,
             self._table,
             self._ledger,
             stats,
@@ -100,7 +107,7 @@ class Session:
             self._crashed,
         )
         self._settler = Settler(
-            link,
+            self._link,
             self._table,
             stats,
             self._send_reports,
@@ -109,19 +116,39 @@ class Session:
             self._crashed,
         )
         self._pool = make_pool(options, template, self._crashed)
-        self._lock = threading.Lock()  # over the three that follow and the reserver's interruption
-        self._quiet = False
+        self._vitals = Vitals(
+            options.worker_id, self._heartbeater, self._pool, self._link, self._table
+        )
+        self.health_reports = HealthReports(options, self._health)
+        self._watch = Watch(
+            options,
+            self._table,
+            self._pool,
+            self._guardian,
+            self._limit_passed,
+            self._loop_blocked,
+            self._wake_up,
+            self.health_reports.refresh,
+            self._crashed,
+        )
+        self._lock = threading.Lock()  # over the three that follow
         self._stop = threading.Event()
         self._drain_until: float | None = None
+        self.stop_reason: StopReason | None = None
         self._halt = threading.Event()
         self._wake = threading.Event()
         self._done = threading.Event()
-        self._time_limit: threading.Timer | None = None
         self._thread = threading.Thread(target=self._run, name="towline-worker", daemon=True)
         self.taken = 0
         self.error: BaseException | None = None
 
     def start(self) -> None:
+        """Raises ConfigurationError when its health cannot be told as it should be."""
+        try:
+            self.health_reports.start()
+        except ConfigurationError:
+            self._let_go()
+            raise
         names = ", ".join(name for name, _ in self._options.queues)
         logger.info("worker %s takes jobs from %s", self._options.worker_id, names)
         if self._guardian is not None:
@@ -129,11 +156,7 @@ class Session:
         self._pool.start()
         self._settler.start()
         self._heartbeater.start()
-        if self._options.max_time is not None and not self._once:
-            # In a thread of its own, which a broker that is away or does not answer cannot delay.
-            self._time_limit = threading.Timer(self._options.max_time, self._time_is_up)
-            self._time_limit.name, self._time_limit.daemon = "towline-time-limit", True
-            self._time_limit.start()
+        self._watch.start(None if self._once else self._options.max_time)
         self._thread.start()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -144,19 +167,22 @@ class Session:
     def stats(self) -> WorkerStats:
         return self._stats.snapshot()
 
-    def request_stop(self, drain_timeout: float | None = None) -> None:
+    def request_stop(
+        self, drain_timeout: float | None = None, reason: StopReason = StopReason.TOLD
+    ) -> None:
         """Take no more jobs; those that run have ``drain_timeout`` seconds (None: as configured).
 
-        Of several calls the one that leaves the least time holds.
+        Of several calls the one that leaves the least time holds, and the reason of the first.
         """
         if drain_timeout is None:
             drain_timeout = self._options.drain_timeout
         until = time.monotonic() + drain_timeout
         with self._lock:
             self._stop.set()
+            self.stop_reason = self.stop_reason or reason
             if self._drain_until is None or until < self._drain_until:
                 self._drain_until = until
-            self._reserver.interrupt()
+        self._reserver.hold(STOPPING)
         self._wake_up()
 
     def halt(self) -> None:
@@ -173,23 +199,27 @@ class Session:
             self._drain()
             self._flush()
         finally:
-            if self._time_limit is not None:
-                self._time_limit.cancel()
+            self._watch.close(timeout=1.0)
             self._heartbeater.close(timeout=1.0)
             self._pool.close(timeout=WIND_UP)
-            self._channel.close()
-            if self._guardian is not None:
-                self._guardian.close()
-            self._ledger.close()
             logger.info("worker %s has stopped", self._options.worker_id)
-            self._done.set()
-            self._on_done()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._channel.close()
+        if self._guardian is not None:
+            self._guardian.close()
+        self._ledger.close()
+        self.health_reports.close()
+        self._done.set()
+        self._on_done()
 
     # Taking jobs
 
     def _take_jobs(self) -> None:
         while not self._stop.is_set():
             if self._jobs_left() == 0:
+                self.stop_reason = self.stop_reason or StopReason.MAX_JOBS
                 return
             if (wanted := self._wanted()) == 0:
                 self._wake.wait()
@@ -197,6 +227,7 @@ class Session:
             else:
                 self._reserve(wanted)
                 if self._once:
+                    self.stop_reason = self.stop_reason or StopReason.ONCE
                     return
 
     def _reserve(self, wanted: int) -> None:
@@ -204,16 +235,17 @@ class Session:
         if self._once:
             leases = self._reserver.reserve(wanted, 0, persistent=False)
         else:
-            leases = self._reserver.reserve(wanted, WAIT)
+            leases = self._reserver.reserve(wanted, self._options.wait)
         for lease in leases:
             self._accept(lease)
         if leases:
             self._heartbeater.nudge()
-        elif time.monotonic() - asked_at < EMPTY_PAUSE and not self._once:
-            self._stop.wait(EMPTY_PAUSE)
+        elif not self._once:
+            at_once = time.monotonic() - asked_at < EMPTY_PAUSE
+            self._stop.wait(max(self._options.sleep, EMPTY_PAUSE if at_once else 0.0))
 
     def _wanted(self) -> int:
-        if self._quiet:
+        if self._reserver.holds:
             return 0
         free = self._table.capacity(self._options.concurrency)
         left = self._jobs_left()
@@ -224,45 +256,30 @@ class Session:
         return None if limit is None else limit - self.taken
 
     def _accept(self, lease: job_pb2.Lease) -> None:
-        definition = self._registry.lookup(lease.job.type)
-        timeout = None if definition is None else definition.timeout
+        verdict = self._acceptance.judge(lease.job)
+        timeout, tries = None, None
+        if not isinstance(verdict, NotRun):
+            tries = self._acceptance.amend(lease.job, verdict)
+            timeout = verdict.timeout
         held = hold(lease, timeout, self._heartbeater.nudge)
-        wanted = not (self._quiet or self._stop.is_set())
-        runs = wanted and definition is not None and definition.runnable
+        held.tries = tries
+        runs = not (isinstance(verdict, NotRun) or self._reserver.holds)
         if not self._table.add(held, running=runs):
             return
-        if definition is None or not definition.runnable:
-            self._give_back_unknown(held, definition)
+        if isinstance(verdict, NotRun):
+            self._settler.put(held, self._acceptance.give_back(lease.job, held.token, verdict))
+            self._callbacks.errored(verdict.error)
         elif not runs:
             self._settler.put(held, outcome.release(held.token))
         else:
             self.taken += 1
             attempt = Attempt(
-                held,
-                definition,
-                self._callbacks,
-                self._settler.put,
-                self._ended,
-                self._middleware,
+                held, verdict, self._callbacks, self._settle, self._ended, self._middleware
             )
             self._pool.submit(attempt)
 
-    def _give_back_unknown(self, held: HeldLease, definition: JobDefinition | None) -> None:
-        context = held.context
-        no_handle_in = "" if definition is None else definition.name
-        error = UnknownJobType(context.type, context.queue, no_handle_in=no_handle_in)
-        times, delay = self._unknown.meet(context.type)
-        if times & (times - 1) == 0:  # 1, 2, 4, 8, ...: told, without filling the log
-            logger.warning(
-                "%s %s (job %s, met %d times): given back for %g s",
-                "no handle() in the class of" if no_handle_in else "unknown job type",
-                context.type,
-                context.id,
-                times,
-                delay,
-            )
-        self._settler.put(held, outcome.release(held.token, outcome.failure_of(error), delay))
-        self._callbacks.errored(error)
+    def _settle(self, held: HeldLease, settlement: Settlement) -> bool:
+        return self._settler.put(held, limited(held, settlement))
 
     # What other threads tell
 
@@ -271,12 +288,12 @@ class Session:
         logger.error("the worker stops because of %s", type(error).__name__)
         self.error = error
         self._callbacks.errored(error)
-        self.request_stop()
+        self.request_stop(reason=StopReason.ERROR)
 
-    def _time_is_up(self) -> None:
+    def _limit_passed(self, reason: StopReason) -> None:
         if not self._stop.is_set():
-            logger.info("max_time is over: stopping when the jobs that run are done")
-            self.request_stop()
+            logger.warning("stopping when the jobs that run are done: %s", reason.value)
+            self.request_stop(reason=reason)
 
     def _wake_up(self) -> None:
         self._wake.set()
@@ -289,24 +306,34 @@ class Session:
         if directive == WorkerDirective.WORKER_DIRECTIVE_STOP:
             if not self._stop.is_set():
                 logger.info("told by the broker to stop")
-                self.request_stop()
+                self.request_stop(reason=StopReason.BROKER)
         elif directive in (
             WorkerDirective.WORKER_DIRECTIVE_QUIET,
             WorkerDirective.WORKER_DIRECTIVE_NONE,
         ):
-            self._set_quiet(directive == WorkerDirective.WORKER_DIRECTIVE_QUIET)
+            quiet = directive == WorkerDirective.WORKER_DIRECTIVE_QUIET
+            if self._reserver.hold(QUIET, quiet):
+                self._wake_up()
+                logger.info("told by the broker to %s", "take no more jobs" if quiet else "go on")
 
-    def _set_quiet(self, quiet: bool) -> None:
-        with self._lock:
-            if quiet == self._quiet or self._stop.is_set():
-                return
-            self._quiet = quiet
-            if quiet:
-                self._reserver.interrupt()
-            else:
-                self._reserver.resume()
-        logger.info("told by the broker to %s", "take no more jobs" if quiet else "go on")
+    def _loop_blocked(self, blocked: bool) -> None:
+        self._reserver.hold(BLOCKED, blocked)
         self._wake_up()
+        if not blocked:
+            logger.info("the event loop runs again")
+            return
+        waiting = self._table.not_begun()
+        logger.warning(
+            "a handler blocks the event loop: no more jobs are taken, and %d that have not begun "
+            "are given back",
+            len(waiting),
+        )
+        for held in waiting:
+            held.state.cancellation.cancel(CancelReason.STOPPING)
+            self._settler.put(held, outcome.release(held.token))
+
+    def _health(self) -> Health:
+        return self._vitals.health(self._reserver.holds)
 
     def _send_reports(self, leases: Sequence[HeldLease]) -> None:
         unsent = [held for held in leases if held.state.reports.unsent() is not None]
@@ -319,13 +346,20 @@ class Session:
         """Wait for what runs; cancel and release what does not end in time."""
         self._wait_until(self._nothing_runs, lambda: self._drain_until)
         running = self._table.running()
-        if not running:
-            return
-        logger.info("stopping with %d jobs that still run", len(running))
-        for held in running:
-            held.state.cancellation.cancel(CancelReason.STOPPING)
-        self._wait_until(self._nothing_runs, _in(WIND_UP))
+        if running:
+            logger.info("stopping with %d jobs that still run", len(running))
+            for held in running:
+                held.state.cancellation.cancel(CancelReason.STOPPING)
+            self._wait_until(self._nothing_runs, _in(WIND_UP))
         for held in self._table.unsettled():
+            self._give_up(held)
+
+    def _give_up(self, held: HeldLease) -> None:
+        if held.context.cancel_reason is CancelReason.TIMEOUT:
+            logger.warning("%s does not end: it has failed, and still runs here", held)
+            failure = outcome.failure_of(JobTimeout(held.context.timeout or 0.0))
+            self._settle(held, outcome.retry_by_policy(held.token, failure))
+        else:
             logger.warning("%s does not end: released while it still runs here", held)
             self._settler.put(held, outcome.release(held.token))
 

@@ -12,7 +12,7 @@ from functools import partial
 from towline.calls import Result, Returned, capture, is_awaitable
 from towline.context import running
 from towline.worker.attempt import Attempt
-from towline.worker.pool import DaemonThreads, Pool, run_coroutine
+from towline.worker.pool import MOST_THREADS, DaemonThreads, Pool, run_coroutine
 
 
 class ThreadPool(Pool):
@@ -26,7 +26,7 @@ class ThreadPool(Pool):
     """
 
     def __init__(self, concurrency: int) -> None:
-        self._threads = DaemonThreads(concurrency, "towline-handler")
+        self._threads = DaemonThreads(MOST_THREADS * concurrency, "towline-handler")
 
     def start(self) -> None:
         # Threads come with the work.
