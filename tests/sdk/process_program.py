@@ -19,10 +19,11 @@ from typing import Any
 
 from towline import Client, Job, current_job, job
 from towline.context import JobContext
-from towline.middleware import AttemptEnd
-from towline.worker import JobTimeout, Worker, WorkerChildDied
+from towline.middleware import AttemptEnd, UniqueWhileRunning
+from towline.worker import JobTimeout, Worker, WorkerChildDied, WorkerStateError
 
 kept: list[bytearray] = []
+started: list[Worker] = []
 
 
 def say(what: str) -> None:
@@ -144,6 +145,15 @@ def report() -> dict[str, Any]:
 
 
 @job
+def stop_the_worker() -> str:
+    try:
+        started[0].stop(wait=False)
+    except WorkerStateError as error:
+        return str(error)
+    return "told"
+
+
+@job
 def grow(megabytes: int) -> int:
     kept.append(bytearray(megabytes * 10**6))
     return os.getpid()
@@ -190,6 +200,8 @@ def main(address: str, options: dict[str, Any]) -> None:
     broken = options.pop("broken", "")
     telling = options.pop("telling", False)
     worker_pid = os.getpid()
+    if options.pop("unique", False):
+        options["middleware"] = [UniqueWhileRunning()]
     if broken:
         from towline.worker.processes import process_pool
 
@@ -203,6 +215,7 @@ def main(address: str, options: dict[str, Any]) -> None:
             f"error {type(job).__name__} {type(error).__name__} {os.getpid() != worker_pid}"
         )
     worker = Worker(address, **options)
+    started.append(worker)
     if before == "a run":
         worker.start()
         while not worker.stats.processed:

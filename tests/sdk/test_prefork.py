@@ -149,6 +149,15 @@ def test_a_process_is_replaced_after_so_many_jobs_and_when_it_holds_too_much_mem
         assert worker.ends() == ["stopped 7 0"]
 
 
+def test_a_handler_may_stop_the_process_that_it_runs_in() -> None:
+    with fake_broker() as broker, program(broker, **TWO) as worker:
+        wait_for_members(broker, "us.1", "us.2")
+        # Each is stopped by one of them, and is not replaced.
+        for _ in range(2):
+            assert broker.ack(add(broker, "stop_the_worker")).result == b'"told"'
+        assert worker.ends() == ["stopped 2 0"]
+
+
 def test_a_process_that_the_broker_stops_is_not_replaced() -> None:
     with fake_broker() as broker, program(broker, **TWO, lease=1) as worker:
         wait_for_members(broker, "us.1", "us.2")

@@ -257,6 +257,11 @@ def test_a_worker_runs_again_with_the_same_template() -> None:
         assert first["pid"] != second["pid"]
 
 
+def test_a_handler_in_a_child_cannot_stop_the_worker_and_hears_so() -> None:
+    with fake_broker() as broker, program(broker, **POOL):
+        assert "send SIGTERM" in result(broker, add(broker, "stop_the_worker"))
+
+
 @pytest.mark.parametrize("job_type", ["dispatch", "dispatch_on_loop"])
 def test_a_handler_may_use_a_client_of_its_own(job_type: str) -> None:
     with (

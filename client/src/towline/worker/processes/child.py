@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import gc
 import os
+import signal
 import socket
 import sys
 import threading
@@ -28,6 +29,7 @@ from towline.worker.attempt import Attempt
 from towline.worker.callbacks import Callbacks
 from towline.worker.errors import UnknownJobType, WorkerChildDied
 from towline.worker.leases import HeldLease, Settlement, hold
+from towline.worker.processes.forking import flush_output
 from towline.worker.processes.frames import (
     BlockingFrames,
     Burial,
@@ -197,7 +199,10 @@ class _Child:
     def _listen(self) -> None:
         while (frame := self._control.read()) is not None:
             self._obey(*frame)
-        # The worker is gone, or wants this child to end.
+        flush_output()
+        if self._held is not None:
+            # The worker is gone: nobody will hear of this job, which goes with all it has started.
+            os.killpg(0, signal.SIGKILL)
         os._exit(0)
 
     def _obey(self, kind: Kind, body: bytes) -> None:

@@ -68,7 +68,7 @@ def fork_process(main: Callable[[], int]) -> int:
     It starts without the parent's handling of signals: SIGTERM and SIGINT do nothing. What the
     parent has registered to happen at its exit does not happen there.
     """
-    _flush()
+    flush_output()
     # One that came before the copy has handlers of its own would be taken for the parent's.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
     try:
@@ -85,7 +85,7 @@ def fork_process(main: Callable[[], int]) -> int:
         except BaseException:  # whatever it is, it must not reach what the parent was doing
             traceback.print_exc()
         finally:
-            _flush()
+            flush_output()
             os._exit(code)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
@@ -108,7 +108,7 @@ def _do_nothing(number: int, frame: FrameType | None) -> None:
     pass
 
 
-def _flush() -> None:
+def flush_output() -> None:
     """What a stream still holds would else be written by both processes, or by none."""
     for stream in (sys.stdout, sys.stderr):
         try:
