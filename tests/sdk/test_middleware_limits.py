@@ -1,15 +1,19 @@
 """RateLimit and UniqueWhileRunning: what is over goes back at once, with the right delay."""
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.sdk.fake_broker import FakeBroker
+from tests.sdk.process_workers import alive, program, until
 from tests.sdk.running import both_pools, fake_broker, happens, working
 from tests.support.broker_process import BrokerProcess
 from towline import (
@@ -183,6 +187,26 @@ def test_a_job_over_the_limit_is_released_so_that_others_run(pool: PoolName) -> 
     assert (worker.stats.released, worker.stats.processed) == (1, 2)
 
 
+@pytest.mark.parametrize("options", [{"pool": "process"}, {"processes": 2, "concurrency": 1}])
+def test_one_at_a_time_holds_in_all_processes_of_a_worker_and_ends_with_the_process(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    payload = json.dumps({"path": str(there)}).encode()
+    with fake_broker() as broker, program(broker, unique=True, **options) as worker:
+        waiting = broker.add("wait_for_file", payload)
+        [pid] = worker.hears("waits")
+        for _ in range(4):
+            assert released_for(broker.nack(broker.add("wait_for_file", payload))) == 5
+        assert result(broker, broker.add("double", b'{"number": 21}')) == 42
+        assert not broker.is_settled(waiting)
+        os.kill(int(pid), signal.SIGKILL)  # its lock goes with it
+        until(lambda: not alive(int(pid)), "the end of the process")
+        broker.add("wait_for_file", payload)
+        worker.hears("waits")
+        there.touch()
+
+
 def test_with_a_broker_all_jobs_run_in_the_end_each_at_its_first_attempt() -> None:
     own = Registry()
     begun: list[float] = []
@@ -254,6 +278,10 @@ def slow() -> Iterator[None]:
 
 def add(broker: FakeBroker, account: str = "", *, fails: bool = False) -> str:
     return broker.add("Slow", json.dumps({"account": account, "fails": fails}).encode())
+
+
+def result(broker: FakeBroker, job_id: str) -> Any:
+    return json.loads(broker.ack(job_id).result)
 
 
 def released_for(nack: Nack) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from towline.context import JobContext
 from towline.control import Release
 from towline.durations import Seconds, as_timedelta
 from towline.errors import ConfigurationError, InvalidJob
+from towline.middleware.key_locks import KeyLocks
 from towline.middleware.selection import JobType, Key, Selection
 
 
@@ -23,9 +23,8 @@ class UniqueWhileRunning:
     without it each type runs one job at a time. ``types`` are the types that share these keys; by
     default all.
 
-    It knows the jobs of this process only: neither other workers nor, in a process pool, other
-    children. For one job at a time in a whole system see docs/middleware.md. Raises
-    ConfigurationError.
+    It knows the jobs of one worker, with all its children and processes, and not those of another
+    one. For one job at a time in a whole system see docs/middleware.md. Raises ConfigurationError.
     """
 
     def __init__(
@@ -40,20 +39,16 @@ class UniqueWhileRunning:
         except InvalidJob as error:
             raise ConfigurationError(str(error)) from None
         self._selection = Selection(types, key)
-        self._lock = threading.Lock()
-        self._running: set[Hashable] = set()
+        self._locks = KeyLocks()
 
     def handle(self, job: Any, context: JobContext) -> Iterator[None]:
         key = self._selection.key_of(job, context)
         if key is None:
             yield
             return
-        with self._lock:
-            if key in self._running:
-                raise Release(after=self._retry_after, reason="a job with the same key is running")
-            self._running.add(key)
+        if not self._locks.take(key):
+            raise Release(after=self._retry_after, reason="a job with the same key is running")
         try:
             yield
         finally:
-            with self._lock:
-                self._running.discard(key)
+            self._locks.give_back(key)
