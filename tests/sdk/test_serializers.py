@@ -167,6 +167,21 @@ class TestMessagePack:
         with pytest.raises(ConfigurationError, match=r"pip install 'towline\[msgpack\]'"):
             MsgpackSerializer()
 
+    def test_a_worker_without_the_extra_says_what_is_missing(self) -> None:
+        program = (
+            "import sys; sys.modules['msgpack'] = None\n"
+            "from towline import InvalidPayload, Job\n"
+            "class Mail(Job): pass\n"
+            "try: Mail.__towline_definition__.decode(b'\\x80', 'application/x-msgpack')\n"
+            "except InvalidPayload as error: print(error)\n"
+        )
+        command = [sys.executable, "-c", program]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        assert ran.stdout == (
+            "Mail: the payload is 'application/x-msgpack', expected one of application/json; "
+            "MsgpackSerializer needs the extra: pip install 'towline[msgpack]'\n"
+        )
+
 
 class TestResults:
     def test_come_as_a_declared_type(self, client: Client) -> None:

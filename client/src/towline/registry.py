@@ -182,11 +182,7 @@ class JobDefinition:
             return own
         serializers = self._serializers or standard()
         if (found := serializers.find(content_type)) is None:
-            raise InvalidPayload(
-                f"{self.type}: the payload is {content_type[:128]!r}, expected one of "
-                f"{serializers}; a worker that is to read it needs a serializer for it: "
-                "Worker(serializers=[...])"
-            )
+            raise InvalidPayload(f"{self.type}: the payload is {serializers.refusal(content_type)}")
         return found
 
     def _made_by(self, factory: Factory, data: Mapping[str, Any]) -> Job:

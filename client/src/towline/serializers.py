@@ -83,6 +83,7 @@ JSON = JsonSerializer()
 
 # A producer that names no content type is given the second of these by the contract.
 _UNTOLD = frozenset({"", "application/octet-stream"})
+# Other names in use.
 _SAME = {
     "text/json": CONTENT_TYPE,
     "application/vnd.msgpack": MsgpackSerializer.content_type,
@@ -113,8 +114,13 @@ class Serializers:
             return self._readers[JSON.content_type]
         return found
 
-    def __str__(self) -> str:
-        return ", ".join(self._readers)
+    def refusal(self, content_type: str) -> str:
+        """Say, of a content type that is not found, what is read here and what would help."""
+        kind = media_type(content_type)
+        missing = "MsgpackSerializer needs the extra: pip install 'towline[msgpack]'"
+        if _SAME.get(kind, kind) != MsgpackSerializer.content_type:
+            missing = "another one needs a serializer: Worker(serializers=[...])"
+        return f"{content_type[:128]!r}, expected one of {', '.join(self._readers)}; {missing}"
 
 
 def _listed(own: object, setting: str) -> Iterable[Any]:

@@ -166,7 +166,7 @@ class JobStatus:
         if serializer is None:
             raise InvalidPayload(
                 f"{path}: is {self.content_type!r}, which this client does not read: "
-                "give it a serializer that does, or take result_bytes"
+                "Client(serializer=...), or take result_bytes"
             )
         result = read(self.result_bytes, path, serializer)
         return result if into is None else codec_for(into, path).decode(result, path)
