@@ -10,12 +10,13 @@ import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from towline.channel import Connection
 from towline.client import Client
 from towline.durations import Seconds
 from towline.errors import ConfigurationError
+from towline.jobs import Job, JobFunction
 from towline.middleware.handling import HandlerMiddleware
 from towline.middleware.interface import WorkerMiddleware
 from towline.registry import Registry, default_registry
@@ -36,6 +37,7 @@ from towline.worker.processes.template import Template
 from towline.worker.session import WIND_UP, Session
 from towline.worker.signals import StopSignals
 from towline.worker.stats import Stats, WorkerStats
+from towline.worker.stop_reason import StopReason
 
 logger = logging.getLogger("towline.worker")
 
@@ -68,6 +70,17 @@ class Worker(CallbackDecorators):
     drain_timeout  seconds that running jobs have to end once the worker is to stop
     guardian       whether a small process beside this one keeps the leases while a handler lets
                    nothing else here run: see towline.worker.guardian
+    wait           seconds, at most 60, that the broker holds a call for jobs while there are none
+    sleep          seconds from an answer without jobs to the next call
+    types          run these only, by name or class. Others are given back for another worker of the
+                   queue, which costs them some seconds each time: queues part work better
+    max_attempts   dead-letter a job that fails here at this attempt or a later one, though its own
+                   policy would try again. It cannot get more attempts than its policy gives
+    default_timeout
+                   seconds for an attempt of a job whose class and dispatch name no timeout
+    max_memory     stop gracefully when this process holds more: bytes, or a string such as "500MB"
+    health_file    a file that is kept young while the worker is alive; health_port: a port on
+                   health_host for GET /livez and /readyz. See docs/workers.md
 
     A job's timeout cancels an async handler. A plain function cannot be stopped from outside: its
     ``current_job().cancelled`` becomes true, its lease is kept until it has ended, so that no
@@ -106,6 +119,15 @@ class Worker(CallbackDecorators):
         max_time: Seconds | None = None,
         drain_timeout: Seconds = 30,
         guardian: bool = True,
+        wait: Seconds = 20,
+        sleep: Seconds = 0,
+        types: Iterable[str | type[Job] | JobFunction[..., Any]] | None = None,
+        max_attempts: int | None = None,
+        default_timeout: Seconds | None = None,
+        max_memory: int | str | None = None,
+        health_file: str | os.PathLike[str] | None = None,
+        health_port: int | None = None,
+        health_host: str = "127.0.0.1",
         processes: int = 1,
         max_jobs_per_child: int | None = None,
         max_memory_per_child: int | str | None = None,
@@ -125,6 +147,15 @@ class Worker(CallbackDecorators):
             max_time=max_time,
             drain_timeout=drain_timeout,
             guardian=guardian,
+            wait=wait,
+            sleep=sleep,
+            types=types,
+            max_attempts=max_attempts,
+            default_timeout=default_timeout,
+            max_memory=max_memory,
+            health_file=health_file,
+            health_port=health_port,
+            health_host=health_host,
             processes=processes,
             max_jobs_per_child=max_jobs_per_child,
             max_memory_per_child=max_memory_per_child,
@@ -155,6 +186,19 @@ class Worker(CallbackDecorators):
         Of several processes those are counted that have ended, and did not die.
         """
         return self._stats.snapshot()
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why it stops or has stopped; None before, and for several processes."""
+        session = self._session
+        return None if session is None else session.stop_reason
+
+    @property
+    def health_port(self) -> int | None:
+        """The port at which its health is told, while it runs; of use if any free one was asked
+        for, by 0."""
+        session = self._session
+        return None if session is None else session.health_reports.port
 
     @property
     def running(self) -> bool:
