@@ -26,6 +26,7 @@ class Unprintable(Exception):
 
 
 ERRORS: dict[str, Callable[[], BaseException]] = {
+    "io": lambda: ConnectionError("no route"),
     "plain": lambda: ValueError("no such address"),
     "exit": lambda: SystemExit(3),
     "interrupt": KeyboardInterrupt,
@@ -81,6 +82,16 @@ class Picky(Job, registry=registry):
         if self.broken_hooks:
             raise RuntimeError("a hook fails too")
         return 100.0 * attempt if isinstance(error, TimeoutError) else None
+
+
+@job(registry=registry, dead_on=ValueError)
+def no_values(how: str) -> None:
+    raise ERRORS[how]()
+
+
+@job(registry=registry, retry_on=OSError)
+def only_io(how: str) -> None:
+    raise ERRORS[how]()
 
 
 @job(registry=registry)
@@ -222,6 +233,26 @@ def test_should_retry_sends_what_cannot_succeed_to_the_dead_letter_queue(pool: P
     nack, _ = nacked(pool, "Picky", payload(error="permanent"))
     assert nack.dead_letter
     assert nack.failure.type == "LookupError"
+
+
+@both_pools
+@pytest.mark.parametrize(
+    ("type", "how", "dead"),
+    [
+        ("no_values", "plain", True),
+        ("no_values", "io", False),
+        ("no_values", "retry", False),
+        ("only_io", "plain", True),
+        ("only_io", "io", False),
+        ("only_io", "retry", False),
+    ],
+)
+def test_the_types_of_errors_decide_what_is_retried(
+    pool: PoolName, type: str, how: str, dead: bool
+) -> None:
+    nack, _ = nacked(pool, type, payload(how=how))
+    assert nack.dead_letter is dead
+    assert nack.WhichOneof("action") == ("dead_letter" if dead else None)
 
 
 @both_pools
