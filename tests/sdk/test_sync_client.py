@@ -147,6 +147,21 @@ def test_a_dead_job_can_be_looked_at(broker: SyncBroker, client: Client) -> None
         handle.result()
 
 
+@both
+async def test_statistics_can_be_asserted(kind: Any, broker: SyncBroker) -> None:
+    async with connected(kind, broker) as client:
+        await answer(client.dispatch(fail, {}, queue="slow"))
+        await answer(client.dispatch(note, what=1))
+        stats = await answer(client.stats())
+        slow = (await answer(client.stats("slow"))).total
+
+        assert (stats.total.pushed, stats.total.completed, stats.total.is_empty) == (2, 1, True)
+        assert (slow.started, slow.failed, slow.retried, slow.dead) == (2, 2, 1, 1)
+        assert list(stats.types) == ["fail", "note"]
+        with pytest.raises(NotFound, match="nowhere"):
+            await answer(client.stats("nowhere"))
+
+
 def test_a_payload_that_cannot_travel_is_refused(broker: SyncBroker, client: Client) -> None:
     with pytest.raises(InvalidPayload, match="what: a object cannot be written"):
         client.dispatch(note, what=object())

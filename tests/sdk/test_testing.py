@@ -447,6 +447,31 @@ def test_depths_and_dead_letters_can_be_asserted(towline: Harness) -> None:
     assert towline.queues() == ["default"]
 
 
+async def test_statistics_can_be_asserted(towline: Harness) -> None:
+    towline.client.dispatch(SendEmail(to="nobody"), max_attempts=2)
+    towline.client.dispatch_batch([note.job(what=1), note.job(what=2)], delay=60)
+    await towline.worker().run_all_async(check=False)
+
+    stats = towline.client.stats()
+    emails, total = stats.queues["emails"], stats.total
+    assert (emails.pushed, emails.started, emails.failed, emails.retried) == (1, 1, 1, 1)
+    assert (emails.failure_rate, emails.processing.count) == (1.0, 1)
+    assert (emails.pending, emails.scheduled, emails.is_empty) == (1, 1, False)
+    assert (total.pushed, total.pending, total.dead) == (3, 3, 0)
+    assert stats.types["note"].scheduled == 2
+    assert (stats.driver, stats.durability) == ("memory", "NONE")
+
+    towline.travel(minutes=1)
+    assert towline.client.stats("default").total.ready == 2
+    await towline.worker().run_all_async(check=False)
+
+    total = (await towline.async_client.stats()).total
+    assert (total.completed, total.dead, total.dead_lettered, total.is_empty) == (2, 1, 1, True)
+    assert total.success_rate == 0.5
+    with pytest.raises(NotFound, match="slow"):
+        towline.client.stats("slow")
+
+
 def test_each_broker_starts_empty_and_nothing_is_left_behind() -> None:
     before = dict(os.environ)
     with testing.broker("testing", registry=registry) as towline:

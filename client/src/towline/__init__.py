@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from towline.aio import AsyncClient, AsyncJobHandle
     from towline.client import Client, JobHandle
     from towline.credentials import TlsCredentials
+    from towline.figures import Figures, Stats
     from towline.named import clients
     from towline.requests import CancelOutcome, JobRequest, PreparedJob
     from towline.status import DeadReason, JobState, JobStatus
@@ -75,6 +76,7 @@ __all__ = [
     "DeadlineExceeded",
     "DispatchOptions",
     "Exponential",
+    "Figures",
     "InvalidArgument",
     "InvalidJob",
     "InvalidPayload",
@@ -104,6 +106,8 @@ __all__ = [
     "ResourceExhausted",
     "ResultTimeout",
     "Retry",
+    "Serializer",
+    "Stats",
     "TlsCredentials",
     "TowlineError",
     "Unauthenticated",
@@ -118,6 +122,7 @@ _LOADED_WHEN_USED = {
     "AsyncClient": "towline.aio",
     "AsyncJobHandle": "towline.aio",
     "Client": "towline.client",
+    "Figures": "towline.figures",
     "JobHandle": "towline.client",
     "TlsCredentials": "towline.credentials",
     "CancelOutcome": "towline.requests",
@@ -126,6 +131,7 @@ _LOADED_WHEN_USED = {
     "DeadReason": "towline.status",
     "JobState": "towline.status",
     "JobStatus": "towline.status",
+    "Stats": "towline.figures",
     "Worker": "towline.worker",
     "clients": "towline.named",
 }

@@ -15,6 +15,7 @@ from towline.batches import Batch, Part
 from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
 from towline.errors import CallFailed, ConfigurationError, ResourceExhausted, TowlineError
+from towline.figures import Stats, read_stats
 from towline.jobs import JobFunction
 from towline.middleware.interface import ClientMiddleware
 from towline.middleware.pushing import PushMiddleware
@@ -23,7 +24,7 @@ from towline.requests import CancelOutcome, Data, Dispatchable, PreparedJob, Pus
 from towline.serializers import JSON, Serializer, Serializers, check_serializer
 from towline.status import ErrorClasses, JobStatus, read_info
 from towline.transport import Address, GrpcTransport, transport_for
-from towline.v1 import job_pb2, queue_service_pb2
+from towline.v1 import admin_service_pb2, job_pb2, queue_service_pb2
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 from towline.waiting import Room, Waiting, WaitingForAll, Watching
 
@@ -268,6 +269,16 @@ class Client:
             response = self._transport.cancel_job(request, self._seconds(call_timeout))
             outcomes.update(requests.read_cancel(response))
         return outcomes
+
+    def stats(self, *queues: str, call_timeout: float | None = None) -> Stats:
+        """Return the figures of these queues, or of all. Raises NotFound for one that is not there.
+
+            client.stats("emails").total.pending
+
+        A queue comes into being with its first job.
+        """
+        request = admin_service_pb2.StatsRequest(queues=queues)
+        return read_stats(self._transport.stats(request, self._seconds(call_timeout)))
 
     def handle(self, job_id: str | UUID) -> JobHandle:
         """Return a handle of a job that was dispatched before, here or elsewhere."""

@@ -12,6 +12,8 @@ import grpc
 from towline.channel import Connection
 from towline.errors import ClientClosed, TowlineError, from_rpc_error
 from towline.transport.joining import Joining
+from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
+from towline.v1.admin_service_pb2_grpc import AdminServiceStub
 from towline.v1.queue_service_pb2 import (
     CancelJobRequest,
     CancelJobResponse,
@@ -99,6 +101,9 @@ class GrpcTransport:
 
     def cancel_job(self, request: CancelJobRequest, timeout: float) -> CancelJobResponse:
         return self._call(self.stub.CancelJob, request, timeout)
+
+    def stats(self, request: StatsRequest, timeout: float) -> StatsResponse:
+        return self._call(AdminServiceStub(self.channel).Stats, request, timeout)
 
     def close(self) -> None:
         with self._lock:

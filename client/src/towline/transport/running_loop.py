@@ -12,6 +12,8 @@ import grpc.aio
 from towline.channel import Connection
 from towline.errors import ClientClosed, TowlineError, from_rpc_error
 from towline.transport.joining_tasks import JoiningTasks
+from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
+from towline.v1.admin_service_pb2_grpc import AdminServiceStub
 from towline.v1.queue_service_pb2 import (
     CancelJobRequest,
     CancelJobResponse,
@@ -23,6 +25,7 @@ from towline.v1.queue_service_pb2 import (
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 
 if TYPE_CHECKING:
+    from towline.v1.admin_service_pb2_grpc import AdminServiceAsyncStub
     from towline.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
 
 Request = TypeVar("Request")
@@ -87,6 +90,10 @@ class AsyncGrpcTransport:
 
     async def cancel_job(self, request: CancelJobRequest, timeout: float) -> CancelJobResponse:
         return await self._call(self.stub.CancelJob, request, timeout)
+
+    async def stats(self, request: StatsRequest, timeout: float) -> StatsResponse:
+        admin: AdminServiceAsyncStub = AdminServiceStub(self.channel)
+        return await self._call(admin.Stats, request, timeout)
 
     async def close(self) -> None:
         self._closed = True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from towline.errors import ClientClosed, ResultTimeout
 from towline.status import read_info
 from towline.v1 import job_pb2, queue_service_pb2
+from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
 from towline.worker import inline
 from towline.worker.attempt import Attempt
 
@@ -55,6 +56,10 @@ class SyncTransport:
     ) -> queue_service_pb2.CancelJobResponse:
         self._check_open()
         return self._broker.cancel(request)
+
+    def stats(self, request: StatsRequest, timeout: float) -> StatsResponse:
+        self._check_open()
+        return self._broker.ledger.stats(request.queues)
 
     def close(self) -> None:
         self._closed = True
@@ -104,6 +109,10 @@ class AsyncSyncTransport:
     ) -> queue_service_pb2.CancelJobResponse:
         self._check_open()
         return self._broker.cancel(request)
+
+    async def stats(self, request: StatsRequest, timeout: float) -> StatsResponse:
+        self._check_open()
+        return self._broker.ledger.stats(request.queues)
 
     async def close(self) -> None:
         self._closed = True

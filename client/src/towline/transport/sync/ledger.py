@@ -16,7 +16,9 @@ from datetime import timedelta
 
 from towline.errors import NotFound
 from towline.transport.sync.backoff import retry_delay
+from towline.transport.sync.counting import Totals
 from towline.v1 import job_pb2
+from towline.v1.admin_service_pb2 import StatsResponse
 from towline.v1.job_pb2 import DeadReason, JobInfo, JobState
 from towline.v1.queue_service_pb2 import Ack, CancelOutcome, Nack, PushOutcome, PushResult
 from towline.worker.handlers import progress_message
@@ -43,13 +45,17 @@ _ENDED = frozenset(
 
 @dataclass(eq=False)
 class Entry:
-    """One job. ``delays`` are the seconds that it would have waited before each of its attempts."""
+    """One job.
+
+    ``thread`` is what runs it, now or next; 0 if nothing will. ``delays`` are the seconds that it
+    would have waited before each of its attempts.
+    """
 
     info: JobInfo
     pushed_at: float
+    thread: int
     delays: list[float] = field(default_factory=list)
     held: HeldLease | None = None
-    thread: int = 0
 
     @property
     def job(self) -> job_pb2.Job:
@@ -75,6 +81,7 @@ class Ledger:
         self._changed = threading.Condition()
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._keys: dict[tuple[str, str], Entry] = {}
+        self._totals = Totals()
 
     # What a producer does
 
@@ -93,7 +100,8 @@ class Ledger:
         # As bytes, so that the job is what a worker would get, and nobody can change it any more.
         info = JobInfo(job=job_pb2.Job.FromString(job.SerializeToString()))
         info.enqueued_at.GetCurrentTime()
-        entry = self._entries[job.id] = Entry(info, time.monotonic())
+        entry = self._entries[job.id] = Entry(info, time.monotonic(), threading.get_ident())
+        self._totals.count(job, "pushed")
         if job.unique_key:
             self._keys[job.queue, job.unique_key] = entry
         self._wait(entry, first_delay(job))
@@ -109,6 +117,11 @@ class Ledger:
         """Copies, in the order in which they were pushed."""
         with self._changed:
             return [_copy(entry.info) for entry in self._entries.values()]
+
+    def stats(self, queues: Sequence[str]) -> StatsResponse:
+        """Return the figures of these queues, or of all. Raises NotFound."""
+        with self._changed:
+            return self._totals.report((entry.info for entry in self._entries.values()), queues)
 
     def delays(self, job_id: str) -> list[float]:
         """The seconds before each attempt that was made or is to be made. Raises NotFound."""
@@ -140,6 +153,7 @@ class Ledger:
             if entry.ended and entry.info.state != JobState.JOB_STATE_CANCELLED:
                 return CancelOutcome.CANCEL_OUTCOME_ALREADY_ENDED
             if not entry.ended:
+                self._totals.count(entry.job, "cancelled")
                 self._end(entry, JobState.JOB_STATE_CANCELLED)
             return CancelOutcome.CANCEL_OUTCOME_CANCELLED
 
@@ -164,12 +178,12 @@ class Ledger:
             if info.attempt == 0 and _is_late(entry):
                 self._die(entry, DeadReason.DEAD_REASON_EXPIRED)
                 return None
+            self._totals.count(info.job, "started")
             info.state = JobState.JOB_STATE_LEASED
             info.attempt += 1
             info.worker_id = WORKER_ID
             info.started_at.GetCurrentTime()
             info.ClearField("available_at")
-            entry.thread = threading.get_ident()
             entry.held = self._hold(entry, timeout)
             return entry.held
 
@@ -206,6 +220,7 @@ class Ledger:
             entry.held = None
             if isinstance(settlement, Ack):
                 entry.info.result = settlement.result
+                self._totals.count(entry.job, "completed")
                 self._end(entry, JobState.JOB_STATE_SUCCEEDED)
             else:
                 self._give_back(entry, settlement)
@@ -217,6 +232,7 @@ class Ledger:
             info.last_failure.CopyFrom(nack.failure)
             info.last_failure.failed_at.GetCurrentTime()
         action = nack.WhichOneof("action")
+        self._totals.count(info.job, "released" if action == "release" else "failed")
         if action == "release":
             info.attempt -= 1
             info.releases += 1
@@ -225,10 +241,12 @@ class Ledger:
             self._die(entry, DeadReason.DEAD_REASON_REJECTED)
         elif info.attempt >= (info.job.retry.max_attempts or DEFAULT_ATTEMPTS):
             self._die(entry, DeadReason.DEAD_REASON_ATTEMPTS_EXHAUSTED)
-        elif action == "retry_after":
-            self._wait(entry, nack.retry_after.ToTimedelta().total_seconds())
         else:
-            self._wait(entry, retry_delay(info.job.retry, info.attempt))
+            self._totals.count(info.job, "retried")
+            if action == "retry_after":
+                self._wait(entry, nack.retry_after.ToTimedelta().total_seconds())
+            else:
+                self._wait(entry, retry_delay(info.job.retry, info.attempt))
 
     def abandon(self, job_id: str) -> None:
         """Note that nothing runs the job any more: it has ended, or stays as it is."""
@@ -258,6 +276,7 @@ class Ledger:
 
     def _die(self, entry: Entry, reason: DeadReason.ValueType) -> None:
         entry.info.dead_reason = reason
+        self._totals.count(entry.job, "dead_lettered")
         self._end(entry, JobState.JOB_STATE_DEAD)
 
     def _end(self, entry: Entry, state: JobState.ValueType) -> None:
