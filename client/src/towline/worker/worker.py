@@ -32,6 +32,7 @@ from towline.worker.callbacks import (
 from towline.worker.errors import WorkerStateError
 from towline.worker.options import PoolName, Queues, make_options, seconds
 from towline.worker.processes import child, forking
+from towline.worker.processes.limits import ChildLimits
 from towline.worker.processes.supervisor import Supervisor
 from towline.worker.processes.template import Template
 from towline.worker.session import WIND_UP, Session
@@ -324,15 +325,17 @@ class Worker(CallbackDecorators):
         Supervisor(self._options, self._begin_member, self._stats).run()
 
     def _begin_member(
-        self, worker_id: str, max_jobs: int | None, on_done: Callable[[], None]
+        self, worker_id: str, limits: ChildLimits, on_done: Callable[[], None]
     ) -> Session:
         """In one of several processes: what is changed here is this process's own."""
-        options = dataclasses.replace(
-            self._options, worker_id=worker_id, processes=1, max_time=None
+        self._options = dataclasses.replace(
+            self._options,
+            worker_id=worker_id,
+            processes=1,
+            max_time=None,
+            max_jobs=limits.max_jobs or self._options.max_jobs,
+            max_memory=limits.max_memory,
         )
-        if max_jobs is not None:
-            options = dataclasses.replace(options, max_jobs=max_jobs)
-        self._options = options
         self._stats = Stats()
         return self._begin(once=False, on_done=on_done)
 

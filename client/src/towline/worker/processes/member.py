@@ -14,19 +14,17 @@ from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 from towline.errors import CallFailed, ConfigurationError
-from towline.worker.processes.limits import ChildLimits, resident_bytes
+from towline.worker.processes.limits import ChildLimits
 from towline.worker.session import WIND_UP, Session
 from towline.worker.signals import StopSignals
 from towline.worker.stats import WorkerStats
+from towline.worker.stop_reason import StopReason
 
 logger = logging.getLogger("towline.worker")
 
-Begin: TypeAlias = Callable[[str, int | None, Callable[[], None]], Session]
-"""Makes the session of a member: its worker_id, after how many jobs it ends at the latest, and what
-is to be called when it is over."""
-
-MEMORY_INTERVAL = 1.0
-"""Seconds between two looks at the memory that a member holds."""
+Begin: TypeAlias = Callable[[str, ChildLimits, Callable[[], None]], Session]
+"""Makes the session of a member: its worker_id, the limits at which it ends in order to be
+replaced, and what is to be called when it is over."""
 
 MAX_MESSAGE = 1000
 """Characters of an error's text that travel to the supervisor."""
@@ -81,7 +79,7 @@ class Member:
         session: Session | None = None
         with StopSignals() as signals:
             try:
-                session = self._begin(worker_id, self._limits.max_jobs, signals.done)
+                session = self._begin(worker_id, self._limits, signals.done)
                 session.start()
                 self._wait(signals, session)
                 error = session.error
@@ -104,14 +102,15 @@ class Member:
     def _wait(self, signals: StopSignals, session: Session) -> None:
         listened: list[StopSignals | socket.socket] = [signals, self._orders]
         while not session.wait(0):
-            pause = None if self._limits.max_memory is None else MEMORY_INTERVAL
-            ready, _, _ = select.select(listened, [], [], pause)
+            ready, _, _ = select.select(listened, [], [])
             if signals in ready and (number := signals.wait()) is not None:
                 self._signalled(number, session)
             if self._orders in ready and not self._obey(session):
                 listened.remove(self._orders)
-            self._check_memory(session)
-        if self._limits.max_jobs is not None and session.taken >= self._limits.max_jobs:
+        reason = session.stop_reason
+        if reason is StopReason.MAX_JOBS:
+            self._again |= self._limits.max_jobs is not None
+        elif reason in (StopReason.MAX_MEMORY, StopReason.STUCK):
             self._again = True
 
     def _signalled(self, number: signal.Signals, session: Session) -> None:
@@ -136,12 +135,3 @@ class Member:
         else:
             session.request_stop(None if drain_timeout < 0 else drain_timeout)
         return True
-
-    def _check_memory(self, session: Session) -> None:
-        if self._limits.max_memory is None or self._again or self._ordered:
-            return
-        resident = resident_bytes()
-        if resident > self._limits.max_memory:
-            logger.info("holding %d MB: stopping, to be replaced", resident // 10**6)
-            self._again = True
-            session.request_stop()

@@ -52,9 +52,9 @@ class _Running:
 class Supervisor:
     """Runs ``options.processes`` members until each has ended or the whole is told to stop.
 
-    A member that died, or has reached a limit of ``options.child_limits``, is replaced, with a new
-    number in its worker_id. One that ended for another reason is not: it has taken its
-    ``max_jobs``, or the broker told it to stop. ``max_time`` ends the whole.
+    A member that died, that has reached a limit of ``options.child_limits`` or whose handlers do
+    not end is replaced, with a new number in its worker_id. One that ended for another reason is
+    not: it has taken its ``max_jobs``, or the broker told it to stop. ``max_time`` ends the whole.
     """
 
     def __init__(self, options: WorkerOptions, begin: Begin, stats: Stats) -> None:
