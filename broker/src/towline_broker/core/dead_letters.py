@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from towline_broker.core.looking import list_dead
+from towline_broker.core.listing import list_dead
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.stores import Store, Stores

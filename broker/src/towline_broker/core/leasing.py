@@ -131,7 +131,7 @@ class Leasing:
 
     async def _claim(self, call: ReserveCall, waiter: Waiter) -> list[Leased]:
         while True:
-            leases, repeated = await self._ask_store(call, waiter)
+            leases, repeated = await self._ask_stores(call, waiter)
             if not repeated:
                 return leases
             held = self._repeats.still_held(leases)
@@ -139,7 +139,7 @@ class Leasing:
                 self._repeats.repeated(held)
                 return held
 
-    async def _ask_store(self, call: ReserveCall, waiter: Waiter) -> tuple[list[Leased], bool]:
+    async def _ask_stores(self, call: ReserveCall, waiter: Waiter) -> tuple[list[Leased], bool]:
         """The leases, and whether they are those of an earlier call with the same request id."""
         grant = tokens.new_grant()
         owed_before = waiter.owed.copy()

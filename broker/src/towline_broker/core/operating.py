@@ -43,14 +43,14 @@ class Operating:
         states = await self._states(queues)
         names = {state.name for state in states}
         counts = await self._counts(names)
-        oldest = await self._oldest(names)
+        ages = await self._ages(names)
         # Pairs that Timings could not keep apart have no queue of their own: part of all, only.
         total = self._timings.grouped(lambda q, _: "" if q in names or not (q or queues) else None)
         by_type = self._timings.grouped(lambda q, t: t if q in names else None)
         now = self._clock.now()
         return Report(
-            total=_figures(counts, total.get("", Times()), max(oldest.values(), default=None)),
-            queues=self._queue_views(states, counts, oldest),
+            total=_figures(counts, total.get("", Times()), max(ages.values(), default=None)),
+            queues=self._queue_views(states, counts, ages),
             types=[
                 (name, _figures(rows, by_type.get(name, Times()), None))
                 for name, rows in sorted(_grouped(counts, lambda row: row.type).items())
@@ -70,8 +70,8 @@ class Operating:
         """Every queue, with its depth and totals."""
         states = await self._states(())
         names = {state.name for state in states}
-        counts, oldest = await self._counts(names), await self._oldest(names)
-        return self._queue_views(states, counts, oldest)
+        counts, ages = await self._counts(names), await self._ages(names)
+        return self._queue_views(states, counts, ages)
 
     async def reset(self) -> None:
         for store in self._stores.all:
@@ -137,7 +137,7 @@ class Operating:
             counts += await self._owned.run(store.driver.counts())
         return [row for row in counts if row.queue in queues]
 
-    async def _oldest(self, queues: set[str]) -> dict[str, Micros]:
+    async def _ages(self, queues: set[str]) -> dict[str, Micros]:
         """How long the job of each queue that is READY for longest has been so."""
         ages: dict[str, Micros] = {}
         for store in self._stores.all:
@@ -151,7 +151,7 @@ class Operating:
         self,
         states: Sequence[QueueState],
         counts: Sequence[Counts],
-        oldest: dict[str, Micros],
+        ages: dict[str, Micros],
     ) -> list[QueueView]:
         rows = _grouped(counts, lambda row: row.queue)
         times = self._timings.grouped(lambda queue, _: queue)
@@ -162,7 +162,7 @@ class Operating:
                 _figures(
                     rows.get(state.name, []),
                     times.get(state.name, Times()),
-                    oldest.get(state.name),
+                    ages.get(state.name),
                 ),
                 self._stores.of(state.name).name,
                 "" if state.moved else state.moving_to,
@@ -178,12 +178,11 @@ def _grouped(counts: Sequence[Counts], key: Callable[[Counts], str]) -> dict[str
     return groups
 
 
-def _figures(rows: Sequence[Counts], times: Times, oldest: Micros | None) -> Figures:
+def _figures(rows: Sequence[Counts], times: Times, age: Micros | None) -> Figures:
     depth, totals = Depth(), Totals()
     for row in rows:
         _add(depth, row.depth)
         _add(totals, row.totals)
-    age = None if oldest is None else max(0, oldest)
     return Figures(depth, totals, age, times.processing, times.wait)
 
 

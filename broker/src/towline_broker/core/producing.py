@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from towline_broker.core.calls import JobRequest
 from towline_broker.core.clock import Clock
 from towline_broker.core.holding import Hold
-from towline_broker.core.looking import list_jobs
+from towline_broker.core.listing import list_jobs
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.stores import Store, Stores

@@ -38,7 +38,6 @@ NAMED: Mapping[str, tuple[Place, ...]] = {
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
-
 #: Options that are called otherwise than their setting.
 _OPTIONS = {"stores": "store"}
 

@@ -5,7 +5,7 @@ from towline.v1 import admin_service_pb2 as pb
 from towline.v1.admin_service_pb2_grpc import AdminServiceServicer
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import Directive
-from towline_broker.services import words
+from towline_broker.services import enums
 from towline_broker.services.checks import Checks
 from towline_broker.services.figures import to_depth, to_stats
 from towline_broker.services.limits import Limits
@@ -102,7 +102,7 @@ class AdminService(AdminServiceServicer):
                     leases=view.leases,
                     first_seen=to_timestamp(view.first_seen),
                     last_seen=to_timestamp(view.last_seen),
-                    directive=words.DIRECTIVES[view.directive],
+                    directive=enums.DIRECTIVES[view.directive],
                 )
                 for view in await self._broker.operating.workers()
             ]
@@ -115,7 +115,7 @@ class AdminService(AdminServiceServicer):
         if not request.worker_id:
             checks.wrong("worker_id", "is required; ListWorkers names them")
         checks.caller_id(request.worker_id, "worker_id", self._limits.caller_id_bytes)
-        directive = words.DIRECTIVES_BY_NUMBER.get(request.directive)
+        directive = enums.DIRECTIVES_BY_NUMBER.get(request.directive)
         if directive is None:
             checks.wrong("directive", f"is {request.directive}; expected NONE, QUIET or STOP")
         checks.finish()

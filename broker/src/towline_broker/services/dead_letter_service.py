@@ -8,7 +8,7 @@ from towline.v1.dead_letter_service_pb2_grpc import DeadLetterServiceServicer
 from towline_broker.core.broker import Broker
 from towline_broker.domain.jobs import JobPage
 from towline_broker.drivers.interface import DeadFilter, DeadQuery
-from towline_broker.services import words
+from towline_broker.services import enums
 from towline_broker.services.checks import Checks
 from towline_broker.services.limits import Limits
 from towline_broker.services.paging import DEFAULT_PAGE, fitting_page, to_cursor, to_token
@@ -26,7 +26,7 @@ class DeadLetterService(DeadLetterServiceServicer):
         chosen = _filter(request.filter, "filter", checks)
         limit = request.page_size or DEFAULT_PAGE
         checks.whole(limit, "page_size", self._limits.page)
-        full = words.wants_all(request.view, "view", checks)
+        full = enums.wants_all(request.view, "view", checks)
         checks.finish()
         where = f"dead {chosen}"
         cursor = to_cursor(request.page_token, where)
@@ -92,7 +92,7 @@ def _filter(message: pb.DeadFilter, path: str, checks: Checks) -> DeadFilter:
         checks.name(message.queue, f"{path}.queue")
     if message.type:
         checks.name(message.type, f"{path}.type")
-    reason = words.DEAD_REASONS_BY_NUMBER.get(message.reason)
+    reason = enums.DEAD_REASONS_BY_NUMBER.get(message.reason)
     if message.reason and reason is None:
         checks.wrong(f"{path}.reason", f"is {message.reason}, which is no reason for a job's death")
     after, before = None, None

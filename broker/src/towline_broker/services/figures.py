@@ -5,8 +5,8 @@ from dataclasses import asdict
 from towline.v1 import admin_service_pb2 as pb
 from towline_broker.core.calls import Figures, Report, Timing
 from towline_broker.domain.jobs import Depth
+from towline_broker.services.enums import DURABILITIES
 from towline_broker.services.times import to_duration, to_timestamp
-from towline_broker.services.words import DURABILITIES
 
 
 def to_stats(report: Report, version: str) -> pb.StatsResponse:

@@ -34,7 +34,7 @@ from towline_broker.core.broker import Broker
 from towline_broker.domain.errors import InvalidField, QueueFull, TowlineError
 from towline_broker.domain.jobs import JobPage
 from towline_broker.drivers import interface as stores
-from towline_broker.services import words
+from towline_broker.services import enums
 from towline_broker.services.batches import Refusals, in_order, sift
 from towline_broker.services.checks import Checks
 from towline_broker.services.limits import Limits
@@ -102,7 +102,7 @@ class QueueService(QueueServiceServicer):
     def _result(self, job: calls.JobRequest, result: stores.PushResult) -> PushResult:
         if result.outcome is stores.PushOutcome.QUEUE_FULL:
             return _rejected(job.id, QueueFull(job.queue, self._max_queue_depth))
-        return PushResult(job_id=result.job_id, outcome=words.PUSH_OUTCOMES[result.outcome])
+        return PushResult(job_id=result.job_id, outcome=enums.PUSH_OUTCOMES[result.outcome])
 
     async def GetJob(self, request: GetJobRequest, context: Context) -> GetJobResponse:
         checks = Checks()
@@ -122,13 +122,13 @@ class QueueService(QueueServiceServicer):
         if request.type:
             checks.name(request.type, "type")
         for index, state in enumerate(request.states):
-            if state not in words.STATES_BY_NUMBER:
+            if state not in enums.STATES_BY_NUMBER:
                 checks.wrong(f"states[{index}]", f"is {state}, which is no state of a job")
         limit = request.page_size or DEFAULT_PAGE
         checks.whole(limit, "page_size", self._limits.page)
-        full = words.wants_all(request.view, "view", checks)
+        full = enums.wants_all(request.view, "view", checks)
         checks.finish()
-        states = frozenset(words.STATES_BY_NUMBER[state] for state in request.states)
+        states = frozenset(enums.STATES_BY_NUMBER[state] for state in request.states)
         where = f"jobs {request.queue} {request.type} {sorted(states)}"
         cursor = to_cursor(request.page_token, where)
 
@@ -154,7 +154,7 @@ class QueueService(QueueServiceServicer):
         outcomes = await self._broker.jobs.cancel(request.ids)
         return CancelJobResponse(
             results=[
-                CancelResult(job_id=job_id, outcome=words.CANCEL_OUTCOMES[outcome])
+                CancelResult(job_id=job_id, outcome=enums.CANCEL_OUTCOMES[outcome])
                 for job_id, outcome in zip(request.ids, outcomes, strict=True)
             ]
         )
@@ -190,7 +190,7 @@ class QueueService(QueueServiceServicer):
             [_heartbeat_result(answer) for answer in answers],
             {place: _heartbeat_refused(error) for place, error in refused.items()},
         )
-        return HeartbeatResponse(results=results, directive=words.DIRECTIVES[directive])
+        return HeartbeatResponse(results=results, directive=enums.DIRECTIVES[directive])
 
     def _check_batch(self, items: Sequence[object], path: str) -> None:
         checks = Checks()
@@ -208,7 +208,7 @@ def _settle_results(
     outcomes: Sequence[calls.LeaseOutcome], refused: Refusals
 ) -> list[SettleResult]:
     return in_order(
-        [SettleResult(outcome=words.LEASE_OUTCOMES[outcome]) for outcome in outcomes],
+        [SettleResult(outcome=enums.LEASE_OUTCOMES[outcome]) for outcome in outcomes],
         {
             place: SettleResult(outcome=_NOT_FOUND)
             if error is None
@@ -219,7 +219,7 @@ def _settle_results(
 
 
 def _heartbeat_result(answer: calls.HeartbeatAnswer) -> HeartbeatResult:
-    result = HeartbeatResult(outcome=words.LEASE_OUTCOMES[answer.outcome])
+    result = HeartbeatResult(outcome=enums.LEASE_OUTCOMES[answer.outcome])
     if answer.outcome is calls.LeaseOutcome.OK:
         result.lease_remaining.CopyFrom(to_duration(answer.remaining))
     return result

@@ -10,8 +10,12 @@ from towline.v1.job_pb2 import (
 from towline_broker.core import tokens
 from towline_broker.domain import jobs as domain
 from towline_broker.domain.time import SECOND, Micros
+from towline_broker.services.enums import DEAD_REASONS, STATES
 from towline_broker.services.times import to_duration, to_timestamp
-from towline_broker.services.words import DEAD_REASONS, STATES
+
+#: The one header that lists show, if it has no more bytes than these.
+DISPLAY_NAME_HEADER = "towline-display-name"
+MAX_DISPLAY_NAME = 512
 
 
 def fill_lease(message: Lease, leased: domain.Leased, now: Micros) -> None:
@@ -30,11 +34,6 @@ def fill_lease(message: Lease, leased: domain.Leased, now: Micros) -> None:
         message.last_failure.CopyFrom(to_failure(leased.failure))
     if leased.progress is not None:
         message.last_progress.CopyFrom(to_progress(leased.progress))
-
-
-DISPLAY_NAME_HEADER = "towline-display-name"
-MAX_DISPLAY_NAME = 512
-"""Bytes of a display name that lists show."""
 
 
 def to_info(record: domain.JobRecord, now: Micros, *, full: bool) -> JobInfo:
