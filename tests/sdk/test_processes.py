@@ -85,3 +85,41 @@ def test_a_client_used_before_a_fork_works_in_both_processes(broker: ScriptedBro
     run(FORKING, broker.address, "used before")
     types = [request.jobs[0].type for request in broker.called("Push")]
     assert types == ["parent", "child", "parent-again"]
+
+
+FORKING_WITH_THREADS = """
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+from towline import Client
+
+client = Client(sys.argv[1])
+
+def dispatch_together(type):
+    with ThreadPoolExecutor(8) as threads:
+        futures = [threads.submit(client.dispatch, type, call_timeout=20) for _ in range(40)]
+        return [future.result() for future in futures]
+
+for turn in range(3):
+    dispatch_together("parent")
+    child = os.fork()
+    if child == 0:
+        try:
+            dispatch_together("child")
+            client.close()
+        except BaseException as error:
+            print(f"child: {error!r}", file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if status:
+        sys.exit(1)
+dispatch_together("parent")
+client.close()
+"""
+
+
+def test_pushes_are_joined_before_a_fork_and_after_it(broker: ScriptedBroker) -> None:
+    run(FORKING_WITH_THREADS, broker.address)
+    types = [info.job.type for info in broker.jobs.values()]
+    assert (types.count("parent"), types.count("child")) == (160, 120)
+    assert any(len(request.jobs) > 1 for request in broker.called("Push"))

@@ -128,7 +128,9 @@ def job_message(
     if isinstance(job, PreparedJob):
         if arguments:
             raise InvalidJob("a prepared job takes no options: they were given to prepare()")
-        return job.message
+        message = job_pb2.Job()
+        message.CopyFrom(job.message)  # middleware may change it, each time it is dispatched
+        return message
     if isinstance(job, JobRequest):
         merged = _overridden(arguments, job.options)
         return job_message(job.job, job.data, merged, serializer)
