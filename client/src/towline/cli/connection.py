@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import grpc
 
+from towline.channel import given_address
 from towline.cli import values
 from towline.cli.exits import UsageError
 from towline.client import Client
@@ -47,6 +48,11 @@ def connect(url: str | None, timeout: str) -> Iterator[Broker]:
     limit = values.seconds(timeout, "--timeout")
     if not limit:
         raise UsageError("--timeout: must be longer than 0")
+    if given_address(url).startswith(("memory://", "sync://")):
+        raise UsageError(
+            f"--url: what is at {given_address(url)} ends with the process that uses it, and this "
+            "command has nothing to do with any other; start a broker with towline-broker serve"
+        )
     try:
         client = Client(url, call_timeout=limit)
     except ConfigurationError as error:
