@@ -28,10 +28,12 @@ from towline import (
     Registry,
     ResourceExhausted,
     Retry,
+    Stats,
     TowlineError,
     Worker,
     current_job,
     job,
+    testing,
 )
 from towline.context import JobContext
 from towline.middleware import (
@@ -330,3 +332,19 @@ def callbacks(worker: Worker) -> None:
 
     assert_type(completed(1, 2), int)
     worker.on_job_complete(started)  # type: ignore[type-var]
+
+
+async def in_tests(towline: testing.Harness) -> None:
+    broker = testing.SyncBroker(delays="refuse", errors="raise", registry=Registry())
+    assert_type(Client(broker).stats("emails"), Stats)
+    assert_type(await AsyncClient(broker).stats(), Stats)
+    assert_type(broker.dead, list[JobStatus])
+    assert_type(towline.assert_dispatched(SendEmail, to="a@b.c", delay=5), testing.Dispatched)
+    towline.assert_dispatched(add, {"a": 1}, times=2)
+    towline.travel(timedelta(hours=1), minutes=5)
+    assert_type(towline.worker(middleware=[ErrorHook(print)]).run_all(), list[AttemptEnd])
+    assert_type(await towline.worker(["emails"]).run_all_async(delayed=True), list[AttemptEnd])
+    with testing.broker("name") as other:
+        assert_type(other.client.stats().queues["emails"].pending, int)
+    testing.SyncBroker(delays="never")  # type: ignore[arg-type]
+    towline.worker(concurrency=5)  # type: ignore[call-arg]
