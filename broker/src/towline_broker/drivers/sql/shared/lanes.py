@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from towline_broker.domain.errors import StoreFull, StoreUnavailable
 from towline_broker.drivers.interface import Listener
+from towline_broker.drivers.sql.backlog import Backlog
 from towline_broker.drivers.sql.shared.batches import Batches, PlayAgain, PlayAlone, SubmittedUntil
 from towline_broker.drivers.sql.shared.links import Link
 from towline_broker.drivers.sql.shared.memory import Memory
@@ -48,6 +49,7 @@ class Lanes:
     ) -> None:
         """``patience``: seconds for which an operation is tried in spite of lost connections."""
         self._waiting: asyncio.Queue[SubmittedUntil | None] = asyncio.Queue()
+        self._backlog = Backlog()
         self._patience = patience
         self._links = [Link(database, changes=True) for _ in range(count)]
         self._lanes = [
@@ -66,10 +68,12 @@ class Lanes:
         self._tasks = [asyncio.create_task(lane.work()) for lane in self._lanes]
 
     async def submit(self, operation: Operation[T], *, items: int, room: int) -> T:
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        deadline = time.monotonic() + self._patience
-        self._waiting.put_nowait(SubmittedUntil(operation, answer, deadline, items, room))
-        return await answer
+        """Raises StoreFull (only if it needs room), StoreError, and what the operation raises."""
+        with self._backlog.holding(room):
+            answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            deadline = time.monotonic() + self._patience
+            self._waiting.put_nowait(SubmittedUntil(operation, answer, deadline, items, room))
+            return await answer
 
     async def stop(self) -> None:
         """Returns when everything submitted before has been answered."""

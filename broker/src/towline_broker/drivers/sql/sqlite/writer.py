@@ -18,6 +18,7 @@ from towline_broker.domain.errors import StoreError, StoreFull, StoreUnavailable
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.health import Health
 from towline_broker.drivers.interface import Listener
+from towline_broker.drivers.sql.backlog import Backlog
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.sqlite.connection import SqliteTransaction, driver_connection
 from towline_broker.drivers.sql.sqlite.errors import DiskFull, translated
@@ -75,6 +76,7 @@ class Writer:
         self._why_full = why_full
         self._loop = asyncio.get_running_loop()
         self._waiting: queue.SimpleQueue[SubmittedAt | None] = queue.SimpleQueue()
+        self._backlog = Backlog()
         self._stopped = False
         #: Committed so far.
         self.transactions = 0
@@ -89,9 +91,10 @@ class Writer:
         self._health.check()
         if self._stopped:
             raise StoreUnavailable("the store is closed")
-        answer: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.put(SubmittedAt(operation, answer, now, items, room))
-        return await answer
+        with self._backlog.holding(room):
+            answer: asyncio.Future[T] = self._loop.create_future()
+            self._waiting.put(SubmittedAt(operation, answer, now, items, room))
+            return await answer
 
     async def stop(self) -> None:
         """Returns when everything submitted before has been answered."""
