@@ -146,6 +146,10 @@ kills: install ## Kill a broker a hundred times under load and look for lost job
 shared-kills: install ## Kill brokers, workers and masters over shared stores, with 100,000 jobs each
 	@TOWLINE_SHARED_JOBS=$${TOWLINE_SHARED_JOBS:-100000} $(BIN)/python -m pytest -q tests/faults/test_shared_stores.py
 
+.PHONY: sigterms
+sigterms: install ## Tell a thousand workers to stop at random moments under load, and look for lost jobs
+	@TOWLINE_SIGTERMS=$${TOWLINE_SIGTERMS:-1000} $(BIN)/python -m pytest -q tests/faults/test_worker_sigterms.py
+
 .PHONY: clean
 clean: ## Remove everything that make created: virtual environments, caches, build output
 	@rm -rf $(VENV) $(CODEGEN) $(NODE_TESTS)/node_modules client/dist broker/dist

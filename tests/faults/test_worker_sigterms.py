@@ -1,0 +1,180 @@
+"""P3, P5: workers of the SDK that are told to stop at any moment, under load.
+
+`make sigterms` does it a thousand times, with the figures on the screen; a plain test run a few
+dozen times.
+"""
+
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.faults.sigterm_worker import QUEUE, in_thread, on_loop
+from tests.support.broker_process import BrokerProcess
+from towline import Client, Job
+from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
+from towline.v1.admin_service_pb2_grpc import AdminServiceStub
+
+SIGTERMS = int(os.environ.get("TOWLINE_SIGTERMS", "24"))
+SEED = int(os.environ.get("TOWLINE_SEED", str(random.SystemRandom().randrange(2**32))))
+POOLS = ("thread", "async", "process")
+#: Workers side by side.
+WORKERS = 3
+#: How long a worker lives once it is up, in seconds; one in five is hit while it starts.
+LIFE = (0.0, 0.6)
+STARTING = (0.0, 0.5)
+#: The second is too short for some jobs: they are cut short and given back.
+DRAIN_TIMEOUTS = (30.0, 0.01)
+#: Jobs that wait at any time.
+BACKLOG = 300
+END_SECONDS = 30.0
+DRAIN_SECONDS = 120.0
+
+
+@dataclass
+class Tally:
+    """What became of the workers, by exit code, and what the jobs wrote."""
+
+    exits: Counter[int] = field(default_factory=Counter)
+    began: Counter[str] = field(default_factory=Counter)
+    done: Counter[str] = field(default_factory=Counter)
+    attempts: Counter[int] = field(default_factory=Counter)
+
+    def read(self, folder: Path) -> None:
+        for diary in folder.glob("*.diary"):
+            for line in diary.read_text().splitlines():
+                job_id, attempt, what = line.split()
+                (self.began if what == "began" else self.done)[job_id] += 1
+                self.attempts[int(attempt)] += 1
+
+
+class Producer:
+    """Keeps jobs waiting, each of which has one attempt: one that is used up wrongly is seen."""
+
+    def __init__(self, client: Client, stub: AdminServiceStub) -> None:
+        self.pushed: set[str] = set()
+        self._client = client
+        self._stub = stub
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Producer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(0.05):
+            if figures(self._stub).total.depth.ready < BACKLOG:
+                jobs: list[Job] = [each.job() for each in (in_thread, on_loop) for _ in range(100)]
+                handles = self._client.dispatch_batch(jobs, queue=QUEUE, max_attempts=1)
+                self.pushed.update(handle.id for handle in handles)
+
+
+def figures(stub: AdminServiceStub) -> StatsResponse:
+    return stub.Stats(StatsRequest(), timeout=10)
+
+
+@pytest.mark.timeout(60 + DRAIN_SECONDS + 3 * SIGTERMS)
+def test_no_job_is_lost_and_no_attempt_used_up_whenever_workers_are_told_to_stop(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tally = Tally()
+    store = f"sqlite:///{tmp_path / 'jobs.db'}"
+    with (
+        BrokerProcess(store, folder=tmp_path) as broker,
+        Client(broker.address) as client,
+        grpc.insecure_channel(broker.address) as channel,
+    ):
+        stub = AdminServiceStub(channel)
+        with Producer(client, stub) as producer:
+            lanes = [
+                threading.Thread(target=one_after_another, args=(lane, broker, tmp_path, tally))
+                for lane in range(WORKERS)
+            ]
+            for each in lanes:
+                each.start()
+            for each in lanes:
+                each.join()
+        with worker(broker, "thread", 30.0, tmp_path / "last.diary") as last:
+            drained(stub, len(producer.pushed))
+            last.send_signal(signal.SIGTERM)
+            assert last.wait(END_SECONDS) == 0
+        stats = figures(stub)
+    tally.read(tmp_path)
+    totals, depth = stats.total.totals, stats.total.depth
+    cut_short = sum(tally.began.values()) - sum(tally.done.values())
+    with capsys.disabled():
+        print(  # noqa: T201 -- the figures are wanted
+            f"\n{SIGTERMS} workers told to stop, seed {SEED}: exit codes {dict(tally.exits)}, "
+            f"{len(producer.pushed)} jobs, {totals.completed} completed, {depth.dead} dead, "
+            f"{totals.lease_expired} leases run out, {totals.released} given back, {cut_short} of them "
+            "while they ran, "
+            f"{sum(count > 1 for count in tally.done.values())} done twice"
+        )
+    # Before and after it handles signals, a worker ends by them; in between they end it well.
+    assert set(tally.exits) <= {0, -signal.SIGTERM}
+    assert sum(tally.exits.values()) == SIGTERMS
+    assert set(tally.done) == producer.pushed
+    assert set(tally.attempts) == {1}
+    assert totals.completed == totals.pushed == len(producer.pushed)
+    assert (totals.failed, totals.retried, totals.lease_expired) == (0, 0, 0)
+    assert (depth.dead, depth.ready, depth.leased, depth.scheduled) == (0, 0, 0, 0)
+
+
+def one_after_another(lane: int, broker: BrokerProcess, folder: Path, tally: Tally) -> None:
+    """A share of the workers, each of which lives until it is told to stop."""
+    chance = random.Random(SEED + lane)
+    for number in range(lane, SIGTERMS, WORKERS):
+        pool, drain_timeout = POOLS[number // WORKERS % len(POOLS)], chance.choice(DRAIN_TIMEOUTS)
+        with worker(broker, pool, drain_timeout, folder / f"{number}.diary") as process:
+            assert process.stdout is not None
+            if chance.random() < 0.2:
+                time.sleep(chance.uniform(*STARTING))
+            else:
+                select.select([process.stdout], [], [], END_SECONDS)
+                time.sleep(chance.uniform(*LIFE))
+            process.send_signal(signal.SIGTERM)
+            tally.exits[process.wait(END_SECONDS)] += 1
+
+
+class worker:  # noqa: N801 - used as a function
+    """A worker for the length of a `with` block."""
+
+    def __init__(self, broker: BrokerProcess, pool: str, drain_timeout: float, diary: Path) -> None:
+        arguments = [broker.address, pool, str(drain_timeout), str(diary)]
+        with diary.with_suffix(".err").open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.sigterm_worker", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
+
+    def __enter__(self) -> "subprocess.Popen[bytes]":
+        return self._process
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def drained(stub: AdminServiceStub, jobs: int) -> None:
+    until = time.monotonic() + DRAIN_SECONDS
+    while (done := figures(stub).total.totals.completed) < jobs:
+        assert time.monotonic() < until, f"{jobs - done} of {jobs} jobs are not done"
+        time.sleep(0.1)
