@@ -121,8 +121,8 @@ def test_no_job_is_lost_and_no_attempt_used_up_whenever_workers_are_told_to_stop
         print(  # noqa: T201 -- the figures are wanted
             f"\n{SIGTERMS} workers told to stop, seed {SEED}: exit codes {dict(tally.exits)}, "
             f"{len(producer.pushed)} jobs, {totals.completed} completed, {depth.dead} dead, "
-            f"{totals.lease_expired} leases run out, {totals.released} given back, {cut_short} of them "
-            "while they ran, "
+            f"{totals.lease_expired} leases run out, {totals.released} given back, "
+            f"{cut_short} of them while they ran, "
             f"{sum(count > 1 for count in tally.done.values())} done twice"
         )
     # Before and after it handles signals, a worker ends by them; in between they end it well.

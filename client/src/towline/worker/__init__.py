@@ -1,5 +1,6 @@
 """Running jobs: the Worker and what goes with it."""
 
+from towline.worker.background import start_in_background
 from towline.worker.errors import (
     InvalidResult,
     JobTimeout,
@@ -24,4 +25,5 @@ __all__ = [
     "WorkerProcessFailed",
     "WorkerStateError",
     "WorkerStats",
+    "start_in_background",
 ]
