@@ -105,6 +105,16 @@ class NeverRetried(Job, registry=registry):
         return not isinstance(error, KeyError)
 
 
+class RetriedOnSomeErrors(Job, registry=registry):
+    retry_on = (OSError,)
+    dead_on = (FileNotFoundError,)
+    backoff = 5
+    error: str
+
+    def handle(self) -> None:
+        raise {"time": TimeoutError, "file": FileNotFoundError, "value": ValueError}[self.error]
+
+
 class OwnDelay(Job, registry=registry):
     max_attempts = 4
     backoff = 1000
@@ -156,6 +166,9 @@ CASES: dict[str, Dispatch] = {
     "outlives its timeout, async": lambda client: client.dispatch(outlive_timeout_async),
     "leaves checkpoints": lambda client: client.dispatch(count_checkpoints),
     "says that it is not to be retried": lambda client: client.dispatch(NeverRetried()),
+    "fails as is retried": lambda client: client.dispatch(RetriedOnSomeErrors(error="time")),
+    "fails as is not retried": lambda client: client.dispatch(RetriedOnSomeErrors(error="value")),
+    "fails as is never retried": lambda client: client.dispatch(RetriedOnSomeErrors(error="file")),
     "gives its own delay": lambda client: client.dispatch(OwnDelay()),
     "grows its delay": lambda client: client.dispatch(Growing()),
     "does not fit the type": lambda client: client.dispatch("Undecodable", {"number": -1}),
