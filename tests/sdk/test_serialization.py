@@ -96,6 +96,36 @@ class NamedPage(Page[date], Named[UUID]):
     """Two bases whose variable has one name and stands for two types."""
 
 
+@dataclasses.dataclass
+class Cat:
+    name: str
+
+
+@dataclasses.dataclass
+class Dog:
+    name: str
+    breed: str = ""
+
+
+@dataclasses.dataclass
+class Puppy(Dog):
+    weeks: int = 1
+
+
+@dataclasses.dataclass
+class Branch:
+    name: str
+    grown: "list[Cat | Branch]"
+
+
+class Guest(pydantic.BaseModel):
+    name: str
+
+
+class Member(Guest):
+    number: int
+
+
 class Money:
     """Says by itself how it is written."""
 
@@ -220,6 +250,15 @@ ROUND_TRIPS: list[tuple[Any, Any, Any]] = [
         NamedPage(UUID_1, [date(2026, 1, 1)]),
         {"name": str(UUID_1), "items": ["2026-01-01"], "following": None},
     ),
+    # Of alternatives that fit, the one that was meant.
+    (Cat | Dog, Dog("a", "b"), {"name": "a", "breed": "b"}),
+    (Dog | Cat, Dog("a"), {"name": "a", "breed": ""}),
+    (Cat | Dog | None, Cat("a"), {"name": "a"}),
+    (Dog | Cat, Cat("a"), {"name": "a"}),
+    (Dog | Puppy, Puppy("a", "b", 3), {"name": "a", "breed": "b", "weeks": 3}),
+    (Cat | Branch, Branch("a", [Cat("b")]), {"name": "a", "grown": [{"name": "b"}]}),
+    (Guest | Member, Member(name="a", number=1), {"name": "a", "number": 1}),
+    (Cat | Options, {"since": date(2026, 1, 1)}, {"since": "2026-01-01"}),
     (Money, Money(Decimal("1.50")), {"amount": "1.50"}),
     (
         User,
@@ -277,6 +316,7 @@ WRONG_TO_SEND: list[tuple[Any, Any, str]] = [
     (Options, [], "Job.field: expected Options, a dict"),
     (Page[int], Page(["x"]), "Job.field.items[0]: expected int"),
     (Money, Decimal(1), "Job.field: expected Money"),
+    (Dog, Puppy("a"), "Job.field: a Puppy would come back as a Dog; declare Dog | Puppy"),
     (User, {"userName": "a"}, "Job.field: expected User"),
     (Right, 3, "Job.field: expected Right, got 3"),
     (Any, object(), "Job.field: a object cannot be written as JSON"),
@@ -369,6 +409,8 @@ def test_what_another_program_wrote_may_be_shorter_or_hold_bytes() -> None:
 def test_unknown_fields_are_passed_over_and_missing_ones_take_their_default() -> None:
     record = record_for(Address, "Address")
     assert record.decode({"street": "A", "later": 1}, "Address") == Address("A", 1)
+    newer = {"name": "a", "breed": "b", "later": 1}
+    assert converter(Dog | Cat).decode_fields({"field": newer}, "Job")["field"] == Dog("a", "b")
     options = converter(Options).decode_fields({"field": {"since": "2026-01-01", "x": 1}}, "Job")
     assert options == {"field": {"since": date(2026, 1, 1)}}
 

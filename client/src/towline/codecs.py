@@ -26,11 +26,16 @@ Convert: TypeAlias = Callable[[Any, str], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Codec:
-    """Both ways of one declared type; ``name`` is the type as error messages call it."""
+    """Both ways of one declared type; ``name`` is the type as error messages call it.
+
+    Of an object with fields, ``kind`` is its class and ``keys`` are the names of its fields.
+    """
 
     name: str
     encode: Convert
     decode: Convert
+    kind: type | None = None
+    keys: frozenset[str] | None = None
 
 
 def show(value: object) -> str:
@@ -157,14 +162,30 @@ SCALARS: Mapping[Any, Codec] = {
 
 
 def union(codecs: list[Codec]) -> Codec:
+    """The first alternative that fits, as written; of several objects with fields the one whose
+    class the value has, and whose fields are best those of what is read."""
     name = " or ".join(codec.name for codec in codecs)
+    one_object = sum(codec.keys is not None for codec in codecs) < 2
 
-    def first_that_fits(convert: Callable[[Codec], Convert]) -> Convert:
+    def by_class(value: Any) -> list[Codec]:
+        return sorted(codecs, key=lambda codec: codec.kind is not type(value))
+
+    def by_keys(data: Json) -> list[Codec]:
+        keys = data.keys() if isinstance(data, Mapping) else frozenset()
+
+        def strangeness(codec: Codec) -> int:
+            if codec.keys is None or codec.keys == keys:
+                return 0
+            return 1 if keys <= codec.keys else 2
+
+        return sorted(codecs, key=strangeness)
+
+    def first_that_fits(order: Callable[[Any], list[Codec]], *, encoding: bool) -> Convert:
         def attempt(value: Any, path: str) -> Any:
             failures = []
-            for codec in codecs:
+            for codec in codecs if one_object else order(value):
                 try:
-                    return convert(codec)(value, path)
+                    return (codec.encode if encoding else codec.decode)(value, path)
                 except InvalidPayload as failure:
                     failures.append(failure)
             # What is wrong deep inside one alternative says more than that none fits.
@@ -175,8 +196,8 @@ def union(codecs: list[Codec]) -> Codec:
 
     return Codec(
         name,
-        first_that_fits(lambda codec: codec.encode),
-        first_that_fits(lambda codec: codec.decode),
+        first_that_fits(by_class, encoding=True),
+        first_that_fits(by_keys, encoding=False),
     )
 
 

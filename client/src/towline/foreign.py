@@ -47,7 +47,8 @@ def model_codec(kind: Any) -> Codec:
             # Without its own text, which quotes the data.
             raise InvalidPayload(_first_violation(error, path)) from None
 
-    return Codec(kind.__name__, encode, decode)
+    keys = {field.alias or name for name, field in kind.model_fields.items()}
+    return Codec(kind.__name__, encode, decode, kind, frozenset(keys))
 
 
 def _first_violation(error: ValueError, path: str) -> str:

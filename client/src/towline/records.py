@@ -48,8 +48,14 @@ class Record:
         return Codec(self._kind.__name__, self.encode, self.decode)
 
     def encode(self, value: Any, path: str) -> Json:
+        name = self._kind.__name__
         if not isinstance(value, self._kind):
-            raise expected(self._kind.__name__, value, path)
+            raise expected(name, value, path)
+        if type(value) is not self._kind:
+            raise InvalidPayload(
+                f"{path}: a {type(value).__name__} would come back as a {name}; declare "
+                f"{name} | {type(value).__name__}"
+            )
         return self.encode_fields(value, path)
 
     def encode_fields(self, value: Any, path: str) -> dict[str, Json]:

@@ -8,7 +8,8 @@ functions from value to JSON and from JSON to value. Both are strict and say whe
     str, int, float, bool, None, Any             themselves (Any: whatever can be told by its value)
     list, tuple, set, frozenset, Sequence, ...   array
     dict, Mapping                                object; keys: str, int, or what is a string in JSON
-    X | Y, Optional                              as the first alternative that fits, as written
+    X | Y, Optional                              as the first alternative that fits, as written; of
+                                                 several dataclasses the one with these fields
     Literal                                      the literal
     Enum                                         the value; the name, if not every value is a scalar
     a dataclass, also a generic one              object; unknown keys are passed over
@@ -197,9 +198,11 @@ class _Builder:
                 kind.__name__,
                 lambda value, path: made[0].encode(value, path),
                 lambda data, path: made[0].decode(data, path),
+                kind,
+                _keys(kind),
             )
             made.append(make(hint, path))
-            self._known[hint] = made[0]
+            self._known[hint] = dataclasses.replace(made[0], kind=kind, keys=_keys(kind))
         return self._known[hint]
 
     def _dataclass(self, hint: Any, path: str) -> Codec:
@@ -221,6 +224,14 @@ class _Builder:
 
 
 _TRANSPARENT = (typing.Annotated, typing.Required, typing.NotRequired, typing.Final)
+
+
+def _keys(kind: Any) -> frozenset[str] | None:
+    if typing.is_typeddict(kind):
+        return frozenset(kind.__required_keys__ | kind.__optional_keys__)
+    if dataclasses.is_dataclass(kind):
+        return frozenset(field.name for field in dataclasses.fields(kind) if field.init)
+    return None
 
 
 def _type_name(hint: Any) -> str:
