@@ -123,3 +123,57 @@ def test_pushes_are_joined_before_a_fork_and_after_it(broker: ScriptedBroker) ->
     types = [info.job.type for info in broker.jobs.values()]
     assert (types.count("parent"), types.count("child")) == (160, 120)
     assert any(len(request.jobs) > 1 for request in broker.called("Push"))
+
+
+FORKING_ASYNCIO = """
+import asyncio, os, sys
+from towline import AsyncClient, Client, ConfigurationError
+
+async def dispatch(client, type):
+    await asyncio.gather(*(client.dispatch(type) for _ in range(10)))
+
+async def dispatch_and_close(type):
+    async with AsyncClient(sys.argv[1]) as client:
+        await dispatch(client, type)
+
+def in_a_child(work):
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException as error:
+            print(f"child: {error!r}", file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if status:
+        sys.exit(1)
+
+asyncio.run(dispatch_and_close("parent"))
+in_a_child(lambda: asyncio.run(dispatch_and_close("child")))
+
+left_open = AsyncClient(sys.argv[1])
+asyncio.run(dispatch(left_open, "parent"))
+
+def told():
+    for client in (left_open, AsyncClient(sys.argv[1])):
+        try:
+            asyncio.run(dispatch(client, "child"))
+        except ConfigurationError as error:
+            assert "close it before the fork, or use Client" in str(error)
+        else:
+            raise AssertionError("it was not told")
+    with Client(sys.argv[1]) as client:
+        client.dispatch("child")
+
+in_a_child(told)
+asyncio.run(dispatch(left_open, "parent"))
+"""
+
+
+def test_an_async_client_that_is_open_at_a_fork_is_told_of_in_the_child(
+    broker: ScriptedBroker,
+) -> None:
+    run(FORKING_ASYNCIO, broker.address)
+    types = [info.job.type for info in broker.jobs.values()]
+    assert (types.count("parent"), types.count("child")) == (30, 11)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 import grpc.aio
 
 from towline.channel import Connection
-from towline.errors import ClientClosed, TowlineError, from_rpc_error
+from towline.errors import ClientClosed, ConfigurationError, TowlineError, from_rpc_error
 from towline.transport.joining_tasks import JoiningTasks
 from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -33,13 +34,22 @@ Response = TypeVar("Response")
 
 # As in towline.transport.blocking.
 _inherited: list[object] = []
+_transports: weakref.WeakSet[AsyncGrpcTransport] = weakref.WeakSet()
+
+
+def _begin_anew() -> None:
+    for transport in _transports:
+        transport.forked()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 class _Open:
-    """What lasts as long as a channel: in one event loop of one process."""
+    """What lasts as long as a channel: in one event loop."""
 
     def __init__(self, transport: AsyncGrpcTransport, *, join: bool) -> None:
-        self.owner = _here()
+        self.loop = asyncio.get_running_loop()
         self.channel = transport.connection.open_aio()
         self.stub: QueueServiceAsyncStub = QueueServiceStub(self.channel)
         self.joining = None
@@ -52,6 +62,7 @@ class _Open:
     async def close(self) -> None:
         if self.joining is not None:
             self.joining.close()
+            self.joining = None  # refers to this: grpc's threads end with the last reference
         await self.channel.close()
 
 
@@ -66,6 +77,7 @@ class AsyncGrpcTransport:
         self._join = join
         self._open: _Open | None = None
         self._closed = False
+        _transports.add(self)
 
     @property
     def channel(self) -> grpc.aio.Channel:
@@ -98,8 +110,14 @@ class AsyncGrpcTransport:
     async def close(self) -> None:
         self._closed = True
         opened, self._open = self._open, None
-        if opened is not None and opened.owner == _here():
+        if opened is not None and opened.loop is asyncio.get_running_loop():
             await opened.close()
+
+    def forked(self) -> None:
+        """Begin anew in a process that was forked off, where nothing of the parent's works."""
+        if self._open is not None:
+            _inherited.append(self._open)
+            self._open = None
 
     def error_of(self, error: grpc.RpcError) -> TowlineError:
         """Return what a failed call means."""
@@ -108,9 +126,12 @@ class AsyncGrpcTransport:
     def _opened(self) -> _Open:
         if self._closed:
             raise ClientClosed
-        if self._open is not None and self._open.owner != _here():
-            if self._open.owner[0] != os.getpid():
-                _inherited.append(self._open)
+        if _inherited:
+            raise ConfigurationError(
+                "an AsyncClient was open when this process was forked off, and grpc's part for "
+                "asyncio does not survive that: close it before the fork, or use Client"
+            )
+        if self._open is not None and self._open.loop is not asyncio.get_running_loop():
             self._open = None
         if self._open is None:
             self._open = _Open(self, join=self._join)
@@ -135,7 +156,3 @@ class AsyncGrpcTransport:
 def _being_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _here() -> tuple[int, asyncio.AbstractEventLoop]:
-    return os.getpid(), asyncio.get_running_loop()
