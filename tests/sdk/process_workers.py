@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ class Program:
 
     def __init__(self, address: str, options: dict[str, Any]) -> None:
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the program
+        self._said = b""
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -38,17 +40,29 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            text=True,
             start_new_session=True,
         )
+        assert self.process.stdout is not None
+        self._stdout = self.process.stdout
 
     def hears(self, start: str) -> list[str]:
         """Wait for a line that starts so; return the words of the rest of it."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith(start):
-                return line.removeprefix(start).split()
-        raise AssertionError(f"it ended without {start!r}:\n{self.log}")
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            for line in self._lines(deadline):
+                if line.startswith(start):
+                    return line.removeprefix(start).split()
+
+    def _lines(self, deadline: float) -> Iterator[str]:
+        """The lines that are there; if there are none, waits for more."""
+        while b"\n" not in self._said:
+            ready, _, _ = select.select([self._stdout], [], [], deadline - time.monotonic())
+            data = os.read(self._stdout.fileno(), 65536) if ready else b""
+            assert data, f"it was not said in time, or it has ended:\n{self.log}"
+            self._said += data
+        while b"\n" in self._said:
+            line, _, self._said = self._said.partition(b"\n")
+            yield line.decode()
 
     @property
     def log(self) -> str:
@@ -66,14 +80,13 @@ class Program:
         """Wait for its end; return the lines that it has said since."""
         out, _ = self.process.communicate(timeout=PATIENCE)
         assert self.process.returncode == code, self.log
-        return out.splitlines()
+        return (self._said + out).decode().splitlines()
 
     def close(self) -> None:
         left = [] if self.process.poll() is not None else self.descendants()
         self.process.kill()
         self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self._stdout.close()
         self._stderr.close()
         for pid in left:
             with contextlib.suppress(ProcessLookupError):

@@ -98,6 +98,21 @@ def test_a_signal_to_all_processes_is_one_signal(tmp_path: Path, number: int) ->
         assert worker.ends() == ["stopped 3 0"]
 
 
+def test_a_signal_to_one_process_stops_it_gracefully_and_replaces_it(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with fake_broker() as broker, program(broker, **TWO) as worker:
+        wait_for_members(broker, "us.1", "us.2")
+        waiting = add(broker, "wait_for_file", {"path": str(go)})
+        one = int(worker.hears("waits")[0])
+        for _ in range(2):  # for one alone a second does not mean at once
+            os.kill(one, signal.SIGTERM)
+        until(lambda: broker.parked == 1, "it takes no more jobs")
+        go.touch()
+        assert broker.ack(waiting).result == b'"there"'
+        wait_for_members(broker, "us.3")
+        assert not alive(one)
+
+
 def test_a_second_signal_stops_all_at_once() -> None:
     with fake_broker() as broker, program(broker, **TWO) as worker:
         jobs = [add(broker, "wait_for_cancel") for _ in range(4)]
