@@ -44,14 +44,10 @@ class Queues(PartitionedStore):
                 return Handled(matched, handled)
 
     async def counts(self) -> list[Counts]:
-        found: dict[tuple[str, str], Counts] = {}
-        for depths, totals in await self._ask(scripts.COUNTS):
-            for name, number in (*pairs(depths), *pairs(totals)):
-                queue, type_, what = name.decode().split("|")
-                counts = found.setdefault((queue, type_), Counts(queue, type_))
-                part: Any = counts.depth if what in _DEPTHS else counts.totals
-                setattr(part, what, int(number))
-        return [counts for _, counts in sorted(found.items())]
+        return _counts(await self._ask(scripts.COUNTS))
+
+    async def _counts_in(self, partition: int) -> list[Counts]:
+        return _counts([await self._link.run(scripts.COUNTS, partition)])
 
     async def oldest_ready(self) -> dict[str, Micros]:
         replies = await self._ask(scripts.OLDEST_READY)
@@ -77,6 +73,17 @@ class Peers(PartitionedStore):
             if until > now:
                 found[broker.decode()] = kept[_TIME.size :]
         return found
+
+
+def _counts(replies: Iterable[list[Any]]) -> list[Counts]:
+    found: dict[tuple[str, str], Counts] = {}
+    for depths, totals in replies:
+        for name, number in (*pairs(depths), *pairs(totals)):
+            queue, type_, what = name.decode().split("|")
+            counts = found.setdefault((queue, type_), Counts(queue, type_))
+            part: Any = counts.depth if what in _DEPTHS else counts.totals
+            setattr(part, what, int(number))
+    return [counts for _, counts in sorted(found.items())]
 
 
 def _state(name: bytes, marks: bytes) -> QueueState:
