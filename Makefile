@@ -32,7 +32,7 @@ $(INSTALLED): constraints.txt requirements/dev.txt client/pyproject.toml broker/
 	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install -qq -c constraints.txt -r requirements/dev.txt
 	@# The build backend was just installed at its pinned version, so no isolated, unpinned one is fetched.
-	@$(PIP) install -qq -c constraints.txt --no-build-isolation -e './client[cli,msgpack]' -e './broker[all,testing]'
+	@$(PIP) install -qq -c constraints.txt --no-build-isolation -e './client[cli,msgpack,reload]' -e './broker[all,testing]'
 	@touch $@
 
 $(CODEGEN_INSTALLED): requirements/codegen.txt $(INSTALLED)

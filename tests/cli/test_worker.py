@@ -169,3 +169,93 @@ def test_once_without_a_broker_is_exit_code_3(app: Path) -> None:
     assert process.returncode == 3
     assert "no broker can be reached at 127.0.0.1:1" in err
     assert "Traceback" not in err
+
+
+WORKER = """
+from towline import Worker
+from app import jobs
+
+seen = []
+worker = Worker(queues=["{queue}"], max_jobs=1, on_job_complete=lambda job, result: print("told"))
+"""
+
+
+def test_a_worker_that_a_module_has_made_runs_as_it_is(line: Line, app: Path) -> None:
+    (app / "app" / "worker.py").write_text(WORKER.format(queue=line.queue))
+    job = line.client.dispatch("Add", {"a": 1, "b": 2}, queue=line.queue)
+    done = subprocess.run(
+        [sys.executable, "-m", "towline.cli", "worker", "app.worker:worker"],
+        cwd=app,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "told\n"
+    assert job.result(timeout=10) == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "said"),
+    [
+        ("app.worker:worker", ["-c", "3"], "--concurrency: a Worker that is named has options of"),
+        ("app.worker:seen", [], "MODULE: 'seen' in app.worker is no Worker"),
+        ("app.worker:", [], "MODULE: '' in app.worker is no Worker"),
+        ("app.absent:worker", [], "MODULE: there is no module 'app.absent'"),
+        ("app.jobs", ["--preload", "absent"], "--preload: there is no module 'absent'"),
+        ("app.jobs", ["--tries", "0"], "--tries: expected a whole number"),
+        ("app.jobs", ["--type", "Absent"], "--type: "),
+        ("app.jobs", ["--job-timeout", "never"], "--job-timeout: 'never' is no duration"),
+        ("app.jobs", ["--max-memory", "much"], "--max-memory: expected"),
+        ("app.jobs", ["--health-port", "99999"], "--health-port: expected"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_its_option(
+    line: Line, app: Path, place: str, options: list[str], said: str
+) -> None:
+    (app / "app" / "worker.py").write_text(WORKER.format(queue=line.queue))
+    done = subprocess.run(
+        [sys.executable, "-m", "towline.cli", "worker", place, *options],
+        cwd=app,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_last_try_can_be_told_to_a_worker(line: Line, app: Path) -> None:
+    job = line.client.dispatch("nap", {"seconds": "long"}, queue=line.queue, max_attempts=9)
+    failing = line.client.dispatch("Add", {"a": 1, "b": 2}, queue=line.queue, max_attempts=9)
+    (app / "app" / "failing.py").write_text(
+        "from app import jobs\n\ndef fail(self):\n    raise ValueError\n\njobs.Add.handle = fail\n"
+    )
+    said = run(app, "--preload", "app.failing", "--tries", "1", "--max-jobs", "2")
+    assert job.status().state == "DEAD"  # it cannot be decoded
+    assert failing.status().state == "DEAD", said
+
+
+def test_other_types_are_left_to_other_workers(line: Line, app: Path) -> None:
+    other = line.client.dispatch("shout", {"text": "ahoy"}, queue=line.queue)
+    mine = line.client.dispatch("Add", {"a": 1, "b": 2}, queue=line.queue)
+    run(app, "--type", "Add", "--max-jobs", "1")
+    assert mine.result(timeout=10) == 3
+    assert other.status().state in ("SCHEDULED", "READY")
+
+
+def test_reload_starts_anew_when_the_program_changes(line: Line, app: Path) -> None:
+    with worker(app, "--reload", "--queue", line.queue) as process:
+        first = line.client.dispatch("Add", {"a": 1, "b": 2}, queue=line.queue)
+        assert first.result(timeout=30) == 3
+        path = app / "app" / "jobs.py"
+        path.write_text(path.read_text().replace("self.a + self.b", "self.a * 100 + self.b"))
+        deadline = time.monotonic() + 30
+        while line.client.dispatch("Add", {"a": 1, "b": 2}, queue=line.queue).result(20) != 102:
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert "changed: app/jobs.py" in err
+    assert "Traceback" not in err

@@ -13,7 +13,7 @@ def main() -> None:
         import rich
         import typer
     except ModuleNotFoundError as missing:
-        print(_MISSING_EXTRA + f" ({missing.name} is missing)", file=sys.stderr)  # noqa: T201
+        print(_MISSING_EXTRA + f" ({missing.name} is missing)", file=sys.stderr)  # noqa: T201 - no rich
         sys.exit(2)
     del rich, typer
     from towline.cli.app import run

@@ -11,8 +11,9 @@ import typer
 from towline.cli import output, values
 from towline.cli.connection import connect
 from towline.cli.exits import UsageError
-from towline.cli.loading import load, queues_of
+from towline.cli.loading import import_module, load, load_worker, queues_of
 from towline.cli.options import DEFAULT_TIMEOUT, Url, examples
+from towline.cli.reloading import run_again_on_change
 from towline.errors import ConfigurationError
 from towline.registry import JobDefinition
 from towline.worker import Worker
@@ -20,11 +21,13 @@ from towline.worker.options import PoolName
 
 
 def worker(
+    context: typer.Context,
     module: Annotated[
         str,
         typer.Argument(
             metavar="MODULE",
-            help="The module that defines the jobs, app.jobs; of a package, all its modules.",
+            help="The module that defines the jobs, app.jobs; of a package, all its modules. "
+            "Or a Worker of your own: app.worker:worker.",
         ),
     ],
     queue: Annotated[
@@ -77,6 +80,44 @@ def worker(
     max_time: Annotated[
         str | None, typer.Option("--max-time", metavar="DURATION", help="Exit after this long.")
     ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            "--max-memory",
+            metavar="SIZE",
+            help="Exit when this process holds more memory than this: 500MB.",
+        ),
+    ] = None,
+    type: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="Run jobs of this type only. Can be repeated; others go back for another worker.",
+        ),
+    ] = None,
+    tries: Annotated[
+        int | None,
+        typer.Option(
+            "--tries",
+            metavar="N",
+            help="A job that fails at its Nth attempt, or later, is dead, whatever its policy.",
+        ),
+    ] = None,
+    job_timeout: Annotated[
+        str | None,
+        typer.Option(
+            "--job-timeout",
+            metavar="DURATION",
+            help="For an attempt of a job that names no timeout of its own.",
+        ),
+    ] = None,
+    sleep: Annotated[
+        str,
+        typer.Option(
+            "--sleep", metavar="DURATION", help="From an answer without jobs to the next question."
+        ),
+    ] = "0s",
     lease: Annotated[
         str,
         typer.Option(
@@ -91,6 +132,30 @@ def worker(
             "--drain-timeout", metavar="DURATION", help="How long jobs may run on after Ctrl-C."
         ),
     ] = "30s",
+    health_file: Annotated[
+        str | None,
+        typer.Option(
+            "--health-file", metavar="FILE", help="Kept young for as long as the worker is alive."
+        ),
+    ] = None,
+    health_port: Annotated[
+        int | None,
+        typer.Option(
+            "--health-port", metavar="PORT", help="Answers GET /livez and /readyz on 127.0.0.1."
+        ),
+    ] = None,
+    preload: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--preload",
+            metavar="MODULE",
+            help="Import this too, before processes are forked: they share its memory. Repeatable.",
+        ),
+    ] = None,
+    reload: Annotated[
+        bool,
+        typer.Option("--reload", help="Start anew when a Python file below this folder changes."),
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say also when each job starts.")
     ] = False,
@@ -108,9 +173,19 @@ def worker(
     """
     if quiet and verbose:
         raise UsageError("--quiet: cannot be combined with --verbose")
+    if reload:
+        again = [each for each in sys.argv[1:] if each != "--reload"]
+        run_again_on_change(again, values.seconds(drain_timeout, "--drain-timeout"))
+        return
+    for each in preload or ():
+        import_module(each, "--preload")
+    _log_to_stderr(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    if ":" in module:
+        _refuse_options(context)
+        _run(load_worker(module), url, once=once, quiet=quiet)
+        return
     definitions = load(module)
     queues = values.weighted_queues(queue) if queue else queues_of(definitions)
-    _log_to_stderr(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     try:
         runner = Worker(
             url,
@@ -123,13 +198,23 @@ def worker(
             lease=values.seconds(lease, "--lease"),
             max_jobs=max_jobs,
             max_time=values.optional_seconds(max_time, "--max-time"),
+            max_memory=max_memory,
+            types=type or None,
+            max_attempts=tries,
+            default_timeout=values.optional_seconds(job_timeout, "--job-timeout"),
+            sleep=values.seconds(sleep, "--sleep"),
             drain_timeout=values.seconds(drain_timeout, "--drain-timeout"),
+            health_file=health_file,
+            health_port=health_port,
         )
+        if not quiet:
+            _introduce(definitions, queues)
+        _run(runner, url, once=once, quiet=quiet)
     except ConfigurationError as error:
-        setting, _, rest = str(error).partition(":")
-        raise UsageError(f"--{_OPTIONS.get(setting, setting)}:{rest}") from None
-    if not quiet:
-        _introduce(definitions, queues)
+        raise UsageError(_by_options(str(error))) from None
+
+
+def _run(runner: Worker, url: str | None, *, once: bool, quiet: bool) -> None:
     if not once:
         runner.run()
         return
@@ -144,11 +229,32 @@ def worker(
 _OPTIONS = {
     "address": "url",
     "queues": "queue",
-    "max_jobs": "max-jobs",
-    "max_jobs_per_child": "max-jobs-per-child",
-    "max_memory_per_child": "max-memory-per-child",
-    "max_jobs_per_child, max_memory_per_child": "max-jobs-per-child, --max-memory-per-child",
+    "types": "type",
+    "max_attempts": "tries",
+    "default_timeout": "job-timeout",
 }
+
+
+def _by_options(message: str) -> str:
+    """Return what a Worker says about its settings as it is to be said about the options."""
+    settings, _, rest = message.partition(":")
+    names = [_OPTIONS.get(each, each.replace("_", "-")) for each in settings.split(", ")]
+    return f"{', '.join(f'--{name}' for name in names)}:{rest}"
+
+
+# What can be said to a Worker that a module has made.
+_OF_ANY_WORKER = frozenset({"module", "once", "preload", "reload", "verbose", "quiet"})
+
+
+def _refuse_options(context: typer.Context) -> None:
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        typed = source is not None and source.name == "COMMANDLINE"
+        if typed and name not in _OF_ANY_WORKER:
+            raise UsageError(
+                f"--{name.replace('_', '-')}: a Worker that is named has options of its own; "
+                "set it there, or name a module of jobs"
+            )
 
 
 def _log_to_stderr(level: int) -> None:
@@ -176,5 +282,7 @@ def register(app: typer.Typer) -> None:
             "towline worker app.jobs --pool process --max-memory-per-child 500MB",
             "towline worker app.jobs --processes 4 --concurrency 2",
             "towline worker app.jobs --once",
+            "towline worker app.jobs --reload --verbose",
+            "towline worker app.worker:worker",
         ),
     )(worker)

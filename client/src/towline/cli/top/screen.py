@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -16,7 +17,7 @@ from towline.cli.top.snapshot import Rates, Snapshot, rates
 from towline.v1 import admin_service_pb2 as pb
 from towline.v1 import job_pb2
 
-SORT_KEYS: Mapping[str, Callable[[pb.QueueFigures], object]] = {
+SORT_KEYS: Mapping[str, Callable[[pb.QueueFigures], Any]] = {
     "name": lambda each: each.queue,
     "ready": lambda each: (-each.figures.depth.ready, each.queue),
     "leased": lambda each: (-each.figures.depth.leased, each.queue),
@@ -43,7 +44,7 @@ def draw(
     width, height = size or (None, None)
     room = _Room(height)
     room.take(_HEAD_LINES)
-    queues = sorted(snapshot.stats.queues, key=SORT_KEYS[sort])  # type: ignore[arg-type]
+    queues = sorted(snapshot.stats.queues, key=SORT_KEYS[sort])
     workers, dead = snapshot.workers, snapshot.dead
     # Below the queues some room stays for who works and what died.
     few_dead = min(len(dead), 4)
