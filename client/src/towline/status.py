@@ -199,7 +199,8 @@ def read_info(info: job_pb2.JobInfo, serializers: Serializers | None = None) -> 
     job = info.job
 
     def moment(name: str) -> datetime | None:
-        return read_time(getattr(info, name)) if info.HasField(name) else None  # type: ignore[arg-type]
+        known = info.HasField(name)  # type: ignore[arg-type]  # the stub wants literals
+        return read_time(getattr(info, name)) if known else None
 
     return JobStatus(
         id=job.id,

@@ -21,7 +21,7 @@ from towline.named import clients
 from towline.requests import Data, Dispatchable
 
 try:
-    from django.db import transaction  # type: ignore[import-untyped]
+    from django.db import transaction  # type: ignore[import-untyped]  # Django has none
 except ImportError as error:
     raise ConfigurationError(
         "towline.contrib.django needs Django: pip install towline[django]"

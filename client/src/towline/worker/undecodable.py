@@ -34,7 +34,8 @@ def reason(error: InvalidPayload, definition: JobDefinition) -> str:
 
 def _read(message: str, definition: JobDefinition) -> tuple[str, str]:
     """The declared field that one of our messages is about, and what it says before any value."""
-    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(definition.job_class)  # type: ignore[arg-type]
+    job_class: Any = definition.job_class  # a dataclass, which its type does not say
+    fields = dataclasses.fields(job_class)
     name = definition.job_class.__name__
     for path in [f"{name}.{field.name}" for field in fields] + [definition.type, name]:
         # A list's index is no secret; what follows a further dot may be a key of the payload.

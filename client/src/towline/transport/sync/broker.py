@@ -207,7 +207,10 @@ class _Nesting:
             self.deaths.append(error)
 
 
-_nesting: ContextVar[_Nesting] = ContextVar("towline_sync_nesting", default=_Nesting())  # noqa: B039
+_nesting: ContextVar[_Nesting] = ContextVar(
+    "towline_sync_nesting",
+    default=_Nesting(),  # noqa: B039 - of no dispatch: nothing is noted in it
+)
 
 
 class _EndListener:

@@ -100,7 +100,7 @@ class Endpoint:
         connection = self._connection()
         try:
             async with asyncio.timeout(self.patience):
-                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
                 return connection, await _greeting(connection)
         except BaseException as error:
             await discard(connection)

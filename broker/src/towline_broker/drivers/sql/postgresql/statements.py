@@ -14,7 +14,7 @@ from sqlalchemy.sql import ClauseElement, Executable
 _PARAMETER = re.compile(r"IN \(\?\*\)|\?")
 _KEYS = "IN (?*)"
 _VALUES = re.compile(r" VALUES \((?P<values>.*)\)(?P<rest>( ON CONFLICT .*)?)$")
-_DIALECT = PGDialect_asyncpg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+_DIALECT = PGDialect_asyncpg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # theirs
 
 
 @cache

@@ -170,7 +170,7 @@ class Batches:
     async def _roll_back(self, session: Session) -> None:
         try:
             await session.rollback()
-        except Exception:
+        except Exception:  # the error that led here says more, and a new connection holds nothing
             await self._link.drop()
 
     async def _learn_names(self, error: UnknownKind) -> None:
