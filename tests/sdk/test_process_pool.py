@@ -94,6 +94,14 @@ def test_the_death_of_a_child_fails_its_job_and_the_worker_goes_on() -> None:
         assert worker.ends()[-1] == "stopped 1 2"
 
 
+def test_no_job_is_blamed_for_the_death_of_an_idle_child() -> None:
+    with fake_broker() as broker, program(broker, **POOL, concurrency=1):
+        pid = result(broker, add(broker, "where"))["pid"]
+        for _ in range(5):
+            os.kill(pid, signal.SIGKILL)
+            pid = result(broker, add(broker, "where"))["pid"]
+
+
 def test_the_class_of_a_job_decides_about_it_when_its_process_is_gone() -> None:
     with fake_broker() as broker, program(broker, **POOL):
         died = broker.nack(add(broker, "Choosy", {"dies": True}))

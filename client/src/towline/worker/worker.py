@@ -216,7 +216,9 @@ class Worker(CallbackDecorators):
         if self._options.pool != "process" or self._template is not None:
             return
         forking.check('pool: "process"', "call worker.prepare() before anything connects")
-        work = child.Work(self._registry, self._callbacks, self._middleware)
+        work = child.Work(
+            self._registry, self._callbacks, self._middleware, self._options.child_limits
+        )
         self._template = Template(partial(child.serve, work))
         weakref.finalize(self, self._template.close)
 

@@ -39,7 +39,7 @@ from towline.worker.processes.frames import (
     unpack_cancel,
     unpack_prolonged,
 )
-from towline.worker.processes.limits import resident_bytes
+from towline.worker.processes.limits import ChildLimits, resident_bytes
 from towline.worker.thread_pool import call_in_thread
 
 REPORT_INTERVAL = 0.1
@@ -56,6 +56,7 @@ class Work:
     registry: Registry
     callbacks: Callbacks
     middleware: HandlerMiddleware
+    limits: ChildLimits
 
 
 def serve(work: Work, jobs: socket.socket, control: socket.socket) -> None:
@@ -97,9 +98,13 @@ class _Child:
                     self._run(run.lease, run.lease_deadline)
                 else:
                     self._bury(Burial.unpack(body))
-                self._jobs.send(Kind.DONE, pack_done(resident_bytes()))
+                self._jobs.send(Kind.DONE, pack_done(self._resident()))
         except OSError:  # the worker is gone: nobody is interested any more
             return
+
+    def _resident(self) -> int:
+        """Bytes, if anybody is interested."""
+        return resident_bytes() if self._does.limits.max_memory is not None else 0
 
     # Running
 

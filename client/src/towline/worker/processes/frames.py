@@ -9,6 +9,7 @@ Contents are messages of the contract and plain numbers. Nothing is pickled.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import socket
 import struct
@@ -212,6 +213,14 @@ class QueuedFrames:
         except OSError:
             return None
         return self._parser.feed(data) if data else None
+
+    def read_rest(self) -> list[tuple[Kind, bytes]]:
+        """What a child has sent before it ended."""
+        frames: list[tuple[Kind, bytes]] = []
+        with contextlib.suppress(OSError):  # closed, or something it has started holds it open
+            while data := self.link.recv(_READ):
+                frames += self._parser.feed(data)
+        return frames
 
     def close(self) -> None:
         self.link.close()

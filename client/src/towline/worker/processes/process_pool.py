@@ -182,6 +182,8 @@ class ProcessPool(Pool):
     def _dispatch(self) -> None:
         while self._waiting and self._idle:
             child = self._idle.pop()
+            if child.jobs.read() is None:  # dead, as will be heard: no job is to be blamed for it
+                continue
             child.give(self._waiting.popleft())
             self._flush(child)
         starting = sum(not child.ready for child in self._children.values())
@@ -290,9 +292,8 @@ class ProcessPool(Pool):
 
     def _on_end(self, child: Child, code: int) -> None:
         """It is dead. What it has told before still counts."""
-        while not child.leaving and (frames := child.jobs.read()):
-            for kind, body in frames:
-                self._on_frame(child, kind, body)
+        for kind, body in child.jobs.read_rest():
+            self._on_frame(child, kind, body)
         self._forget(child)
         how = how_it_ended(code)
         task = child.task
