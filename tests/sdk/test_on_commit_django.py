@@ -8,6 +8,7 @@ import pytest
 
 import towline
 from tests.sdk.scripted_broker import ScriptedBroker, invalid
+from tests.support.pages import DOCS
 from towline import Client, InvalidArgument, InvalidPayload, Job, Registry
 
 django = pytest.importorskip("django")
@@ -126,3 +127,18 @@ def test_another_database_has_transactions_of_its_own(
         connections["other"].close()
         del connections["other"]
         del connections.settings["other"]
+
+
+def test_the_example_of_the_page_does_so(broker: ScriptedBroker) -> None:
+    class Order:
+        pk = 7
+
+        def save(self) -> None:
+            with connections["default"].cursor() as cursor:
+                cursor.execute("INSERT INTO orders VALUES (7)")
+
+    text = (DOCS / "dispatch.md").read_text(encoding="utf-8")
+    code = text.partition("```python title=Django\n")[2].partition("```")[0]
+    with towline.clients.using(broker.address):
+        exec(code, {"order": Order(), "SendReceipt": SendReceipt})
+    assert receipts(broker) == [b'{"order":7}']
