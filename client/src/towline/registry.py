@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 Factory: TypeAlias = "Callable[[type[Any], Mapping[str, Any]], Job]"
 """Makes the job of a class from the values of its payload: ``job_class.from_dict(data)`` or so."""
 
+DEFAULT_QUEUE = "default"
+"""Of a job that names none, by the contract."""
+
 Registered = TypeVar("Registered", bound="type[Job] | JobFunction[..., Any]")
 
 
@@ -302,6 +305,11 @@ class Registry:
     def types(self) -> list[str]:
         """The known types, sorted; without their aliases."""
         return sorted({definition.type for definition in self._definitions.values()})
+
+    def queues(self) -> list[str]:
+        """The queues that types name which can be run here, sorted."""
+        found = [each for each in self._definitions.values() if each.runnable]
+        return sorted({each.options.get("queue", DEFAULT_QUEUE) for each in found})
 
     def reading(self, serializers: Serializers) -> Registry:
         """Return a view of this registry, whose definitions read and write by these serializers."""

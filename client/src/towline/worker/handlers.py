@@ -18,9 +18,6 @@ from towline.worker.callbacks import Callbacks, Errored, JobCompleted, JobErrore
 from towline.worker.errors import UnknownJobType
 from towline.worker.leases import HeldLease, Settlement
 
-DEFAULT_QUEUE = "default"
-
-
 class HandlerOptions(TypedDict, total=False):
     """Of the options of a Worker those that are about single jobs."""
 
@@ -73,10 +70,7 @@ class Handlers:
 
     def queues(self) -> set[str]:
         """The queues that the known types name."""
-        found = [self._registry.lookup(job_type) for job_type in self._registry.types()]
-        return {
-            each.options.get("queue", DEFAULT_QUEUE) for each in found if each and each.runnable
-        }
+        return set(self._registry.queues())
 
     def runnable(self, job_type: str, queue: str) -> JobDefinition:
         """Return the definition of a type. Raises UnknownJobType if it cannot be run here."""

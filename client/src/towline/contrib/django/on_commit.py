@@ -1,4 +1,4 @@
-"""Dispatching when a transaction of Django's commits: ``pip install towline[django]``.
+"""Dispatching when a transaction commits.
 
     from towline.contrib.django import dispatch_on_commit
 
