@@ -20,6 +20,8 @@ SOURCES = sorted(
 SILENCED = re.compile(
     r"#\s*(?:ruff:\s*)?(?:noqa:?|type:\s*ignore)\s*(?P<what>\[[\w, -]+\]|[A-Z]+\d+)?"
 )
+#: Whose name is the reason: a package has no types.
+SAYS_WHY = "[import-untyped]"
 BROAD = {"Exception", "BaseException"}
 
 
@@ -29,10 +31,13 @@ def silenced_without_reason(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         for token in tokenize.tokenize(file.readline):
             found = SILENCED.match(token.string) if token.type == tokenize.COMMENT else None
-            if found is not None and not (
-                found["what"] and token.string[found.end() :].strip(" -#")
-            ):
+            if found is not None and not _has_reason(found, token.string):
                 yield f"{path.relative_to(ROOT)}:{token.start[0]}: {token.string}"
+
+
+def _has_reason(found: re.Match[str], comment: str) -> bool:
+    reason = comment[found.end() :].strip(" -#")
+    return found["what"] == SAYS_WHY or bool(found["what"] and reason)
 
 
 def caught_without_reason(path: Path) -> Iterator[str]:
@@ -77,6 +82,7 @@ def test_an_error_of_any_kind_is_raised_again_passed_on_logged_or_ended_for_a_re
     [
         ("x = 1  # type: ignore\n", 1),
         ("x = 1  # type: ignore[misc]\n", 1),
+        ("import x  # type: ignore[import-untyped]\n", 0),
         ("x = 1  # noqa\n", 1),
         ("x = 1  # noqa: S101\n", 1),
         ("x = 1  # noqa: S101 - a defect\n", 0),

@@ -63,7 +63,7 @@ class MsgpackSerializer:
 
     def __init__(self) -> None:
         try:
-            import msgpack  # type: ignore[import-untyped]  # it has none
+            import msgpack  # type: ignore[import-untyped]
         except ImportError:
             raise ConfigurationError(
                 "MsgpackSerializer: needs the package msgpack: pip install 'towline[msgpack]'"

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # has none
-from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # has none
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from towline_broker.core.broker import Broker
 from towline_broker.core.clock import Clock
