@@ -21,6 +21,7 @@ from towline import Client, Job, current_job, job
 from towline.context import JobContext
 from towline.middleware import AttemptEnd, UniqueWhileRunning
 from towline.worker import JobTimeout, Worker, WorkerChildDied, WorkerStateError
+from towline.worker.processes.forking import die_with
 
 kept: list[bytearray] = []
 started: list[Worker] = []
@@ -195,6 +196,7 @@ def die_at_the_start(folder: Path, *, spared: bool) -> None:
 
 
 def main(address: str, options: dict[str, Any]) -> None:
+    die_with(os.getppid())  # also when that is killed
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     before = options.pop("before", "")
     broken = options.pop("broken", "")
@@ -222,9 +224,9 @@ def main(address: str, options: dict[str, Any]) -> None:
             time.sleep(0.01)
         worker.stop()
         say("first run is over")
-    elif before:
-        if before == "prepare, then a client":
-            worker.prepare()
+    if "prepare" in before:
+        worker.prepare()
+    if "a client" in before:
         client = Client(address)
         client.queue_service  # noqa: B018 - opens the channel
     worker.run()

@@ -86,7 +86,10 @@ def test_processes_that_die_at_once_come_back_at_growing_intervals(tmp_path: Pat
 def test_a_signal_to_all_processes_is_one_signal(tmp_path: Path, number: int) -> None:
     # Ctrl-C in a terminal, and the stop of a service manager that signals every process.
     go = tmp_path / "go"
-    with fake_broker() as broker, program(broker, **TWO, pool="process") as worker:
+    with (
+        fake_broker() as broker,
+        program(broker, **TWO, pool="process", before="prepare") as worker,
+    ):
         jobs = [add(broker, "wait_for_file", {"path": str(go)}) for _ in range(3)]
         for _ in range(3):
             worker.hears("waits")

@@ -339,6 +339,7 @@ class Worker(CallbackDecorators):
             max_memory=limits.max_memory,
         )
         self._stats = Stats()
+        self._template = None
         return self._begin(once=False, on_done=on_done)
 
     def _run(self, *, once: bool) -> int:
