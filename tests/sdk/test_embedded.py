@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import grpc
 import pytest
 
 from tests.sdk.both_clients import answer, connected
@@ -30,8 +32,10 @@ from towline import (
     job,
 )
 from towline.embedded import embedded_broker
+from towline.transport.bridge import BridgedChannel
 from towline.v1.job_pb2 import Lease
-from towline.v1.queue_service_pb2 import QueueChoice, ReserveRequest
+from towline.v1.queue_service_pb2 import GetJobRequest, QueueChoice, ReserveRequest
+from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 
 registry = Registry()
 
@@ -110,14 +114,38 @@ async def test_clients_of_several_loops_get_along(
     assert not caplog.records
 
 
+class NotingChannel:
+    """Hands on to a channel, and notes the calls that are made."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+        self.calls: list[Any] = []
+
+    def unary_unary(self, *args: Any, **options: Any) -> Any:
+        method: Any = self._channel.unary_unary(*args, **options)
+
+        def future(request: Any, **options: Any) -> Any:
+            self.calls.append(method.future(request, **options))
+            return self.calls[-1]
+
+        return SimpleNamespace(future=future)
+
+
 async def test_a_wait_that_is_cancelled_ends_its_call(url: str) -> None:
-    async with AsyncClient(url) as client:
-        handle = await client.dispatch(double, n=1)
-        waiting = asyncio.create_task(handle.result())
-        await asyncio.sleep(0.05)
+    with Client(url) as client:
+        noting: Any = NotingChannel(client.channel)
+        stub: Any = QueueServiceStub(cast(grpc.Channel, BridgedChannel(noting)))
+        request = GetJobRequest(id=client.dispatch(double, n=1).id)
+        request.wait.seconds = 60
+        waiting = asyncio.create_task(stub.GetJob(request, timeout=70))
+        await asyncio.sleep(0)
+        [call] = noting.calls
+
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+
+        assert call.cancelled()
 
 
 async def test_closing_an_async_client_ends_its_calls(url: str) -> None:
@@ -258,8 +286,10 @@ def test_the_broker_ends_with_its_process() -> None:
     program = """
 from towline import Client, Worker
 from towline.embedded import embedded_broker
+from towline.transport.bridge import BridgedChannel
 from towline.v1.job_pb2 import Lease
-from towline.v1.queue_service_pb2 import QueueChoice, ReserveRequest
+from towline.v1.queue_service_pb2 import GetJobRequest, QueueChoice, ReserveRequest
+from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 client = Client("memory://")
 client.dispatch("Some", {})
 worker = Worker("memory://", ["other"])

@@ -11,7 +11,6 @@ that was used before leads to the broker of the parent.
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
 import threading
@@ -96,12 +95,12 @@ class EmbeddedConnection(Connection):
 
 
 class _Running:
-    """The brokers of this process, by name."""
+    """The brokers of this process, by name. They end with it: to close them just before would only
+    make clients complain that still try."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._brokers: dict[str, EmbeddedBroker] = {}
-        self._pid = os.getpid()
 
     def get(self, name: str) -> EmbeddedBroker:
         with self._lock:
@@ -109,20 +108,12 @@ class _Running:
                 self._brokers[name] = start_broker()
             return self._brokers[name]
 
-    def close(self) -> None:
-        if self._pid == os.getpid():
-            with self._lock:
-                for broker in self._brokers.values():
-                    broker.close()
-                self._brokers.clear()
-
     def after_fork(self) -> None:
         # The brokers live on in the parent, where they can be reached; this lock could be held.
         self._lock = threading.Lock()
 
 
 _running = _Running()
-atexit.register(_running.close)
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_running.after_fork)
 
