@@ -8,6 +8,9 @@ from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self, assert_type
 
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
 from towline import (
     AsyncClient,
     AsyncJobHandle,
@@ -25,17 +28,20 @@ from towline import (
     JobStatus,
     JsonSerializer,
     MsgpackSerializer,
+    PreparedJob,
     Registry,
     ResourceExhausted,
     Retry,
     Stats,
     TowlineError,
     Worker,
+    clients,
     current_job,
     job,
     testing,
 )
 from towline.context import JobContext
+from towline.contrib.sqlalchemy import dispatch_on_commit
 from towline.middleware import (
     AttemptEnd,
     AttemptOutcome,
@@ -261,6 +267,41 @@ def errors(error: TowlineError) -> None:
             assert_type(error.errors, Mapping[int, TowlineError])
         case _:
             pass
+
+
+async def dispatching(client: Client, async_client: AsyncClient) -> None:
+    assert_type(SendEmail(to="a").dispatch(delay=5), JobHandle)
+    assert_type(await SendEmail(to="a").dispatch_async(), AsyncJobHandle)
+    assert_type(add.dispatch(1, b=2), JobHandle)
+    add.dispatch("1", b=2)  # type: ignore[arg-type]
+    SendEmail(to="a").dispatch(dealy=5)  # type: ignore[call-arg]
+    assert_type(clients["reports"], Client)
+    assert_type(clients.for_asyncio(), AsyncClient)
+    handle, async_handle = client.dispatch("x"), await async_client.dispatch("x")
+    assert_type(handle.result(errors=(ValueError, KeyError)), Any)
+    assert_type(handle.result(into=int, errors=[ValueError]), int)
+    handle.result(errors=("ValueError",))  # type: ignore[arg-type]
+    assert_type(client.wait_all([handle], timeout=5), list[JobStatus])
+    assert_type(list(handle.watch(interval=1)), list[JobStatus])
+    assert_type([status async for status in async_handle.watch()], list[JobStatus])
+    assert_type(await async_handle, Any)
+    prepared = client.prepare(SendEmail(to="a"), delay=5)
+    assert_type(PreparedJob.from_bytes(bytes(prepared)), PreparedJob)
+    await async_client.dispatch_batch(job async for job in _jobs())
+    client.dispatch_batch(_jobs())  # type: ignore[arg-type]
+
+
+async def _jobs() -> AsyncIterator[Job]:
+    yield SendEmail(to="a")
+
+
+async def on_commit(
+    session: Session, async_session: AsyncSession, client: Client, async_client: AsyncClient
+) -> None:
+    assert_type(dispatch_on_commit(session, SendEmail(to="a"), client=client), JobHandle)
+    assert_type(dispatch_on_commit(async_session, "x", {"a": 1}, delay=5), AsyncJobHandle)
+    dispatch_on_commit(session, "x", client=async_client)  # type: ignore[call-overload]
+    dispatch_on_commit(async_session, "x", client=client)  # type: ignore[call-overload]
 
 
 class Timing:
