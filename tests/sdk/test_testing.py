@@ -16,6 +16,7 @@ from towline import (
     Job,
     JobRequest,
     JobState,
+    MsgpackSerializer,
     NotFound,
     Registry,
     Reject,
@@ -118,6 +119,14 @@ class TestDispatched:
 
 
 class TestAssertDispatched:
+    def test_reads_messagepack_and_knows_display_names(self, towline: Harness) -> None:
+        with Client(towline.url, serializer=MsgpackSerializer()) as packing:
+            packing.dispatch("billing.invoice", {"number": 7}, display_name="Invoice 7")
+
+        towline.assert_dispatched("billing.invoice", number=7, display_name="Invoice 7")
+        with pytest.raises(AssertionError, match="display_name"):
+            towline.assert_dispatched("billing.invoice", display_name="Invoice 8")
+
     def test_finds_by_type_arguments_and_options(self, towline: Harness) -> None:
         towline.client.dispatch(
             SendEmail(to="a@b.c"),

@@ -147,7 +147,7 @@ class Job:
         cls.__towline_definition__ = definition
 
     def handle(self) -> Any:
-        """Do the work; may be ``async def``. What it returns, as JSON, is the result of the job."""
+        """Do the work; may be ``async def``. What it returns is the result of the job."""
         raise InvalidJob(f"{type(self).__qualname__} has no handle(), so it cannot be run here")
 
     def dispatch(self, **options: Unpack[DispatchOptions]) -> JobHandle:

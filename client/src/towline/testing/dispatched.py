@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,6 +9,7 @@ from typing import Any
 
 from towline.errors import InvalidPayload
 from towline.registry import Registry
+from towline.serializers import read, standard
 from towline.status import read_time
 from towline.v1 import job_pb2
 
@@ -19,7 +19,7 @@ class Dispatched:
     """One job that the broker has stored.
 
     job    the typed job; None if no class or function of its type is imported here
-    data   its arguments as JSON values; None if the payload is no JSON
+    data   its arguments as JSON values; None if the payload is neither JSON nor MessagePack
     delay  how long after its dispatch it may start, also if that was given as a time (``at``)
     """
 
@@ -53,7 +53,7 @@ def read_dispatched(encoded: bytes, pushed_at: datetime, registry: Registry) -> 
         type=message.type,
         queue=message.queue,
         job=_typed(message, registry),
-        data=_json(message),
+        data=_values(message),
         delay=_delay(message, pushed_at),
         priority=message.priority,
         headers=dict(message.headers),
@@ -72,10 +72,11 @@ def _typed(message: job_pb2.Job, registry: Registry) -> Any:
         return None
 
 
-def _json(message: job_pb2.Job) -> Any:
+def _values(message: job_pb2.Job) -> Any:
+    serializer = standard().find(message.content_type)
     try:
-        return json.loads(message.payload)
-    except ValueError:
+        return None if serializer is None else read(message.payload, message.type, serializer)
+    except InvalidPayload:
         return None
 
 

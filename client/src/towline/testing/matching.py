@@ -8,6 +8,7 @@ from typing import Any
 
 from towline.durations import as_timedelta
 from towline.jobs import Job, JobFunction
+from towline.options import DISPLAY_NAME_HEADER
 from towline.testing.dispatched import Dispatched
 
 _MISSING = object()
@@ -87,6 +88,7 @@ _OPTIONS: Mapping[str, Callable[[Dispatched], Any]] = {
     "priority": lambda dispatched: dispatched.priority,
     "headers": lambda dispatched: dispatched.headers,
     "unique_key": lambda dispatched: dispatched.unique_key or None,
+    "display_name": lambda dispatched: dispatched.headers.get(DISPLAY_NAME_HEADER),
     "id": lambda dispatched: dispatched.id,
     "max_attempts": lambda dispatched: dispatched.message.retry.max_attempts or None,
     "timeout": lambda dispatched: _duration(dispatched, "timeout"),

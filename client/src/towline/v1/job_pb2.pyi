@@ -197,7 +197,8 @@ class Job(google.protobuf.message.Message):
     payload: builtins.bytes
     """The arguments, opaque to the broker. At most 1 MiB. By convention, and in the Python SDK, the content
     type is "application/json", the payload an object with one member for each argument, and the
-    result any JSON value.
+    result any JSON value; "application/msgpack" carries the same values, and "application/x-protobuf" a
+    single message, which is answered by a message or by an empty result.
     """
     content_type: builtins.str
     """Media type of the payload, and of the result unless the worker and the producer agree
