@@ -100,6 +100,11 @@ class Child:
     def idle(self) -> bool:
         return self.ready and self.task is None and not self.leaving
 
+    @property
+    def behind(self) -> bool:
+        """It has not been sent all that it was told."""
+        return not self.leaving and (self.jobs.unsent or self.control.unsent)
+
     def give(self, task: Task) -> None:
         """Hand a job over. The child must be idle."""
         self.task, self.told, self.given_at = task, False, time.monotonic()

@@ -164,7 +164,7 @@ class ProcessPool(Pool):
         for child in list(self._children.values()):
             if child.kill_at is not None and now >= child.kill_at:
                 self._kill(child)
-            else:
+            elif child.behind:
                 self._flush(child)
 
     def _kill(self, child: Child) -> None:
@@ -185,7 +185,8 @@ class ProcessPool(Pool):
             if child.jobs.read() is None:  # dead, as will be heard: no job is to be blamed for it
                 continue
             child.give(self._waiting.popleft())
-            self._flush(child)
+            if child.behind:
+                self._flush(child)
         starting = sum(not child.ready for child in self._children.values())
         if starting < len(self._waiting):
             self._fork(len(self._waiting) - starting)
@@ -207,8 +208,6 @@ class ProcessPool(Pool):
 
     def _flush(self, child: Child) -> None:
         """Send what is left, and hear of it when there is room for more."""
-        if child.leaving:
-            return
         child.jobs.flush()
         child.control.flush()
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.jobs.unsent else 0)
