@@ -49,7 +49,7 @@ from tests.sdk.sample_types import (
 )
 from towline.errors import InvalidJob, InvalidPayload
 from towline.serialization import record_for
-from towline.serializers import read, write
+from towline.serializers import JsonSerializer, MsgpackSerializer, Serializer, read, write
 
 ROUND_TRIPS: list[tuple[Any, Any, Any]] = [
     (str, "é\u2028\U0001f600", "é\u2028\U0001f600"),
@@ -346,13 +346,17 @@ def test_a_result_of_any_shape_is_written_by_what_it_is() -> None:
     }
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner)
-    | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
-    max_leaves=20,
-)  # fmt: skip
+def json_values(integers: st.SearchStrategy[int]) -> st.SearchStrategy[Any]:
+    text = st.text(st.characters(exclude_categories=["Cs"]))
+    numbers = integers | st.floats(allow_nan=False, allow_infinity=False)
+    return st.recursive(
+        st.none() | st.booleans() | numbers | text,
+        lambda inner: st.lists(inner) | st.dictionaries(text, inner),
+        max_leaves=20,
+    )
+
+
+JSON = json_values(st.integers())
 
 
 @given(JSON)
@@ -369,10 +373,18 @@ def refusal(read: Callable[[], object]) -> str:
     return ""
 
 
-@given(st.binary())
-def test_no_input_makes_reading_fail_in_another_way(text: bytes) -> None:
+@pytest.mark.parametrize("serializer", [JsonSerializer(), MsgpackSerializer()])
+@given(text=st.binary())
+def test_no_input_makes_reading_fail_in_another_way(serializer: Serializer, text: bytes) -> None:
     record = record_for(Tree, "Tree")
-    assert refusal(lambda: record.decode(read(text, "Tree"), "Tree")).startswith("Tree")
+    refused = refusal(lambda: record.decode(read(text, "Tree", serializer), "Tree"))
+    assert refused.startswith("Tree")
+
+
+@given(json_values(st.integers(-(2**63), 2**64 - 1)))
+def test_messagepack_says_the_same_as_json(value: Any) -> None:
+    packed = MsgpackSerializer()
+    assert read(write(value, "value", packed), "value", packed) == value
 
 
 @given(JSON)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
@@ -157,7 +157,23 @@ class TestMessagePack:
         with pytest.raises(InvalidPayload, match=r"^x: cannot be written as application/msgpack"):
             write({"number": 2**70}, "x", MsgpackSerializer())
 
-    @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x81\x01\x02", b"\x01\x02", b"\x91" * 5000])
+    def test_what_only_messagepack_has_is_read_where_it_is_declared(self) -> None:
+        class Upload(Job, registry=Registry()):
+            content: bytes
+            at: datetime
+
+        definition = Upload.__towline_definition__
+        assert definition is not None
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        payload = msgpack.packb({"content": b"\x00", "at": at}, datetime=True)
+        assert definition.decode(payload, MSGPACK) == Upload(content=b"\x00", at=at)
+        packed = definition.encode(Upload(content=b"\x00", at=at), MsgpackSerializer())
+        assert definition.decode(*packed) == Upload(content=b"\x00", at=at)
+
+    @pytest.mark.parametrize(
+        "data",
+        [b"", b"\xc1", b"\x81\x01\x02", b"\x01\x02", b"\x91" * 5000, b"\xd4\x05x"],
+    )
     def test_malformed_bytes_are_refused(self, data: bytes) -> None:
         with pytest.raises(InvalidPayload, match=r"^x: is no valid application/msgpack"):
             read(data, "x", MsgpackSerializer())

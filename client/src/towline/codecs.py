@@ -129,6 +129,14 @@ def _decode_bytes(data: Any, path: str) -> bytes:
     return data if isinstance(data, bytes) else _BASE64.decode(data, path)
 
 
+_ISO_DATETIME = _text(datetime, datetime.isoformat, datetime.fromisoformat, expects="ISO date-time")
+
+
+def _decode_datetime(data: Any, path: str) -> datetime:
+    # As bytes: MessagePack has timestamps.
+    return data if isinstance(data, datetime) else _ISO_DATETIME.decode(data, path)
+
+
 def _encode_timedelta(value: Any, path: str) -> float:
     if not isinstance(value, timedelta):
         raise expected("timedelta", value, path)
@@ -148,7 +156,7 @@ SCALARS: Mapping[Any, Codec] = {
     int: _same(int, bool),
     float: Codec("float", _float, _float),
     type(None): Codec("None", _none, _none),
-    datetime: _text(datetime, datetime.isoformat, datetime.fromisoformat, expects="ISO date-time"),
+    datetime: Codec("datetime", _ISO_DATETIME.encode, _decode_datetime),
     date: _text(date, date.isoformat, date.fromisoformat, datetime, expects="ISO date"),
     time: _text(time, time.isoformat, time.fromisoformat, expects="ISO time"),
     timedelta: Codec("timedelta", _encode_timedelta, _decode_timedelta),

@@ -55,7 +55,8 @@ def _refuse_constant(name: str) -> Any:
 class MsgpackSerializer:
     """MessagePack, which is smaller and read faster: the extra ``towline[msgpack]``.
 
-    It holds the values that JSON does; whole numbers have at most 64 bits. Raises
+    It writes the values that JSON has; whole numbers have at most 64 bits. What else others write,
+    bytes and timestamps, is read where a field is declared so; extensions are refused. Raises
     ConfigurationError when the extra is not installed.
     """
 
@@ -76,7 +77,14 @@ class MsgpackSerializer:
         return packed
 
     def loads(self, data: bytes, /) -> Any:
-        return self._loads(data)
+        return self._loads(data, timestamp=_AS_DATETIME, ext_hook=_refuse_extension)
+
+
+_AS_DATETIME = 3
+
+
+def _refuse_extension(code: int, data: bytes) -> Any:
+    raise ValueError(f"extension {code}")
 
 
 JSON = JsonSerializer()
