@@ -168,6 +168,8 @@ def serializers() -> None:
         handle = client.dispatch("failures.count", Failure(), delay=5)
         assert_type(handle.result(into=RetryPolicy), RetryPolicy)
         assert_type(handle.result(5, into=SendEmail), SendEmail)
+        assert_type(handle.result(into=list[SendEmail]), list[SendEmail])
+        handle.result(into=SendEmail | None)
         JobRequest("failures.count", Failure())
     Client(serializer="json")  # type: ignore[arg-type]
 

@@ -355,6 +355,15 @@ class AsyncJobHandle:
         errors: ErrorClasses = (),
     ) -> T: ...
 
+    @overload
+    async def result(
+        self,
+        timeout: Seconds | None = None,
+        *,
+        into: object,
+        errors: ErrorClasses = (),
+    ) -> Any: ...
+
     async def result(
         self,
         timeout: Seconds | None = None,

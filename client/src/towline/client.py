@@ -384,6 +384,15 @@ class JobHandle:
         errors: ErrorClasses = (),
     ) -> T: ...
 
+    @overload
+    def result(
+        self,
+        timeout: Seconds | None = None,
+        *,
+        into: object,
+        errors: ErrorClasses = (),
+    ) -> Any: ...
+
     def result(
         self,
         timeout: Seconds | None = None,
