@@ -39,8 +39,8 @@ class Client:
 
     ``address``: see towline.channel.parse_address; without one, the environment variable
     TOWLINE_URL or 127.0.0.1:7480. For tests, ``memory://`` is a broker within this process, and
-    ``sync://`` runs jobs where they are dispatched. ``credentials`` are TlsCredentials, or those of grpc.
-    ``call_timeout`` is the deadline of a call in seconds, repeats included; each method takes
+    ``sync://`` runs jobs where they are dispatched. ``credentials`` are TlsCredentials, or those of
+    grpc. ``call_timeout`` is the deadline of a call in seconds, repeats included; each method takes
     another for one call. ``serializer`` writes arguments: towline.serializers. ``middleware`` runs
     around each dispatch, the first being the outermost: see towline.middleware.
 
