@@ -1,12 +1,23 @@
 """A job says by itself which failures are retried, and when."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.sdk.defining import define
-from towline import InvalidJob, Job, Registry, Retry, job
+from tests.support.broker_process import BrokerProcess
+from towline import (
+    Client,
+    InvalidJob,
+    Job,
+    JobFailed,
+    Registry,
+    Retry,
+    Worker,
+    current_job,
+    job,
+)
 from towline.worker import JobTimeout
 
 
@@ -124,3 +135,36 @@ class TestRetries:
             Retry(after=-1)
         assert Retry(after=timedelta(minutes=1)).after == 60.0
         assert Retry().after is None
+
+
+@pytest.mark.parametrize(
+    ("options", "attempts", "reason"),
+    [
+        ({}, [(1, False), (2, False), (3, True)], "ATTEMPTS_EXHAUSTED"),
+        ({"max_attempts": 1}, [(1, True)], "ATTEMPTS_EXHAUSTED"),
+        ({"max_attempts": 5, "dead_on": OSError}, [(1, False)], "REJECTED"),
+    ],
+)
+def test_a_job_has_three_attempts_unless_it_says_otherwise_and_knows_them(
+    options: dict[str, Any], attempts: list[tuple[int, bool]], reason: str, registry: Registry
+) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    @job(registry=registry, backoff=0, **options)
+    def fails() -> None:
+        me = current_job()
+        assert me.queue == "default"
+        assert me.enqueued_at is not None
+        assert abs(datetime.now(UTC) - me.enqueued_at) < timedelta(minutes=1)
+        seen.append((me.attempt, me.is_last_attempt))
+        raise ConnectionError
+
+    with (
+        BrokerProcess("memory:") as server,
+        Worker(server.address, registry=registry),
+        Client(server.address) as client,
+        pytest.raises(JobFailed) as caught,
+    ):
+        client.dispatch(fails).result(timeout=30)
+    assert seen == attempts
+    assert caught.value.dead_reason == reason
