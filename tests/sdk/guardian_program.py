@@ -1,7 +1,7 @@
 """A worker in a process of its own whose handlers let nothing else run in it.
 
 Arguments: the address of a broker, the queue, the pool, the lease in seconds, whether it has a
-guardian (0 or 1). It says on standard output when a job has started.
+guardian (0 or 1), the concurrency. It says on standard output when a job has started.
 """
 
 import ctypes
@@ -19,8 +19,9 @@ def started() -> None:
 
 
 @job
-def hold_gil(seconds: float) -> int:
+def hold_gil(seconds: float, after: float = 0) -> int:
     """A PyDLL calls C without giving back the interpreter's lock."""
+    time.sleep(after)
     started()
     ctypes.PyDLL(None).usleep(int(seconds * MICROSECONDS))
     return current_job().attempt
@@ -52,12 +53,11 @@ async def spin_on_loop(seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    address, queue, pool, lease, guardian = sys.argv[1:]
+    address, queue, pool, lease, guardian, concurrency = sys.argv[1:]
     Worker(
         address,
         [queue],
-        # One slot, so that none of its calls waits for jobs while it cannot take any.
-        concurrency=1,
+        concurrency=int(concurrency),
         pool="async" if pool == "async" else "thread",
         lease=float(lease),
         guardian=guardian == "1",

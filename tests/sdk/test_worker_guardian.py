@@ -43,10 +43,8 @@ def client(server: BrokerProcess) -> Iterator[Client]:
 class Program:
     """The program of this test as a child process, working on a queue of its own."""
 
-    def __init__(
-        self, server: BrokerProcess, queue: str, pool: str, lease: float, guardian: bool
-    ) -> None:
-        arguments = [server.address, queue, pool, str(lease), str(int(guardian))]
+    def __init__(self, server: BrokerProcess, queue: str, *options: object) -> None:
+        arguments = [server.address, queue, *map(str, options)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.sdk.guardian_program", *arguments],
             cwd=ROOT,
@@ -59,6 +57,13 @@ class Program:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "started\n"
 
+    def is_kept_by_its_guardian(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if "keeping its leases" in line:
+                return
+        raise AssertionError("its guardian said nothing")
+
     @property
     def guardian(self) -> psutil.Process:
         [child] = psutil.Process(self.process.pid).children()
@@ -67,9 +72,16 @@ class Program:
 
 @contextlib.contextmanager
 def program(
-    server: BrokerProcess, queue: str, pool: str, lease: float = LEASE, *, guardian: bool = True
+    server: BrokerProcess,
+    queue: str,
+    pool: str,
+    lease: float = LEASE,
+    *,
+    guardian: bool = True,
+    concurrency: int = 1,
 ) -> Iterator[Program]:
-    running = Program(server, queue, pool, lease, guardian)
+    # With one slot, none of its calls waits for jobs while it cannot take any.
+    running = Program(server, queue, pool, lease, int(guardian), concurrency)
     try:
         yield running
     finally:
@@ -146,6 +158,28 @@ def test_without_a_guardian_another_worker_is_given_the_job(
         with SecondWorker(server, "alone") as waiting:
             assert handle.result(PATIENCE) == 2
         assert waiting.runs == [2]
+
+
+def test_jobs_do_not_go_to_a_worker_that_cannot_take_them(
+    server: BrokerProcess, client: Client
+) -> None:
+    with program(server, "stuck", "thread", concurrency=3) as first:
+        # Its next call for jobs waits at the broker by then.
+        data = {"seconds": 3 * LEASE, "after": 2}
+        hog = client.dispatch("hold_gil", data, queue="stuck", retention=60)
+        first.has_started_a_job()
+        on_its_way = dispatch(client, "stuck", "spin", 0)
+        first.is_kept_by_its_guardian()
+        with SecondWorker(server, "stuck") as waiting:
+            later = dispatch(client, "stuck", "spin", 0)
+            begun = time.monotonic()
+            assert later.result(PATIENCE) == 1
+            assert time.monotonic() - begun < LEASE
+            assert waiting.runs == [1]
+            assert hog.result(PATIENCE) == 1
+            # Granted to the first worker, which could not even see it, for more than a lease.
+            assert on_its_way.result(PATIENCE) == 1
+        assert waiting.runs == [1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
@@ -264,18 +298,24 @@ class Watched:
         self.sent: list[list[str]] = []
         self.answer: dict[str, float | None] = {}
         self.said: list[str] = []
+        self.called_home: list[str] = []
+        self.granted: dict[str, float | None] = {}
         self.process = guardian_process.Worker(os.getppid(), hung_after=1000)
         self.guardian = guardian_process.Guardian(
             mmap.mmap(self.ledger.fd, self.ledger.size, access=mmap.ACCESS_READ),
             10.0,
             self.process,
-            lambda: self.heartbeat,
+            lambda: self,
             self.said.append,
         )
 
     def heartbeat(self, tokens: list[str]) -> dict[str, float | None]:
         self.sent.append(tokens)
         return {token: self.answer[token] for token in tokens if token in self.answer}
+
+    def call_home(self, request_id: str) -> dict[str, float | None]:
+        self.called_home.append(request_id)
+        return self.granted
 
     def hold(self, token: str, timeout: float | None = None) -> None:
         self.ledger.add(token, self.begun + 10, timeout)
@@ -343,9 +383,27 @@ def test_it_does_not_speak_while_calls_of_the_worker_fail(watched: Watched) -> N
     assert not watched.sent
 
 
+def test_leases_on_their_way_to_the_worker_are_kept_until_it_is_back(watched: Watched) -> None:
+    watched.hold("mine")
+    watched.ledger.asking("0" * 36)
+    watched.granted = {"mine": 10.0, "coming": 10.0, "gone": 10.0}
+    watched.answer = {"mine": 10.0, "coming": 10.0, "gone": None}
+    for seconds in (5.5, 9, 14.1, 20):
+        watched.look(seconds)
+    assert watched.called_home == ["0" * 36]
+    assert watched.sent == [["mine"], ["mine", "coming", "gone"], ["mine", "coming"]]
+    watched.ledger.prolong("mine", watched.begun + 40)
+    watched.ledger.worker_is_well()
+    assert watched.look(26) > 0
+    assert len(watched.called_home) == 1
+    assert len(watched.sent) == 3
+
+
 def test_a_lease_past_the_timeout_of_its_job_and_a_lease_is_let_go(watched: Watched) -> None:
     watched.hold("limited", timeout=3)
     watched.hold("unlimited")
+    # What its last call has brought, and is known: it comes back when that is repeated.
+    watched.granted = {"limited": 10.0}
     watched.look(12)
     watched.look(14)
     assert watched.sent == [["limited", "unlimited"], ["unlimited"]]

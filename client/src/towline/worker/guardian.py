@@ -4,8 +4,9 @@ C code that does not give back the interpreter's lock (the GIL) stops every thre
 that of the heartbeats too. So a worker starts a small process beside itself, its guardian. Both
 share a piece of memory, the ledger: in it stand the tokens of the leases that the worker holds, and
 when it was last seen well. While the worker sends its heartbeats the guardian sleeps; when they are
-overdue it sends them itself, for those leases and for nothing else: progress, and what the broker
-has to tell the worker, wait for the worker.
+overdue it sends them itself, and ends the call with which the worker waits for more jobs, which
+would only wait there: leases that are on their way already it keeps too. Progress, and what the
+broker has to tell the worker, wait for the worker.
 
 It does not keep the leases of a worker that is dead or stopped (SIGSTOP, a debugger), nor of one
 that has neither said a word nor used the processor for ``HUNG_AFTER`` seconds; nor a lease for

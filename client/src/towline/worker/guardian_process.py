@@ -22,14 +22,25 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
+    from typing import Protocol
 
-    Heartbeat: TypeAlias = "Callable[[list[str]], dict[str, float | None]]"
+    class Broker(Protocol):
+        """Both tell the seconds that are left of each lease, and nothing if it does not answer."""
+
+        def heartbeat(self, tokens: list[str]) -> dict[str, float | None]:
+            """None for a lease that is no longer held."""
+
+        def call_home(self, request_id: str) -> dict[str, float | None]:
+            """End the Reserve that waits for jobs; returns what it was granted before."""
+
 
 # The ledger: a header, then slots of equal size.
 HEADER = struct.Struct("<dI")
 """When the worker last showed that it is well (time.monotonic()), and how many slots are in use or
 were."""
+ASKING = struct.Struct("<36s")
+ASKING_AT = 16
+"""Where the header has the id of the Reserve that the worker made last, and waits for perhaps."""
 HEADER_SIZE = 64
 SLOT = struct.Struct("<ddB")
 """Deadline of the lease, the time after which it is not to be kept, length of its token; 0: free.
@@ -45,6 +56,9 @@ LONGEST_NAP = 30.0
 
 STOPPED = frozenset("TtZXx")
 """States of a process in /proc and ps: stopped by a signal or a debugger, or dead."""
+
+NO_QUEUE = "no-queue-while-stuck"
+"""A queue without jobs, for a Reserve that is to take none."""
 
 BUSY = 0.01
 """Share of one processor below which a process counts as doing nothing."""
@@ -131,7 +145,7 @@ class Guardian:
         ledger: mmap.mmap,
         lease: float,
         worker: Worker,
-        connect: Callable[[], Heartbeat],
+        connect: Callable[[], Broker],
         say: Callable[[str], None],
     ) -> None:
         self._ledger = ledger
@@ -139,9 +153,10 @@ class Guardian:
         self._worker = worker
         self._connect = connect
         self._say = say
-        self._heartbeat: Heartbeat | None = None
+        self._broker: Broker | None = None
         self._word = 0.0
         self._kept: dict[str, float] = {}
+        self._granted: dict[str, float] | None = None
         self._lost: set[str] = set()
         self._told: set[str] = set()
         self._not_before = 0.0
@@ -154,6 +169,7 @@ class Guardian:
         if word != self._word:
             self._word = word
             self._kept.clear()
+            self._granted = None
             self._lost.clear()
             self._told.clear()
             self._not_before = 0.0
@@ -167,6 +183,11 @@ class Guardian:
         nap = min(lease / 4, LONGEST_NAP)
         if not held:
             return nap
+        held |= {
+            token: max(deadline, self._kept.get(token, 0.0))
+            for token, deadline in (self._granted or {}).items()
+            if token not in self._lost
+        }
         # The worker's own heartbeat comes when a third is over, and may take its time.
         due = max(min(held.values()) - lease / 2, word + lease / 4, self._not_before)
         if now < due:
@@ -178,7 +199,7 @@ class Guardian:
             self._say_once("has done nothing for too long: its leases are not kept any more")
         else:
             self._say_once(f"does not send heartbeats: keeping its leases ({len(held)} now)")
-            self._keep(list(held), now)
+            self._keep(list(held), used, now)
         return 0.0
 
     def _slots(self, used: int) -> list[tuple[str, float, float]]:
@@ -191,16 +212,30 @@ class Guardian:
                 found.append((token, deadline, until))
         return found
 
-    def _keep(self, tokens: list[str], now: float) -> None:
-        if self._heartbeat is None:
-            self._heartbeat = self._connect()
+    def _keep(self, tokens: list[str], used: int, now: float) -> None:
+        if self._broker is None:
+            self._broker = self._connect()
+        if self._granted is None:
+            known = {token for token, _, _ in self._slots(used)}
+            granted = self._call_home(self._broker)
+            self._granted = {
+                token: now + (left or 0.0) for token, left in granted.items() if token not in known
+            }
         for start in range(0, len(tokens), 1000):
             chunk = tokens[start : start + 1000]
-            for token, remaining in self._heartbeat(chunk).items():
+            for token, remaining in self._broker.heartbeat(chunk).items():
                 if remaining is None:
                     self._lost.add(token)
                 else:
                     self._kept[token] = now + remaining
+
+    def _call_home(self, broker: Broker) -> dict[str, float | None]:
+        """No more jobs shall go to a worker that cannot take them.
+
+        Returns what the last call for jobs has brought or is about to bring.
+        """
+        (request_id,) = ASKING.unpack_from(self._ledger, ASKING_AT)
+        return broker.call_home(request_id.rstrip(b"\0").decode())
 
     def _say_once(self, what: str) -> None:
         if what not in self._told:
@@ -208,7 +243,7 @@ class Guardian:
             self._say(what)
 
 
-def connect(message: bytes) -> Heartbeat:
+def connect(message: bytes) -> Broker:
     """Load what is needed from where the worker has it, and open a channel as the worker's own."""
     import json
 
@@ -217,36 +252,48 @@ def connect(message: bytes) -> Heartbeat:
     import grpc
 
     from towline.channel import Connection
-    from towline.v1.queue_service_pb2 import (
-        HeartbeatRequest,
-        LeaseHeartbeat,
-        LeaseOutcome,
-    )
+    from towline.v1 import queue_service_pb2 as messages
     from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 
     stub = QueueServiceStub(Connection.handed_over(told["connection"]).open())
+    ok = messages.LeaseOutcome.LEASE_OUTCOME_OK
 
-    def heartbeat(tokens: list[str]) -> dict[str, float | None]:
-        """Return how many seconds of each lease remain, None for one that is no longer held.
+    class GrpcBroker:
+        def heartbeat(self, tokens: list[str]) -> dict[str, float | None]:
+            request = messages.HeartbeatRequest(
+                worker_id=told["worker_id"],
+                leases=[messages.LeaseHeartbeat(lease_token=token) for token in tokens],
+            )
+            try:
+                results = stub.Heartbeat(request, timeout=told["timeout"]).results
+            except grpc.RpcError:
+                return {}
+            left = [
+                result.lease_remaining.ToTimedelta().total_seconds()
+                if result.outcome == ok
+                else None
+                for result in results
+            ]
+            return dict(zip(tokens, left, strict=False))
 
-        None of them when the broker could not be asked.
-        """
-        request = HeartbeatRequest(
-            worker_id=told["worker_id"],
-            leases=[LeaseHeartbeat(lease_token=token) for token in tokens],
-        )
-        try:
-            results = stub.Heartbeat(request, timeout=told["timeout"]).results
-        except grpc.RpcError:
-            return {}
-        return {
-            token: result.lease_remaining.ToTimedelta().total_seconds()
-            if result.outcome == LeaseOutcome.LEASE_OUTCOME_OK
-            else None
-            for token, result in zip(tokens, results, strict=False)
-        }
+        def call_home(self, request_id: str) -> dict[str, float | None]:
+            # The same id again: the earlier call is answered with nothing, or was answered with
+            # what comes back here.
+            request = messages.ReserveRequest(
+                queues=[messages.QueueChoice(name=NO_QUEUE)],
+                worker_id=told["worker_id"],
+                request_id=request_id,
+            )
+            try:
+                leases = stub.Reserve(request, timeout=told["timeout"]).leases if request_id else ()
+            except grpc.RpcError:
+                return {}
+            return {
+                lease.lease_token: lease.lease_remaining.ToTimedelta().total_seconds()
+                for lease in leases
+            }
 
-    return heartbeat
+    return GrpcBroker()
 
 
 def main(ledger_fd: int, size: int, lease: float, hung_after: float) -> None:

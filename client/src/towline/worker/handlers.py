@@ -18,6 +18,7 @@ from towline.worker.callbacks import Callbacks, Errored, JobCompleted, JobErrore
 from towline.worker.errors import UnknownJobType
 from towline.worker.leases import HeldLease, Settlement
 
+
 class HandlerOptions(TypedDict, total=False):
     """Of the options of a Worker those that are about single jobs."""
 

@@ -10,6 +10,8 @@ import threading
 import time
 
 from towline.worker.guardian_process import (
+    ASKING,
+    ASKING_AT,
     HEADER,
     HEADER_SIZE,
     MAX_TOKEN,
@@ -66,6 +68,12 @@ class Ledger:
             if slot is not None:
                 SLOT.pack_into(self._book, HEADER_SIZE + slot * SLOT_SIZE, 0.0, 0.0, 0)
                 self._free.append(slot)
+
+    def asking(self, request_id: str) -> None:
+        """Note the id of a Reserve that is about to be sent."""
+        with self._lock:
+            if not self._closed:
+                ASKING.pack_into(self._book, ASKING_AT, request_id.encode())
 
     def worker_is_well(self) -> None:
         """Note that heartbeats are being sent, whatever becomes of them."""

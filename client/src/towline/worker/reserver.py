@@ -8,7 +8,7 @@ been on the way.
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 import uuid
 from collections.abc import Sequence
@@ -17,8 +17,11 @@ from datetime import timedelta
 from towline.errors import TowlineError
 from towline.v1.job_pb2 import Lease
 from towline.v1.queue_service_pb2 import QueueChoice, ReserveRequest
+from towline.worker.ledger import Ledger
 from towline.worker.link import Backoff, Interrupted, Link, PendingReserve, is_final
 from towline.worker.options import WorkerOptions
+
+logger = logging.getLogger("towline.worker")
 
 MAX_JOBS = 1000
 """Leases that one Reserve may ask for."""
@@ -29,15 +32,20 @@ BEYOND_WAIT = 5.0
 ONLY_TRY = 15.0
 """The same when there is no second try: enough for all repeats of the channel."""
 
-RECOVERY_TIMEOUT = 2.0
-"""Seconds for asking again after an interruption: somebody waits for the worker to stop."""
+RECOVERY_TIMEOUT = 10.0
+"""Seconds for asking again after an interruption. A broker that is slow has to be waited for: what
+it had granted would run out, and cost an attempt."""
+
+RECOVERY_TIMEOUT_UNHEARD = 2.0
+"""The same for a broker that has not answered once, or is away: somebody waits for the stop."""
 
 
 class Reserver:
     """Reserves for one thread; ``hold`` may come from any other."""
 
-    def __init__(self, link: Link, options: WorkerOptions) -> None:
+    def __init__(self, link: Link, ledger: Ledger, options: WorkerOptions) -> None:
         self._link = link
+        self._ledger = ledger
         self._options = options
         self._lock = threading.Lock()
         self._holds: set[str] = set()
@@ -77,6 +85,7 @@ class Reserver:
         again cannot help. When it is interrupted it returns what was granted already.
         """
         request = self._request(min(max_jobs, MAX_JOBS), wait)
+        self._ledger.asking(request.request_id)
         timeout = wait + (BEYOND_WAIT if persistent else ONLY_TRY)
         backoff = Backoff()
         try:
@@ -119,6 +128,15 @@ class Reserver:
         """Return the leases of an interrupted Reserve, if it was granted any."""
         request.ClearField("wait")
         request.max_jobs = 1  # should it have been granted none, and there be work by now
-        with contextlib.suppress(TowlineError):  # then they run out, or were never delivered
-            return self._link.start_reserve(request, RECOVERY_TIMEOUT).wait().leases
-        return ()
+        answers = self._link.trouble() is None
+        timeout = RECOVERY_TIMEOUT if answers else RECOVERY_TIMEOUT_UNHEARD
+        try:
+            return self._link.start_reserve(request, timeout).wait().leases
+        except TowlineError as error:
+            if answers:
+                logger.warning(
+                    "the broker does not answer (%s): jobs that it had just granted, if any, come "
+                    "back when their leases have run out",
+                    type(error).__name__,
+                )
+            return ()

@@ -55,7 +55,7 @@ EMPTY_PAUSE = 0.1
 WIND_UP = 2.0
 """Seconds that handlers have to end once they are cancelled because the worker stops."""
 
-FLUSH = 5.0
+FLUSH = 10.0
 """Seconds, at least, for telling the last outcomes; when stopping at once, at most WIND_UP."""
 
 
@@ -95,7 +95,7 @@ class Session:
         self._table = LeaseTable(self._ledger)
         self._channel = connection.open()
         self._link = Link(self._channel, connection.target, callbacks.errored)
-        self._reserver = Reserver(self._link, options)
+        self._reserver = Reserver(self._link, self._ledger, options)
         self._heartbeater = Heartbeater(
             self._link,
             self._table,
