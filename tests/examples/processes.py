@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -69,11 +70,14 @@ class Program:
         self._process.kill()
         self._process.wait()
 
+    def wait_until_it_is_killed(self) -> None:
+        assert self._process.wait(PATIENCE) == -signal.SIGKILL, self.output
+
     def stop(self) -> None:
         """By SIGTERM, after which it has to end well."""
         self._process.terminate()
         code = self._process.wait(PATIENCE)
-        assert code in (0, -15), f"exit code {code}\n{self.output}"
+        assert code in (0, -signal.SIGTERM), f"exit code {code}\n{self.output}"
         assert "Traceback" not in self.output, self.output
 
     def wait_for(self, condition: Callable[[], object], what: str) -> None:

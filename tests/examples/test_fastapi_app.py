@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -50,7 +51,7 @@ def test_progress_is_told_while_the_report_is_built(tmp_path: Path) -> None:
     assert (away.status_code, away.headers["Retry-After"]) == (503, "5")
 
 
-def events_of(web: httpx.Client, url: str) -> Iterator[tuple[str, dict[str, object]]]:
+def events_of(web: httpx.Client, url: str) -> Iterator[tuple[str, dict[str, Any]]]:
     kind = ""
     with web.stream("GET", url) as response:
         assert response.headers["Content-Type"].startswith("text/event-stream")

@@ -9,7 +9,7 @@ from towline import Job
 class SendReceipt(Job):
     queue = "mail"
     max_attempts = 5
-    backoff = [10, 60, 300]
+    backoff = (10, 60, 300)
     dead_on = Order.DoesNotExist
     order_id: int
 
