@@ -263,6 +263,29 @@ async def test_a_cancelled_task_takes_nobody_with_it(broker: ScriptedBroker) -> 
         crowd.close()
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_those_behind_one_who_gave_up_do_not_wait_for_longer(
+    kind: Any, broker: ScriptedBroker
+) -> None:
+    """The first to gather sees to it that all leave in time, unless it gives up before."""
+    async with connected(kind, broker.address) as client:
+        crowd = Crowd(client, broker)
+        broker.hold.clear()
+        under_way = crowd.dispatch("first")
+        await asyncio.to_thread(broker.until_called, "Push", 1)
+        first_to_gather = crowd.dispatch("impatient", call_timeout=0.3)
+        await until(lambda: crowd.gathered("default") == 1)
+        others = [crowd.dispatch("x") for _ in range(3)]
+        with pytest.raises(DeadlineExceeded):
+            await first_to_gather
+        await asyncio.to_thread(broker.until_called, "Push", 2)
+        assert not under_way.done()
+        broker.hold.set()
+        await asyncio.gather(under_way, *others)
+        await asyncio.to_thread(crowd.close)
+    assert sizes(broker) == [1, 3]
+
+
 def test_a_signal_in_one_thread_takes_nobody_with_it(
     broker: ScriptedBroker, client: Client
 ) -> None:

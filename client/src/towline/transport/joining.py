@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 import grpc
 
 from towline.errors import ClientClosed, TowlineError
-from towline.requests import MAX_BYTES
 from towline.transport.lines import (
     GATHERING,
     Line,
@@ -29,9 +28,9 @@ from towline.v1.queue_service_pb2 import PushRequest, PushResponse
 class _Caller:
     """A thread that waits for the outcome of its job."""
 
-    def __init__(self, message: job_pb2.Job, size: int, deadline: float) -> None:
+    def __init__(self, message: job_pb2.Job, deadline: float) -> None:
         self.message = message
-        self.size = size
+        self.size = message.ByteSize()
         self.deadline = deadline
         self._response = PushResponse()
         self._error: TowlineError | None = None
@@ -46,9 +45,13 @@ class _Caller:
         self._error = error
         self._waits.release()
 
+    def left(self) -> float:
+        """Seconds of its time, at least 0."""
+        return max(0.0, self.deadline - time.monotonic())
+
     def wait(self, seconds: float) -> bool:
         """Return whether the outcome is there. Not to be called again once it is."""
-        return self._waits.acquire(timeout=max(0.0, seconds))
+        return self._waits.acquire(timeout=seconds)
 
     def outcome(self) -> PushResponse:
         if self._error is not None:
@@ -79,10 +82,7 @@ class Joining:
     def push(self, request: PushRequest, timeout: float) -> PushResponse:
         """Push the one job of a request. Raises as Transport.push does."""
         [message] = request.jobs
-        size = message.ByteSize()
-        if size > MAX_BYTES:
-            return self._push_alone(request, timeout)
-        caller = _Caller(message, size, time.monotonic() + timeout)
+        caller = _Caller(message, time.monotonic() + timeout)
         first = False
         leaving: Sequence[_Caller] = ()
         with self._lock:
@@ -116,13 +116,13 @@ class Joining:
             caller.failed(ClientClosed())
 
     def _wait(self, line: Line[_Caller], caller: _Caller, *, first: bool) -> PushResponse:
-        if first:
+        if first and caller.left() > GATHERING:
             if caller.wait(GATHERING):
                 return caller.outcome()
             with self._lock:
                 leaving = line.leave() if line.holds(caller) else []
             self._send(line, leaving)
-        if caller.wait(caller.deadline - time.monotonic()):
+        if caller.wait(caller.left()):
             return caller.outcome()
         raise too_late(sent=not self._withdraw(line, caller))
 

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Sequence
 import grpc
 
 from towline.errors import ClientClosed, TowlineError
-from towline.requests import MAX_BYTES
 from towline.transport.lines import (
     GATHERING,
     Line,
@@ -28,10 +27,10 @@ from towline.v1.queue_service_pb2 import PushRequest, PushResponse
 class _Caller:
     """A task that waits for the outcome of its job."""
 
-    def __init__(self, message: job_pb2.Job, size: int, timeout: float) -> None:
+    def __init__(self, message: job_pb2.Job, timeout: float) -> None:
         loop = asyncio.get_running_loop()
         self.message = message
-        self.size = size
+        self.size = message.ByteSize()
         self.deadline = loop.time() + timeout
         self.outcome: asyncio.Future[PushResponse] = loop.create_future()
 
@@ -66,9 +65,6 @@ class JoiningTasks:
     async def push(self, request: PushRequest, timeout: float) -> PushResponse:
         """Push the one job of a request. Raises as AsyncTransport.push does."""
         [message] = request.jobs
-        size = message.ByteSize()
-        if size > MAX_BYTES:
-            return await self._push_alone(request, timeout)
         line = self._lines.get(message.queue)
         if line is None:
             line = self._lines[message.queue] = Line(message.queue)
@@ -77,7 +73,7 @@ class JoiningTasks:
                 return await self._push_alone(request, timeout)
             finally:
                 self._ended(line)
-        return await self._ride(line, _Caller(message, size, timeout))
+        return await self._ride(line, _Caller(message, timeout))
 
     def close(self) -> None:
         """End the waiting of all callers, with ClientClosed."""
@@ -96,7 +92,8 @@ class JoiningTasks:
             return await caller.outcome
         finally:
             alarm.cancel()
-            line.remove(caller)
+            if line.remove(caller):
+                self._send(line, line.leave())  # it may have been the one that they waited for
 
     def _leave_late(self, line: Line[_Caller], first: _Caller) -> None:
         if line.holds(first):
