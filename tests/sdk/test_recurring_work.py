@@ -1,4 +1,4 @@
-"""Work that comes again and work that is spread over time, with what there is: a delay and a key."""
+"""Work that comes again, and work that is spread over time: a delay and a key are enough."""
 
 from collections.abc import Iterator
 from datetime import timedelta

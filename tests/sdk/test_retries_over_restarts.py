@@ -1,4 +1,4 @@
-"""Attempts are counted by the store: a broker that is killed and a worker that is new go on counting."""
+"""Attempts are counted by the store, also when the broker is killed and the worker a new one."""
 
 from pathlib import Path
 
@@ -30,6 +30,7 @@ def test_attempts_that_were_used_up_count_after_a_restart(store: str, tmp_path: 
         assert attempts == [1, 2, 3]
         with Client(server.address) as client:
             status = client.get(handle.id)
+            assert status.failure is not None
             assert (status.state, status.failure.message) == (JobState.DEAD, "still not there")
             with pytest.raises(JobFailed, match="ATTEMPTS_EXHAUSTED"):
                 client.handle(handle.id).result(timeout=10)
