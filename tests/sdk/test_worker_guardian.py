@@ -15,6 +15,7 @@ import grpc
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from tests.sdk.running import fake_broker
 from tests.support.broker_process import BrokerProcess
 from towline import Client, ConfigurationError, JobHandle, Registry, Worker, current_job, job
 from towline.worker import guardian_process
@@ -416,6 +417,16 @@ def test_a_ledger_that_is_closed_takes_nothing_and_harms_nobody(watched: Watched
     watched.ledger.prolong("a", 1.0)
     watched.ledger.remove("a")
     watched.hold("b")
+
+
+@pytest.mark.parametrize("executable", [None, "", "/usr/bin/uwsgi", "/opt/app/app"])
+def test_without_an_interpreter_there_is_no_guardian(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, executable: str | None
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    with fake_broker() as broker, Worker(broker.address, registry=Registry()) as worker:
+        assert worker.running
+    assert "no Python interpreter" in caplog.text
 
 
 def test_guardian_is_true_or_false() -> None:

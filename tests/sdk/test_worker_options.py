@@ -39,6 +39,18 @@ from towline.worker import Worker
         ({"max_jobs": 0}, "max_jobs: expected a whole number of at least 1, got 0"),
         ({"max_time": -1}, "max_time: expected seconds"),
         ({"drain_timeout": float("nan")}, "drain_timeout: expected seconds"),
+        ({"wait": 61}, "wait: the broker waits 60 s at most, got 61 s"),
+        ({"wait": "20"}, "wait: expected seconds"),
+        ({"sleep": -1}, "sleep: expected seconds"),
+        ({"types": "SendEmail"}, "types: expected a list of job types, got 'SendEmail'"),
+        ({"types": 5}, "types: expected a list of job types, got 5"),
+        ({"types": ["SendEmail", 5]}, "types: 5 is no job type, nor a Job class"),
+        ({"types": [""]}, "types: '' is no job type"),
+        ({"types": []}, "types: an empty list would run nothing"),
+        ({"max_attempts": 0}, "max_attempts: expected a whole number of at least 1, got 0"),
+        ({"default_timeout": 0}, "default_timeout: expected seconds > 0, got 0"),
+        ({"max_memory": 500}, "max_memory: expected bytes or a string such as"),
+        ({"max_memory": "500MB", "processes": 2}, "max_memory_per_child is the limit of each"),
         ({"worker_id": ""}, "worker_id: expected 1 to 128 printable ASCII"),
         ({"worker_id": "with space"}, "worker_id: expected"),
         ({"worker_id": "x" * 129}, "worker_id: expected"),
@@ -56,6 +68,7 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> Non
 def test_the_bounds_themselves_are_taken() -> None:
     Worker(concurrency=10_000, lease=1, queues={"q": 1000}, worker_id="x" * 128)
     Worker(max_time=1e13, drain_timeout=1e13)
+    Worker(wait=60, sleep=0, max_attempts=1, max_memory="1MB", default_timeout=0.001)
     Worker(concurrency=1, lease=timedelta(hours=12), drain_timeout=0, queues=["x" * 128])
 
 

@@ -21,6 +21,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import IO
 
 from towline.channel import Connection
@@ -123,7 +124,8 @@ def _why_none(connection: Connection) -> str | None:
     """Why no guardian can help a worker with this connection here; None: it can."""
     if os.name != "posix":
         return "this system lacks what it is made of"
-    if not sys.executable or getattr(sys, "frozen", False):
+    # A program that embeds or bundles Python may be named there itself.
+    if not Path(sys.executable or "none").name.startswith(("python", "pypy")):
         return "there is no Python interpreter to run it with"
     if not connection.can_be_handed_over:
         return (

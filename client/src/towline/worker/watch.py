@@ -66,6 +66,7 @@ class Watch:
         self._on_turn = on_turn
         self._on_crash = on_crash
         self._ends_at: float | None = None
+        self._max_memory = options.max_memory
         self._told: dict[HeldLease, float] = {}
         self._blocked = False
         self._closing = threading.Event()
@@ -108,8 +109,9 @@ class Watch:
         self._on_turn()
 
     def _look_at_memory(self) -> None:
-        limit = self._options.max_memory
+        limit = self._max_memory
         if limit is not None and (held := resident_bytes()) > limit:
+            self._max_memory = None  # told once
             logger.warning("this process holds %d MB, more than max_memory", held // 10**6)
             self._on_limit(StopReason.MAX_MEMORY)
 
