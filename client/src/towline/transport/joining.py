@@ -33,7 +33,7 @@ class _Caller:
         self.size = message.ByteSize()
         self.deadline = deadline
         self._response = PushResponse()
-        self._error: TowlineError | None = None
+        self._error: Exception | None = None
         self._waits = threading.Lock()
         self._waits.acquire()
 
@@ -41,7 +41,7 @@ class _Caller:
         self._response = response
         self._waits.release()
 
-    def failed(self, error: TowlineError) -> None:
+    def failed(self, error: Exception) -> None:
         self._error = error
         self._waits.release()
 
@@ -140,9 +140,9 @@ class Joining:
             return
         try:
             call = self._start(*request_for(leaving))
-        except ClientClosed:
+        except Exception as error:  # closed meanwhile, or out of threads
             for caller in leaving:
-                caller.failed(ClientClosed())
+                caller.failed(error)
             self._ended(line)
             return
         call.add_done_callback(lambda call: self._answered(line, leaving, call))

@@ -38,7 +38,7 @@ class _Caller:
         if not self.outcome.done():
             self.outcome.set_result(response)
 
-    def failed(self, error: TowlineError) -> None:
+    def failed(self, error: Exception) -> None:
         if not self.outcome.done():
             self.outcome.set_exception(error)
 
@@ -114,9 +114,12 @@ class JoiningTasks:
             deliver(passengers, await self._call(*request_for(passengers)))
         except grpc.RpcError as error:
             self._refused(line, passengers, error)
-        except (asyncio.CancelledError, ClientClosed):  # so does grpc end calls of a closed channel
+        except asyncio.CancelledError:  # so does grpc end the calls of a channel that is closed
             for caller in passengers:
                 caller.failed(ClientClosed())
+        except Exception as error:
+            for caller in passengers:
+                caller.failed(error)
         # Those who have just got their answer come first: they may be back with another job.
         asyncio.get_running_loop().call_soon(self._ended, line)
 

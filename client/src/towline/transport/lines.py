@@ -54,8 +54,8 @@ class Passenger(Protocol):
     def arrived(self, response: PushResponse) -> None:
         """Hand its caller the answer that a call for this job alone would have had."""
 
-    def failed(self, error: TowlineError) -> None:
-        """Let the caller raise an error, which is its own."""
+    def failed(self, error: Exception) -> None:
+        """Let the caller raise an error."""
 
 
 P = TypeVar("P", bound=Passenger)
