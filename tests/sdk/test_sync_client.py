@@ -5,6 +5,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -443,6 +444,27 @@ def test_another_thread_can_wait_for_a_job(client: Client) -> None:
 
     assert client.wait(ids[0], timeout=20).result == "slow"
     thread.join()
+
+
+def test_threads_share_a_client_and_each_runs_its_own_jobs(
+    broker: SyncBroker, client: Client
+) -> None:
+    def dispatch(n: int) -> bool:
+        return client.dispatch(note, {"what": n}, unique_key=str(n // 2), unique_for=60).created
+
+    with ThreadPoolExecutor(8) as threads:
+        created = list(threads.map(dispatch, range(400)))
+
+    assert sum(created) == 200
+    assert sorted(n // 2 for n in ran) == list(range(200))
+    assert {status.state for status in broker.jobs} == {JobState.SUCCEEDED}
+    assert client.stats().total.completed == 200
+
+
+async def test_tasks_share_an_async_client(broker: SyncBroker) -> None:
+    async with AsyncClient(broker) as client:
+        handles = await asyncio.gather(*(client.dispatch(note_async, what=n) for n in range(50)))
+        assert [await handle.result() for handle in handles] == list(range(50))
 
 
 async def test_an_async_client_that_is_cancelled_cancels_the_handler(broker: SyncBroker) -> None:
