@@ -9,6 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 CODEGEN := .venv-codegen
 CODEGEN_INSTALLED := $(CODEGEN)/.installed
+PEERS := .venv-peers
+PEERS_INSTALLED := $(PEERS)/.installed
 NODE_TESTS := tests/interop/node
 NODE_INSTALLED := $(NODE_TESTS)/node_modules/.installed
 
@@ -125,6 +127,17 @@ bench-depth: install ## Measure Reserve and Ack with a thousand and with a milli
 .PHONY: bench-across
 bench-across: install ## Measure the way from a Push at one broker to a worker at another
 	@$(BIN)/python -m bench.across $(ARGS)
+
+.PHONY: bench-against
+bench-against: install $(PEERS_INSTALLED) ## Measure the same beside Celery, Dramatiq, RQ, arq and taskiq
+	@$(BIN)/python -m bench.against $(ARGS)
+
+# Without looking at what they demand of each other: two of them want different clients of Redis.
+$(PEERS_INSTALLED): requirements/peers.txt
+	@echo "install: the libraries to be measured beside into $(PEERS)"
+	@$(PEERS)/bin/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check install -qq --no-deps -r requirements/peers.txt
+	@touch $@
 
 .PHONY: bench-churn
 bench-churn: install ## Measure a claim on PostgreSQL while a million jobs come and go
