@@ -41,7 +41,8 @@ LONGEST_PAUSE = 5.0
 """Seconds to the next child when one died before it was ready; doubled with each that follows."""
 
 MAX_FAILED_STARTS = 10
-"""Children in a row that were never ready, after which the worker gives up: half a minute."""
+"""Children in a row that were never ready, after which a worker without any other gives up: half a
+minute."""
 
 
 class ProcessPool(Pool):
@@ -297,7 +298,7 @@ class ProcessPool(Pool):
         how = how_it_ended(code)
         task = child.task
         if not child.ready:
-            self._start_failed(how)
+            self._start_failed(f"it {how}")
         elif task is None:
             if not child.leaving:
                 logger.warning("process %d, which had no job, %s", child.pid, how)
@@ -331,8 +332,9 @@ class ProcessPool(Pool):
         self._failed_starts += 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._failed_starts - 1))
         self._fork_after = time.monotonic() + pause
-        logger.error("a process for jobs could not be started: it %s", how)
-        if self._failed_starts >= MAX_FAILED_STARTS:
+        logger.error("a process for jobs could not be started: %s", how)
+        some_work = any(child.ready for child in self._children.values())
+        if self._failed_starts >= MAX_FAILED_STARTS and not some_work:
             died = f"{self._failed_starts} processes for jobs in a row could not be started: {how}"
             self._gone = True
             self._error = WorkerChildDied(died)

@@ -88,12 +88,15 @@ class Template:
         Raises OSError when the template is gone, or this process may open no more sockets.
         """
         self._last_number += 1
-        jobs, their_jobs = socket.socketpair()
-        control, their_control = socket.socketpair()
-        with their_jobs, their_control:
+        with contextlib.ExitStack() as on_failure:
+            jobs, their_jobs = map(on_failure.enter_context, socket.socketpair())
+            control, their_control = map(on_failure.enter_context, socket.socketpair())
             record = _RECORD.pack(_Word.FORK, self._last_number, 0)
             descriptors = [their_jobs.fileno(), their_control.fileno()]
             socket.send_fds(self._link, [record], descriptors)
+            on_failure.pop_all()
+        their_jobs.close()
+        their_control.close()
         return self._last_number, jobs, control
 
     def kill_child(self, number: int) -> None:
