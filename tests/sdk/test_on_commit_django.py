@@ -11,12 +11,12 @@ from tests.sdk.scripted_broker import ScriptedBroker, invalid
 from tests.support.pages import DOCS
 from towline import Client, InvalidArgument, InvalidPayload, Job, Registry
 
-django = pytest.importorskip("django")
+pytest.importorskip("django")
 
-from django.conf import settings  # type: ignore[import-untyped]  # noqa: E402
-from django.db import connections, transaction  # type: ignore[import-untyped]  # noqa: E402
+from django.db import connections, transaction  # type: ignore[import-untyped]
 
-from towline.contrib.django import (  # noqa: E402
+from tests.support.django_settings import configure
+from towline.contrib.django import (
     dispatch_batch_on_commit,
     dispatch_on_commit,
 )
@@ -28,12 +28,7 @@ class SendReceipt(Job, registry=Registry()):
 
 @pytest.fixture(autouse=True)
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    if not settings.configured:
-        name = str(tmp_path_factory.mktemp("django") / "orders.db")
-        settings.configure(
-            DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": name}}
-        )
-        django.setup()
+    configure(tmp_path_factory)
     with connections["default"].cursor() as cursor:
         cursor.execute("CREATE TABLE IF NOT EXISTS orders (id INTEGER)")
         cursor.execute("DELETE FROM orders")
