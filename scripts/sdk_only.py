@@ -21,11 +21,20 @@ PROBE = """
 import importlib, importlib.util, pkgutil, sys
 import towline
 
-for module in pkgutil.walk_packages(towline.__path__, "towline."):
-    # The command is what the extra towline[cli] is for; __main__ would run it.
-    if module.name.split(".")[1] not in ("cli", "__main__"):
+# It imports packages to look into them, and those in contrib refuse: see below.
+for module in pkgutil.walk_packages(towline.__path__, "towline.", onerror=lambda name: None):
+    # The command is what the extra towline[cli] is for; __main__ would run it. In contrib each
+    # module goes with a library of the application.
+    if module.name.split(".")[1] not in ("cli", "__main__", "contrib"):
         importlib.import_module(module.name)
-unwanted = "towline_broker sqlalchemy redis google.rpc google.api pydantic typer rich"
+for library in ("django", "sqlalchemy"):
+    try:
+        importlib.import_module(f"towline.contrib.{library}")
+    except towline.ConfigurationError as error:
+        assert f"pip install 'towline[{library}]'" in str(error), error
+    else:
+        sys.exit(f"towline.contrib.{library} was imported without its library")
+unwanted = "towline_broker sqlalchemy django redis google.rpc google.api pydantic typer rich"
 for absent in unwanted.split():
     if importlib.util.find_spec(absent) is not None:
         sys.exit(f"{absent} can be imported, so the SDK brings too much")

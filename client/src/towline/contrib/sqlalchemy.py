@@ -28,7 +28,7 @@ try:
     from sqlalchemy.util import await_only
 except ImportError as error:
     raise ConfigurationError(
-        "towline.contrib.sqlalchemy needs SQLAlchemy 2: pip install towline[sqlalchemy]"
+        "towline.contrib.sqlalchemy needs SQLAlchemy 2: pip install 'towline[sqlalchemy]'"
     ) from error
 
 _KEY = "towline.contrib.sqlalchemy"

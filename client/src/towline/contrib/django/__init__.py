@@ -15,7 +15,7 @@ try:
     import django  # type: ignore[import-untyped]  # noqa: F401 - to say what is missing
 except ImportError as error:
     raise ConfigurationError(
-        "towline.contrib.django needs Django: pip install towline[django]"
+        "towline.contrib.django needs Django: pip install 'towline[django]'"
     ) from error
 
 from towline.contrib.django.connections import FreshConnections

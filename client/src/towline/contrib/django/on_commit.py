@@ -15,17 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.db import transaction  # type: ignore[import-untyped]  # Django has none
+
 from towline.client import Client, JobHandle
-from towline.errors import ConfigurationError
 from towline.named import clients
 from towline.requests import Data, Dispatchable
-
-try:
-    from django.db import transaction  # type: ignore[import-untyped]  # Django has none
-except ImportError as error:
-    raise ConfigurationError(
-        "towline.contrib.django needs Django: pip install towline[django]"
-    ) from error
 
 
 def dispatch_on_commit(
