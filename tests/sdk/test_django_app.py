@@ -111,6 +111,11 @@ def broker() -> Iterator[BrokerProcess]:
         yield broker
 
 
+def test_having_the_app_loads_no_grpc(project: Project) -> None:
+    loaded = "import sys, mails.jobs; print('grpc' in sys.modules)"
+    assert project("shell", "--verbosity", "0", "--command", loaded).stdout == "False\n"
+
+
 @pytest.mark.parametrize("pool", ["thread", "async", "process"])
 def test_jobs_of_apps_run_and_each_connects_anew(
     pool: str, project: Project, broker: BrokerProcess

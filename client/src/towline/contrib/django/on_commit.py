@@ -13,13 +13,15 @@ the order is there and the job is not; docs/dispatch.md tells what to do where t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import transaction  # type: ignore[import-untyped]  # Django has none
 
-from towline.client import Client, JobHandle
 from towline.named import clients
-from towline.requests import Data, Dispatchable
+
+if TYPE_CHECKING:  # a project that has the app installed loads gRPC when it dispatches
+    from towline.client import Client, JobHandle
+    from towline.requests import Data, Dispatchable
 
 
 def dispatch_on_commit(
