@@ -190,6 +190,15 @@ def test_heartbeats_that_stop_make_a_worker_not_alive(monkeypatch: pytest.Monkey
         assert any(why.startswith("no heartbeat was sent for") for why in told["problems"])
 
 
+def test_the_file_tells_at_once_that_the_worker_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "FILE_INTERVAL", 1000.0)
+    file = tmp_path / "health"
+    with fake_broker() as broker, working(broker, registry, health_file=file):
+        eventually(lambda: json.loads(file.read_text())["ready"])
+
+
 def test_the_file_is_whole_whenever_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ SILENT_AFTER = 30.0
 """Seconds without a turn of the thread for heartbeats, or of the event loop, that are too long."""
 
 FILE_INTERVAL = 5.0
-"""Seconds between two writings of the file."""
+"""Seconds between two writings of the file, unless there is news."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ class HealthFile:
         self._path = path
         self._ask = ask
         self._written_at = -FILE_INTERVAL
+        self._ready = False
         self._failed = False
 
     def start(self) -> None:
@@ -147,9 +148,10 @@ class HealthFile:
 
     def refresh(self) -> None:
         """Called every second or so."""
-        if time.monotonic() - self._written_at < FILE_INTERVAL:
-            return
         health = self._ask()
+        young = time.monotonic() - self._written_at < FILE_INTERVAL
+        if young and health.live and health.ready == self._ready:
+            return
         try:
             if health.live:
                 self._write(health)
@@ -170,4 +172,5 @@ class HealthFile:
         new = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         new.write_bytes(health.to_json())
         new.replace(self._path)
+        self._ready = health.ready
         self._written_at = time.monotonic()
