@@ -51,10 +51,11 @@ from towline.registry import JobDefinition, Registry
 from towline.serializers import JsonSerializer, MsgpackSerializer, Serializer
 
 if TYPE_CHECKING:
-    from towline.aio import AsyncClient, AsyncJobHandle
-    from towline.client import Client, JobHandle
+    from towline.aio import AsyncClient
+    from towline.client import Client
     from towline.credentials import TlsCredentials
     from towline.figures import Figures, Stats
+    from towline.handles import AsyncJobHandle, JobHandle
     from towline.named import clients
     from towline.requests import CancelOutcome, JobRequest, PreparedJob
     from towline.status import DeadReason, JobState, JobStatus
@@ -120,10 +121,10 @@ __all__ = [
 
 _LOADED_WHEN_USED = {
     "AsyncClient": "towline.aio",
-    "AsyncJobHandle": "towline.aio",
+    "AsyncJobHandle": "towline.handles",
     "Client": "towline.client",
     "Figures": "towline.figures",
-    "JobHandle": "towline.client",
+    "JobHandle": "towline.handles",
     "TlsCredentials": "towline.credentials",
     "CancelOutcome": "towline.requests",
     "JobRequest": "towline.requests",

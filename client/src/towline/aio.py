@@ -8,7 +8,6 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Generator,
     Iterable,
     Sequence,
 )
@@ -25,13 +24,14 @@ from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
 from towline.errors import CallFailed, ConfigurationError, ResourceExhausted, TowlineError
 from towline.figures import Stats, read_stats
+from towline.handles import AsyncJobHandle
 from towline.jobs import JobFunction
 from towline.middleware.interface import ClientMiddleware
 from towline.middleware.pushing import PushMiddleware
 from towline.options import DispatchOptions
 from towline.requests import CancelOutcome, Data, Dispatchable, PreparedJob, Pushed
 from towline.serializers import JSON, Serializer, Serializers, check_serializer
-from towline.status import ErrorClasses, JobStatus, read_info
+from towline.status import JobStatus, read_info
 from towline.transport import Address, AsyncGrpcTransport, async_transport_for
 from towline.v1 import admin_service_pb2, job_pb2, queue_service_pb2
 from towline.waiting import Room, Waiting, WaitingForAll, Watching
@@ -314,70 +314,3 @@ class AsyncClient:
 
     def _seconds(self, call_timeout: float | None) -> float:
         return self._timeout if call_timeout is None else check_timeout(call_timeout)
-
-
-class AsyncJobHandle:
-    """A job that was dispatched; see towline.client.JobHandle."""
-
-    def __init__(self, client: AsyncClient, pushed: Pushed) -> None:
-        self._client = client
-        self.id = pushed.job_id
-        self.created = pushed.created
-        self._content_type = pushed.content_type
-
-    def __repr__(self) -> str:
-        return f"<AsyncJobHandle {self.id}>"
-
-    async def status(self) -> JobStatus:
-        """JobHandle.status."""
-        return await self._client.get(self.id)
-
-    async def wait(self, timeout: Seconds | None = None) -> JobStatus:
-        """JobHandle.wait."""
-        return (await self._client.wait(self.id, timeout)).written_as(self._content_type)
-
-    async def watch(
-        self, *, interval: Seconds = 0.5, timeout: Seconds | None = None
-    ) -> AsyncIterator[JobStatus]:
-        """JobHandle.watch."""
-        async for status in self._client.watch(self.id, interval=interval, timeout=timeout):
-            yield status.written_as(self._content_type)
-
-    @overload
-    async def result(self, timeout: Seconds | None = None, *, errors: ErrorClasses = ()) -> Any: ...
-
-    @overload
-    async def result(
-        self,
-        timeout: Seconds | None = None,
-        *,
-        into: type[T],
-        errors: ErrorClasses = (),
-    ) -> T: ...
-
-    @overload
-    async def result(
-        self,
-        timeout: Seconds | None = None,
-        *,
-        into: object,
-        errors: ErrorClasses = (),
-    ) -> Any: ...
-
-    async def result(
-        self,
-        timeout: Seconds | None = None,
-        *,
-        into: Any = None,
-        errors: ErrorClasses = (),
-    ) -> Any:
-        """JobHandle.result."""
-        return (await self.wait(timeout)).outcome(into, errors)
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        """``await handle`` is ``await handle.result()``."""
-        return self.result().__await__()
-
-    async def cancel(self) -> CancelOutcome:
-        """JobHandle.cancel."""
-        return (await self._client.cancel(self.id))[self.id]

@@ -16,13 +16,14 @@ from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
 from towline.errors import CallFailed, ConfigurationError, ResourceExhausted, TowlineError
 from towline.figures import Stats, read_stats
+from towline.handles import JobHandle
 from towline.jobs import JobFunction
 from towline.middleware.interface import ClientMiddleware
 from towline.middleware.pushing import PushMiddleware
 from towline.options import DispatchOptions
 from towline.requests import CancelOutcome, Data, Dispatchable, PreparedJob, Pushed
 from towline.serializers import JSON, Serializer, Serializers, check_serializer
-from towline.status import ErrorClasses, JobStatus, read_info
+from towline.status import JobStatus, read_info
 from towline.transport import Address, GrpcTransport, transport_for
 from towline.v1 import admin_service_pb2, job_pb2, queue_service_pb2
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
@@ -42,7 +43,8 @@ class Client:
     ``sync://`` runs jobs where they are dispatched. ``credentials`` are TlsCredentials, or those of
     grpc. ``call_timeout`` is the deadline of a call in seconds, repeats included; each method takes
     another for one call. ``serializer`` writes arguments: towline.serializers. ``middleware`` runs
-    around each dispatch, the first being the outermost: see towline.middleware.
+    around each dispatch, the first being the outermost: see towline.middleware. ``join_pushes``:
+    jobs that threads dispatch at the same time travel together (towline.transport.lines).
 
     It connects with its first call, also again in a process that was forked off.
 
@@ -147,6 +149,8 @@ class Client:
 
         ``job`` is a Job, the name of a type with its ``data``, or a function with ``@job`` and its
         arguments. ``arguments`` are else DispatchOptions, which come before the policy of the job.
+        A queue that is full is waited for, as long as ``call_timeout`` allows it.
+
         Raises InvalidJob for impossible options and InvalidPayload for arguments that do not fit.
         """
         message = requests.job_message(job, data, arguments, self._serializer)
@@ -340,79 +344,3 @@ class Client:
 
     def _seconds(self, call_timeout: float | None) -> float:
         return self._timeout if call_timeout is None else check_timeout(call_timeout)
-
-
-class JobHandle:
-    """A job that was dispatched.
-
-    ``created`` is False when the broker held the job, or one with the same unique key, already:
-    ``id`` is then that of the one it holds.
-    """
-
-    def __init__(self, client: Client, pushed: Pushed) -> None:
-        self._client = client
-        self.id = pushed.job_id
-        self.created = pushed.created
-        self._content_type = pushed.content_type
-
-    def __repr__(self) -> str:
-        return f"<JobHandle {self.id}>"
-
-    def status(self) -> JobStatus:
-        """Return what has become of the job. Raises NotFound."""
-        return self._client.get(self.id)
-
-    def wait(self, timeout: Seconds | None = None) -> JobStatus:
-        """Return the job once it has ended, however it ended: Client.wait."""
-        return self._client.wait(self.id, timeout).written_as(self._content_type)
-
-    def watch(
-        self, *, interval: Seconds = 0.5, timeout: Seconds | None = None
-    ) -> Iterator[JobStatus]:
-        """Yield the job whenever it has changed, until it has ended: Client.watch."""
-        for status in self._client.watch(self.id, interval=interval, timeout=timeout):
-            yield status.written_as(self._content_type)
-
-    @overload
-    def result(self, timeout: Seconds | None = None, *, errors: ErrorClasses = ()) -> Any: ...
-
-    @overload
-    def result(
-        self,
-        timeout: Seconds | None = None,
-        *,
-        into: type[T],
-        errors: ErrorClasses = (),
-    ) -> T: ...
-
-    @overload
-    def result(
-        self,
-        timeout: Seconds | None = None,
-        *,
-        into: object,
-        errors: ErrorClasses = (),
-    ) -> Any: ...
-
-    def result(
-        self,
-        timeout: Seconds | None = None,
-        *,
-        into: Any = None,
-        errors: ErrorClasses = (),
-    ) -> Any:
-        """Return what the handler returned, once the job has succeeded, as JSON values.
-
-        ``into`` is a type of which it is to be, such as a dataclass or a protobuf message.
-        ``timeout`` as in Client.wait. Raises JobFailed when the job is dead, its notes telling the
-        traceback in the worker; JobCancelled; ResultTimeout; NotFound when its retention is over;
-        and InvalidPayload for a result that cannot be read, or does not fit the type.
-
-        ``errors`` are classes of exceptions. When the handler's last one has the name of one of
-        them, that class is raised, with the message and the notes, instead of JobFailed.
-        """
-        return self.wait(timeout).outcome(into, errors)
-
-    def cancel(self) -> CancelOutcome:
-        """Cancel the job."""
-        return self._client.cancel(self.id)[self.id]

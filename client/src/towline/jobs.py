@@ -48,8 +48,7 @@ from towline.serialization import record_for
 from towline.serializers import Serializer
 
 if TYPE_CHECKING:
-    from towline.aio import AsyncJobHandle
-    from towline.client import JobHandle
+    from towline.handles import AsyncJobHandle, JobHandle
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,7 +12,7 @@ from towline.cli.exits import Exit, Failed, UsageError
 from towline.cli.job_views import failure_text, readable, reason_name, state_name, whole_job_json
 from towline.cli.jobs import ENDED, await_end
 from towline.cli.options import DEFAULT_TIMEOUT, JsonDocument, Timeout, Url, examples
-from towline.client import JobHandle
+from towline.handles import JobHandle
 from towline.options import DispatchOptions
 from towline.serialization import CONTENT_TYPE
 from towline.v1 import job_pb2

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from typing import Any, overload
 
-from towline.aio import AsyncClient, AsyncJobHandle
-from towline.client import Client, JobHandle
+from towline.aio import AsyncClient
+from towline.client import Client
 from towline.errors import ConfigurationError, InvalidJob
+from towline.handles import AsyncJobHandle, JobHandle
 from towline.named import clients
 from towline.requests import Data, PreparedJob
 

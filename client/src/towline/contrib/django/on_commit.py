@@ -20,7 +20,8 @@ from django.db import transaction  # type: ignore[import-untyped]  # Django has 
 from towline.named import clients
 
 if TYPE_CHECKING:  # a project that has the app installed loads gRPC when it dispatches
-    from towline.client import Client, JobHandle
+    from towline.client import Client
+    from towline.handles import JobHandle
     from towline.requests import Data, Dispatchable
 
 
