@@ -19,6 +19,7 @@ from towline import (
     BrokerUnavailable,
     CancelOutcome,
     Client,
+    ClientClosed,
     DeadReason,
     InvalidJob,
     InvalidPayload,
@@ -288,6 +289,18 @@ async def test_an_async_handle_can_be_awaited(broker: ScriptedBroker) -> None:
             broker.finish(handle.id, SUCCEEDED, result=str(number).encode())
         assert await handles[2] == 2
         assert await asyncio.gather(*handles) == [0, 1, 2]
+
+
+async def test_closing_a_client_ends_the_waiting(either: Any, broker: ScriptedBroker) -> None:
+    handle = await answer(either.dispatch("x"))
+    if isinstance(either, AsyncClient):
+        waiting = asyncio.ensure_future(handle.result(timeout=20))
+    else:
+        waiting = asyncio.ensure_future(asyncio.to_thread(handle.result, timeout=20))
+    await asyncio.to_thread(broker.until_called, "GetJob", 1)
+    await answer(either.close())
+    with pytest.raises(ClientClosed):
+        await waiting
 
 
 class TestWatching:
