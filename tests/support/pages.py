@@ -23,13 +23,19 @@ _worker.stop(0)
 
 
 def run_page(page: str, address: str, folder: Path, *, queues: list[str]) -> None:
-    """Run the Python blocks of a page, in their order, beside a worker of these queues."""
+    """Run the Python blocks of a page, in their order, beside a worker of these queues, within
+    the folder."""
     blocks = _BLOCK.findall((DOCS / page).read_text(encoding="utf-8"))
     assert blocks, f"{page} has no code"
     text = "".join([_WORKER.format(address=address, queues=queues), *blocks, _STOP])
     program = folder / "page.py"
     program.write_text(text.replace(ADDRESS, address), encoding="utf-8")
     ran = subprocess.run(
-        [sys.executable, "-W", "error", program], capture_output=True, text=True, timeout=90
+        [sys.executable, "-W", "error", program],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
