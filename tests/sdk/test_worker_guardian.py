@@ -9,16 +9,35 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import grpc
 import psutil  # type: ignore[import-untyped]
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.sdk.fake_broker import FakeBroker
 from tests.sdk.running import fake_broker
 from tests.support.broker_process import BrokerProcess
-from towline import Client, ConfigurationError, JobHandle, Registry, Worker, current_job, job
+from towline import (
+    Client,
+    ConfigurationError,
+    JobHandle,
+    Registry,
+    TlsCredentials,
+    Worker,
+    current_job,
+    job,
+)
+from towline.channel import Connection
+from towline.v1.queue_service_pb2_grpc import add_QueueServiceServicer_to_server
 from towline.worker import guardian_process
+from towline.worker.guardian import Guardian
 from towline.worker.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
@@ -432,3 +451,62 @@ def test_without_an_interpreter_there_is_no_guardian(
 def test_guardian_is_true_or_false() -> None:
     with pytest.raises(ConfigurationError, match="guardian: expected True or False, got 1"):
         Worker(guardian=1)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def key_and_certificate() -> tuple[bytes, bytes]:
+    """PEM of a server and client that vouches for itself: the address is 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "towline")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    return (
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+        certificate.public_bytes(serialization.Encoding.PEM),
+    )
+
+
+def test_it_speaks_tls_with_the_credentials_of_its_worker(
+    key_and_certificate: tuple[bytes, bytes],
+) -> None:
+    key, certificate = key_and_certificate
+    broker = FakeBroker()
+    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    add_QueueServiceServicer_to_server(broker, server)
+    port = server.add_secure_port(
+        "127.0.0.1:0",
+        grpc.ssl_server_credentials([(key, certificate)], certificate, require_client_auth=True),
+    )
+    server.start()
+    try:
+        credentials = TlsCredentials(certificate, key, certificate)
+        connection = Connection.to(f"grpcs://127.0.0.1:{port}", credentials=credentials)
+        ledger = Ledger(slots=1, lease=10)
+        options = Worker(worker_id="me", lease=10)._options
+        message = Guardian(connection, ledger, options).message
+        ledger.close()
+        told = guardian_process.connect(message)
+        assert told.heartbeat(["unknown"]) == {"unknown": None}
+        assert told.call_home("0" * 36) == {}
+        [heartbeat] = broker.heartbeats
+        assert heartbeat.worker_id == "me"
+        assert [each.request_id for each in broker.reserves] == ["0" * 36]
+    finally:
+        server.stop(None).wait()

@@ -48,7 +48,7 @@ class Guardian:
     """The process, for the time of one session. ``close`` it in any case."""
 
     def __init__(self, connection: Connection, ledger: Ledger, options: WorkerOptions) -> None:
-        self._message = json.dumps(
+        self.message = json.dumps(
             {
                 "path": [os.fspath(entry) for entry in sys.path],
                 "connection": connection.hand_over(),
@@ -71,7 +71,7 @@ class Guardian:
                 command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[fd]
             )
             # Credentials go this way, which nobody else on the machine can read.
-            self._pipe.write(LENGTH.pack(len(self._message)) + self._message)
+            self._pipe.write(LENGTH.pack(len(self.message)) + self.message)
             self._pipe.flush()
         except OSError as error:
             logger.warning("no guardian for this worker: %s", error.strerror)
