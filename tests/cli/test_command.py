@@ -29,8 +29,9 @@ def commands(app: typer.Typer, *path: str) -> Iterator[tuple[str, ...]]:
 
 
 ALL = list(commands(build()))
-# All that call the broker once; a worker waits for it.
-CALLS = [path for path in ALL if path not in {(), ("dead",), ("job",), ("workers",), ("worker",)}]
+# All that call the broker once: a worker waits for it, and what is new needs none.
+GROUPS = {(), ("dead",), ("job",), ("workers",), ("new",)}
+CALLS = [path for path in ALL if path not in {*GROUPS, ("worker",), ("new", "job")}]
 ARGUMENTS = {
     ("push",): ("Stack",),
     ("pause",): ("q",),
@@ -50,6 +51,7 @@ def test_every_command_that_was_asked_for_is_there() -> None:
     names = {" ".join(path) for path in ALL}
     assert names >= {
         *("worker", "push", "stats", "queues", "pause", "resume", "purge", "drain"),
+        *("top", "check", "new job"),
         *("dead list", "dead show", "dead requeue", "dead discard"),
         *("job show", "job list", "job cancel", "workers list", "workers stop"),
     }

@@ -74,16 +74,22 @@ def _root(
 ) -> None:
     settings.load_environment()
     group: Any = context.command
+    new_job = group.commands["new"].commands["job"]
     configurable = [
-        settings.Command(name, tuple(each.name for each in group.commands[name].params))
-        for name in _CONFIGURABLE
+        settings.Command("worker", _options(group.commands["worker"])),
+        settings.Command("new", _options(new_job)),
     ]
     defaults = settings.load_defaults(config, configurable, group.commands)
-    context.default_map = {command: dict(of) for command, of in defaults.values.items()}
+    values: dict[str, Any] = {command: dict(of) for command, of in defaults.values.items()}
+    values["new"] = {"job": values.get("new", {})}
+    context.default_map = values
     _defaults.set(defaults)
 
 
-_CONFIGURABLE = ("worker", "new")
+def _options(command: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in command.params)
+
+
 _defaults: ContextVar[settings.Defaults] = ContextVar("defaults")
 
 

@@ -59,7 +59,7 @@ _PATH = re.compile(r"[^\W\d]\w*(/[^\W\d]\w*)*")
     "job",
     epilog=examples(
         "towline new job SendWelcomeEmail to:str",
-        "towline new job ImportOrders path:str since:datetime --queue imports --folder app/jobs",
+        "towline new job ImportOrders path:str --queue imports --folder app/jobs",
         "towline new job build_report month:date --function",
     ),
 )
