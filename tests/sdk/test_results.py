@@ -187,13 +187,16 @@ async def test_a_restart_of_the_broker_is_waited_out(either: Any, broker: Script
     assert len(broker.called("GetJob")) == 7
 
 
+def too_many_waiting() -> Failure:
+    retry = errors_pb2.RetryInfo()
+    retry.retry_delay.nanos = 10_000_000
+    return Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many", retry)
+
+
 async def test_too_many_waiting_calls_are_waited_out(either: Any, broker: ScriptedBroker) -> None:
     handle = await answer(either.dispatch("x"))
     broker.finish(handle.id, SUCCEEDED, result=b"1")
-    retry = errors_pb2.RetryInfo()
-    retry.retry_delay.nanos = 10_000_000
-    full = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many", retry)
-    broker.failures["GetJob"] = [full] * 3
+    broker.failures["GetJob"] = [too_many_waiting() for _ in range(3)]
     assert await answer(handle.result(timeout=30)) == 1
 
 
@@ -346,13 +349,13 @@ class TestWatching:
         for thread in threads:
             thread.join()
 
-    async def test_it_ends_with_its_timeout_and_outlives_an_outage(
+    async def test_it_ends_with_its_timeout_and_outlives_refused_calls(
         self, either: Any, broker: ScriptedBroker
     ) -> None:
         handle = await answer(either.dispatch("x"))
-        broker.failures["GetJob"] = [unavailable()] * 6
+        broker.failures["GetJob"] = [too_many_waiting() for _ in range(3)]
         with pytest.raises(ResultTimeout):
-            await collected(either.watch(handle.id, interval=0.1, timeout=8))
+            await collected(either.watch(handle.id, interval=0.1, timeout=0.5))
         broker.finish(handle.id, SUCCEEDED)
         assert len(await collected(either.watch(handle.id))) == 1
 
