@@ -194,7 +194,7 @@ def test_settings_of_another_shape_are_told_by_name(wrong: dict[str, Any], told:
         ({"treads": 4}, {}, "TOWLINE_WORKER: Worker.__init__() got an unexpected"),
         ({"pool": "x"}, {}, "pool: expected"),
         ({}, {"queues": ["a=1", "b"]}, "--queue: expected QUEUE=WEIGHT for each or for none"),
-        ({}, {"client": "nobody"}, "there is no client 'nobody'"),
+        ({}, {"client": "nobody"}, "--client: there is no client 'nobody' in the setting"),
     ],
 )
 def test_a_worker_that_cannot_be_made_says_why(

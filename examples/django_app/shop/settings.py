@@ -6,6 +6,7 @@ SECRET_KEY = "of this example, which keeps no secrets"
 DEBUG = True
 ROOT_URLCONF = "shop.urls"
 USE_TZ = True
+TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {
     "default": {

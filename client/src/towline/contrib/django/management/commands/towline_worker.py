@@ -77,8 +77,14 @@ def _worker(client: str | None, given: dict[str, Any]) -> Worker:
             "no installed app defines jobs: write them in its jobs.py, as classes of towline.Job "
             "or functions with @job"
         )
+    name = client or clients.default_name
+    if name not in clients:
+        raise CommandError(
+            f"--client: there is no client {name!r} in the setting TOWLINE; "
+            f"there are {', '.join(clients)}"
+        )
     try:
-        return Worker(clients[client or clients.default_name], queues, **options)
+        return Worker(clients[name], queues, **options)
     except TypeError as error:
         raise CommandError(f"TOWLINE_WORKER: {error}") from None
 
