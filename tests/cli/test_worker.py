@@ -246,8 +246,12 @@ def test_other_types_are_left_to_other_workers(line: Line, app: Path) -> None:
     assert other.status().state in ("SCHEDULED", "READY")
 
 
-def test_reload_starts_anew_when_the_program_changes(line: Line, app: Path) -> None:
-    with worker(app, "--reload", "--queue", line.queue) as process:
+@pytest.mark.parametrize("asked_for", ["as an option", "by towline.toml"])
+def test_reload_starts_anew_when_the_program_changes(line: Line, app: Path, asked_for: str) -> None:
+    options = ["--reload"] if asked_for == "as an option" else []
+    if not options:
+        (app / "towline.toml").write_text("[worker]\nreload = true\n")
+    with worker(app, *options, "--queue", line.queue) as process:
         first = line.client.dispatch("Add", {"a": 1, "b": 2}, queue=line.queue)
         assert first.result(timeout=30) == 3
         path = app / "app" / "jobs.py"

@@ -154,7 +154,10 @@ def worker(
     ] = None,
     reload: Annotated[
         bool,
-        typer.Option("--reload", help="Start anew when a Python file below this folder changes."),
+        typer.Option(
+            "--reload/--no-reload",
+            help="Start anew when a Python file below this folder changes.",
+        ),
     ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say also when each job starts.")
@@ -174,7 +177,8 @@ def worker(
     if quiet and verbose:
         raise UsageError("--quiet: cannot be combined with --verbose")
     if reload:
-        again = [each for each in sys.argv[1:] if each != "--reload"]
+        # The last word on it: settings may ask for it as well, and would ask each new process.
+        again = [*sys.argv[1:], "--no-reload"]
         run_again_on_change(again, values.seconds(drain_timeout, "--drain-timeout"))
         return
     for each in preload or ():
