@@ -191,6 +191,8 @@ class TestPolicy:
             ("max_retries = 5", "Mail.max_retries: did you mean 'max_attempts', which counts the"),
             ("countdown = 5", "Mail.countdown: did you mean 'delay'?"),
             ("autoretry_for = (OSError,)", "Mail.autoretry_for: did you mean 'retry_on'?"),
+            ("min_backoff = 5", "Mail.min_backoff: did you mean 'backoff', such as Exponential("),
+            ("max_age = 5", "Mail.max_age: did you mean 'expires_in'? If not, annotate it"),
             ("dead_upon = (OSError,)", "Mail.dead_upon: did you mean 'dead_on'?"),
             ("max_attemps = 5", "Mail.max_attemps: did you mean 'max_attempts'?"),
             ("retension = 60", "Mail.retension: did you mean 'retention'?"),

@@ -189,7 +189,7 @@ WRONG_TO_SEND: list[tuple[Any, Any, str]] = [
     (Dog, Puppy("a"), "Job.field: a Puppy would come back as a Dog; declare Dog | Puppy"),
     (User, {"userName": "a"}, "Job.field: expected User"),
     (Right, 3, "Job.field: expected Right, got 3"),
-    (Any, object(), "Job.field: a object cannot be written as JSON"),
+    (Any, object(), "Job.field: values of type object cannot be written as JSON"),
     (Any, {(1, 2): 1}, "Job.field: a key must be a string or a whole number"),
 ]
 

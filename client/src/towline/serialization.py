@@ -99,7 +99,7 @@ def _plain_object(value: Any, path: str) -> Json:
             field.name: plain(getattr(value, field.name), f"{path}.{field.name}")
             for field in dataclasses.fields(kind)
         }
-    raise InvalidPayload(f"{path}: a {kind.__name__} cannot be written as JSON")
+    raise InvalidPayload(f"{path}: values of type {kind.__name__} cannot be written as JSON")
 
 
 def _plain_key(key: Any, path: str) -> str:
