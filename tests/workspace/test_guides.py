@@ -1,0 +1,75 @@
+"""The pages of docs/: code runs, links lead on, commands have the options that they name."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from tests.support.broker_process import BrokerProcess
+from tests.support.pages import run_page
+from towline.cli.app import build
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
+BLOCK = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#\s]*)(?:#(?P<place>[^)\s]+))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+COMMAND = re.compile(r"(?:`|^    )towline (?P<words>[^`\n|&<]+)", re.MULTILINE)
+OPTION = re.compile(r"^--?[a-z][a-z-]*$")
+
+
+def named(page: Path) -> str:
+    return page.name
+
+
+@cache
+def places(page: Path) -> frozenset[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = HEADING.findall(BLOCK.sub("", page.read_text(encoding="utf-8")))
+    return frozenset(
+        re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in LINK.finditer(BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        target = (page.parent / link["path"]).resolve() if link["path"] else page
+        assert target.exists(), f"there is no {link['path']}"
+        if link["place"] and target.suffix == ".md":
+            assert link["place"] in places(target), f"{target.name} has no #{link['place']}"
+
+
+def test_the_readme_lists_every_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [
+        page.name for page in PAGES if page.parent.name == "docs" and page.name not in readme
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_command_has_the_options_that_are_named(page: Path) -> None:
+    for found in COMMAND.finditer(page.read_text(encoding="utf-8")):
+        command: Any = get_command(build())
+        for word in found["words"].split():
+            if word in getattr(command, "commands", {}):
+                command = command.commands[word]
+            elif OPTION.match(word.partition("=")[0]):
+                known = {option for each in command.params for option in each.opts} | {"--help"}
+                assert word.partition("=")[0] in known, f"{found[0].strip()}: {word}"
+
+
+@pytest.mark.parametrize(
+    ("page", "queues"),
+    [
+        ("coming-from.md", ["default", "emails", "payments", "critical", "reports", "maintenance"]),
+        ("best-practices.md", ["default", "emails", "imports"]),
+    ],
+)
+def test_the_code_of_a_guide_runs(page: str, queues: list[str], tmp_path: Path) -> None:
+    with BrokerProcess("memory:") as server:
+        run_page(page, server.address, tmp_path, queues=queues)
