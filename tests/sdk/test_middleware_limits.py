@@ -41,6 +41,7 @@ def mail(customer: str = "") -> None: ...
 
 
 class Invoice(Job, registry=registry):
+    job_aliases = ("Bill",)
     customer: str = ""
 
     def handle(self) -> None: ...
@@ -149,6 +150,17 @@ def test_only_the_types_that_are_named_are_counted(limited: Callable[..., RateLi
     for type in ("mail", "Invoice", "other"):
         assert [delay(limit, type=type), delay(limit, type=type)] == [0, 60]
     assert [delay(limit, type="free"), delay(limit, type="free")] == [0, 0]
+
+
+def test_jobs_of_an_earlier_name_count_as_what_they_are_now(
+    limited: Callable[..., RateLimit],
+) -> None:
+    for types in (None, [Invoice], ["Invoice"]):
+        limit = limited(1, per=60, types=types)
+        assert delay(limit, Invoice(), type="Bill") == 0
+        assert delay(limit, Invoice(), type="Invoice") == 60
+    limit = limited(1, per=60, types=["Bill"])
+    assert [delay(limit, Invoice(), type="Bill"), delay(limit, Invoice(), type="Bill")] == [0, 60]
 
 
 def test_jobs_are_counted_by_a_key_and_left_alone_by_none(

@@ -27,6 +27,11 @@ def other() -> None:
     pass
 
 
+@job(registry=registry, job_aliases=["was_renamed"])
+def renamed() -> None:
+    pass
+
+
 @job(registry=registry)
 def fail(how: str) -> None:
     if how == "retry":
@@ -67,6 +72,13 @@ def test_types_that_are_left_out_are_given_back_for_another_worker(types: Any) -
             "worker take queue 'default'"
         )
     assert [type(error) for error in heard.errors] == [UnknownJobType, UnknownJobType]
+
+
+@pytest.mark.parametrize("types", [[renamed], ["was_renamed"]])
+def test_a_type_that_is_run_is_run_under_its_earlier_names_too(types: Any) -> None:
+    with fake_broker() as broker, working(broker, registry, types=types):
+        broker.ack(broker.add("was_renamed"))
+        broker.ack(broker.add("renamed"))
 
 
 def test_a_type_that_nobody_defines_is_refused_when_the_worker_starts() -> None:

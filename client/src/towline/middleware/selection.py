@@ -29,9 +29,18 @@ class Selection:
 
     def key_of(self, job: object, context: JobContext) -> Hashable:
         """The key of a job, None when it is to be left alone."""
-        if self._types is not None and context.type not in self._types:
+        now = _type_now(job, context)
+        if self._types is not None and self._types.isdisjoint((now, context.type)):
             return None
-        return context.type if self._key is None else self._key(job)
+        return now if self._key is None else self._key(job)
+
+
+def _type_now(job: object, context: JobContext) -> str:
+    """A job that was dispatched under an earlier name of its class counts as what it is now."""
+    kind = type(job)
+    if issubclass(kind, Job) and context.type in kind.job_aliases:
+        return kind.job_type
+    return context.type
 
 
 def _names(types: object) -> frozenset[str]:

@@ -46,13 +46,10 @@ class Acceptance:
 
     def __init__(self, registry: Registry, options: WorkerOptions) -> None:
         self._registry = registry
-        self._types = options.types
+        self._types = None if options.types is None else _known(options.types, registry)
         self._max_attempts = options.max_attempts
         self._default_timeout = options.default_timeout
         self._met: dict[str, int] = {}
-        for job_type in sorted(options.types or ()):
-            if registry.lookup(job_type) is None:
-                raise ConfigurationError(f"types: {_unknown(job_type, registry)}")
 
     def judge(self, job: job_pb2.Job) -> JobDefinition | NotRun:
         """Return how to run a job, or why it is not run here."""
@@ -62,7 +59,7 @@ class Acceptance:
         if not definition.runnable:
             error = UnknownJobType(job.type, job.queue, no_handle_in=definition.name)
             return NotRun(error, "no handle() in the class of")
-        if self._types is not None and job.type not in self._types:
+        if self._types is not None and definition.type not in self._types:
             return NotRun(UnknownJobType(job.type, job.queue, left_out=True), "left out by types:")
         return definition
 
@@ -109,6 +106,17 @@ def limited(held: HeldLease, settlement: Settlement) -> Settlement:
     if isinstance(settlement, Nack) and settlement.WhichOneof("action") in (None, "retry_after"):
         return outcome.dead_letter(held.token, settlement.failure)
     return settlement
+
+
+def _known(types: frozenset[str], registry: Registry) -> frozenset[str]:
+    """The types by the names that they have now: jobs may still come under earlier ones."""
+    known = set()
+    for job_type in sorted(types):
+        definition = registry.lookup(job_type)
+        if definition is None:
+            raise ConfigurationError(f"types: {_unknown(job_type, registry)}")
+        known.add(definition.type)
+    return frozenset(known)
 
 
 def _unknown(job_type: str, registry: Registry) -> str:
