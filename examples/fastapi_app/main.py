@@ -10,7 +10,14 @@ from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
-from towline import AsyncClient, BrokerUnavailable, JobStatus, NotFound
+from towline import (
+    AsyncClient,
+    BrokerUnavailable,
+    DeadlineExceeded,
+    JobStatus,
+    NotFound,
+    ResourceExhausted,
+)
 
 from .jobs import BuildReport
 
@@ -86,5 +93,7 @@ async def report_events(job: ReportJob, towline: Towline) -> AsyncIterator[Serve
 
 
 @app.exception_handler(BrokerUnavailable)
-async def broker_is_away(request: Request, error: BrokerUnavailable) -> JSONResponse:
+@app.exception_handler(DeadlineExceeded)
+@app.exception_handler(ResourceExhausted)
+async def broker_is_away_or_full(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": "try again soon"}, 503, headers={"Retry-After": "5"})

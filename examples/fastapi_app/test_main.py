@@ -4,10 +4,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from towline import AsyncClient
 from towline.testing import Harness, InlineWorker
 
 from .jobs import BuildReport
-from .main import app
+from .main import app, towline_client
 
 pytestmark = pytest.mark.anyio
 
@@ -59,3 +60,13 @@ async def test_only_reports_are_shown(web: httpx.AsyncClient, towline: Harness) 
     for job_id in (other.id, uuid4()):
         assert (await web.get(f"/reports/{job_id}")).status_code == 404
         assert (await web.get(f"/reports/{job_id}/events")).status_code == 404
+
+
+async def test_while_no_broker_is_there_it_says_when_to_come_again(
+    web: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncClient("127.0.0.1:1", call_timeout=0.2) as nobody:
+        monkeypatch.setitem(app.dependency_overrides, towline_client, lambda: nobody)
+        answer = await web.post("/reports", json={"month": "2026-11"})
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
