@@ -71,6 +71,11 @@ def test_the_recipes_of_the_cookbook_run(tmp_path: Path, monkeypatch: pytest.Mon
         run_page("cookbook.md", broker.address, tmp_path, queues=QUEUES)
 
 
+def test_the_page_about_frameworks_runs(tmp_path: Path) -> None:
+    with BrokerProcess("memory:") as broker:
+        run_page("frameworks.md", broker.address, tmp_path, queues=["guests"])
+
+
 @pytest.mark.parametrize("page", ["frameworks.md"])
 def test_excerpts_stand_in_the_files_that_they_name(page: str) -> None:
     excerpts = EXCERPT.findall((DOCS / page).read_text(encoding="utf-8"))
