@@ -82,7 +82,9 @@ def test_a_checkpoint_is_any_json_for_the_next_attempt(context: JobContext) -> N
     context.checkpoint({"row": 7, "day": date(2026, 1, 1)})
     context.progress(0.5)
     assert left(context).last_checkpoint == {"row": 7, "day": "2026-01-01"}
-    with pytest.raises(InvalidPayload, match=r"^checkpoint\.x: values of type object cannot be written as JSON"):
+    with pytest.raises(
+        InvalidPayload, match=r"^checkpoint\.x: values of type object cannot be written as JSON"
+    ):
         context.checkpoint({"x": object()})
     assert left(context).last_checkpoint == {"row": 7, "day": "2026-01-01"}
 

@@ -266,7 +266,9 @@ async def test_arguments_that_do_not_fit_are_refused_here(
 ) -> None:
     with pytest.raises(InvalidPayload, match=r"^Plain\.text: expected str, got 5$"):
         await answer(either.dispatch(Plain(text=5)))  # type: ignore[arg-type]
-    with pytest.raises(InvalidPayload, match=r"^x\.a: values of type object cannot be written as JSON$"):
+    with pytest.raises(
+        InvalidPayload, match=r"^x\.a: values of type object cannot be written as JSON$"
+    ):
         await answer(either.dispatch("x", {"a": object()}))
     with pytest.raises(InvalidJob, match="the payload must be bytes, got a str"):
         await answer(either.push_raw("q", "x", "text"))

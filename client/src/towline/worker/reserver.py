@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from towline.errors import TowlineError
@@ -32,19 +32,30 @@ BEYOND_WAIT = 5.0
 ONLY_TRY = 15.0
 """The same when there is no second try: enough for all repeats of the channel."""
 
-RECOVERY_TIMEOUT = 10.0
-"""Seconds for asking again after an interruption. A broker that is slow has to be waited for: what
-it had granted would run out, and cost an attempt."""
+RECOVERY_TIMEOUTS = (4.0, 10.0)
+"""Seconds for asking again after an interruption, as long as running jobs have but within these
+bounds. A broker that is slow has to be waited for: what it had granted would run out, and cost an
+attempt."""
 
 RECOVERY_TIMEOUT_UNHEARD = 2.0
 """The same for a broker that has not answered once, or is away: somebody waits for the stop."""
 
 
 class Reserver:
-    """Reserves for one thread; ``hold`` may come from any other."""
+    """Reserves for one thread; ``hold`` may come from any other.
 
-    def __init__(self, link: Link, ledger: Ledger, options: WorkerOptions) -> None:
+    ``patience`` is for how many seconds a slow answer may hold up the end of the worker.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        ledger: Ledger,
+        options: WorkerOptions,
+        patience: Callable[[], float],
+    ) -> None:
         self._link = link
+        self._patience = patience
         self._ledger = ledger
         self._options = options
         self._lock = threading.Lock()
@@ -129,7 +140,8 @@ class Reserver:
         request.ClearField("wait")
         request.max_jobs = 1  # should it have been granted none, and there be work by now
         answers = self._link.trouble() is None
-        timeout = RECOVERY_TIMEOUT if answers else RECOVERY_TIMEOUT_UNHEARD
+        least, most = RECOVERY_TIMEOUTS
+        timeout = max(least, min(most, self._patience())) if answers else RECOVERY_TIMEOUT_UNHEARD
         try:
             return self._link.start_reserve(request, timeout).wait().leases
         except TowlineError as error:

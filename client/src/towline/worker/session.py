@@ -55,7 +55,7 @@ EMPTY_PAUSE = 0.1
 WIND_UP = 2.0
 """Seconds that handlers have to end once they are cancelled because the worker stops."""
 
-FLUSH = 10.0
+FLUSH = 5.0
 """Seconds, at least, for telling the last outcomes; when stopping at once, at most WIND_UP."""
 
 
@@ -95,7 +95,7 @@ class Session:
         self._table = LeaseTable(self._ledger)
         self._channel = connection.open()
         self._link = Link(self._channel, connection.target, callbacks.errored)
-        self._reserver = Reserver(self._link, self._ledger, options)
+        self._reserver = Reserver(self._link, self._ledger, options, self._drain_left)
         self._heartbeater = Heartbeater(
             self._link,
             self._table,
@@ -184,6 +184,11 @@ class Session:
                 self._drain_until = until
         self._reserver.hold(STOPPING)
         self._wake_up()
+
+    def _drain_left(self) -> float:
+        """Seconds that running jobs have left, or would have."""
+        until = self._drain_until
+        return self._options.drain_timeout if until is None else until - time.monotonic()
 
     def halt(self) -> None:
         """Stop at once: cancel what runs, and release it."""
@@ -366,9 +371,8 @@ class Session:
     def _flush(self) -> None:
         """Tell the last outcomes, as long as there is time."""
         self._settler.close()
-        until = self._drain_until
-        limit = self._options.drain_timeout if until is None else until - time.monotonic()
-        self._wait_until(lambda: self._settler.ended or self._halt.is_set(), _in(max(FLUSH, limit)))
+        limit = max(FLUSH, self._drain_left())
+        self._wait_until(lambda: self._settler.ended or self._halt.is_set(), _in(limit))
         if self._halt.is_set():
             self._wait_until(lambda: self._settler.ended, _in(WIND_UP))
         self._settler.abandon()
