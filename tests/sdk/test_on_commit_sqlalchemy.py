@@ -1,6 +1,8 @@
 """What is dispatched in a session of SQLAlchemy's is pushed by its commit, and only by that."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -282,3 +284,27 @@ class TestAsyncSessions:
             await session.commit()
         assert receipts(broker) == [b'{"order":2}']
         await engine.dispose()
+
+
+WITHOUT_GREENLET = """
+import sys
+sys.modules["greenlet"] = None  # as where SQLAlchemy is installed and greenlet is not
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from towline import Client
+from towline.contrib.sqlalchemy import dispatch_on_commit
+engine = create_engine("sqlite://")
+client = Client("sync://")
+for session in (Session(engine), scoped_session(sessionmaker(engine))):
+    handle = dispatch_on_commit(session, "SendReceipt", {"order": 1}, client=client)
+    session.commit()
+    print(handle.status().state.value)
+    session.close()
+"""
+
+
+def test_a_session_that_is_not_async_needs_no_greenlet() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_GREENLET], capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout.split() == ["READY", "READY"], ran.stderr

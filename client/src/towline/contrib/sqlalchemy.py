@@ -13,7 +13,8 @@ and the jobs are not; docs/dispatch.md tells what to do where that matters.
 
 from __future__ import annotations
 
-from typing import Any, overload
+import sys
+from typing import TYPE_CHECKING, Any, overload
 
 from towline.aio import AsyncClient
 from towline.client import Client
@@ -24,13 +25,15 @@ from towline.requests import Data, PreparedJob
 
 try:
     from sqlalchemy import event
-    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
     from sqlalchemy.orm import Session, SessionTransaction, scoped_session
     from sqlalchemy.util import await_only
 except ImportError as error:
     raise ConfigurationError(
         "towline.contrib.sqlalchemy needs SQLAlchemy 2: pip install 'towline[sqlalchemy]'"
     ) from error
+
+if TYPE_CHECKING:  # it cannot be imported without greenlet, which only async sessions need
+    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 
 _KEY = "towline.contrib.sqlalchemy"
 
@@ -96,10 +99,13 @@ def dispatch_on_commit(
 
 def _session(session: object) -> tuple[Session, bool]:
     """The session that has the events, and whether it belongs to an async one."""
-    if isinstance(session, (scoped_session, async_scoped_session)):
+    if isinstance(session, scoped_session):
         session = session()
-    if isinstance(session, AsyncSession):
-        return session.sync_session, True
+    if asynchronous := sys.modules.get("sqlalchemy.ext.asyncio"):  # else there is no such session
+        if isinstance(session, asynchronous.async_scoped_session):
+            session = session()
+        if isinstance(session, asynchronous.AsyncSession):
+            return session.sync_session, True
     if isinstance(session, Session):
         return session, False
     raise InvalidJob(f"session: expected one of SQLAlchemy's, got a {type(session).__name__}")
