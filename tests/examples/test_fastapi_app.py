@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,19 +28,20 @@ def test_progress_is_told_while_the_report_is_built(tmp_path: Path) -> None:
             log=tmp_path / "server.log",
             TOWLINE_URL=broker.address,
         ) as server,
-        program(
-            *("towline.cli", "worker", "fastapi_app.jobs", "--pool", "async"),
-            folder=folder,
-            log=tmp_path / "worker.log",
-            TOWLINE_URL=broker.address,
-        ),
+        ExitStack() as stack,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as web,
     ):
         server.wait_for(lambda: answers(str(web.base_url)), "the server answers")
         ordered = web.post("/reports", json={"month": "2026-11"}).json()
-        events = list(events_of(web, f"/reports/{ordered['id']}/events"))
+        stream = events_of(web, f"/reports/{ordered['id']}/events")
+        events = [next(stream)]  # it waits for a worker
+        worker = ("towline.cli", "worker", "fastapi_app.jobs", "--pool", "async")
+        log = tmp_path / "worker.log"
+        stack.enter_context(program(*worker, folder=folder, log=log, TOWLINE_URL=broker.address))
+        events += stream
         assert web.get(f"/reports/{uuid4()}/events").status_code == 404
         report = web.get(f"/reports/{ordered['id']}").json()
+    assert (events[0][0], events[0][1]["state"]) == ("progress", "READY")
     shown = [data["progress"] for kind, data in events if kind == "progress"]
     assert shown == sorted(shown)
     assert any(0 < fraction < 1 for fraction in shown)
