@@ -16,7 +16,7 @@ from towline.errors import TowlineError
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 SAID = re.compile(r"^\*\*`(.+)`\*\*", re.MULTILINE)
 TEXTS = SAID.findall(PAGE.read_text(encoding="utf-8"))
-PATIENCE = 30
+PATIENCE = 60
 WORKER = (sys.executable, "-m", "towline.cli", "worker")
 
 JOBS = """
