@@ -106,5 +106,7 @@ class TestPayloads:
         assert definition is not None
         assert definition.encode_result({"a": (1, None)}) == b'{"a":[1,null]}'
         assert definition.encode_result(None) == b"null"
-        with pytest.raises(InvalidPayload, match=r"^Mail result.x: values of type object cannot be written"):
+        with pytest.raises(
+            InvalidPayload, match=r"^Mail result.x: values of type object cannot be written"
+        ):
             definition.encode_result({"x": object()})
