@@ -1,5 +1,6 @@
 """A failed call becomes the exception that says what it means, with all the broker told."""
 
+import copy
 import socket
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.sdk.scripted_broker import Failure, ScriptedBroker, invalid
 from towline import (
+    BatchFailed,
     BrokerError,
     BrokerUnavailable,
     CallFailed,
@@ -16,12 +18,17 @@ from towline import (
     ConfigurationError,
     DeadlineExceeded,
     InvalidArgument,
+    JobCancelled,
     JobFailed,
     NotFound,
     NotSupported,
     PermissionDenied,
     QueueFull,
+    Reject,
+    Release,
     ResourceExhausted,
+    ResultTimeout,
+    Retry,
     TowlineError,
     Unauthenticated,
     Violation,
@@ -29,6 +36,7 @@ from towline import (
 )
 from towline.errors import from_item_error, from_rpc_error
 from towline.v1 import errors_pb2
+from towline.worker.errors import JobTimeout, NotSettled
 
 Code = grpc.StatusCode
 
@@ -220,3 +228,27 @@ def test_an_impossible_deadline_is_refused(wrong: Any, client: Client) -> None:
         client.get("x", call_timeout=wrong)
     with pytest.raises(ConfigurationError, match=r"^call_timeout: expected seconds > 0"):
         Client("127.0.0.1:1", call_timeout=wrong)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BatchFailed({0: "1"}, {1: QueueFull("full", retry_after=2, subjects=("queue:a",))}),
+        ClientClosed(),
+        InvalidArgument.of((Violation("queue", "is empty"),), "INVALID_FIELD"),
+        JobCancelled("1"),
+        JobFailed("1", dead_reason="REJECTED", failure_type="E", failure_message="no", trace="x"),
+        JobTimeout(3),
+        NotSettled("1", "why"),
+        Reject("bad data"),
+        Release(after=2, reason="later"),
+        ResultTimeout("1", 0.5, "READY"),
+        Retry(after=3),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_goes_to_another_process_as_it_is(error: Exception) -> None:
+    again = copy.copy(error)  # asks an object for its parts as multiprocessing does
+    assert again is not error
+    assert type(again) is type(error)
+    assert (str(again), vars(again)) == (str(error), vars(error))

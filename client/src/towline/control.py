@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from towline.durations import Seconds, as_timedelta
+from towline.errors import as_it_is
 
 
 class JobControl(Exception):
     """Root of what a handler raises to say what becomes of its job."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return as_it_is(self)
 
 
 class Retry(JobControl):

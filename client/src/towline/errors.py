@@ -74,6 +74,24 @@ __all__ = [
 class TowlineError(Exception):
     """Root of the hierarchy; see the head of this module."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return as_it_is(self)
+
+
+def as_it_is(error: BaseException) -> tuple[Any, ...]:
+    """Have an error copied, or sent to another process by multiprocessing, with all it holds.
+
+    Left alone, Python would make it anew from its message, which not every ``__init__`` is for.
+    """
+    return _again, (type(error), error.args, vars(error))
+
+
+def _again(kind: type[BaseException], args: tuple[Any, ...], held: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind)
+    error.args = args
+    vars(error).update(held)
+    return error
+
 
 class ConfigurationError(TowlineError):
     pass
