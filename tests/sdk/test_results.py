@@ -132,6 +132,10 @@ async def test_an_error_that_the_caller_names_is_raised_as_such(
     assert shown.count("In the worker:\nTraceback: here") == 1
     with pytest.raises(JobFailed):
         await answer(handle.result(errors=(ValueError,)))
+    with pytest.raises(Mine):
+        await answer(handle.result(errors=Mine))
+    with pytest.raises(InvalidJob, match="errors: expected exception classes, got 'Mine'"):
+        await answer(handle.result(errors=["Mine"]))
     broker.jobs[handle.id].last_failure.type = "Odd"
     with pytest.raises(JobFailed, match="Odd: no") as failed:
         await answer(handle.result(errors=(Odd,)))

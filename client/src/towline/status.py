@@ -13,13 +13,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from towline import protobuf
 from towline.context import Failure, Progress
-from towline.errors import InvalidPayload, JobCancelled, JobFailed
+from towline.errors import InvalidJob, InvalidPayload, JobCancelled, JobFailed
 from towline.options import display_name_of
 from towline.serialization import codec_for
 from towline.serializers import Serializers, media_type, read, standard
 from towline.v1 import job_pb2
 
-ErrorClasses: TypeAlias = Iterable[type[Exception]]
+ErrorClass: TypeAlias = type[Exception]
+ErrorClasses: TypeAlias = ErrorClass | Iterable[ErrorClass]
 """Classes of exceptions that a handler may die of, and that its producer wants to catch."""
 
 
@@ -136,13 +137,14 @@ class JobStatus:
         cannot be read, or does not fit the type. When the class of the error that the job died of
         has the name of one of ``errors``, that one is raised instead of JobFailed, with its notes.
         """
+        classes = _error_classes(errors)
         if self.state is JobState.CANCELLED:
             raise JobCancelled(self.id)
         if self.state is JobState.DEAD:
-            self._raise_failure(errors)
+            self._raise_failure(classes)
         return self._read_result(into)
 
-    def _raise_failure(self, errors: ErrorClasses) -> NoReturn:
+    def _raise_failure(self, errors: Iterable[ErrorClass]) -> NoReturn:
         failure = self.failure or Failure("", "", "", None)
         failed = JobFailed(
             self.id,
@@ -170,6 +172,14 @@ class JobStatus:
             )
         result = read(self.result_bytes, path, serializer)
         return result if into is None else codec_for(into, path).decode(result, path)
+
+
+def _error_classes(errors: ErrorClasses) -> list[ErrorClass]:
+    classes: list[Any] = [errors] if isinstance(errors, type) else list(errors)
+    for kind in classes:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise InvalidJob(f"errors: expected exception classes, got {kind!r}")
+    return classes
 
 
 def _remade(kind: type[Exception], failed: JobFailed) -> Exception:
