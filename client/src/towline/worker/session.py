@@ -1,12 +1,13 @@
 """One run of a worker, from its first Reserve to the last outcome told.
 
-Five threads of its own, besides those of the pool:
+Its threads, besides those in which handlers run:
 
     towline-worker     takes jobs up to the free slots and hands them to the pool; at the end it
                        waits for them, and sees to it that nothing is left behind
     towline-settle     tells the broker outcomes
     towline-heartbeat  keeps leases, carries progress, hears directives
     towline-watch      sees to limits, to handlers that do not end, to the health file
+    towline-errors     calls ``on_error``, for which none of the others waits
     towline-loop       the event loop, of an async pool only
     towline-processes  looks after the children, of a process pool only
     towline-health     answers probes, if the worker has a health_port
@@ -45,6 +46,7 @@ from towline.worker.reserver import Reserver
 from towline.worker.settler import Settler
 from towline.worker.stats import Stats, WorkerStats
 from towline.worker.stop_reason import StopReason
+from towline.worker.telling import Teller
 from towline.worker.watch import Watch
 
 logger = logging.getLogger("towline.worker")
@@ -91,10 +93,11 @@ class Session:
         self._stats = stats
         self._once = once
         self._on_done = on_done
+        self._teller = Teller(callbacks.errored)
         self._ledger, self._guardian = watched_ledger(connection, options)
         self._table = LeaseTable(self._ledger)
         self._channel = connection.open()
-        self._link = Link(self._channel, connection.target, callbacks.errored)
+        self._link = Link(self._channel, connection.target, self._teller.tell)
         self._reserver = Reserver(self._link, self._ledger, options, self._drain_left)
         self._heartbeater = Heartbeater(
             self._link,
@@ -103,7 +106,7 @@ class Session:
             stats,
             options,
             self._directed,
-            callbacks.errored,
+            self._teller.tell,
             self._crashed,
         )
         self._settler = Settler(
@@ -111,7 +114,7 @@ class Session:
             self._table,
             stats,
             self._send_reports,
-            callbacks.errored,
+            self._teller.tell,
             self._wake_up,
             self._crashed,
         )
@@ -153,6 +156,7 @@ class Session:
         logger.info("worker %s takes jobs from %s", self._options.worker_id, names)
         if self._guardian is not None:
             self._guardian.start()
+        self._teller.start()
         self._pool.start()
         self._settler.start()
         self._heartbeater.start()
@@ -207,6 +211,7 @@ class Session:
             self._watch.close(timeout=1.0)
             self._heartbeater.close(timeout=1.0)
             self._pool.close(timeout=WIND_UP)
+            self._teller.close(timeout=WIND_UP)
             logger.info("worker %s has stopped", self._options.worker_id)
             self._let_go()
 
@@ -273,7 +278,7 @@ class Session:
             return
         if isinstance(verdict, NotRun):
             self._settler.put(held, self._acceptance.give_back(lease.job, held.token, verdict))
-            self._callbacks.errored(verdict.error)
+            self._teller.tell(verdict.error)
         elif not runs:
             self._settler.put(held, outcome.release(held.token))
         else:
@@ -292,7 +297,7 @@ class Session:
         """A thread of this session cannot go on, so neither can the session."""
         logger.error("the worker stops because of %s", type(error).__name__)
         self.error = error
-        self._callbacks.errored(error)
+        self._teller.tell(error)
         self.request_stop(reason=StopReason.ERROR)
 
     def _limit_passed(self, reason: StopReason) -> None:
@@ -379,7 +384,7 @@ class Session:
         for held in self._table.live():
             logger.error("the outcome of %s could not be told before stopping", held)
             self._stats.count_lost()
-            self._callbacks.errored(
+            self._teller.tell(
                 NotSettled(held.context.id, "the broker could not be reached in time")
             )
 

@@ -93,7 +93,8 @@ class Worker(CallbackDecorators):
 
     Callbacks are plain functions, called where the handler runs, which may be another process;
     what they raise is logged and goes to ``on_error``. A completed job's callback may come before
-    the broker has recorded it.
+    the broker has recorded it. What goes wrong outside of handlers is told to ``on_error`` in a
+    thread of its own, one thing after another.
 
         on_job_start(job)
         on_job_complete(job, result)
