@@ -13,6 +13,7 @@ import pytest
 from tests.sdk.fake_broker import duration
 from tests.sdk.running import Heard, both_pools, fake_broker, working
 from towline.context import current_job
+from towline.control import Retry
 from towline.errors import ConfigurationError, InvalidPayload
 from towline.jobs import Job, job
 from towline.registry import Registry
@@ -32,6 +33,11 @@ def succeed(secret: str = "") -> str:
 @job(registry=registry)
 def fail(secret: str = "") -> None:
     raise ValueError(secret)
+
+
+@job(registry=registry)
+def ask_again() -> None:
+    raise Retry
 
 
 @job(registry=registry)
@@ -206,14 +212,23 @@ def test_each_job_that_ended_is_one_line_with_its_id_type_attempt_and_duration(
     caplog.set_level(logging.INFO, "towline")
     with fake_broker() as broker, working(broker, registry, pool=pool) as worker:
         done, failed = broker.add("succeed", attempt=3), broker.add("fail")
+        last, again = broker.add("fail", attempt=3), broker.add("ask_again")
         broker.ack(done)
-        broker.nack(failed)
+        for job_id in (failed, last, again):
+            broker.nack(job_id)
         worker.stop()
     lines = [each for each in caplog.records if each.name == "towline.worker.jobs"]
-    assert len(lines) == 2
+    assert len(lines) == 4
+    fail = r"job \S+ \(fail"
     for job_id, level, pattern in (
         (done, logging.INFO, r"job \S+ \(succeed, attempt 3\) is done in \d+ ms"),
-        (failed, logging.WARNING, r"job \S+ \(fail, attempt 1\) failed with ValueError in \d+ ms"),
+        (
+            failed,
+            logging.WARNING,
+            fail + r", attempt 1\) failed with ValueError in \d+ ms: retried",
+        ),
+        (last, logging.WARNING, fail + r", attempt 3\) failed with ValueError in \d+ ms: dead"),
+        (again, logging.INFO, r"job \S+ \(ask_again, attempt 1\) asks for another attempt"),
     ):
         [record] = [each for each in lines if job_id in each.getMessage()]
         assert record.levelno == level

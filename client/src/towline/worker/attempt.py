@@ -31,7 +31,7 @@ from typing import Any, TypeAlias
 
 from towline.calls import Raised, Result
 from towline.context import CancelReason, JobContext
-from towline.control import JobControl, Release
+from towline.control import JobControl, Release, Retry
 from towline.errors import InvalidPayload, JobCancelled, LeaseLost, TowlineError
 from towline.middleware.handling import HandlerMiddleware
 from towline.middleware.interface import AttemptEnd, AttemptOutcome
@@ -258,9 +258,17 @@ class Attempt:
 
     def _errored(self, error: BaseException, settlement: Settlement) -> None:
         if self._decide(settlement, error):
-            name = type(error).__name__
-            logger.warning("%s failed with %s in %.0f ms", self._held, name, self._milliseconds)
+            self._say_failed(error, outcome.of_settlement(settlement, self.context))
             self._callbacks.job_errored(self._job, error, outcome.trace_of(error))
+
+    def _say_failed(self, error: BaseException, made: AttemptOutcome) -> None:
+        if isinstance(error, Retry) and made is AttemptOutcome.RETRIED:
+            logger.info("%s asks for another attempt", self._held)
+            return
+        name = type(error).__name__
+        logger.warning(
+            "%s failed with %s in %.0f ms: %s", self._held, name, self._milliseconds, made
+        )
 
     def _should_retry(self, error: BaseException) -> bool:
         try:
