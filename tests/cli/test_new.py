@@ -52,6 +52,18 @@ def test_a_class_is_named_in_camel_case_and_a_function_and_file_in_snake_case(
     assert "def build_report() -> None:" in (folder / "jobs" / "build_report.py").read_text()
 
 
+@pytest.mark.parametrize("name", ["Import", "TestMail", "Conftest"])
+def test_a_job_that_is_called_as_no_module_can_be_is_written_to_another(
+    towline: Command, folder: Path, name: str
+) -> None:
+    assert towline("new", "job", name).code == 0
+    loads = "from towline.cli.loading import load; print(*[found.type for found in load('jobs')])"
+    worker = subprocess.run(
+        [sys.executable, "-c", loads], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert worker.stdout.split() == [name], worker.stderr
+
+
 def test_nothing_is_written_over(towline: Command, folder: Path) -> None:
     (folder / "tests").mkdir()
     (folder / "tests" / "test_work.py").write_text("mine")
@@ -68,6 +80,10 @@ def test_nothing_is_written_over(towline: Command, folder: Path) -> None:
     [
         (("9lives",), "NAME: '9lives' cannot be the name of a class or function"),
         (("class",), "NAME: 'class' cannot be the name"),
+        (("Return", "--function"), "NAME: 'Return' cannot be the name"),
+        (("Job",), "NAME: 'Job' has a meaning already"),
+        (("CurrentJob", "--function"), "NAME: 'current_job' has a meaning already"),
+        (("Decimal", "price:Decimal"), "NAME: 'Decimal' has a meaning already"),
         (("Send Mail",), "NAME: expected a name of letters"),
         (("Mail", "to:text"), "NAME:TYPE: 'text' in 'to:text' is none of str, int"),
         (("Mail", "2to:str"), "NAME:TYPE: '2to' in '2to:str' cannot be the name of a field"),

@@ -13,7 +13,7 @@ from towline.cli.exits import UsageError
 from towline.registry import JobDefinition, default_registry
 from towline.worker import Worker
 
-_LEFT_OUT = re.compile(r"_|tests?$|test_|conftest$")
+LEFT_OUT = re.compile(r"_|tests?$|test_|conftest$")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -78,7 +78,7 @@ def _import_whole(module: str) -> None:
     """Import it, and if it is a package what is in it, but for private modules and tests."""
     imported = importlib.import_module(module)
     for found in pkgutil.iter_modules(getattr(imported, "__path__", ())):
-        if not _LEFT_OUT.match(found.name):
+        if not LEFT_OUT.match(found.name):
             _import_whole(f"{module}.{found.name}")
 
 

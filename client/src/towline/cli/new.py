@@ -13,6 +13,7 @@ import typer
 
 from towline.cli import output
 from towline.cli.exits import UsageError
+from towline.cli.loading import LEFT_OUT
 from towline.cli.options import examples
 from towline.errors import InvalidJob
 from towline.jobs import RESERVED_NAMES
@@ -51,6 +52,11 @@ _TYPES = {
     "list[str]": _Type("list[str]", '["text"]'),
     "list[int]": _Type("list[int]", "[1]"),
 }
+
+_IMPORTED = frozenset({"Client", "Job", "current_job", "job"}) | frozenset(
+    re.findall(r"\w+", " ".join(of.source.partition(" import ")[2] for of in _TYPES.values()))
+)
+"""Names that the written files use for something else."""
 
 _PATH = re.compile(r"[^\W\d]\w*(/[^\W\d]\w*)*")
 
@@ -94,7 +100,7 @@ def new_job(
     The test needs pytest and no broker. Run the jobs of the package with: towline worker jobs
     """
     job = _Job(
-        name=_name(name),
+        name=_name(name, function=function),
         fields=_fields(fields or ()),
         queue=_queue(queue),
         folder=_folder(folder),
@@ -131,11 +137,13 @@ class _Job:
 
     @property
     def module(self) -> str:
-        return _snake(self.name)
+        """Of a name that can be imported, and that a worker does not take for a test."""
+        name = _snake(self.name)
+        return f"job_{name}" if keyword.iskeyword(name) or LEFT_OUT.match(name) else name
 
     @property
     def called(self) -> str:
-        return self.module if self.function else _camel(self.name)
+        return _called(self.name, function=self.function)
 
     def source(self) -> str:
         lines = [*_imports(self.fields, annotations=True)]
@@ -198,13 +206,20 @@ def _imports(fields: Sequence[tuple[str, _Type]], *, annotations: bool) -> list[
     return [*lines, ""] if lines else []
 
 
-def _name(text: str) -> str:
+def _called(name: str, *, function: bool) -> str:
+    return _snake(name) if function else _camel(name)
+
+
+def _name(text: str, *, function: bool) -> str:
     try:
         check_name(text, "NAME")
     except InvalidJob as error:
         raise UsageError(str(error)) from None
-    if not text.isidentifier() or keyword.iskeyword(text) or not text.strip("_"):
+    called = _called(text, function=function)
+    if any(not name.isidentifier() or keyword.iskeyword(name) for name in (text, called)):
         raise UsageError(f"NAME: {text!r} cannot be the name of a class or function in Python")
+    if called in _IMPORTED:
+        raise UsageError(f"NAME: {called!r} has a meaning already in what would be written")
     return text
 
 
