@@ -168,7 +168,7 @@ class TestAssertDispatched:
         towline.client.dispatch("other", {"x": 1})
 
         with pytest.raises(AssertionError) as raised:
-            towline.assert_dispatched(SendEmail, to="d@e.f", delay=10, cc="x")
+            towline.assert_dispatched("SendEmail", to="d@e.f", delay=10, cc="x")
 
         assert str(raised.value).splitlines() == [
             "SendEmail(to='d@e.f', delay=10, cc='x') was dispatched never.",
@@ -187,6 +187,20 @@ class TestAssertDispatched:
     def test_tells_what_it_can_be_asked_for(self, towline: Harness) -> None:
         with pytest.raises(TypeError, match="expected a Job class"):
             towline.assert_dispatched(print)
+
+    @pytest.mark.parametrize("sent", [SendEmail, SendEmail(to="a@b.c")])
+    def test_a_misspelled_name_is_not_taken_for_a_job_that_is_not_there(
+        self, towline: Harness, sent: Any
+    ) -> None:
+        with pytest.raises(TypeError, match=r"no field .too.; .* is subject, to, queue,"):
+            towline.assert_not_dispatched(sent, too="a@b.c")
+        with pytest.raises(TypeError, match="SendEmail has no field 'dely'"):
+            towline.assert_dispatched(sent, dely=5)
+        with pytest.raises(TypeError, match="SendEmail has no field 'queue'"):
+            towline.assert_not_dispatched(sent, {"queue": "emails"})
+        with pytest.raises(TypeError, match="note has no field 'wat'"):
+            towline.assert_not_dispatched(note, wat=1)
+        towline.assert_not_dispatched(sent, to="a@b.c", queue="emails", id=str)
 
     def test_not_dispatched_fails_with_what_was(self, towline: Harness) -> None:
         towline.assert_nothing_dispatched()

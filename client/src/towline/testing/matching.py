@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -30,6 +31,21 @@ class Expectation:
         self._type = _type_of(job)
         self._data = dict(data or {})
         self._expected = dict(expected)
+        self._check_names(_class_of(job))
+
+    def _check_names(self, job_class: type[Job] | None) -> None:
+        """A misspelled name would fit no job, so that assert_not_dispatched would always pass."""
+        if job_class is None:
+            return  # the name of a type, of which nothing is known here
+        made: Any = job_class  # each is a dataclass, which its type does not say
+        fields = {field.name for field in dataclasses.fields(made)}
+        unknown = [name for name in self._data if name not in fields]
+        unknown += [name for name in self._expected if name not in fields | _OPTIONS.keys()]
+        if unknown:
+            raise TypeError(
+                f"{self._type} has no field {unknown[0]!r}; what can be expected is "
+                f"{', '.join([*sorted(fields), *_OPTIONS])}"
+            )
 
     def __str__(self) -> str:
         if self._exact is not None:
@@ -62,17 +78,22 @@ class Expectation:
 
 
 def _type_of(job: object) -> str:
-    if isinstance(job, JobFunction):
-        return job.job_class.job_type
     if isinstance(job, str):
         return job
-    if isinstance(job, Job):
-        return type(job).job_type
-    if isinstance(job, type) and issubclass(job, Job) and job.job_type:
-        return job.job_type
+    job_class = _class_of(job)
+    if job_class is not None and job_class.job_type:
+        return job_class.job_type
     raise TypeError(
         f"expected a Job class, a Job, a function with @job or the name of a type, got {job!r}"
     )
+
+
+def _class_of(job: object) -> type[Job] | None:
+    if isinstance(job, JobFunction):
+        return job.job_class
+    if isinstance(job, Job):
+        return type(job)
+    return job if isinstance(job, type) and issubclass(job, Job) else None
 
 
 def _argument(dispatched: Dispatched, name: str) -> Any:
