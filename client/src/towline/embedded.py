@@ -11,7 +11,6 @@ that was used before leads to the broker of the parent.
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ import grpc.aio
 
 from towline.channel import Connection, check_timeout
 from towline.errors import ConfigurationError
+from towline.forks import in_forked_children
 from towline.transport.bridge import BridgedChannel
 
 SCHEME = "memory://"
@@ -114,8 +114,7 @@ class _Running:
 
 
 _running = _Running()
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_running.after_fork)
+in_forked_children(_running.after_fork)
 
 
 def embedded_broker(name: str = "") -> EmbeddedBroker:

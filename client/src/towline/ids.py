@@ -4,6 +4,8 @@ import os
 import threading
 import time
 
+from towline.forks import in_forked_children
+
 # RFC 9562: 48 bits of milliseconds, 4 of version, 12 "rand_a", 2 of variant, 62 "rand_b". rand_a
 # and rand_b are one number here, which counts up within a millisecond (the RFC's method 2).
 _VERSION = 7 << 76
@@ -48,5 +50,4 @@ def _after_fork() -> None:
     _last_random = int.from_bytes(os.urandom(10), "big") & ((1 << (_RANDOM_BITS - 1)) - 1)
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+in_forked_children(_after_fork)

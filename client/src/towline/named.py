@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from towline.errors import ConfigurationError
+from towline.forks import in_forked_children
 
 if TYPE_CHECKING:
     from towline.aio import AsyncClient
@@ -68,7 +68,7 @@ class Clients:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        os.register_at_fork(after_in_child=self._forked)
+        in_forked_children(self._forked)
         self._named = {DEFAULT: _Named(None, {})}
         self._default = DEFAULT
 

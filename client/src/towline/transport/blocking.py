@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from typing import TypeVar
@@ -11,6 +10,7 @@ import grpc
 
 from towline.channel import Connection
 from towline.errors import ClientClosed, TowlineError, from_rpc_error
+from towline.forks import in_forked_children
 from towline.transport.joining import Joining
 from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -39,7 +39,7 @@ def _begin_anew() -> None:
         transport.forked()
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+in_forked_children(_begin_anew)
 
 
 class _Open:

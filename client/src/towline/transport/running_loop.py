@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import weakref
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +11,7 @@ import grpc.aio
 
 from towline.channel import Connection
 from towline.errors import ClientClosed, ConfigurationError, TowlineError, from_rpc_error
+from towline.forks import in_forked_children
 from towline.transport.joining_tasks import JoiningTasks
 from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -42,7 +42,7 @@ def _begin_anew() -> None:
         transport.forked()
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+in_forked_children(_begin_anew)
 
 
 class _Open:
