@@ -9,7 +9,6 @@ Contents are messages of the contract and plain numbers. Nothing is pickled.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import socket
 import struct
@@ -176,11 +175,17 @@ class BlockingFrames:
 
 
 class QueuedFrames:
-    """The worker's end: never waits. For one thread at a time."""
+    """The worker's end: never waits. For one thread at a time.
+
+    unread  the child is gone and has not read all that was sent to it. The kernel tells that, of
+            sockets of Linux: whoever reads after the end of a peer that left something unread gets
+            ECONNRESET. Where it does not tell it, this stays False.
+    """
 
     def __init__(self, link: socket.socket) -> None:
         link.setblocking(False)
         self.link = link
+        self.unread = False
         self._parser = _Parser()
         self._unsent = bytearray()
 
@@ -202,6 +207,7 @@ class QueuedFrames:
         except BlockingIOError:
             return
         except OSError:  # gone: its end is heard of in other ways
+            self.unread = True
             self._unsent.clear()
 
     def read(self) -> list[tuple[Kind, bytes]] | None:
@@ -210,17 +216,23 @@ class QueuedFrames:
             data = self.link.recv(_READ)
         except BlockingIOError:
             return []
-        except OSError:
+        except OSError as error:
+            self._note(error)
             return None
         return self._parser.feed(data) if data else None
 
     def read_rest(self) -> list[tuple[Kind, bytes]]:
         """What a child has sent before it ended."""
         frames: list[tuple[Kind, bytes]] = []
-        with contextlib.suppress(OSError):  # closed, or something it has started holds it open
+        try:
             while data := self.link.recv(_READ):
                 frames += self._parser.feed(data)
+        except OSError as error:  # also: closed, or something it has started holds it open
+            self._note(error)
         return frames
+
+    def _note(self, error: OSError) -> None:
+        self.unread = self.unread or isinstance(error, ConnectionResetError)
 
     def close(self) -> None:
         self.link.close()

@@ -183,7 +183,7 @@ class ProcessPool(Pool):
     def _dispatch(self) -> None:
         while self._waiting and self._idle:
             child = self._idle.pop()
-            if child.jobs.read() is None:  # dead, as will be heard: no job is to be blamed for it
+            if child.jobs.read() is None:  # dead, as will be heard
                 continue
             child.give(self._waiting.popleft())
             if child.behind:
@@ -307,6 +307,9 @@ class ProcessPool(Pool):
             task.end()
         elif task.death is not None or self._closing or task.reason is CancelReason.STOPPING:
             self._end_unrun(task)
+        elif child.jobs.unread:  # it died before it knew of this job, which is not to blame
+            logger.warning("process %d %s before it had a job", child.pid, how)
+            self._waiting.appendleft(task)
         else:
             if task.reason is None:
                 logger.warning("%s: its process %d %s", task.held, child.pid, how)
