@@ -68,21 +68,22 @@ def measure(address: str, name: str, jobs: int) -> Figures:
         admin.ResetStats(ResetStatsRequest())
         client.dispatch_batch(JobRequest(job_type, {}) for _ in range(jobs))
         with worker(address, options) as process:
-            first = _wait_for(admin, jobs // 10)
+            first = _wait_for(admin, jobs // 10, process)
             used = _processor_seconds(process)
-            last = _wait_for(admin, jobs)
+            last = _wait_for(admin, jobs, process)
             used = _processor_seconds(process) - used
     done = last[0] - first[0]
     return Figures(done / (last[1] - first[1]), used / done * 1e6)
 
 
-def _wait_for(admin: AdminServiceStub, jobs: int) -> tuple[int, float]:
+def _wait_for(admin: AdminServiceStub, jobs: int, process: psutil.Process) -> tuple[int, float]:
     """When at least so many were completed: how many, and the time."""
-    while True:
+    while process.status() != psutil.STATUS_ZOMBIE:
         completed = admin.Stats(StatsRequest()).total.totals.completed
         if completed >= jobs:
             return completed, time.perf_counter()
         time.sleep(0.02)
+    raise RuntimeError(f"the worker ended before {jobs} jobs were done")
 
 
 def _processor_seconds(process: psutil.Process) -> float:
