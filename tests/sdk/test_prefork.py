@@ -79,7 +79,9 @@ def test_processes_that_die_at_once_come_back_at_growing_intervals(tmp_path: Pat
         worker.process.send_signal(signal.SIGTERM)
         worker.ends()
         pauses = [float(each) for each in re.findall(r"replaced in ([\d.]+) s", worker.log)]
-        assert sorted(pauses)[:6] == [0.5, 0.5, 1.0, 1.0, 2.0, 2.0]
+        # What follows the third beginnings may be cut off by the signal.
+        assert len(pauses) >= 4
+        assert sorted(pauses)[:6] == [0.5, 0.5, 1.0, 1.0, 2.0, 2.0][: len(pauses)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
