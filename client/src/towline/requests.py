@@ -35,7 +35,7 @@ from towline.options import (
     check_name,
     check_options,
 )
-from towline.registry import Encoded
+from towline.registry import DEFAULT_QUEUE, Encoded
 from towline.serializers import JSON, Serializer, write
 from towline.v1 import job_pb2, queue_service_pb2
 
@@ -232,7 +232,7 @@ def _own(job: Job, name: str) -> object:
 def _build(type: str, encoded: Encoded, options: Mapping[str, Any]) -> job_pb2.Job:
     message = job_pb2.Job(
         id=options.get("id") or uuid7(),
-        queue=options.get("queue", "default"),
+        queue=options.get("queue", DEFAULT_QUEUE),
         type=type,
         payload=encoded.data,
         content_type=encoded.content_type,

@@ -224,12 +224,8 @@ def read_info(info: job_pb2.JobInfo, serializers: Serializers | None = None) -> 
         available_at=moment("available_at"),
         started_at=moment("started_at"),
         finished_at=moment("finished_at"),
-        failure=_read_failure(info.last_failure) if info.HasField("last_failure") else None,
-        progress=(
-            Progress(info.progress.fraction, info.progress.message, info.progress.checkpoint)
-            if info.HasField("progress")
-            else None
-        ),
+        failure=read_failure(info.last_failure) if info.HasField("last_failure") else None,
+        progress=read_progress(info.progress) if info.HasField("progress") else None,
         dead_reason=(
             _DEAD_REASONS.get(info.dead_reason, DeadReason.UNKNOWN) if info.dead_reason else None
         ),
@@ -241,9 +237,13 @@ def read_info(info: job_pb2.JobInfo, serializers: Serializers | None = None) -> 
     )
 
 
-def _read_failure(failure: job_pb2.Failure) -> Failure:
+def read_failure(failure: job_pb2.Failure) -> Failure:
     failed_at = read_time(failure.failed_at) if failure.HasField("failed_at") else None
     return Failure(failure.type, failure.message, failure.trace, failed_at)
+
+
+def read_progress(progress: job_pb2.Progress) -> Progress:
+    return Progress(progress.fraction, progress.message, progress.checkpoint)
 
 
 def read_time(timestamp: Timestamp) -> datetime:

@@ -26,10 +26,11 @@ from towline.v1.queue_service_pb2 import (
     SettleResult,
 )
 from towline.worker import Worker, inline, outcome
+from towline.worker.acceptance import FIRST_DELAY
 from towline.worker.attempt import Attempt
 from towline.worker.errors import UnknownJobType
-from towline.worker.handlers import HandlerOptions, Handlers, progress_message
-from towline.worker.leases import HeldLease, Settlement, hold
+from towline.worker.handlers import HandlerOptions, Handlers
+from towline.worker.leases import HeldLease, Settlement, hold, progress_message
 
 if TYPE_CHECKING:
     from towline.testing.harness import Harness
@@ -39,9 +40,6 @@ MAX_ATTEMPTS = 1000
 
 LEASE = timedelta(hours=12)
 """A test is over before; no heartbeat is needed."""
-
-UNKNOWN_DELAY = 5.0
-"""Seconds for which a job of unknown type rests, as it does with a Worker."""
 
 CALL_TIMEOUT = 30.0
 """Seconds. The broker is in this process."""
@@ -186,9 +184,7 @@ class InlineWorker:
         try:
             definition = self._handlers.runnable(job.type, job.queue)
         except UnknownJobType as error:
-            self._settle(
-                held, outcome.release(held.token, outcome.failure_of(error), UNKNOWN_DELAY)
-            )
+            self._settle(held, outcome.release(held.token, outcome.failure_of(error), FIRST_DELAY))
             ends.append(AttemptEnd(None, held.context, AttemptOutcome.RELEASED, error, 0.0))
             self._handlers.callbacks.errored(error)
             return

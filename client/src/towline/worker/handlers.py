@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypedDict
 
-from towline.context import Progress
 from towline.errors import ConfigurationError
 from towline.middleware import WorkerMiddleware
 from towline.middleware.handling import HandlerMiddleware
 from towline.middleware.shapes import listed
 from towline.registry import JobDefinition, Registry, default_registry
 from towline.serializers import Serializer, Serializers
-from towline.v1 import job_pb2
 from towline.worker.attempt import Attempt
 from towline.worker.callbacks import Callbacks, Errored, JobCompleted, JobErrored, JobStarted
 from towline.worker.errors import UnknownJobType
@@ -89,9 +87,3 @@ class Handlers:
         settle: Callable[[HeldLease, Settlement], bool],
     ) -> Attempt:
         return Attempt(held, definition, self.callbacks, settle, lambda _: None, self._middleware)
-
-
-def progress_message(progress: Progress) -> job_pb2.Progress:
-    return job_pb2.Progress(
-        fraction=progress.fraction, message=progress.message, checkpoint=progress.checkpoint
-    )

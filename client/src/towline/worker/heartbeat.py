@@ -12,9 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from towline.context import CancelReason, Progress
+from towline.context import CancelReason
 from towline.errors import BrokerError, JobCancelled, LeaseLost, TowlineError
-from towline.v1 import job_pb2
 from towline.v1.queue_service_pb2 import (
     HeartbeatRequest,
     HeartbeatResult,
@@ -22,7 +21,7 @@ from towline.v1.queue_service_pb2 import (
     LeaseOutcome,
     WorkerDirective,
 )
-from towline.worker.leases import HeldLease, LeaseTable, outcome_name
+from towline.worker.leases import HeldLease, LeaseTable, outcome_name, progress_message
 from towline.worker.ledger import Ledger
 from towline.worker.link import Backoff, Link
 from towline.worker.options import WorkerOptions
@@ -225,18 +224,11 @@ def _chunks(
     size = 0
     for held in leases:
         version, progress = held.state.reports.unsent() or (0, None)
-        heartbeat = LeaseHeartbeat(lease_token=held.token, progress=_message(progress))
+        told = None if progress is None else progress_message(progress)
+        heartbeat = LeaseHeartbeat(lease_token=held.token, progress=told)
         size += heartbeat.ByteSize()
         if len(chunks[-1]) == MAX_ITEMS or (chunks[-1] and size > MAX_BYTES):
             chunks.append([])
             size = heartbeat.ByteSize()
         chunks[-1].append((held, version, heartbeat))
     return chunks
-
-
-def _message(progress: Progress | None) -> job_pb2.Progress | None:
-    if progress is None:
-        return None
-    return job_pb2.Progress(
-        fraction=progress.fraction, message=progress.message, checkpoint=progress.checkpoint
-    )

@@ -5,25 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from towline.context import (
     DEFAULT_MAX_ATTEMPTS,
     AttemptState,
-    Failure,
     JobContext,
     Progress,
     ProgressReports,
 )
+from towline.status import read_failure, read_progress, read_time
 from towline.v1 import job_pb2, queue_service_pb2
 from towline.worker.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from google.protobuf.timestamp_pb2 import Timestamp
 
 Settlement: TypeAlias = queue_service_pb2.Ack | queue_service_pb2.Nack
 """What is to be told to the broker about a lease that ends."""
@@ -89,32 +86,22 @@ def hold(lease: job_pb2.Lease, timeout: float | None, on_report: Callable[[], No
         max_attempts=job.retry.max_attempts or DEFAULT_MAX_ATTEMPTS,
         lease_token=lease.lease_token,
         headers=MappingProxyType(dict(job.headers)),
-        enqueued_at=_utc(lease.enqueued_at) if lease.HasField("enqueued_at") else None,
+        enqueued_at=read_time(lease.enqueued_at) if lease.HasField("enqueued_at") else None,
         timeout=timeout,
-        last_failure=_last_failure(lease),
-        last_progress=_last_progress(lease),
+        last_failure=read_failure(lease.last_failure) if lease.HasField("last_failure") else None,
+        last_progress=(
+            read_progress(lease.last_progress) if lease.HasField("last_progress") else None
+        ),
         state=state,
     )
     return HeldLease(lease.lease_token, context, lease)
 
 
-def _last_failure(lease: job_pb2.Lease) -> Failure | None:
-    if not lease.HasField("last_failure"):
-        return None
-    failure = lease.last_failure
-    failed_at = _utc(failure.failed_at) if failure.HasField("failed_at") else None
-    return Failure(failure.type, failure.message, failure.trace, failed_at)
-
-
-def _last_progress(lease: job_pb2.Lease) -> Progress | None:
-    if not lease.HasField("last_progress"):
-        return None
-    progress = lease.last_progress
-    return Progress(progress.fraction, progress.message, progress.checkpoint)
-
-
-def _utc(timestamp: Timestamp) -> datetime:
-    return timestamp.ToDatetime(tzinfo=UTC)
+def progress_message(progress: Progress) -> job_pb2.Progress:
+    """What a handler told, as the broker is told."""
+    return job_pb2.Progress(
+        fraction=progress.fraction, message=progress.message, checkpoint=progress.checkpoint
+    )
 
 
 def outcome_name(outcome: queue_service_pb2.LeaseOutcome.ValueType) -> str:

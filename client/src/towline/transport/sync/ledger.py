@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from towline.context import DEFAULT_MAX_ATTEMPTS
 from towline.errors import NotFound
 from towline.transport.sync.backoff import retry_delay
 from towline.transport.sync.counting import Totals
@@ -21,13 +22,10 @@ from towline.v1 import job_pb2
 from towline.v1.admin_service_pb2 import StatsResponse
 from towline.v1.job_pb2 import DeadReason, JobInfo, JobState
 from towline.v1.queue_service_pb2 import Ack, CancelOutcome, Nack, PushOutcome, PushResult
-from towline.worker.handlers import progress_message
-from towline.worker.leases import HeldLease, Settlement, hold
+from towline.worker.leases import HeldLease, Settlement, hold, progress_message
 
 MAX_JOBS = 10_000
 """Jobs that are remembered; beyond that those that ended longest ago are forgotten."""
-
-DEFAULT_ATTEMPTS = 3
 
 MAX_RELEASES = 10
 """Times that a job is run again after it was released: nothing changes in between, unless it is
@@ -239,7 +237,7 @@ class Ledger:
             self._wait(entry, nack.release.delay.ToTimedelta().total_seconds())
         elif action == "dead_letter":
             self._die(entry, DeadReason.DEAD_REASON_REJECTED)
-        elif info.attempt >= (info.job.retry.max_attempts or DEFAULT_ATTEMPTS):
+        elif info.attempt >= (info.job.retry.max_attempts or DEFAULT_MAX_ATTEMPTS):
             self._die(entry, DeadReason.DEAD_REASON_ATTEMPTS_EXHAUSTED)
         else:
             self._totals.count(info.job, "retried")

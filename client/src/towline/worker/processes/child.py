@@ -28,7 +28,7 @@ from towline.worker import outcome
 from towline.worker.attempt import Attempt
 from towline.worker.callbacks import Callbacks
 from towline.worker.errors import UnknownJobType, WorkerChildDied
-from towline.worker.leases import HeldLease, Settlement, hold
+from towline.worker.leases import HeldLease, Settlement, hold, progress_message
 from towline.worker.processes.forking import flush_output
 from towline.worker.processes.frames import (
     BlockingFrames,
@@ -191,11 +191,9 @@ class _Child:
             if unsent is None:
                 return
             version, progress = unsent
-            message = job_pb2.Progress(
-                fraction=progress.fraction, message=progress.message, checkpoint=progress.checkpoint
-            )
+            report = progress_message(progress).SerializeToString()
             with contextlib.suppress(OSError):  # the worker is gone, and soon this process
-                self._jobs.send(Kind.REPORT, message.SerializeToString())
+                self._jobs.send(Kind.REPORT, report)
             held.state.reports.sent(version)
             self._reported_at = time.monotonic()
 
