@@ -1,6 +1,7 @@
 """Handlers that do not end although they are told to, and processes that grow too large."""
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -249,11 +250,15 @@ def test_max_memory_stops_a_worker_that_grows_beyond_it() -> None:
         ({"max_time": 0.1}, StopReason.MAX_TIME),
     ],
 )
-def test_a_worker_tells_why_it_stops(options: dict[str, Any], reason: StopReason) -> None:
+def test_a_worker_tells_why_it_stops(
+    options: dict[str, Any], reason: StopReason, caplog: pytest.LogCaptureFixture
+) -> None:
     with fake_broker() as broker, working(broker, registry, **options) as worker:
         broker.add("quick")
         assert worker.join(PATIENCE)
         assert worker.stop_reason is reason
+    # It was asked for, so it is no warning.
+    assert [each for each in caplog.records if each.levelno > logging.INFO] == []
 
 
 def reason_of(worker: Worker) -> StopReason | None:

@@ -302,7 +302,9 @@ class Session:
 
     def _limit_passed(self, reason: StopReason) -> None:
         if not self._stop.is_set():
-            logger.warning("stopping when the jobs that run are done: %s", reason.value)
+            # An end that was asked for is no warning.
+            level = logging.INFO if reason is StopReason.MAX_TIME else logging.WARNING
+            logger.log(level, "stopping when the jobs that run are done: %s", reason.value)
             self.request_stop(reason=reason)
 
     def _wake_up(self) -> None:
