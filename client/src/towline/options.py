@@ -221,6 +221,13 @@ def _whole(low: int, high: int, remark: str = "") -> Callable[[object, str], int
     return check
 
 
+def _some_time(value: object, where: str) -> timedelta:
+    duration = as_timedelta(value, where)
+    if not duration:  # elsewhere the way to say that there is no limit
+        raise InvalidJob(f"{where}: expected more than 0 seconds, got {value!r}; None is no limit")
+    return duration
+
+
 def _share(value: object, where: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
         raise InvalidJob(f"{where}: expected a number from 0 to 1, got {value!r}")
@@ -314,11 +321,11 @@ _CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "max_attempts": _whole(1, 1000, " (1 is no retry)"),
     "backoff": _backoff,
     "jitter": _share,
-    "timeout": as_timedelta,
-    "expires_in": as_timedelta,
+    "timeout": _some_time,
+    "expires_in": _some_time,
     "retention": as_timedelta,
     "unique_key": _unique_key,
-    "unique_for": as_timedelta,
+    "unique_for": _some_time,
     "display_name": _display_name,
     "headers": _headers,
     "id": _id,
