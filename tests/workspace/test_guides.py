@@ -1,6 +1,7 @@
 """The pages of docs/: code runs, links lead on, commands have the options that they name."""
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,23 @@ def test_every_command_has_the_options_that_are_named(page: Path) -> None:
             elif OPTION.match(word.partition("=")[0]):
                 known = {option for each in command.params for option in each.opts} | {"--help"}
                 assert word.partition("=")[0] in known, f"{found[0].strip()}: {word}"
+
+
+def options_of(command: Any) -> Iterator[str]:
+    for parameter in command.params:
+        yield from parameter.opts
+    for below in getattr(command, "commands", {}).values():
+        yield from options_of(below)
+
+
+def test_who_comes_from_elsewhere_is_told_options_that_there_are() -> None:
+    known = {"--version", "--help", *options_of(get_command(build()))}
+    known |= {"--store", "--insecure"}  # of the broker
+    page = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+    for row in re.findall(r"^\|.*\|$", BLOCK.sub("", page), re.MULTILINE):
+        here = row.rstrip("| ").rpartition(" | ")[2]
+        named = set(re.findall(r"(?<![\w-])--[a-z-]+[a-z]", here))
+        assert named <= known, row
 
 
 @pytest.mark.parametrize(
