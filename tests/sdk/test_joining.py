@@ -427,3 +427,23 @@ class TestLines:
         assert line.remove(one)
         assert line.leave() == [other]
         assert not line.remove(other)
+
+
+class LateLoop(asyncio.SelectorEventLoop):
+    """A loop with a clock of its own, as some for tests have."""
+
+    def time(self) -> float:
+        return super().time() - 1_000_000
+
+
+def test_a_loop_may_have_a_clock_of_its_own(broker: ScriptedBroker) -> None:
+    async def dispatch() -> None:
+        async with AsyncClient(broker.address) as client:
+            crowd = Crowd(client, broker)
+            dispatched = await crowd.behind_a_call(3)
+            broker.hold.set()
+            await asyncio.gather(*dispatched)
+
+    with asyncio.Runner(loop_factory=LateLoop) as runner:
+        runner.run(dispatch())
+    assert sizes(broker) == [1, 3]

@@ -7,6 +7,7 @@ out of time, is of no concern to the others.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
@@ -28,11 +29,10 @@ class _Caller:
     """A task that waits for the outcome of its job."""
 
     def __init__(self, message: job_pb2.Job, timeout: float) -> None:
-        loop = asyncio.get_running_loop()
         self.message = message
         self.size = message.ByteSize()
-        self.deadline = loop.time() + timeout
-        self.outcome: asyncio.Future[PushResponse] = loop.create_future()
+        self.deadline = time.monotonic() + timeout
+        self.outcome: asyncio.Future[PushResponse] = asyncio.get_running_loop().create_future()
 
     def arrived(self, response: PushResponse) -> None:
         if not self.outcome.done():
@@ -87,7 +87,8 @@ class JoiningTasks:
             loop.call_later(GATHERING, self._leave_late, line, caller)
         if line.full:
             self._send(line, line.leave())
-        alarm = loop.call_at(caller.deadline, self._give_up, line, caller)
+        # A loop may count time in its own way.
+        alarm = loop.call_later(caller.deadline - time.monotonic(), self._give_up, line, caller)
         try:
             return await caller.outcome
         finally:
