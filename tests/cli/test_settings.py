@@ -120,6 +120,21 @@ def test_a_wrong_setting_is_told_with_its_place(
     assert said in done.err
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[tool]\ntowline = "x"\n', "pyproject.toml: towline: expected a table, got 'x'"),
+        ("tool = 3\n", "pyproject.toml: tool: expected a table, got 3"),
+    ],
+)
+def test_a_pyproject_without_the_table_is_told(
+    towline: Command, folder: Path, text: str, said: str
+) -> None:
+    (folder / "pyproject.toml").write_text(text)
+    done = towline("worker", "settings_jobs")
+    assert (done.code, done.err) == (2, f"towline: {said}\n")
+
+
 def test_a_wrong_value_is_told_with_the_file_that_set_it(towline: Command, folder: Path) -> None:
     (folder / "towline.toml").write_text('[worker]\nlease = "soon"\nconcurrency = "x"\n')
     done = towline("worker", "settings_jobs", "-c", "2")

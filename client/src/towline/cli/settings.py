@@ -90,8 +90,12 @@ def _tables(config: Path | None) -> Iterable[tuple[str, Mapping[str, Any]]]:
         yield (config.name, _read(config))
         return
     if PROJECT.is_file():
-        ours = _read(PROJECT).get("tool", {}).get("towline", {})
-        yield "pyproject.toml [tool.towline]", ours
+        ours: Any = _read(PROJECT)
+        for key in ("tool", "towline"):
+            ours = ours.get(key, {})
+            if not isinstance(ours, Mapping):
+                raise UsageError(f"{PROJECT}: {key}: expected a table, got {ours!r}")
+        yield f"{PROJECT} [tool.towline]", ours
     if FILE.is_file():
         yield FILE.name, _read(FILE)
 
