@@ -16,8 +16,9 @@ from towline.errors import BrokerError, JobCancelled, LeaseLost, TowlineError
 from towline.jobs import job
 from towline.registry import Registry
 from towline.v1 import job_pb2
-from towline.v1.queue_service_pb2 import HeartbeatRequest, LeaseOutcome, WorkerDirective
+from towline.v1.queue_service_pb2 import Ack, HeartbeatRequest, LeaseOutcome, WorkerDirective
 from towline.worker import Worker
+from towline.worker.leases import hold
 from towline.worker.options import PoolName
 
 
@@ -389,3 +390,12 @@ def test_what_earlier_attempts_left_is_at_hand(handlers: Handlers) -> None:
     assert context.last_progress.checkpoint == b"notes"
     assert context.enqueued_at is not None
     assert context.enqueued_at.tzinfo is not None
+
+
+def test_a_lease_shows_neither_token_nor_payload_nor_result() -> None:
+    job = job_pb2.Job(id="1", type="quick", payload=b"what it works on")
+    held = hold(job_pb2.Lease(lease_token="secret", job=job), None, lambda: None)
+    held.settlement = Ack(lease_token="secret", result=b"what came of it")
+    assert "id='1'" in repr(held)
+    for hidden in ("secret", "what it works on", "what came of it"):
+        assert hidden not in repr(held)

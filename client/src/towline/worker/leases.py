@@ -39,14 +39,14 @@ class HeldLease:
     tries       how many attempts this worker lets it have, if that is fewer than its policy does
     """
 
-    token: str
+    token: str = field(repr=False)
     context: JobContext
     lease: job_pb2.Lease = field(repr=False)
     running: bool = False
     begun: bool = False
     abandoned: bool = False
     live: bool = True
-    settlement: Settlement | None = None
+    settlement: Settlement | None = field(default=None, repr=False)
     tries: int | None = None
 
     @property
