@@ -56,7 +56,9 @@ def test_options_of_the_worker_are_checked_by_their_names(tmp_path: Path) -> Non
     assert "--max-jobs: expected" in refused(tmp_path, "jobs", "--max-jobs", "0")
     assert "--lease: expected 1 second" in refused(tmp_path, "jobs", "--lease", "100ms")
     assert "--lease: 'x' is no duration" in refused(tmp_path, "jobs", "--lease", "x")
-    assert "--pool: 'fork' is neither" in refused(tmp_path, "jobs", "--pool", "fork")
+    assert '--pool: expected "thread", "async" or "process", got' in refused(
+        tmp_path, "jobs", "--pool", "fork"
+    )
     assert "--url: expected host:port" in refused(tmp_path, "jobs", "--url", "nowhere")
 
 
