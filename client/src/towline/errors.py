@@ -94,20 +94,22 @@ def _again(kind: type[BaseException], args: tuple[Any, ...], held: dict[str, Any
 
 
 class ConfigurationError(TowlineError):
-    pass
+    """An address or a setting is wrong; the message names it and what it may be."""
 
 
 class ClientClosed(TowlineError):
+    """The client was used after its ``close``, or closed while a call was under way."""
+
     def __init__(self) -> None:
         super().__init__("this client is closed: make a new one")
 
 
 class InvalidJob(TowlineError):
-    pass
+    """A job is defined, dispatched or used wrongly; nothing was sent."""
 
 
 class InvalidPayload(TowlineError):
-    pass
+    """Data does not fit what the job declares, or cannot be written or read."""
 
 
 class CallFailed(TowlineError):
@@ -135,6 +137,8 @@ class Violation:
 
 
 class InvalidArgument(CallFailed):
+    """The broker refused a field: ``violations`` says which, and what is wrong with each."""
+
     def __init__(
         self, message: str, *, violations: tuple[Violation, ...] = (), reason: str = ""
     ) -> None:
@@ -149,7 +153,7 @@ class InvalidArgument(CallFailed):
 
 
 class NotFound(CallFailed):
-    pass
+    """There is no such job, queue or worker, or it is no longer kept."""
 
 
 class NotSupported(CallFailed):
@@ -176,7 +180,7 @@ class ResourceExhausted(CallFailed):
 
 
 class QueueFull(ResourceExhausted):
-    pass
+    """The queue holds as many jobs as it may."""
 
 
 class BrokerUnavailable(CallFailed):
@@ -188,19 +192,19 @@ class BrokerUnavailable(CallFailed):
 
 
 class DeadlineExceeded(CallFailed):
-    pass
+    """No answer came in time; what was asked may be done all the same."""
 
 
 class PermissionDenied(CallFailed):
-    pass
+    """The broker knows who calls, and does not let them do this."""
 
 
 class Unauthenticated(CallFailed):
-    pass
+    """The broker wants credentials, or does not take these."""
 
 
 class BrokerError(CallFailed):
-    pass
+    """A defect of the broker, or an answer that makes no sense; the effect is unknown."""
 
 
 class BatchFailed(TowlineError):
@@ -251,6 +255,8 @@ class JobFailed(TowlineError):
 
 
 class JobCancelled(TowlineError):
+    """The job was cancelled: it has no result."""
+
     def __init__(self, job_id: str) -> None:
         super().__init__(f"job {job_id} was cancelled")
         self.job_id = job_id

@@ -321,6 +321,8 @@ def get_request(job_id: str | UUID, wait: float) -> queue_service_pb2.GetJobRequ
 
 
 class CancelOutcome(StrEnum):
+    """What came of cancelling a job."""
+
     UNKNOWN = "UNKNOWN"
     """An outcome that this version of the SDK does not know."""
     CANCELLED = "CANCELLED"

@@ -25,6 +25,8 @@ ErrorClasses: TypeAlias = ErrorClass | Iterable[ErrorClass]
 
 
 class JobState(StrEnum):
+    """Where a job is between its dispatch and its end."""
+
     UNKNOWN = "UNKNOWN"
     """A state that this version of the SDK does not know."""
     SCHEDULED = "SCHEDULED"
@@ -40,6 +42,8 @@ class JobState(StrEnum):
 
 
 class DeadReason(StrEnum):
+    """Why a job is in the dead-letter queue."""
+
     UNKNOWN = "UNKNOWN"
     """A reason that this version of the SDK does not know."""
     ATTEMPTS_EXHAUSTED = "ATTEMPTS_EXHAUSTED"
