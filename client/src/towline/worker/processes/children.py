@@ -73,7 +73,9 @@ class Child:
     ready     it has started, and takes jobs
     leaving   it was told to end
     kill_at   when it is to be killed if nothing happens before
-    why       what it is killed for, for the log
+    killed    it was: its end is only to be heard of
+    given     how many jobs it was given; the child counts alike, to know of which it is told
+    told      it knows that its handler is to end
     """
 
     number: int
