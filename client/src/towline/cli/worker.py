@@ -58,6 +58,10 @@ def worker(
     once: Annotated[
         bool, typer.Option("--once", help="Run one job if one is ready, then exit.")
     ] = False,
+    stop_when_empty: Annotated[
+        bool,
+        typer.Option("--stop-when-empty", help="Exit once no job is ready and none runs here."),
+    ] = False,
     max_jobs: Annotated[
         int | None, typer.Option("--max-jobs", metavar="N", help="Exit after so many jobs.")
     ] = None,
@@ -207,6 +211,7 @@ def worker(
             max_attempts=tries,
             default_timeout=values.optional_seconds(job_timeout, "--job-timeout"),
             sleep=values.seconds(sleep, "--sleep"),
+            stop_when_empty=stop_when_empty,
             drain_timeout=values.seconds(drain_timeout, "--drain-timeout"),
             health_file=health_file,
             health_port=health_port,

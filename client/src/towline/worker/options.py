@@ -45,6 +45,7 @@ class WorkerOptions:
     guardian: bool = True
     wait: float = 20.0
     sleep: float = 0.0
+    stop_when_empty: bool = False
     types: frozenset[str] | None = None
     max_attempts: int | None = None
     default_timeout: float | None = None
@@ -69,6 +70,7 @@ def make_options(
     guardian: bool,
     wait: Seconds,
     sleep: Seconds,
+    stop_when_empty: bool,
     types: Iterable[object] | None,
     max_attempts: int | None,
     default_timeout: Seconds | None,
@@ -114,6 +116,7 @@ def make_options(
         guardian=_switch(guardian, "guardian"),
         wait=_wait(wait),
         sleep=seconds(sleep, "sleep"),
+        stop_when_empty=stop_when_empty,
         types=_types(types),
         max_attempts=None if max_attempts is None else _whole(max_attempts, "max_attempts", None),
         default_timeout=_default_timeout(default_timeout),

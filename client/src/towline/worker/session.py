@@ -245,11 +245,14 @@ class Session:
         if self._once:
             leases = self._reserver.reserve(wanted, 0, persistent=False)
         else:
-            leases = self._reserver.reserve(wanted, self._options.wait)
+            wait = 0 if self._options.stop_when_empty else self._options.wait
+            leases = self._reserver.reserve(wanted, wait)
         for lease in leases:
             self._accept(lease)
         if leases:
             self._heartbeater.nudge()
+        elif self._options.stop_when_empty and not self._table.live():
+            self.request_stop(reason=StopReason.EMPTY)
         elif not self._once:
             at_once = time.monotonic() - asked_at < EMPTY_PAUSE
             self._stop.wait(max(self._options.sleep, EMPTY_PAUSE if at_once else 0.0))

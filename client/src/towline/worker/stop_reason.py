@@ -12,6 +12,7 @@ class StopReason(enum.Enum):
     BROKER = "the broker told it to"
     ONCE = "it was to run one job"
     MAX_JOBS = "it has taken max_jobs jobs"
+    EMPTY = "its queues were empty, and it was to stop then"
     MAX_TIME = "max_time is over"
     MAX_MEMORY = "its process holds more than max_memory"
     STUCK = "too many handlers did not end although they were told to"

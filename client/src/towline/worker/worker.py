@@ -73,6 +73,9 @@ class Worker(CallbackDecorators):
                    nothing else here run: see towline.worker.guardian
     wait           seconds, at most 60, that the broker holds a call for jobs while there are none
     sleep          seconds from an answer without jobs to the next call
+    stop_when_empty
+                   end once no job is ready in its queues and none that it ran is left; jobs that
+                   are delayed, or wait for another attempt, are not waited for
     types          run these only, by name or class. Others are given back for another worker of the
                    queue, which costs them some seconds each time: queues part work better
     max_attempts   dead-letter a job that fails here at this attempt or a later one, though its own
@@ -123,6 +126,7 @@ class Worker(CallbackDecorators):
         guardian: bool = True,
         wait: Seconds = 20,
         sleep: Seconds = 0,
+        stop_when_empty: bool = False,
         types: Iterable[str | type[Job] | JobFunction[..., Any]] | None = None,
         max_attempts: int | None = None,
         default_timeout: Seconds | None = None,
@@ -151,6 +155,7 @@ class Worker(CallbackDecorators):
             guardian=guardian,
             wait=wait,
             sleep=sleep,
+            stop_when_empty=stop_when_empty,
             types=types,
             max_attempts=max_attempts,
             default_timeout=default_timeout,
