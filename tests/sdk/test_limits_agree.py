@@ -18,18 +18,18 @@ from towline_broker.services.limits import Limits
 def test_limits_are_those_of_the_broker() -> None:
     broker = Limits()
     assert requests.MAX_JOBS == settler.MAX_ITEMS == heartbeat.MAX_ITEMS == broker.batch
-    assert reserver.MAX_JOBS == broker.batch
+    assert broker.batch == reserver.MAX_JOBS
     assert requests.MAX_BYTES + broker.job_bytes < broker.message_bytes
-    assert context.MAX_CHECKPOINT == broker.checkpoint_bytes
-    assert context.MAX_PROGRESS_MESSAGE == broker.progress_message_bytes
-    assert outcome.MAX_RESULT == broker.result_bytes
-    assert admission.MAX_PAYLOAD == broker.payload_bytes
-    assert admission.MAX_HEADERS == broker.headers_bytes
-    assert worker_options.MAX_QUEUES == broker.queues_per_reserve
-    assert worker_options.MAX_WEIGHT == broker.weight
-    assert worker_options.MAX_WAIT * SECOND == broker.wait
-    assert worker_options.MIN_LEASE * SECOND == broker.min_lease
-    assert worker_options.MAX_LEASE * SECOND == broker.max_lease
+    assert broker.checkpoint_bytes == context.MAX_CHECKPOINT
+    assert broker.progress_message_bytes == context.MAX_PROGRESS_MESSAGE
+    assert broker.result_bytes == outcome.MAX_RESULT
+    assert broker.payload_bytes == admission.MAX_PAYLOAD
+    assert broker.headers_bytes == admission.MAX_HEADERS
+    assert broker.queues_per_reserve == worker_options.MAX_QUEUES
+    assert broker.weight == worker_options.MAX_WEIGHT
+    assert broker.wait == worker_options.MAX_WAIT * SECOND
+    assert broker.min_lease == worker_options.MIN_LEASE * SECOND
+    assert broker.max_lease == worker_options.MAX_LEASE * SECOND
     assert options.DISPLAY_NAME_HEADER == views.DISPLAY_NAME_HEADER
 
 
