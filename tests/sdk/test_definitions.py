@@ -384,3 +384,5 @@ class TestFunctions:
             add.job(1, b=2)  # type: ignore[call-arg]
         with pytest.raises(InvalidJob, match=r"argument 'countdown': did you mean 'delay'\?"):
             add.job(1, countdown=2)  # type: ignore[call-arg]
+        with pytest.raises(InvalidJob, match=r"'delay'; an option .*job\(...\).dispatch\(delay="):
+            add.dispatch(1, delay=2)  # type: ignore[call-arg]

@@ -34,6 +34,7 @@ from towline.job_checks import (
     refuse_generator,
 )
 from towline.options import (
+    DISPATCH_NAMES,
     POLICY_NAMES,
     Backoff,
     DispatchOptions,
@@ -240,8 +241,11 @@ class JobFunction(Generic[P, R]):
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            meant = [called_here(name) for name in kwargs if name not in self.parameters]
-            hint = "".join(f": did you mean {option}?" for option in meant[:1] if option)
+            unknown = next((name for name in kwargs if name not in self.parameters), "")
+            meant = called_here(unknown)
+            hint = f": did you mean {meant}?" if meant else ""
+            if unknown in DISPATCH_NAMES:
+                hint = f"; an option has its place here: .job(...).dispatch({unknown}=...)"
             raise InvalidJob(f"{self.job_class.job_type}: {error}{hint}") from None
         return self.job_class(**bound.arguments)
 
