@@ -348,6 +348,16 @@ class TestRunAll:
         assert loops == [asyncio.get_running_loop()]
         assert ran == ["plain"]
 
+    async def test_one_by_one_in_the_loop_of_an_async_test(self, towline: Harness) -> None:
+        await towline.async_client.dispatch_batch([note_async.job(what=n) for n in (1, 2)])
+        worker = towline.worker()
+        for expected in ([1], [1, 2]):
+            end = await worker.run_one_async()
+            assert end is not None
+            assert end.outcome is AttemptOutcome.SUCCEEDED
+            assert ran == expected
+        assert await worker.run_one_async() is None
+
     async def test_an_async_handler_that_is_not_awaited_says_how_to(self, towline: Harness) -> None:
         towline.client.dispatch(note_async, what=1)
 
