@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import pytest
 
-from tests.sdk.running import Heard, both_pools, fake_broker, working
+from tests.sdk.running import Heard, both_pools, fake_broker, happens, working
 from towline.control import Reject, Release, Retry
 from towline.durations import Seconds
 from towline.errors import InvalidPayload
@@ -25,6 +27,11 @@ class Unprintable(Exception):
         raise RuntimeError("no text")
 
 
+class RaisesItself(BaseException):
+    def __str__(self) -> str:
+        raise self
+
+
 ERRORS: dict[str, Callable[[], BaseException]] = {
     "io": lambda: ConnectionError("no route"),
     "plain": lambda: ValueError("no such address"),
@@ -34,6 +41,7 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
     "long": lambda: ValueError("x" * 100_000),
     "surrogate": lambda: ValueError("\udc80 is no UTF-8"),
     "unprintable": Unprintable,
+    "raises-itself": RaisesItself,
     "retry": Retry,
     "retry-in-90": lambda: Retry(90),
     "reject": lambda: Reject("no such customer"),
@@ -195,6 +203,8 @@ def test_a_failure_fits_into_a_message_whatever_the_exception_says(pool: PoolNam
     assert nack.failure.message == "? is no UTF-8"
     nack, _ = nacked(pool, "fail", payload(how="unprintable"))
     assert nack.failure.type == "Unprintable"
+    nack, _ = nacked(pool, "fail", payload(how="raises-itself"))
+    assert nack.failure.type == "RaisesItself"
 
 
 @both_pools
@@ -330,3 +340,71 @@ def test_what_a_job_does_beside_its_handler_ends_no_thread_and_no_loop(
         assert nack.WhichOneof("action") is None
         assert nack.failure.type == "SystemExit"
         assert json.loads(broker.ack(broker.add("add", payload(a=1, b=2))).result) == 3
+
+
+async def raise_exit() -> None:
+    raise SystemExit
+
+
+@job(registry=registry)
+async def add_slowly(a: int, b: int) -> int:
+    await asyncio.sleep(0.3)
+    return a + b
+
+
+slow_in_thread = threading.Event()
+
+
+@job(registry=registry)
+def add_slowly_in_thread(a: int, b: int) -> int:
+    slow_in_thread.set()
+    time.sleep(0.5)
+    return a + b
+
+
+@job(registry=registry)
+async def harm_the_loop(how: str) -> str:
+    loop = asyncio.get_running_loop()
+    if how == "stop":
+        loop.stop()
+    elif how == "cancel all":
+        for task in asyncio.all_tasks():
+            task.cancel()
+    else:
+        harmful = loop.create_task(raise_exit())
+        await asyncio.sleep(0)
+        assert harmful.done()
+    await asyncio.sleep(0.01)
+    return "done"
+
+
+@pytest.mark.parametrize(
+    ("how", "in_thread"),
+    [("stop", "RuntimeError"), ("cancel all", "CancelledError"), ("exit", "SystemExit")],
+)
+def test_a_handler_that_harms_the_loop_of_its_thread_has_failed(how: str, in_thread: str) -> None:
+    with fake_broker() as broker, working(broker, registry, pool="thread", concurrency=1):
+        nack = broker.nack(broker.add("harm_the_loop", payload(how=how)))
+        assert nack.failure.type == in_thread
+        assert json.loads(broker.ack(broker.add("add", payload(a=1, b=2))).result) == 3
+
+
+@pytest.mark.parametrize("how", ["stop", "exit"])
+def test_the_loop_that_handlers_share_goes_on_whatever_one_of_them_does_to_it(how: str) -> None:
+    with fake_broker() as broker, working(broker, registry, pool="async", concurrency=2):
+        beside = broker.add("add_slowly", payload(a=2, b=3))
+        assert json.loads(broker.ack(broker.add("harm_the_loop", payload(how=how))).result)
+        assert json.loads(broker.ack(beside).result) == 5
+        assert json.loads(broker.ack(broker.add("add_async", payload(a=1, b=2))).result) == 3
+
+
+def test_handlers_that_another_cancels_on_their_loop_have_failed_and_threads_go_on() -> None:
+    with fake_broker() as broker, working(broker, registry, pool="async", concurrency=4):
+        beside = broker.add("add_slowly", payload(a=2, b=3))
+        in_thread = broker.add("add_slowly_in_thread", payload(a=3, b=4))
+        happens(slow_in_thread)
+        cancelling = broker.add("harm_the_loop", payload(how="cancel all"))
+        assert broker.nack(cancelling).failure.type == "CancelledError"
+        assert broker.nack(beside).failure.type == "CancelledError"
+        assert json.loads(broker.ack(in_thread).result) == 7
+        assert json.loads(broker.ack(broker.add("add_async", payload(a=1, b=2))).result) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,11 @@ from towline.calls import Result, Returned, capture, is_awaitable
 from towline.context import running
 from towline.worker.attempt import Attempt
 from towline.worker.pool import MOST_THREADS, DaemonThreads, Pool, run_coroutine
+
+logger = logging.getLogger("towline.worker")
+
+LAST_TURNS = 4
+"""Of the loop, for what is left behind: to hear of its end, and for those who wait for it."""
 
 
 class AsyncPool(Pool):
@@ -30,6 +36,7 @@ class AsyncPool(Pool):
         self._threads = DaemonThreads(MOST_THREADS * concurrency, "towline-handler")
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._ended = False
         self._asked_at: float | None = None
 
     def start(self) -> None:
@@ -41,7 +48,7 @@ class AsyncPool(Pool):
     def close(self, timeout: float) -> None:
         self._closing = True
         self._threads.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._end)
         self._thread.join(timeout)
 
     def blocked_for(self) -> float:
@@ -57,17 +64,30 @@ class AsyncPool(Pool):
     def _answer(self) -> None:
         self._asked_at = None
 
+    def _end(self) -> None:
+        self._ended = True
+        self._loop.stop()
+
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
-            # What was left behind is told to end, and has one turn of the loop to hear of it.
+            while not self._ended:
+                self._run_loop()
+            # What was left behind is told to end, and has some turns of the loop to do it.
             for task in asyncio.all_tasks(self._loop):
                 task.cancel()
-            self._loop.run_until_complete(asyncio.sleep(0))
+            for _ in range(LAST_TURNS):
+                self._loop.run_until_complete(asyncio.sleep(0))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
             self._loop.close()
+
+    def _run_loop(self) -> None:
+        """Until the pool is closed, or a handler or what it has started ends the loop."""
+        try:
+            self._loop.run_forever()
+        except BaseException as error:  # a task raised SystemExit: asyncio lets that through
+            logger.error("a task of the event loop raised %s", type(error).__name__)
 
     def _spawn(self, attempt: Attempt) -> None:
         task = self._loop.create_task(self._run(attempt))
@@ -91,7 +111,7 @@ class AsyncPool(Pool):
             elif attempt.needs_loop:
                 result = Returned(attempt.call_on_loop(self._in_thread_to_its_end))
             else:
-                result = await self._in_thread(attempt.call)
+                result = await self._in_thread_to_its_end(attempt.call)
             if isinstance(result, Returned) and is_awaitable(result):
                 return await run_coroutine(attempt, result.value)
             return result

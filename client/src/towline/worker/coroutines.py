@@ -24,7 +24,10 @@ async def until_ended(coroutine: Coroutine[Any, Any, Any], cancellation: Cancell
             loop.call_soon_threadsafe(task.cancel)
 
     with cancellation.listening(cancel):
-        await asyncio.wait([task])
+        while not task.done():
+            # A handler may cancel all tasks of its loop: that one which waits here goes on.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
     if task.cancelled():  # before its first step, so that nothing has awaited the coroutine
         coroutine.close()
         return Raised(asyncio.CancelledError())

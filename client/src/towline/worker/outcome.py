@@ -100,7 +100,7 @@ def trace_of(error: BaseException) -> str:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # the text of an error is the handler's: it may do anything
+    except BaseException:  # the text of an error is the handler's: it may do anything
         return "(its message cannot be shown)"
 
 

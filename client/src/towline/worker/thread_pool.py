@@ -55,7 +55,9 @@ def call_in_thread(attempt: Attempt) -> Result:
     with _time_limit(attempt):
         result = capture(attempt.call)
         if isinstance(result, Returned) and is_awaitable(result):
-            return asyncio.run(run_coroutine(attempt, result.value))
+            # A handler may do anything to its loop: stop it, or have a task of it raise SystemExit.
+            ran = capture(partial(asyncio.run, run_coroutine(attempt, result.value)))
+            return ran.value if isinstance(ran, Returned) else ran
         return result
 
 
