@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from towline.context import current_job
+from towline.context import CancelReason, JobContext, NoCurrentJob, current_job
 from towline.control import JobControl, Reject, Release, Retry
 from towline.errors import (
     BatchFailed,
@@ -70,6 +70,7 @@ __all__ = [
     "BrokerUnavailable",
     "CallFailed",
     "CancelOutcome",
+    "CancelReason",
     "Client",
     "ClientClosed",
     "ConfigurationError",
@@ -83,6 +84,7 @@ __all__ = [
     "InvalidPayload",
     "Job",
     "JobCancelled",
+    "JobContext",
     "JobControl",
     "JobDefinition",
     "JobFailed",
@@ -95,6 +97,7 @@ __all__ = [
     "JsonSerializer",
     "LeaseLost",
     "MsgpackSerializer",
+    "NoCurrentJob",
     "NotFound",
     "NotSupported",
     "PermissionDenied",

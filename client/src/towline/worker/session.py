@@ -94,9 +94,9 @@ class Session:
         self._once = once
         self._on_done = on_done
         self._teller = Teller(callbacks.errored)
+        self._channel = connection.open()  # what may fail comes before what holds memory
         self._ledger, self._guardian = watched_ledger(connection, options)
         self._table = LeaseTable(self._ledger)
-        self._channel = connection.open()
         self._link = Link(self._channel, connection.target, self._teller.tell)
         self._reserver = Reserver(self._link, self._ledger, options, self._drain_left)
         self._heartbeater = Heartbeater(
@@ -299,7 +299,7 @@ class Session:
     def _crashed(self, error: BaseException) -> None:
         """A thread of this session cannot go on, so neither can the session."""
         logger.error("the worker stops because of %s", type(error).__name__)
-        self.error = error
+        self.error = self.error or error  # what follows from the first would hide it
         self._teller.tell(error)
         self.request_stop(reason=StopReason.ERROR)
 
