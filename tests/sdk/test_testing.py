@@ -440,6 +440,25 @@ class TestTime:
 
         assert ran == [1]
 
+    @pytest.mark.parametrize("seconds", [0.0, 4e9])
+    def test_the_clock_of_the_test_may_be_set_as_well(
+        self, towline: Harness, seconds: float
+    ) -> None:
+        with mock.patch("time.time", return_value=seconds):
+            towline.client.dispatch(SendEmail(to="a@b.c"), delay=300)
+            towline.travel(minutes=5)
+            [end] = towline.worker().run_all()
+            with towline.worker().background():
+                handle = towline.client.dispatch(SendEmail(to="a@b.c"))
+                assert handle.result(timeout=10) == "sent to a@b.c"
+
+            async def later() -> None:
+                await towline.async_client.dispatch(SendEmail(to="a@b.c"))
+                await towline.worker().run_all_async()
+
+            asyncio.run(later())
+        assert end.outcome is AttemptOutcome.SUCCEEDED
+
     def test_never_back(self, towline: Harness) -> None:
         with pytest.raises(ValueError, match="is the past"):
             towline.travel(seconds=-1)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import entry_points
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import grpc
 import grpc.aio
@@ -81,7 +81,7 @@ class EmbeddedConnection(Connection):
         return True
 
     def open(self) -> grpc.Channel:
-        return self._real().open()
+        return grpc.intercept_channel(self._real().open(), _NoDeadlines())
 
     def open_aio(self) -> grpc.aio.Channel:
         # The loop of the broker is to be the only one of grpc.aio in this process.
@@ -92,6 +92,29 @@ class EmbeddedConnection(Connection):
 
     def _real(self) -> Connection:
         return Connection(embedded_broker(self.name).address, None, self.timeout)
+
+
+class _CallDetails(NamedTuple):
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
+class _NoDeadlines(grpc.UnaryUnaryClientInterceptor):
+    """Has a broker answer when it will, as a function would that is called.
+
+    grpc reckons deadlines by time.time(). A test that has that set back (freezegun, time-machine)
+    would have each of its calls fail at once.
+    """
+
+    def intercept_unary_unary(self, call: Any, details: Any, request: Any) -> Any:
+        given: dict[str, Any] = {
+            name: getattr(details, name, None) for name in _CallDetails._fields
+        }
+        return call(_CallDetails(**{**given, "timeout": None}), request)
 
 
 class _Running:
