@@ -92,6 +92,20 @@ def kill_itself() -> None:
 
 
 @job
+def fork(how: str) -> dict[str, int]:
+    """Forks a copy that comes out of the handler like the original."""
+    copy = os.fork()
+    if copy == 0:
+        if how == "exit":
+            sys.exit(5)
+        if how == "raise":
+            raise ValueError("in the copy")
+        return {}
+    _, status = os.waitpid(copy, 0)
+    return {"copy": copy, "code": os.waitstatus_to_exitcode(status)}
+
+
+@job
 def leave(code: int) -> None:
     os._exit(code)
 
