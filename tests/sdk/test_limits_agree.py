@@ -25,6 +25,11 @@ def test_limits_are_those_of_the_broker() -> None:
     assert broker.result_bytes == outcome.MAX_RESULT
     assert broker.payload_bytes == admission.MAX_PAYLOAD
     assert broker.headers_bytes == admission.MAX_HEADERS
+    assert broker.header_key_bytes == admission.MAX_HEADER_KEY
+    assert broker.content_type_bytes == admission.MAX_CONTENT_TYPE
+    assert broker.unique_key_bytes == admission.MAX_UNIQUE_KEY
+    assert broker.start_delay == admission.MAX_DELAY.total_seconds() * SECOND
+    assert broker.period == admission.MAX_PERIOD.total_seconds() * SECOND
     assert broker.queues_per_reserve == worker_options.MAX_QUEUES
     assert broker.weight == worker_options.MAX_WEIGHT
     assert broker.wait == worker_options.MAX_WAIT * SECOND

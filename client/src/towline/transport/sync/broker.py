@@ -14,7 +14,7 @@ from towline.errors import CallFailed, ConfigurationError, NotSupported, Towline
 from towline.middleware import AttemptEnd
 from towline.status import JobState, JobStatus, read_info
 from towline.transport.interface import AsyncTransport, Transport
-from towline.transport.sync.admission import check_size, rejected
+from towline.transport.sync.admission import check, rejected
 from towline.transport.sync.calls import AsyncSyncTransport, SyncTransport
 from towline.transport.sync.ledger import Ledger, first_delay
 from towline.v1 import job_pb2, queue_service_pb2
@@ -112,7 +112,7 @@ class SyncBroker:
         return queue_service_pb2.PushResponse(results=results), new
 
     def _check(self, job: job_pb2.Job, path: str, *, in_loop: bool) -> None:
-        check_size(job, path)
+        check(job, path)
         if self._delays == "refuse" and first_delay(job) > 0:
             raise NotSupported(
                 f"{job.type} is dispatched with a delay, and this client, told delays=refuse, "
