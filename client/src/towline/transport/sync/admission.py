@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from typing import Literal
 
 from towline.errors import CallFailed, InvalidArgument, Violation
 from towline.v1.errors_pb2 import ItemError
@@ -61,14 +62,18 @@ def _wrong_sizes(job: Job) -> _Wrong:
             yield "headers", f"a key has {len(key.encode())} bytes; expected 1 to {MAX_HEADER_KEY}"
 
 
+_Lasting = Literal["delay", "expires_in", "timeout", "retention", "unique_for"]
+_LASTING: Mapping[_Lasting, timedelta] = {
+    "delay": MAX_DELAY,
+    "expires_in": MAX_DELAY,
+    "timeout": MAX_PERIOD,
+    "retention": MAX_PERIOD,
+    "unique_for": MAX_PERIOD,
+}
+
+
 def _wrong_times(job: Job) -> _Wrong:
-    for field, most in (
-        ("delay", MAX_DELAY),
-        ("expires_in", MAX_DELAY),
-        ("timeout", MAX_PERIOD),
-        ("retention", MAX_PERIOD),
-        ("unique_for", MAX_PERIOD),
-    ):
+    for field, most in _LASTING.items():
         # By its seconds: not every Duration is a timedelta.
         if job.HasField(field) and getattr(job, field).seconds > most.total_seconds():
             yield field, f"is too long; expected at most {most.days} d"
