@@ -4,11 +4,20 @@ import os
 import sys
 from typing import TextIO
 
+from towline.cli.exits import Exit
+
 _MISSING_EXTRA = "towline: this command needs the extra: pip install 'towline[cli]'"
 
 
 def main() -> None:
     """Run the command line of this process, and exit with its code."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # while modules are imported; later the command sees to it itself
+        sys.exit(Exit.INTERRUPTED)
+
+
+def _main() -> None:
     try:
         import rich
         import typer
