@@ -106,6 +106,11 @@ def fork(how: str) -> dict[str, int]:
 
 
 @job
+async def fork_async(how: str) -> dict[str, int]:
+    return fork(how)
+
+
+@job
 def leave(code: int) -> None:
     os._exit(code)
 

@@ -94,13 +94,14 @@ def test_the_death_of_a_child_fails_its_job_and_the_worker_goes_on() -> None:
         assert worker.ends()[-1] == "stopped 1 2"
 
 
-@pytest.mark.parametrize("pool", ["process", "thread"])
+@pytest.mark.parametrize("pool", ["process", "thread", "async"])
+@pytest.mark.parametrize("handler", ["fork", "fork_async"])
 @pytest.mark.parametrize(("how", "code"), [("return", 0), ("exit", 5), ("raise", 1)])
 def test_a_copy_that_a_handler_forks_ends_where_the_handler_does(
-    pool: str, how: str, code: int
+    pool: str, handler: str, how: str, code: int
 ) -> None:
     with fake_broker() as broker, program(broker, pool=pool, concurrency=1, guardian=False):
-        told = result(broker, add(broker, "fork", {"how": how}))
+        told = result(broker, add(broker, handler, {"how": how}))
         assert told["code"] == code
         for number in range(3):  # nobody else takes the jobs
             assert result(broker, add(broker, "double", {"number": number})) == 2 * number

@@ -9,11 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from towline.calls import Result, Returned, capture, is_awaitable
 from towline.context import running
 from towline.worker.attempt import Attempt
+from towline.worker.copies import in_the_original
 from towline.worker.pool import MOST_THREADS, DaemonThreads, Pool, run_coroutine
 
 logger = logging.getLogger("towline.worker")
@@ -124,7 +126,7 @@ class AsyncPool(Pool):
         context = contextvars.copy_context()
 
         def work() -> None:
-            result = context.run(capture, function)
+            result = context.run(in_the_original, partial(capture, function))
             with contextlib.suppress(RuntimeError):  # the loop is closed: it was left behind
                 self._loop.call_soon_threadsafe(self._resolve, done, result)
 

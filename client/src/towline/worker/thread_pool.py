@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import os
 import threading
-import traceback
 from collections.abc import Iterator
 from functools import partial
-from typing import NoReturn
 
-from towline.calls import Raised, Result, Returned, capture, is_awaitable
+from towline.calls import Result, Returned, capture, is_awaitable
 from towline.context import running
 from towline.worker.attempt import Attempt
+from towline.worker.copies import in_the_original
 from towline.worker.pool import MOST_THREADS, DaemonThreads, Pool, run_coroutine
-from towline.worker.processes.forking import flush_output
 
 
 class ThreadPool(Pool):
@@ -55,16 +52,8 @@ def _run(attempt: Attempt) -> None:
 
 
 def call_in_thread(attempt: Attempt) -> Result:
-    """Call the handler in this thread; an async one on a loop of its own. Tells of its timeout.
-
-    A copy of this process that the handler has forked ends here: it would else settle the job as
-    well, and go on to take those of the original.
-    """
-    process = os.getpid()
-    result = _call(attempt)
-    if os.getpid() != process:
-        _end_copy(result)
-    return result
+    """Call the handler in this thread; an async one on a loop of its own. Tells of its timeout."""
+    return in_the_original(partial(_call, attempt))
 
 
 def _call(attempt: Attempt) -> Result:
@@ -75,19 +64,6 @@ def _call(attempt: Attempt) -> Result:
             ran = capture(partial(asyncio.run, run_coroutine(attempt, result.value)))
             return ran.value if isinstance(ran, Returned) else ran
         return result
-
-
-def _end_copy(result: Result) -> NoReturn:
-    """End as a program does that this comes of, but for what was registered for the exit."""
-    code: object = 0
-    if isinstance(result, Raised):
-        code = 1
-        if isinstance(result.error, SystemExit):
-            code = result.error.code or 0
-        else:
-            traceback.print_exception(result.error)
-    flush_output()
-    os._exit(code if isinstance(code, int) else 1)
 
 
 @contextlib.contextmanager
