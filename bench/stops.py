@@ -45,7 +45,7 @@ class Steps:
             self.cpu.append(time.thread_time() - cpu)
             self.wall.append(time.perf_counter() - wall)
 
-        events.Handle._run = timed  # type: ignore[assignment,method-assign]
+        events.Handle._run = timed  # type: ignore[assignment,method-assign]  # to be timed
         return self
 
     def __exit__(
@@ -54,7 +54,7 @@ class Steps:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        events.Handle._run = self._original  # type: ignore[method-assign]
+        events.Handle._run = self._original  # type: ignore[method-assign]  # as it was
 
     def report(self, name: str, seconds: float) -> None:
         cpu, wall = sorted(self.cpu), sorted(self.wall)
