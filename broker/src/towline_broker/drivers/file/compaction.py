@@ -136,7 +136,7 @@ class Compaction:
     def live_bytes(self) -> int:
         """About how many bytes the journal would have if it held nothing but what lives."""
         state = self._state
-        jobs = len(state.jobs) * (JOB_OVERHEAD - JOB_BYTES)
+        jobs = state.count * (JOB_OVERHEAD - JOB_BYTES)
         return state.size - jobs - len(state.memory) * (MEMORY_OVERHEAD - MEMORY_BYTES)
 
     @property

@@ -219,7 +219,7 @@ class FileDriver(SoleOwner):
 
     def _of_up_to(self, limit: int) -> int:
         """About how much is recorded of a change to so many jobs, or to all that there are."""
-        return costs.of_items(min(limit, len(self._open.engine.state.jobs)))
+        return costs.of_items(min(limit, self._open.engine.state.count))
 
     @property
     def _open(self) -> LiveStore:

@@ -77,6 +77,11 @@ class State:
         self._policies: dict[RetryPolicy, RetryPolicy] = {}
 
     @property
+    def count(self) -> int:
+        """The jobs, at no cost: ``len(self.jobs)`` adds up its parts."""
+        return len(self.in_push_order)
+
+    @property
     def size(self) -> int:
         """About how many bytes of memory all of it takes."""
         return self._jobs_size + self.memory.size
