@@ -17,7 +17,7 @@ cheap to import, and can be imported before a server forks. Clients and workers 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from towline.context import CancelReason, JobContext, NoCurrentJob, current_job
 from towline.control import JobControl, Reject, Release, Retry
@@ -46,6 +46,7 @@ from towline.errors import (
     Violation,
 )
 from towline.jobs import Job, JobFunction, job
+from towline.lazy import loading_when_used
 from towline.options import Backoff, DispatchOptions, Exponential, JobOptions, PolicyOptions
 from towline.registry import JobDefinition, Registry
 from towline.serializers import JsonSerializer, MsgpackSerializer, Serializer
@@ -141,14 +142,7 @@ _LOADED_WHEN_USED = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    module = _LOADED_WHEN_USED.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = globals()[name] = getattr(import_module(module), name)
-    return value
+__getattr__ = loading_when_used(__name__, _LOADED_WHEN_USED)
 
 
 def __dir__() -> list[str]:

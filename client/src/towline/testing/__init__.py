@@ -13,7 +13,9 @@ makes clients that run each job where it is dispatched.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from towline.lazy import loading_when_used
 
 if TYPE_CHECKING:
     from towline.testing.dispatched import Dispatched
@@ -33,14 +35,7 @@ _LOADED_WHEN_USED = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    module = _LOADED_WHEN_USED.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = globals()[name] = getattr(import_module(module), name)
-    return value
+__getattr__ = loading_when_used(__name__, _LOADED_WHEN_USED)
 
 
 def __dir__() -> list[str]:
