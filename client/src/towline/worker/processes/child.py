@@ -25,6 +25,7 @@ from towline.registry import Registry
 from towline.v1 import job_pb2
 from towline.v1.queue_service_pb2 import Ack
 from towline.worker import outcome
+from towline.worker.acceptance import FIRST_DELAY
 from towline.worker.attempt import Attempt
 from towline.worker.callbacks import Callbacks
 from towline.worker.errors import UnknownJobType, WorkerChildDied
@@ -44,9 +45,6 @@ from towline.worker.thread_pool import call_in_thread
 
 REPORT_INTERVAL = 0.1
 """Seconds between two reports of progress to the worker, which sends them on less often."""
-
-UNKNOWN_DELAY = 5.0
-"""Seconds for which a job rests whose type was defined only after the template was forked."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +147,9 @@ class _Child:
 
     def _attempt(self, held: HeldLease) -> Attempt | None:
         definition = self._does.registry.lookup(held.context.type)
-        if definition is None:
+        if definition is None:  # it was defined only after the template was forked
             failure = outcome.failure_of(UnknownJobType(held.context.type, held.context.queue))
-            self._settle(held, outcome.release(held.token, failure, UNKNOWN_DELAY))
+            self._settle(held, outcome.release(held.token, failure, FIRST_DELAY))
             return None
         callbacks, middleware = self._does.callbacks, self._does.middleware
         return Attempt(held, definition, callbacks, self._settle, _nothing_more, middleware)
