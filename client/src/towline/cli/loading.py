@@ -98,7 +98,7 @@ def _broken(option: str, module: str, error: Exception) -> UsageError:
     )
 
 
-def queues_of(definitions: list[JobDefinition]) -> list[str] | dict[str, int]:
+def queues_of_jobs() -> list[str] | dict[str, int]:
     """Return the queues that the jobs name, with equal weights so that none starves another."""
-    names = sorted({definition.options.get("queue", "default") for definition in definitions})
+    names = default_registry.queues()
     return names if len(names) == 1 else dict.fromkeys(names, 1)

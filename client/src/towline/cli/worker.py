@@ -11,7 +11,7 @@ import typer
 from towline.cli import output, values
 from towline.cli.connection import connect
 from towline.cli.exits import UsageError
-from towline.cli.loading import import_module, load, load_worker, queues_of
+from towline.cli.loading import import_module, load, load_worker, queues_of_jobs
 from towline.cli.options import DEFAULT_TIMEOUT, Url, examples
 from towline.cli.reloading import run_again_on_change
 from towline.errors import ConfigurationError
@@ -193,7 +193,7 @@ def worker(
         _run(load_worker(module), url, once=once, quiet=quiet)
         return
     definitions = load(module)
-    queues = values.weighted_queues(queue) if queue else queues_of(definitions)
+    queues = values.weighted_queues(queue) if queue else queues_of_jobs()
     try:
         runner = Worker(
             url,

@@ -205,7 +205,7 @@ def _rates(
     """Of a queue, or of all that is shown (None)."""
     if before is None:
         return Rates()
-    earlier = before.stats.total if queue is None else before.queue(queue)
+    earlier = before.stats.total if queue is None else before.queues.get(queue)
     return rates(earlier, figures, snapshot.taken_at - before.taken_at)
 
 

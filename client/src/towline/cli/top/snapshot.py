@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -38,9 +39,10 @@ class Snapshot:
         moment = at(self.stats.broker, "store_time")
         return 0.0 if moment is None else moment.timestamp()
 
-    def queue(self, name: str) -> pb.Figures | None:
-        """The figures of one queue; None if there is no such queue."""
-        return next((each.figures for each in self.stats.queues if each.queue == name), None)
+    @cached_property
+    def queues(self) -> dict[str, pb.Figures]:
+        """The figures of each queue, by its name."""
+        return {each.queue: each.figures for each in self.stats.queues}
 
 
 class Observer:
