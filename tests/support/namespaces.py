@@ -1,0 +1,167 @@
+"""A machine of its own for a process: a network namespace, with cables to this one.
+
+::
+
+    with Machine() as machine:
+        store, public = machine.cable(), machine.cable()
+        broker = BrokerProcess(url_at(store.here), address=f"{public.there}:7480", ...)  # in it
+        store.part(Traffic.TO_THERE)      # silently: what we send does not get there
+        store.mend()
+
+What a cut cable carries disappears without a word, as in a network that is partitioned: frames are
+addressed to an interface that does not exist, each way for itself. That one is unplugged, the other
+machine notices.
+
+It takes root, iproute2, and a kernel with network namespaces and veth.
+"""
+
+import functools
+import itertools
+import json
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from enum import Enum, auto
+from typing import Any, Self
+
+import pytest
+
+#: Set aside for tests between networks (RFC 2544): nobody's own network is in there.
+_FIRST = (198, 18)
+#: Nobody has it: locally administered, and not drawn by the kernel for us.
+_NOBODY = "02:00:00:00:00:01"
+
+_numbers = itertools.count(1)
+
+
+class Traffic(Enum):
+    """What is lost on a cut cable."""
+
+    TO_THERE = auto()
+    TO_HERE = auto()
+    ALL = auto()
+
+
+class Cable:
+    """Between this machine and another one. ``here`` and ``there`` are the addresses of its ends,
+    each reachable from the other end and from its own machine."""
+
+    def __init__(self, machine: str) -> None:
+        number = next(_numbers)
+        self._machine = machine
+        self._ends = (f"tl{os.getpid()}n{number}", f"tl{os.getpid()}m{number}")
+        self.here, self.there = _unused_addresses()
+        here, there = self._ends
+        _ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", machine)
+        _ip("address", "add", f"{self.here}/30", "dev", here)
+        _ip("-n", machine, "address", "add", f"{self.there}/30", "dev", there)
+        _ip("link", "set", here, "up")
+        _ip("-n", machine, "link", "set", there, "up")
+        self._macs = (_mac(here), _mac(there, machine))
+        self.mend()
+
+    def part(self, traffic: Traffic = Traffic.ALL) -> None:
+        """From now on this is lost, and only this."""
+        here, there = self._macs
+        self._address_frames(
+            to_there=_NOBODY if traffic is not Traffic.TO_HERE else there,
+            to_here=_NOBODY if traffic is not Traffic.TO_THERE else here,
+        )
+
+    def mend(self) -> None:
+        here, there = self._macs
+        self._address_frames(to_there=there, to_here=here)
+
+    def unplug(self) -> None:
+        """Until :meth:`plug`. The other machine then knows no way here. (Ours would take another
+        one: by its default route, if it were its end that is down.)"""
+        _ip("-n", self._machine, "link", "set", self._ends[1], "down")
+
+    def plug(self) -> None:
+        _ip("-n", self._machine, "link", "set", self._ends[1], "up")
+        self.mend()
+
+    def _address_frames(self, *, to_there: str, to_here: str) -> None:
+        here, there = self._ends
+        known = ("nud", "permanent")
+        _ip("neigh", "replace", self.there, "lladdr", to_there, "dev", here, *known)
+        at = ("-n", self._machine)
+        _ip(*at, "neigh", "replace", self.here, "lladdr", to_here, "dev", there, *known)
+
+
+class Machine:
+    """Exists while the context lasts; what still runs in it then has no network any more."""
+
+    def __init__(self) -> None:
+        why_not = missing()
+        if why_not:
+            pytest.skip(f"network namespaces: {why_not}")
+        self.name = f"towline-{os.getpid()}-{next(_numbers)}"
+
+    def __enter__(self) -> Self:
+        _ip("netns", "add", self.name)
+        _ip("-n", self.name, "link", "set", "lo", "up")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Its cables go with it, once the last process has left it.
+        _ip("netns", "delete", self.name)
+
+    def cable(self) -> Cable:
+        return Cable(self.name)
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command that runs that command there; it has the same process id."""
+        return ["ip", "netns", "exec", self.name, *command]
+
+
+@functools.cache
+def missing() -> str:
+    """Why there can be no machines here; empty if there can."""
+    if os.geteuid() != 0:
+        return "only root can make them"
+    if shutil.which("ip") is None:
+        return "there is no ip (iproute2)"
+    probe = f"towline-probe-{os.getpid()}"
+    try:
+        _ip("netns", "add", probe)
+        veth = ("type", "veth", "peer", "name", "towline-b")
+        _ip("-n", probe, "link", "add", "towline-a", *veth)
+    except AssertionError as error:
+        return str(error)
+    finally:
+        with suppress(AssertionError):
+            _ip("netns", "delete", probe)
+    return ""
+
+
+def _unused_addresses() -> tuple[str, str]:
+    """Of a network of two that this machine has not."""
+    known = {
+        found["local"]
+        for interface in json.loads(_ip("-j", "-4", "address", "show"))
+        for found in interface["addr_info"]
+    }
+    while True:
+        net = f"{_FIRST[0]}.{_FIRST[1] + random.randrange(2)}.{random.randrange(256)}"
+        base = 4 * random.randrange(64)
+        pair = (f"{net}.{base + 1}", f"{net}.{base + 2}")
+        if not known & set(pair):
+            return pair
+
+
+def _mac(interface: str, machine: str | None = None) -> str:
+    at = ("-n", machine) if machine is not None else ()
+    found: list[dict[str, Any]] = json.loads(_ip(*at, "-j", "link", "show", interface))
+    return str(found[0]["address"])
+
+
+def _ip(*arguments: str) -> str:
+    done = subprocess.run(
+        ["ip", *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr.strip()}"
+    return done.stdout
