@@ -15,6 +15,7 @@ from towline_broker.domain.jobs import Failure, Leased, Progress, Settlement
 from towline_broker.domain.time import HOUR, SECOND
 from towline_broker.drivers.file import FileDriver, segments
 from towline_broker.drivers.file.compaction import LEAST_SEGMENTS
+from towline_broker.drivers.file.machine import Machine
 from towline_broker.drivers.file.room import LEAST_RESERVE, reserve_of
 from towline_broker.drivers.file.url import FileUrl
 from towline_broker.drivers.interface import (
@@ -46,10 +47,10 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     make = segments.make_spare
     free = disk_of(12)
 
-    def make_spare(path: Path, size: int) -> None:
+    def make_spare(machine: Machine, path: Path, size: int) -> None:
         if free(path.parent) < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        make(path, size)
+        make(machine, path, size)
 
     monkeypatch.setattr(segments, "make_spare", make_spare)
 

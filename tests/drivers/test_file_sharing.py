@@ -14,6 +14,7 @@ from towline_broker.domain.errors import StoreFailed
 from towline_broker.drivers.file import FileDriver
 from towline_broker.drivers.file import journal as journal_module
 from towline_broker.drivers.file import writer as writer_module
+from towline_broker.drivers.file.machine import Machine
 from towline_broker.drivers.interface import JobQuery, PushOutcome
 from towline_broker.testing.factories import START, new_job, new_jobs
 from towline_broker.testing.heard import Heard
@@ -39,12 +40,12 @@ class Disk:
     async def holds(self) -> None:
         assert await asyncio.to_thread(self.reached.wait, 30)
 
-    def write(self, file: int, content: bytes, offset: int) -> None:
+    def write(self, machine: Machine, file: int, content: bytes, offset: int) -> None:
         self.reached.set()
         assert self._go_on.wait(30)
         if self.error is not None:
             raise self.error
-        self._write(file, content, offset)
+        self._write(machine, file, content, offset)
 
 
 @pytest.fixture

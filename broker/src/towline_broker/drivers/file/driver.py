@@ -12,6 +12,7 @@ from towline_broker.drivers.disk import free_bytes
 from towline_broker.drivers.file import costs
 from towline_broker.drivers.file.journal import Use
 from towline_broker.drivers.file.live import LiveStore
+from towline_broker.drivers.file.machine import THIS_MACHINE, Machine
 from towline_broker.drivers.file.store import open_store
 from towline_broker.drivers.file.url import FileUrl, parse
 from towline_broker.drivers.interface import (
@@ -56,10 +57,16 @@ class FileDriver(SoleOwner):
     what a crash could undo.
     """
 
-    def __init__(self, url: FileUrl, free_bytes: Callable[[Path], int] = free_bytes) -> None:
+    def __init__(
+        self,
+        url: FileUrl,
+        free_bytes: Callable[[Path], int] = free_bytes,
+        machine: Machine = THIS_MACHINE,
+    ) -> None:
         self._url = url
         self._directory = url.directory.resolve()
         self._free_bytes = free_bytes
+        self._machine = machine
         self._opened: LiveStore | None = None
 
     @property
@@ -72,9 +79,11 @@ class FileDriver(SoleOwner):
 
     async def open(self, now: Micros, listener: Listener) -> Micros:
         store = await asyncio.to_thread(
-            open_store, self._url, self._directory, now, self._free_bytes
+            open_store, self._url, self._directory, now, self._free_bytes, self._machine
         )
-        self._opened = LiveStore(store, self._url, self._directory, listener, self._free_bytes)
+        self._opened = LiveStore(
+            store, self._url, self._directory, listener, self._free_bytes, self._machine
+        )
         return store.clock
 
     async def close(self) -> None:

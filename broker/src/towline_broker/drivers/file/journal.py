@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from towline_broker.domain.errors import StoreFailed, StoreFull, StoreUnavailable
-from towline_broker.drivers.disk import free_bytes, sync
+from towline_broker.drivers.disk import free_bytes
 from towline_broker.drivers.file import segments
+from towline_broker.drivers.file.machine import THIS_MACHINE, Machine
 from towline_broker.drivers.file.room import Room, reserve_of
 from towline_broker.drivers.file.writer import RECORD_OVERHEAD, ActiveSegment, Rotation, Writer
 from towline_broker.drivers.health import Health
@@ -41,17 +42,19 @@ class Journal:
         segment_bytes: int,
         min_free_bytes: int,
         free: Callable[[Path], int] = free_bytes,
+        machine: Machine = THIS_MACHINE,
     ) -> None:
         self.health = Health()
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._min_free_bytes = min_free_bytes
         self._free = free
+        self._machine = machine
         #: The segment that records go to.
         self.number = active.header.number
         self.oldest = oldest
         self.room = Room(active.header.size - active.offset, deque(spares))
-        self._next_spare = 1 + max(segments.numbers_in(directory, "spare"), default=0)
+        self._next_spare = 1 + max(segments.numbers_in(directory, "spare", machine), default=0)
         self._appended = 0
         self._durable = 0
         #: Sizes of the records that are not durable yet.
@@ -61,7 +64,7 @@ class Journal:
         self._waiting: deque[tuple[int, Then | None, asyncio.Future[None] | None]] = deque()
         self._turns: deque[asyncio.Future[None]] = deque()
         self._refilling: asyncio.Task[None] | None = None
-        self._writer = Writer(directory, active, self.health, self._written)
+        self._writer = Writer(directory, active, self.health, machine, self._written)
 
     @property
     def reserve(self) -> int:
@@ -104,7 +107,7 @@ class Journal:
         whole = max(size + RECORD_OVERHEAD + segments.HEADER_SIZE, self._segment_bytes)
         path = self._new_spare()
         try:
-            segments.make_spare(path, whole)
+            segments.make_spare(self._machine, path, whole)
         except OSError as error:
             self.health.note(StoreFailed(f"the journal has no room for a record: {error}"))
             self._let_all_go()
@@ -212,7 +215,7 @@ class Journal:
             if self._free(self._directory) < size + least:
                 return False
             try:
-                segments.make_spare(path, size)
+                segments.make_spare(self._machine, path, size)
             except OSError as error:
                 # Somebody else was faster, or the broker may use less than the disk has.
                 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -238,13 +241,13 @@ class Journal:
         self.oldest = number + 1
 
         def give_up() -> int:
-            size = path.stat().st_size
+            size = self._machine.size(path)
             if wanted and size == self._segment_bytes:
-                path.rename(spare)
+                self._machine.rename(path, spare)
             else:
-                path.unlink()
+                self._machine.remove(path)
                 size = 0
-            sync(self._directory)
+            self._machine.sync_directory(self._directory)
             return size
 
         size: int = await self._on_disk(give_up)

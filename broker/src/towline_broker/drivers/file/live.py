@@ -7,6 +7,7 @@ from typing import TypeVar
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.file.compaction import Compaction
 from towline_broker.drivers.file.journal import Journal, Use
+from towline_broker.drivers.file.machine import THIS_MACHINE, Machine
 from towline_broker.drivers.file.recording import Recorder
 from towline_broker.drivers.file.rows import Record
 from towline_broker.drivers.file.store import OpenStore
@@ -28,6 +29,7 @@ class LiveStore:
         directory: Path,
         listener: Listener,
         free: Callable[[Path], int],
+        machine: Machine = THIS_MACHINE,
     ) -> None:
         self._lock = store.lock
         self._listener = listener
@@ -41,6 +43,7 @@ class LiveStore:
             segment_bytes=url.segment_bytes,
             min_free_bytes=url.min_free_bytes,
             free=free,
+            machine=machine,
         )
         self.compaction = Compaction(
             self.journal, store.state, store.inventories, url.segment_bytes, lambda: self._clock

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from towline_broker.domain.errors import StoreRefused
+from towline_broker.drivers.file.machine import THIS_MACHINE, Machine
 from towline_broker.drivers.file.rows import Record, decode_frame
 from towline_broker.drivers.file.segments import (
     FRAME_MAGIC,
@@ -52,8 +53,9 @@ class Tail:
 class Reader:
     """One pass over the journal of a directory. Changes nothing."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, machine: Machine = THIS_MACHINE) -> None:
         self.directory = directory
+        self._machine = machine
         #: Known after the pass; None: there is no segment.
         self.tail: Tail | None = None
         self.oldest: int | None = None
@@ -61,10 +63,10 @@ class Reader:
     def frames(self) -> Iterator[tuple[Header, Frame]]:
         """Raises StoreRefused (as :class:`Damaged` where a place can be named), OSError."""
         before: Tail | None = None
-        numbers = numbers_in(self.directory)
+        numbers = numbers_in(self.directory, machine=self._machine)
         for number in numbers:
             path = path_of(self.directory, number)
-            content = path.read_bytes()
+            content = self._machine.read(path)
             header = read_header(path, content)
             self._check_header(path, header, number, len(content))
             if before is None:

@@ -7,7 +7,6 @@ A frame's checksum begins from the header's, and covers its length and sequence:
 segment, or of an earlier life of the same file, is none of this one.
 """
 
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused
-from towline_broker.drivers.disk import sync
+from towline_broker.drivers.file.machine import THIS_MACHINE, Machine
 
 VERSION = 1
 _MAGIC = b"TWLJOURN"
@@ -74,9 +73,18 @@ def spare_path(directory: Path, number: int) -> Path:
     return directory / f"spare-{number:010}.log"
 
 
-def numbers_in(directory: Path, kind: str = "journal") -> list[int]:
-    """Numbers of the segments (or with "spare", of the spare files) in the directory, ascending."""
-    names = (path.name for path in directory.glob(f"{kind}-*.log"))
+def numbers_in(
+    directory: Path, kind: str = "journal", machine: Machine = THIS_MACHINE
+) -> list[int]:
+    """Numbers of the segments (or with "spare", of the spare files) in the directory, ascending.
+    None, if there is no such directory."""
+    if not machine.is_directory(directory):
+        return []
+    names = [
+        name
+        for name in machine.names(directory)
+        if name.startswith(f"{kind}-") and name.endswith(".log")
+    ]
     digits = (name.removeprefix(f"{kind}-").removesuffix(".log") for name in names)
     return sorted(int(text) for text in digits if text.isascii() and text.isdigit())
 
@@ -147,32 +155,32 @@ def sound_frame_behind(header: Header, content: bytes, offset: int, sequence: in
 # --- making ---------------------------------------------------------------------------------------
 
 
-def make_spare(path: Path, size: int) -> None:
+def make_spare(machine: Machine, path: Path, size: int) -> None:
     """A file of this size whose room on the disk is its own. Raises OSError, leaving none."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    file = machine.create(path)
     try:
-        os.posix_fallocate(file, 0, size)
-        os.fsync(file)
+        machine.allocate(file, size)
+        machine.sync(file)
     except OSError:
-        path.unlink(missing_ok=True)
+        machine.remove(path)
         raise
     finally:
-        os.close(file)
+        machine.close(file)
 
 
 def begin(
-    spare: Path, directory: Path, number: int, first: int, store: bytes
+    machine: Machine, spare: Path, directory: Path, number: int, first: int, store: bytes
 ) -> tuple[int, Header]:
     """Makes a spare file the next segment, durably; returns it open for writing."""
-    file = os.open(spare, os.O_RDWR | os.O_CLOEXEC)
+    file = machine.open(spare)
     try:
-        size = os.fstat(file).st_size
-        header = Header(number, first, size, os.urandom(8), store)
-        os.pwrite(file, header.encode(), 0)
-        os.fsync(file)
-        spare.rename(path_of(directory, number))
-        sync(directory)
+        size = machine.size(spare)
+        header = Header(number, first, size, machine.random(8), store)
+        machine.write(file, header.encode(), 0)
+        machine.sync(file)
+        machine.rename(spare, path_of(directory, number))
+        machine.sync_directory(directory)
     except BaseException:
-        os.close(file)
+        machine.close(file)
         raise
     return file, header

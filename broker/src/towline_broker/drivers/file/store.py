@@ -11,16 +11,16 @@ from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.disk import free_bytes, sync
+from towline_broker.drivers.disk import free_bytes
 from towline_broker.drivers.file import segments
 from towline_broker.drivers.file.compaction import Inventory
+from towline_broker.drivers.file.machine import THIS_MACHINE, Lock, Machine
 from towline_broker.drivers.file.reading import Reader, Tail
 from towline_broker.drivers.file.restoring import Restoration
 from towline_broker.drivers.file.room import LEAST_RESERVE, reserve_of
 from towline_broker.drivers.file.url import FileUrl
 from towline_broker.drivers.file.writer import ActiveSegment
 from towline_broker.drivers.memory.state import State
-from towline_broker.drivers.owning import OwnerLock
 
 log = logging.getLogger("towline.broker")
 
@@ -29,7 +29,7 @@ LOCK = "lock"
 
 @dataclass(slots=True)
 class OpenStore:
-    lock: OwnerLock
+    lock: Lock
     state: State
     #: The latest time that the store had seen before it was opened.
     clock: Micros
@@ -39,21 +39,25 @@ class OpenStore:
 
 
 def open_store(
-    url: FileUrl, directory: Path, now: Micros, free: Callable[[Path], int] = free_bytes
+    url: FileUrl,
+    directory: Path,
+    now: Micros,
+    free: Callable[[Path], int] = free_bytes,
+    machine: Machine = THIS_MACHINE,
 ) -> OpenStore:
     """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours."""
     try:
-        check_place(directory)
-        if not directory.exists():
-            directory.mkdir()
-            sync(directory.parent)
-        lock = OwnerLock(directory, directory / LOCK)
+        check_place(directory, machine)
+        if not machine.exists(directory):
+            machine.make_directory(directory)
+            machine.sync_directory(directory.parent)
+        lock = machine.lock(directory, directory / LOCK)
         lock.acquire()
     except OSError as error:
         raise StoreRefused(f"{directory} cannot be opened: {error.strerror}") from error
     try:
         with _no_garbage_collection():
-            return _read(url, directory, now, lock, free)
+            return _read(url, directory, now, lock, free, machine)
     except BaseException as error:
         lock.release()
         if isinstance(error, OSError):
@@ -61,22 +65,22 @@ def open_store(
         raise
 
 
-def check_place(directory: Path) -> None:
+def check_place(directory: Path, machine: Machine = THIS_MACHINE) -> None:
     """Raises StoreRefused unless there is a store of ours, or room for one."""
-    if not directory.parent.is_dir():
+    if not machine.is_directory(directory.parent):
         raise StoreRefused(
             f"{directory}: there is no directory {directory.parent}; create it, or name another "
             "place"
         )
-    if not directory.exists():
+    if not machine.exists(directory):
         return
-    if not directory.is_dir():
+    if not machine.is_directory(directory):
         raise StoreRefused(f"{directory} is not a directory; name another place")
-    if segments.numbers_in(directory):
+    if segments.numbers_in(directory, machine=machine):
         return
-    spares = segments.numbers_in(directory, "spare")
+    spares = segments.numbers_in(directory, "spare", machine)
     ours = {LOCK, *(segments.spare_path(directory, number).name for number in spares)}
-    foreign = [path.name for path in directory.iterdir() if path.name not in ours]
+    foreign = [name for name in machine.names(directory) if name not in ours]
     if foreign:
         raise StoreRefused(
             f"{directory} holds no journal, but {min(foreign)!r}; name an empty directory, or one "
@@ -85,9 +89,14 @@ def check_place(directory: Path) -> None:
 
 
 def _read(
-    url: FileUrl, directory: Path, now: Micros, lock: OwnerLock, free: Callable[[Path], int]
+    url: FileUrl,
+    directory: Path,
+    now: Micros,
+    lock: Lock,
+    free: Callable[[Path], int],
+    machine: Machine,
 ) -> OpenStore:
-    reader, restoration = Reader(directory), Restoration()
+    reader, restoration = Reader(directory, machine), Restoration()
     inventories: dict[int, Inventory] = {}
     for header, _, records in reader.records():
         inventory = inventories.setdefault(header.number, Inventory())
@@ -95,8 +104,8 @@ def _read(
             restoration.apply(record)
             inventory.add_record(record)
     _check_oldest(directory, reader.oldest, restoration.first_segment)
-    spares = _spares(url, directory, free, len(inventories))
-    active = _active(directory, reader.tail, spares)
+    spares = _spares(machine, url, directory, free, len(inventories))
+    active = _active(machine, directory, reader.tail, spares)
     inventories.setdefault(active.header.number, Inventory())
     state = restoration.finish(max(now, restoration.clock))
     return OpenStore(lock, state, restoration.clock, active, spares, inventories)
@@ -108,10 +117,12 @@ def _check_oldest(directory: Path, oldest: int | None, needed: int) -> None:
         raise StoreRefused(f"{missing} is missing: {segments.WAY_OUT}")
 
 
-def _active(directory: Path, tail: Tail | None, spares: list[tuple[Path, int]]) -> ActiveSegment:
+def _active(
+    machine: Machine, directory: Path, tail: Tail | None, spares: list[tuple[Path, int]]
+) -> ActiveSegment:
     if tail is None:
         spare, _ = spares.pop(0)
-        file, header = segments.begin(spare, directory, 1, 1, os.urandom(8))
+        file, header = segments.begin(machine, spare, directory, 1, 1, machine.random(8))
         return ActiveSegment(file, header, segments.HEADER_SIZE, 1)
     path = segments.path_of(directory, tail.header.number)
     if tail.torn:
@@ -120,26 +131,26 @@ def _active(directory: Path, tail: Tail | None, spares: list[tuple[Path, int]]) 
             "nothing of it was acknowledged",
             *(path, tail.sequence, tail.offset),
         )
-    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    file = machine.open(path)
     # A broker that was killed may have written its last frame and not synced it; from here on it
     # counts.
-    os.fsync(file)
+    machine.sync(file)
     return ActiveSegment(file, tail.header, tail.offset, tail.sequence)
 
 
 def _spares(
-    url: FileUrl, directory: Path, free: Callable[[Path], int], count: int
+    machine: Machine, url: FileUrl, directory: Path, free: Callable[[Path], int], count: int
 ) -> list[tuple[Path, int]]:
     """The reserve for so many segments, and one file more. A new store must have them; one that is
     there may have to do with what it has."""
     size, spares = url.segment_bytes, []
-    numbers = segments.numbers_in(directory, "spare")
+    numbers = segments.numbers_in(directory, "spare", machine)
     for number in numbers:
         path = segments.spare_path(directory, number)
-        if count and path.stat().st_size == size:
+        if count and machine.size(path) == size:
             spares.append((path, size))
         else:
-            path.unlink()
+            machine.remove(path)
     wanted = reserve_of(count) + 1 if count else LEAST_RESERVE + 1
     next_number = max(numbers, default=0) + 1
     for number in range(next_number, next_number + wanted - len(spares)):
@@ -147,12 +158,12 @@ def _spares(
         try:
             if free(directory) < size:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            segments.make_spare(path, size)
+            segments.make_spare(machine, path, size)
         except OSError:
             if count:
                 break
             for path, _ in spares:
-                path.unlink()
+                machine.remove(path)
             raise
         spares.append((path, size))
     return spares

@@ -7,9 +7,7 @@ after it is not known, and trying again would prove nothing.
 """
 
 import asyncio
-import os
 import queue
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 from towline_broker.domain.errors import StoreFailed
 from towline_broker.drivers.file import segments
+from towline_broker.drivers.file.machine import Machine, Waiting
 from towline_broker.drivers.file.rows import encode_frame
 from towline_broker.drivers.file.segments import FRAME_SIZE, Header
 from towline_broker.drivers.health import Health
@@ -27,13 +26,13 @@ MOST_BYTES = 8 * 1024 * 1024
 RECORD_OVERHEAD = FRAME_SIZE + 5
 
 
-def synced_write(file: int, content: bytes, offset: int) -> None:
+def synced_write(machine: Machine, file: int, content: bytes, offset: int) -> None:
     """Returns when the bytes are on the disk. (Tests put a failing disk in its place.)"""
     view = memoryview(content)
     while view:
-        written = os.pwrite(file, view, offset)
+        written = machine.write(file, view, offset)
         view, offset = view[written:], offset + written
-    os.fdatasync(file)
+    machine.sync_data(file)
 
 
 @dataclass(slots=True)
@@ -74,6 +73,7 @@ class Writer:
         directory: Path,
         active: ActiveSegment,
         health: Health,
+        machine: Machine,
         written: Callable[[int], None],
     ) -> None:
         """``written`` is called on the loop with how many more records are durable, or 0 when the
@@ -81,15 +81,13 @@ class Writer:
         self._directory = directory
         self._active = active
         self._health = health
+        self._machine = machine
         self._written = written
         self._loop = asyncio.get_running_loop()
-        self._waiting: queue.SimpleQueue[bytes | Rotation | Errand | None] = queue.SimpleQueue()
+        self._waiting: Waiting[bytes | Rotation | Errand | None] = machine.waiting()
         #: Frames written so far.
         self.frames = 0
-        self._thread = threading.Thread(
-            target=self._work, name="towline-journal-writer", daemon=True
-        )
-        self._thread.start()
+        self._join = machine.start(self._work)
 
     def put(self, item: bytes | Rotation) -> None:
         """A record, or where the next ones go."""
@@ -104,8 +102,8 @@ class Writer:
     async def stop(self) -> None:
         """Returns when everything that was put before is written."""
         self._waiting.put(None)
-        await asyncio.to_thread(self._thread.join)
-        os.close(self._active.file)
+        await asyncio.to_thread(self._join)
+        self._machine.close(self._active.file)
 
     # --- on the thread ---
 
@@ -143,7 +141,7 @@ class Writer:
             try:
                 body = encode_frame(records)
                 head = segments.frame_header(active.seed, active.sequence, body)
-                synced_write(active.file, head + body, active.offset)
+                synced_write(self._machine, active.file, head + body, active.offset)
                 active.offset += len(head) + len(body)
                 active.sequence += 1
                 self.frames += 1
@@ -165,6 +163,7 @@ class Writer:
             return
         try:
             file, header = segments.begin(
+                self._machine,
                 item.spare,
                 self._directory,
                 active.header.number + 1,
@@ -174,7 +173,7 @@ class Writer:
         except Exception as error:
             self._fail(error)
             return
-        os.close(active.file)
+        self._machine.close(active.file)
         self._active = ActiveSegment(file, header, segments.HEADER_SIZE, active.sequence)
 
     def _fail(self, error: Exception) -> None:
