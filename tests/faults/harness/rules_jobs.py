@@ -1,0 +1,142 @@
+"""P1, P3, P7: nothing lost, nothing done twice, and a dead-letter queue that is exact."""
+
+from collections.abc import Iterable, Iterator
+
+from tests.faults.harness.history import Call, Settled
+from tests.faults.harness.stories import Stories, Story
+from tests.faults.harness.violations import Violation
+
+_ENDED = ("SUCCEEDED", "DEAD", "CANCELLED")
+
+
+def job_violations(stories: Stories) -> Iterator[Violation]:
+    for story in stories:
+        yield from _kept(story, stories)
+        yield from _created_once(story)
+        yield from _ended_once(story)
+        yield from _dead_letters(story, stories)
+
+
+def _kept(story: Story, stories: Stories) -> Iterator[Violation]:
+    """P1: what a producer was told is there has come to an end that somebody brought about."""
+    final = story.final
+    if final is not None and final.state not in _ENDED:
+        yield _of(story, "P1", "never came to an end", f"it is {final.state} after the drain")
+        return
+    completed = story.settled("ack", certainly=False)
+    somewhere = final is not None or story.dead or story.cancelled or story.discarded
+    if story.acknowledged and not completed and not somewhere:
+        calls = tuple(call for call, item in story.pushes if item.answer)[:1]
+        yield _of(story, "P1", "lost", "its Push returned, and it is nowhere", *calls)
+    if final is not None and final.state == "SUCCEEDED" and not completed:
+        yield _of(story, "P1", "succeeded by itself", "nobody acknowledged it")
+    forgotten = stories.history.final.forgets_succeeded
+    if story.settled("ack") and not forgotten and (final is None or final.state != "SUCCEEDED"):
+        state = "nowhere" if final is None else final.state
+        calls = _settling(story, "ack")
+        yield _of(story, "P1", "an Ack was lost", f"it was acknowledged and is {state}", *calls)
+
+
+def _created_once(story: Story) -> Iterator[Violation]:
+    """P3: one effect for each id."""
+    created = [call for call, item in story.pushes if item.answer == "created"]
+    if len(created) > 1:
+        yield _of(story, "P3", "stored twice", "two pushes created it", *created[:2])
+    existing = [
+        call
+        for call, item in story.pushes
+        if item.answer == "existing" and item.stored_as in ("", story.job_id)
+    ]
+    for call in existing:
+        before = [
+            each for each, item in story.pushes if each is not call and item.answer != "rejected"
+        ]
+        if not any(each.called < call.returned for each in before):
+            yield _of(story, "P3", "existed before its Push", "nobody had pushed it", call)
+
+
+def _ended_once(story: Story) -> Iterator[Violation]:
+    acks = [grant for grant in story.grants.values() if grant.settled("ack")]
+    if len(acks) > 1:
+        calls = _settling(story, "ack")
+        yield _of(story, "P3", "completed twice", "two leases were acknowledged", *calls)
+    if acks and story.dead:
+        yield _of(story, "P7", "completed and dead", "it is in both", *_settling(story, "ack"))
+
+
+def _dead_letters(story: Story, stories: Stories) -> Iterator[Violation]:
+    if story.dead > 1:
+        yield _of(story, "P7", "dead more than once", f"ListDead shows it {story.dead} times")
+    if story.revived or story.discarded:
+        return
+    must = _must_be_dead(story)
+    if must and not story.dead and not story.cancelled:
+        yield _of(story, "P7", "missing among the dead", *must)
+    if story.dead and not _may_be_dead(story, stories):
+        yield _of(story, "P7", "dead without a cause", "nothing that was seen explains it")
+    final = story.final
+    if story.dead and final is not None:
+        if not final.dead_reason or not final.dated:
+            yield _of(story, "P7", "dead without reason or time", f"it says {final}")
+        elif not _explains(final.dead_reason, story, stories):
+            yield _of(story, "P7", "dead for another reason", f"it says {final.dead_reason}")
+
+
+def _must_be_dead(story: Story) -> tuple[str, Call] | None:
+    """Why, and the call that says so."""
+    for grant in story.grants.values():
+        for call, item in grant.settles:
+            if item.answer != "ok":
+                continue
+            if item.action == "reject":
+                return "it was rejected", call
+            if item.action == "retry" and grant.attempt == _limit(story):
+                return "its last attempt failed", call
+    return None
+
+
+def _may_be_dead(story: Story, stories: Stories) -> bool:
+    return any(
+        _explains(reason, story, stories)
+        for reason in ("REJECTED", "ATTEMPTS_EXHAUSTED", "LEASE_EXPIRED", "EXPIRED")
+    )
+
+
+def _explains(reason: str, story: Story, stories: Stories) -> bool:
+    """Whether what was seen can have led to it."""
+    spec, grants = story.spec, story.grants.values()
+    last = [grant for grant in grants if grant.attempt == _limit(story)]
+    match reason:
+        case "REJECTED":
+            return story.settled("reject", certainly=False)
+        case "ATTEMPTS_EXHAUSTED":
+            return any(grant.settled("retry", certainly=False) for grant in last)
+        case "LEASE_EXPIRED":
+            ran_out = any(not _certainly_settled(grant.settles) for grant in last)
+            return ran_out or (not last and bool(stories.unseen))
+        case "EXPIRED":
+            started = any(not grant.settled("release", certainly=False) for grant in grants)
+            return spec is not None and spec.expires is not None and not started
+        case _:
+            return False
+
+
+def _certainly_settled(settles: Iterable[tuple[Call, Settled]]) -> bool:
+    return any(item.answer == "ok" for _, item in settles)
+
+
+def _limit(story: Story) -> int | None:
+    return story.spec.max_attempts if story.spec else None
+
+
+def _settling(story: Story, action: str) -> tuple[Call, ...]:
+    return tuple(
+        call
+        for grant in story.grants.values()
+        for call, item in grant.settles
+        if item.action == action and item.answer == "ok"
+    )[:2]
+
+
+def _of(story: Story, promise: str, rule: str, text: str, *calls: Call) -> Violation:
+    return Violation(promise, rule, (story.job_id,), text, calls)

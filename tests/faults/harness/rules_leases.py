@@ -1,0 +1,164 @@
+"""P2, P5: one holder at a time, and attempts that are exact."""
+
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+
+from tests.faults.harness.history import Call, Settled
+from tests.faults.harness.stories import Grant, Stories, Story
+from tests.faults.harness.violations import Violation
+
+#: What ends a job for good; a reject can be taken back by a requeue.
+_ENDS = ("ack", "reject")
+
+
+def lease_violations(stories: Stories, settle_memory: float) -> Iterator[Violation]:
+    for story in stories:
+        if story.grants:
+            yield from _overlaps(story)
+            yield from _after_the_end(story)
+            yield from _attempts(story, stories)
+            for grant in story.grants.values():
+                yield from _answers(story, grant, settle_memory)
+
+
+def _overlaps(story: Story) -> Iterator[Violation]:
+    for one, other in combinations(story.in_order, 2):
+        if not _follows(other, one, story):
+            continue
+        if other.returned < min(one.lasts, one.given_up) and not story.cancelled:
+            text = f"attempt {other.attempt} was there while attempt {one.attempt} was live"
+            yield _violation("P2", "overlapping leases", story, text, one, other)
+        yield from _stale(story, one, other)
+
+
+def _follows(later: Grant, earlier: Grant, story: Story) -> bool:
+    """It was certainly granted after the other."""
+    if later.called >= earlier.returned:
+        return True
+    return later.attempt > earlier.attempt and not story.revived
+
+
+def _stale(story: Story, old: Grant, new: Grant) -> Iterator[Violation]:
+    """A first settle of the old token, or a heartbeat of it, was taken although the new one was
+    there."""
+    taken = [call for call, item in old.settles if item.answer == "ok"]
+    if taken and old.given_up > new.returned:
+        text = f"a settle of attempt {old.attempt} was taken after attempt {new.attempt} was there"
+        yield Violation(
+            "P2", "stale token accepted", (story.job_id,), text, (*_brought(new), *taken[:1])
+        )
+    for call, beat in old.beats:
+        if beat.answer == "ok" and call.called > new.returned:
+            text = f"a heartbeat of attempt {old.attempt} was taken after attempt {new.attempt}"
+            yield Violation(
+                "P2", "stale token accepted", (story.job_id,), text, (*_brought(new), call)
+            )
+
+
+def _after_the_end(story: Story) -> Iterator[Violation]:
+    """A Reserve that was called after the job had ended, and still brought it."""
+    ends = [
+        (call, item.action)
+        for grant in story.grants.values()
+        for call, item in grant.settles
+        if item.action in _ENDS and item.answer == "ok"
+    ]
+    ends += [(call, "cancel") for call, item in story.cancels if item.answer == "cancelled"]
+    for grant in story.grants.values():
+        for call, action in ends:
+            if grant.called <= call.returned or (action == "reject" and story.revived):
+                continue
+            text = f"attempt {grant.attempt} was given although the job's {action} had returned"
+            yield Violation(
+                "P2", "delivered after its end", (story.job_id,), text, (call, *_brought(grant))
+            )
+
+
+def _answers(story: Story, grant: Grant, settle_memory: float) -> Iterator[Violation]:
+    """P3: a settle that is repeated is answered as the first time; two different ones do not both
+    count; and a lease that is live is not refused."""
+    told = sorted(((c, i) for c, i in grant.settles if i.answer), key=lambda pair: pair[0].called)
+    for (first, one), (second, other) in combinations(told, 2):
+        if second.called < first.returned or second.called > first.returned + settle_memory:
+            continue
+        wrong = _contradiction(one, other)
+        if wrong:
+            yield Violation(
+                "P3", wrong, (story.job_id,), f"{one.answer}, then {other.answer}", (first, second)
+            )
+    if story.cancelled or story.discarded or not told:
+        return
+    first, one = told[0]
+    alone = first.called <= grant.given_up
+    if alone and one.answer in ("lease_lost", "not_found") and first.returned < grant.lasts:
+        text = f"{one.action} was answered {one.answer} although the lease was live"
+        yield Violation(
+            "P2", "live lease refused", (story.job_id,), text, (*_brought(grant), first)
+        )
+
+
+def _contradiction(one: Settled, other: Settled) -> str:
+    if one.answer == "ok":
+        if other.action == one.action and other.answer != "ok":
+            return "another answer to the same settle"
+        if other.action != one.action and other.answer == "ok":
+            return "settled in two ways"
+    if one.answer == "lease_lost" and other.answer == "ok":
+        return "a lost lease was settled"
+    return ""
+
+
+def _attempts(story: Story, stories: Stories) -> Iterator[Violation]:
+    grants = story.in_order
+    limit = story.spec.max_attempts if story.spec else None
+    for grant in grants:
+        if limit is not None and grant.attempt > limit:
+            text = f"attempt {grant.attempt} of at most {limit}"
+            yield _violation("P5", "more attempts than allowed", story, text, grant)
+    if story.revived:
+        return
+    if story.pushes:
+        begin = min(call.called for call, _ in story.pushes)
+        yield from _step(story, stories, None, grants[0], begin)
+    for one, other in pairwise(grants):
+        yield from _step(story, stories, one, other, one.called)
+    yield from _at_the_end(story, stories, grants[-1])
+
+
+def _step(
+    story: Story, stories: Stories, one: Grant | None, other: Grant, begin: float
+) -> Iterator[Violation]:
+    """From one delivery to the next."""
+    least, most = (1, 1) if one is None else _next_attempt(one)
+    unseen = stories.unseen.touch(begin, other.returned)
+    if other.attempt < least or (other.attempt > most and not unseen):
+        was = "the push" if one is None else f"attempt {one.attempt}"
+        text = f"attempt {other.attempt} came next after {was}"
+        seen = (other,) if one is None else (one, other)
+        yield _violation("P5", "attempts not exact", story, text, *seen)
+
+
+def _next_attempt(grant: Grant) -> tuple[int, int]:
+    if grant.settled("release"):
+        return grant.attempt, grant.attempt
+    if grant.settled("release", certainly=False):
+        return grant.attempt, grant.attempt + 1
+    return grant.attempt + 1, grant.attempt + 1
+
+
+def _at_the_end(story: Story, stories: Stories, last: Grant) -> Iterator[Violation]:
+    if story.final is None or stories.unseen.touch(last.called, float("inf")):
+        return
+    least, most = _next_attempt(last)
+    if not least - 1 <= story.final.attempt <= most - 1:
+        text = f"the job stands at {story.final.attempt} attempts after attempt {last.attempt}"
+        yield _violation("P5", "attempts not exact", story, text, last)
+
+
+def _violation(promise: str, rule: str, story: Story, text: str, *grants: Grant) -> Violation:
+    calls = tuple(call for grant in grants for call in _brought(grant))
+    return Violation(promise, rule, (story.job_id,), text, calls)
+
+
+def _brought(grant: Grant) -> tuple[Call, ...]:
+    return tuple(call for call, _ in grant.deliveries[:1])

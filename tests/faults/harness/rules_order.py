@@ -1,0 +1,134 @@
+"""P6, P10: the order in which a queue gives its jobs, and none before its time."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+from tests.faults.harness.history import Call, Delivered
+from tests.faults.harness.stories import CLOCK_ERROR, Stories, Story
+from tests.faults.harness.violations import Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Of a job that was never retried, given back or delayed: its way through its queue."""
+
+    story: Story
+    priority: int
+    push: Call
+    #: The call that first brought it, and its place in the answer.
+    first: Call
+    place: int
+
+
+def order_violations(stories: Stories, slack: float) -> Iterator[Violation]:
+    """``slack``: so much later than its Push, in seconds, all brokers of a store know of a job."""
+    queues: dict[str, dict[int, list[Passage]]] = defaultdict(lambda: defaultdict(list))
+    for story in stories:
+        passage = _passage(story, stories)
+        if passage is not None and story.spec is not None:
+            queues[story.spec.queue][passage.priority].append(passage)
+    for by_priority in queues.values():
+        for passages in by_priority.values():
+            yield from _overtaken(passages, slack)
+        for low, high in combinations(sorted(by_priority), 2):
+            yield from _passed_over(by_priority[high], by_priority[low], slack)
+
+
+def early_violations(stories: Stories) -> Iterator[Violation]:
+    """P10: a job that was given before its delay was over."""
+    for story in stories:
+        grants = story.in_order
+        spec = story.spec
+        if spec is not None and spec.delay and grants:
+            due = min(call.called for call, _ in story.pushes) + spec.delay - CLOCK_ERROR
+            if grants[0].returned < due:
+                yield _early(story, "its delay", due, grants[0].deliveries[0][0])
+        for grant, later in pairwise(grants):
+            for call, item in grant.settles:
+                if item.answer == "ok" and item.delay:
+                    due = grant.given_up + item.delay - CLOCK_ERROR
+                    if later.returned < due:
+                        yield _early(story, f"the delay of its {item.action}", due, call)
+
+
+def _early(story: Story, what: str, due: float, call: Call) -> Violation:
+    text = f"{what} was not over before {due:.4f}"
+    return Violation("P10", "given too early", (story.job_id,), text, (call,))
+
+
+def _passage(story: Story, stories: Stories) -> Passage | None:
+    """None if its place in the line is not known for certain."""
+    if len(story.pushes) != 1 or not story.grants or story.revived:
+        return None
+    push, spec = story.pushes[0]
+    if spec.delay or spec.answer != "created":
+        return None
+    grant = story.in_order[0]
+    if grant.attempt != 1 or len(grant.deliveries) != 1:
+        return None
+    first, _ = grant.deliveries[0]
+    given_back = story.final is None or story.final.releases > 0
+    if given_back and stories.unseen.touch(push.called, first.called):
+        return None
+    place = _place(first, story.job_id)
+    return Passage(story, spec.priority, push, first, place)
+
+
+def _place(call: Call, job_id: str) -> int:
+    brought = [item.job_id for item in call.items if isinstance(item, Delivered)]
+    return brought.index(job_id)
+
+
+def _overtaken(passages: list[Passage], slack: float) -> Iterator[Violation]:
+    """Of two jobs of one priority the earlier one was still there when the later one left."""
+    left = sorted(passages, key=lambda each: each.first.returned)
+    waiting = sorted(passages, key=lambda each: each.first.called)
+    latest: Passage | None = None
+    gone = 0
+    for each in waiting:
+        while gone < len(left) and left[gone].first.returned <= each.first.called:
+            other = left[gone]
+            gone += 1
+            if latest is None or other.push.called > latest.push.called:
+                latest = other
+        if latest is not None and latest.push.called > each.push.returned + slack:
+            yield _violation("left after a job that was pushed later", each, latest)
+    yield from _within_answers(passages, slack)
+
+
+def _within_answers(passages: Iterable[Passage], slack: float) -> Iterator[Violation]:
+    """The jobs of one answer stand in their order."""
+    answers: dict[int, list[Passage]] = defaultdict(list)
+    for each in passages:
+        answers[id(each.first)].append(each)
+    for together in answers.values():
+        together.sort(key=lambda each: each.place)
+        latest = together[0]
+        for each in together[1:]:
+            if latest.push.called > each.push.returned + slack:
+                yield _violation("stands behind a job that was pushed later", each, latest)
+            if each.push.called > latest.push.called:
+                latest = each
+
+
+def _passed_over(high: list[Passage], low: list[Passage], slack: float) -> Iterator[Violation]:
+    """A job of lower priority left although one of higher priority was there, and stayed."""
+    there = sorted(high, key=lambda each: each.push.returned)
+    longest: Passage | None = None
+    come = 0
+    for each in sorted(low, key=lambda each: each.first.called):
+        while come < len(there) and there[come].push.returned + slack < each.first.called:
+            other = there[come]
+            come += 1
+            if longest is None or other.first.called > longest.first.called:
+                longest = other
+        if longest is not None and longest.first.called > each.first.returned:
+            yield _violation("stayed while one of lower priority left", longest, each)
+
+
+def _violation(rule: str, early: Passage, late: Passage) -> Violation:
+    ids = (early.story.job_id, late.story.job_id)
+    calls = (early.push, late.push, late.first, early.first)
+    return Violation("P6", rule, ids, f"{ids[1]} overtook {ids[0]}", calls)
