@@ -25,7 +25,8 @@ class BrokerProcess:
     or :meth:`kill`, :meth:`start` runs it again on the same store and the same port.
 
     ``folder`` is where it works and where its output goes; unless given, one is made and removed at
-    the end of the context.
+    the end of the context. ``run_by``: a command that runs another one in its own place, as
+    ``ip netns exec`` does.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class BrokerProcess:
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
         address: str = "127.0.0.1:0",
+        run_by: Sequence[str] = (),
     ) -> None:
         self.store = store
         self.folder = folder or Path(tempfile.mkdtemp(prefix="towline-broker-"))
         self.address = address
         self._options = options
         self._environment = environment or {}
+        self._run_by = run_by
         self._own_folder = folder is None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -86,7 +89,8 @@ class BrokerProcess:
         ready = self.folder / "broker.address"
         ready.unlink(missing_ok=True)
         where = ["--store", self.store, "--listen", self.address, "--ready-file", str(ready)]
-        self._process = start_command([*where, *self._options], self.folder, self._environment)
+        arguments = [*where, *self._options]
+        self._process = start_command(arguments, self.folder, self._environment, self._run_by)
         deadline = time.monotonic() + START_SECONDS
         while not ready.exists():
             assert self._process.poll() is None, f"the broker ended:\n{self.log}"
@@ -133,14 +137,17 @@ def failed_start(
 
 
 def start_command(
-    arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    run_by: Sequence[str] = (),
 ) -> "subprocess.Popen[bytes]":
     """``towline-broker serve`` with these arguments; its words go to broker.out and broker.err in
     ``folder``, after those that are there. Of our environment it sees no variable of Towline's."""
     inherited = {name: value for name, value in os.environ.items() if name[:8] != "TOWLINE_"}
     with (folder / "broker.out").open("ab") as out, (folder / "broker.err").open("ab") as err:
         return subprocess.Popen(
-            [*COMMAND, "serve", *arguments],
+            [*run_by, *COMMAND, "serve", *arguments],
             cwd=folder,
             env=inherited | dict(environment or {}),
             stdin=subprocess.DEVNULL,

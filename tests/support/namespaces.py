@@ -4,7 +4,7 @@
 
     with Machine() as machine:
         store, public = machine.cable(), machine.cable()
-        broker = BrokerProcess(url_at(store.here), address=f"{public.there}:7480", ...)  # in it
+        broker = BrokerProcess(url, address=f"{public.there}:0", run_by=machine.run_by)
         store.part(Traffic.TO_THERE)      # silently: what we send does not get there
         store.mend()
 
@@ -22,7 +22,6 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Self
@@ -113,9 +112,10 @@ class Machine:
     def cable(self) -> Cable:
         return Cable(self.name)
 
-    def inside(self, command: Sequence[str]) -> list[str]:
-        """The command that runs that command there; it has the same process id."""
-        return ["ip", "netns", "exec", self.name, *command]
+    @property
+    def run_by(self) -> tuple[str, ...]:
+        """A command that runs another one there, in its own place: the process id stays."""
+        return ("ip", "netns", "exec", self.name)
 
 
 @functools.cache

@@ -56,7 +56,7 @@ class Other:
 
 @contextmanager
 def other_end(machine: Machine, cable: Cable) -> Iterator[Other]:
-    command = machine.inside([sys.executable, "-c", _ANSWERER, cable.there])
+    command = [*machine.run_by, sys.executable, "-c", _ANSWERER, cable.there]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         other = Other(cable, process)
         try:
@@ -68,7 +68,7 @@ def other_end(machine: Machine, cable: Cable) -> Iterator[Other]:
 
 def no_way(machine: Machine, cable: Cable) -> bool:
     """The other machine knows of none to here."""
-    command = machine.inside(["ip", "route", "get", cable.here])
+    command = [*machine.run_by, "ip", "route", "get", cable.here]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
     return "unreachable" in done.stderr
 
@@ -128,7 +128,7 @@ def test_a_connection_outlives_a_short_cut(machine: Machine) -> None:
             "with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as connection:\n"
             "    while data := connection.recv(100): connection.sendall(data)\n"
         )
-        command = machine.inside([sys.executable, "-c", program, host, str(port)])
+        command = [*machine.run_by, sys.executable, "-c", program, host, str(port)]
         with subprocess.Popen(command) as process:
             server.settimeout(SECONDS)
             connection, _ = server.accept()
