@@ -32,6 +32,9 @@ class ManualClock:
     def not_before(self, moment: Micros) -> None:
         self._now = max(self._now, moment)
 
+    def of_date(self, date: Micros) -> Micros:
+        return date
+
     def call_at(self, when: Micros, callback: Callable[[], None]) -> ManualTimer:
         timer = ManualTimer(callback)
         heapq.heappush(self._timers, (when, id(timer), timer))

@@ -8,13 +8,10 @@ import pytest
 from tests.core.manual_clock import ManualClock
 from tests.support.faulty_driver import FaultyDriver
 from towline_broker.core.broker import Broker
-from towline_broker.core.clock import SystemClock
-from towline_broker.core.following import Following
 from towline_broker.core.rounds import every
 from towline_broker.domain.errors import StoreFull, StoreUnavailable
 from towline_broker.domain.outage import Outage
-from towline_broker.domain.time import MILLISECOND, SECOND, Micros
-from towline_broker.drivers.interface import SoleOwner
+from towline_broker.domain.time import MILLISECOND, SECOND
 
 
 @pytest.fixture(autouse=True)
@@ -81,32 +78,3 @@ async def test_upkeep_that_waits_for_its_store_is_told_of_once(
     await broker.stop()
     told = [record.getMessage() for record in caplog.records if "upkeep" in record.getMessage()]
     assert told == ["upkeep waits for the store: it is down", "upkeep goes on"]
-
-
-class Clocked(SoleOwner):
-    """A store with a clock of its own."""
-
-    def __init__(self) -> None:
-        self.clock = SystemClock()
-
-    async def time(self, now: Micros) -> Micros:
-        return self.clock.now()
-
-
-async def test_p10_a_clock_that_stands_still_for_long_is_told_of_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    ours, store = SystemClock(), Clocked()
-    ours.adjust(60 * SECOND)
-    following = Following("s", store, ours)
-    for _ in range(5):
-        await following.look()
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "the clock of store s has moved against this broker's, which follows it"
-    ]
-    store.clock.adjust(61 * SECOND)  # that much later
-    for _ in range(3):
-        await following.look()
-    assert [record.getMessage() for record in caplog.records][1:] == [
-        "this broker's clock goes with that of store s again"
-    ]

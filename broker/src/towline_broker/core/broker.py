@@ -124,14 +124,14 @@ class Broker:
         try:
             for store in self._stores.all:
                 await self._open(store)
-            self.operating.begin()
             followings = [
                 Following(store.name, store.driver, self._own_clocks[store.name])
                 for store in self._stores.all
                 if store.capabilities.shared and store.name in self._own_clocks
             ]
             for following in followings:
-                await following.look()
+                await following.begin()
+            self.operating.begin()
             await check_distinct(self._stores.all)
             await self._stores.refresh()
         except BaseException:

@@ -20,6 +20,9 @@ class Clock(Protocol):
     def not_before(self, moment: Micros) -> None:
         """From here on ``now`` is at least ``moment``: the store has seen that time already."""
 
+    def of_date(self, date: Micros) -> Micros:
+        """What ``now`` tells at a date that somebody has named, such as a job's ``run_at``."""
+
     def call_at(self, when: Micros, callback: Callable[[], None]) -> Timer:
         """Calls back on the event loop once ``now`` has reached ``when``."""
 
@@ -33,6 +36,9 @@ class SystemClock:
     def __init__(self) -> None:
         self._offset = time.time_ns() // 1_000 - time.monotonic_ns() // 1_000
         self._latest: Micros = 0
+        #: By how much ``now`` is ahead of the dates that the store's own clock tells: that clock
+        #: was set, and this one goes on as before.
+        self.ahead_of_dates: Micros = 0
 
     def now(self) -> Micros:
         self._latest = max(self._latest, time.monotonic_ns() // 1_000 + self._offset)
@@ -40,6 +46,9 @@ class SystemClock:
 
     def not_before(self, moment: Micros) -> None:
         self._offset += max(0, moment - self.now())
+
+    def of_date(self, date: Micros) -> Micros:
+        return date + self.ahead_of_dates
 
     def begin_at(self, moment: Micros) -> None:
         """Goes on from ``moment``, be it in the past: for a clock that nobody has gone by yet."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from towline_broker.core.calls import Directive, WorkerView
+from towline_broker.core.following import is_about_the_clock
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.stores import Store
 from towline_broker.core.workers import Workers
@@ -107,7 +108,9 @@ class Peers:
         self._others = [
             read
             for broker_id, notice in notices.items()
-            if broker_id != self._id and (read := self._read(broker_id, notice))
+            if broker_id != self._id
+            and not is_about_the_clock(broker_id)
+            and (read := self._read(broker_id, notice))
         ]
         latest = dict(self._directives)
         for notice in self._others:

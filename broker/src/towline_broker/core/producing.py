@@ -84,7 +84,7 @@ class Producing:
         if known:
             return await self._push_others(store, requests, known, all_or_nothing)
         now = store.clock.now()
-        jobs = [_to_new_job(request, now) for request in requests]
+        jobs = [_to_new_job(request, now, store.clock) for request in requests]
         depths = {job.queue: self._settings.max_queue_depth for job in jobs}
         results = await store.driver.push(PushBatch(jobs, now, all_or_nothing, depths))
         times = [t for job in jobs for t in (job.due_at, job.expires_at) if t is not None]
@@ -214,8 +214,10 @@ class Producing:
         return remembered
 
 
-def _to_new_job(request: JobRequest, now: Micros) -> NewJob:
-    due_at = now + request.delay if request.delay is not None else request.run_at
+def _to_new_job(request: JobRequest, now: Micros, clock: Clock) -> NewJob:
+    due_at = None if request.run_at is None else clock.of_date(request.run_at)
+    if request.delay is not None:
+        due_at = now + request.delay
     expires_in, unique_for = request.expires_in, request.unique_for
     return NewJob(
         id=request.id,
