@@ -33,6 +33,10 @@ class Assumptions:
     settle_memory: float = 600.0
 
 
+#: Of one broker on a durable store.
+STRICT = Assumptions()
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     history: History
@@ -65,7 +69,7 @@ class Verdict:
         return "\n".join([str(self), *parts])
 
 
-def judge(history: History, assumptions: Assumptions = Assumptions()) -> Verdict:
+def judge(history: History, assumptions: Assumptions = STRICT) -> Verdict:
     """After a full drain."""
     stories = Stories(history, assumptions.late)
     return Verdict(history, tuple(_violations(stories, assumptions)), _counts(history))

@@ -1,0 +1,10 @@
+"""What all fault tests share."""
+
+import pytest
+
+from tests.faults.harness.figures import Figures
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Figures:
+    return Figures(request.node.nodeid, capsys)

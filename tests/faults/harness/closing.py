@@ -1,0 +1,78 @@
+"""What the broker says after everything has come to rest."""
+
+import time
+from collections.abc import Iterator
+
+import grpc
+
+from tests.faults.harness.history import Final, FinalJob
+from tests.faults.harness.link import Link
+from towline.v1 import admin_service_pb2 as admin
+from towline.v1 import dead_letter_service_pb2 as dead
+from towline.v1 import queue_service_pb2 as queues
+from towline.v1.job_pb2 import DeadReason, JobInfo, JobState, JobView
+
+_PAGE = 500
+_CALL_SECONDS = 30.0
+
+
+def drained(link: Link, seconds: float) -> None:
+    """Returns once no job is scheduled, ready or leased; fails after so long."""
+    deadline = time.monotonic() + seconds
+    depth: admin.Depth | None = None
+    while True:
+        try:
+            depth = link.admin.Stats(admin.StatsRequest(), timeout=_CALL_SECONDS).total.depth
+            if not (depth.scheduled or depth.ready or depth.leased):
+                return
+        except grpc.RpcError:
+            pass  # it may just be coming back
+        assert time.monotonic() < deadline, f"not drained within {seconds:g} s: {depth}"
+        time.sleep(0.1)
+
+
+def final_state(link: Link, *, forgets_succeeded: bool) -> Final:
+    stats = link.admin.Stats(admin.StatsRequest(), timeout=_CALL_SECONDS).total
+    return Final(
+        jobs=[_job(info) for info in _listed(link)],
+        dead=[info.job.id for info in _dead(link)],
+        totals=_numbers(stats.totals),
+        depth=_numbers(stats.depth),
+        forgets_succeeded=forgets_succeeded,
+    )
+
+
+def _numbers(message: admin.Totals | admin.Depth) -> dict[str, int]:
+    return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
+
+
+def _job(info: JobInfo) -> FinalJob:
+    dead_reason = DeadReason.Name(info.dead_reason).removeprefix("DEAD_REASON_")
+    return FinalJob(
+        job_id=info.job.id,
+        state=JobState.Name(info.state).removeprefix("JOB_STATE_"),
+        attempt=info.attempt,
+        releases=info.releases,
+        dead_reason="" if dead_reason == "UNSPECIFIED" else dead_reason,
+        dated=info.HasField("finished_at"),
+    )
+
+
+def _listed(link: Link) -> Iterator[JobInfo]:
+    request = queues.ListJobsRequest(page_size=_PAGE, view=JobView.JOB_VIEW_BASIC)
+    while True:
+        page = link.queue.ListJobs(request, timeout=_CALL_SECONDS)
+        yield from page.jobs
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+def _dead(link: Link) -> Iterator[JobInfo]:
+    request = dead.ListDeadRequest(page_size=_PAGE, view=JobView.JOB_VIEW_BASIC)
+    while True:
+        page = link.dead.ListDead(request, timeout=_CALL_SECONDS)
+        yield from page.jobs
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

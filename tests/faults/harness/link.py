@@ -1,0 +1,42 @@
+"""The way of one client to one or several brokers."""
+
+import time
+from collections.abc import Sequence
+from typing import Self
+
+import grpc
+
+from towline.v1.admin_service_pb2_grpc import AdminServiceStub
+from towline.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
+from towline.v1.queue_service_pb2_grpc import QueueServiceStub
+
+#: Brokers take turns, and one that is gone is left out.
+_ROUND_ROBIN = '{"loadBalancingConfig": [{"round_robin": {}}]}'
+_OPTIONS = (
+    ("grpc.service_config", _ROUND_ROBIN),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 200),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    # Clients of one process do not share their connections.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+#: After a call that failed, in seconds.
+_PAUSE = 0.05
+
+
+class Link:
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._channel = grpc.insecure_channel("ipv4:" + ",".join(addresses), options=_OPTIONS)
+        self.queue = QueueServiceStub(self._channel)
+        self.admin = AdminServiceStub(self._channel)
+        self.dead = DeadLetterServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+    def pause(self) -> None:
+        """Before a call is made again."""
+        time.sleep(_PAUSE)
