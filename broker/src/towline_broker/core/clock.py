@@ -33,15 +33,21 @@ class SystemClock:
     A jump of the machine's wall clock therefore changes no lease and no delay.
     """
 
-    def __init__(self) -> None:
-        self._offset = time.time_ns() // 1_000 - time.monotonic_ns() // 1_000
+    def __init__(
+        self,
+        wall: Callable[[], int] | None = None,
+        monotonic: Callable[[], int] | None = None,
+    ) -> None:
+        """What to tell the time by in place of the machine's clocks, both in nanoseconds."""
+        self._monotonic = monotonic or time.monotonic_ns
+        self._offset = (wall or time.time_ns)() // 1_000 - self._monotonic() // 1_000
         self._latest: Micros = 0
         #: By how much ``now`` is ahead of the dates that the store's own clock tells: that clock
         #: was set, and this one goes on as before.
         self.ahead_of_dates: Micros = 0
 
     def now(self) -> Micros:
-        self._latest = max(self._latest, time.monotonic_ns() // 1_000 + self._offset)
+        self._latest = max(self._latest, self._monotonic() // 1_000 + self._offset)
         return self._latest
 
     def not_before(self, moment: Micros) -> None:
@@ -53,12 +59,12 @@ class SystemClock:
     def begin_at(self, moment: Micros) -> None:
         """Goes on from ``moment``, be it in the past: for a clock that nobody has gone by yet."""
         self._latest = 0
-        self._offset = moment - time.monotonic_ns() // 1_000
+        self._offset = moment - self._monotonic() // 1_000
 
     def adjust(self, by: Micros) -> None:
         """Goes on from a time that lies so much later than ``now``. If that is in the past, it
         stands still until it has come there."""
-        self._offset = self.now() + by - time.monotonic_ns() // 1_000
+        self._offset = self.now() + by - self._monotonic() // 1_000
 
     def call_at(self, when: Micros, callback: Callable[[], None]) -> Timer:
         delay = max(0, when - self.now()) / SECOND
