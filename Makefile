@@ -167,6 +167,10 @@ shared-kills: install ## Kill brokers, workers and masters over shared stores, w
 sigterms: install ## Tell a thousand workers to stop at random moments under load, and look for lost jobs
 	@TOWLINE_SIGTERMS=$${TOWLINE_SIGTERMS:-1000} $(BIN)/python -m pytest -q tests/faults/test_worker_sigterms.py
 
+.PHONY: orphans
+orphans: install ## Measure over every store how soon a killed worker's jobs are back (about 6 minutes)
+	@TOWLINE_ORPHANS=$${TOWLINE_ORPHANS:-200} $(BIN)/python -m pytest -q tests/faults/test_orphans.py $(ARGS)
+
 .PHONY: clean
 clean: ## Remove everything that make created: virtual environments, caches, build output
 	@rm -rf $(VENV) $(CODEGEN) $(NODE_TESTS)/node_modules client/dist broker/dist

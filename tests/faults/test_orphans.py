@@ -1,0 +1,143 @@
+"""P8, P10: jobs whose worker was killed are back when their lease has run out, and within a second.
+
+`make orphans` measures it over every store, with hundreds of orphans each; a plain test run with
+few, over some of them. Where brokers share the store, the one that granted the leases is
+killed along with the worker every other time.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.faults.harness.figures import Figures, seed, size
+from tests.faults.places import EVERY, SHARED, MakePlace, Place, redis_cluster
+from tests.support.broker_process import BrokerProcess
+from towline.ids import uuid7
+from towline.v1 import queue_service_pb2 as pb
+from towline.v1.job_pb2 import Job
+from towline.v1.queue_service_pb2_grpc import QueueServiceStub
+
+ORPHANS = size("ORPHANS", 20)
+#: Of one worker.
+TOGETHER = 20
+#: A job that is not back by then is not coming, in seconds.
+BACK_SECONDS = 30.0
+#: How much later than its lease a job may be back, in seconds (P8).
+PROMPT = 1.0
+#: How much earlier: brokers know the clock of their store to some milliseconds.
+CLOCK_ERROR = 0.05
+
+
+@contextmanager
+def memory(_: Path) -> Iterator[Place]:
+    yield Place("memory:")
+
+
+STORES: dict[str, MakePlace] = {"memory": memory, **EVERY, "redis_cluster": redis_cluster}
+#: A plain test run leaves out what differs little from these.
+MEASURED = list(STORES) if "TOWLINE_ORPHANS" in os.environ else ["file", "postgresql", "redis"]
+
+
+@pytest.mark.parametrize("kind", MEASURED)
+@pytest.mark.timeout(60 + ORPHANS)
+def test_p8_an_orphaned_job_is_back_within_its_lease_and_a_second(
+    kind: str, tmp_path: Path, figures: Figures
+) -> None:
+    late: list[float] = []
+    brokers_killed = 0
+    with STORES[kind](tmp_path) as place, ExitStack() as running:
+        shared = kind in SHARED or STORES[kind] is redis_cluster
+        granting, *others = [
+            running.enter_context(_broker(place, tmp_path / name))
+            for name in (("granting", "other") if shared else ("only",))
+        ]
+        [other] = others or [granting]
+        for number in range(-(-ORPHANS // TOGETHER)):
+            queue = f"orphans-{number}"
+            _push(other, queue)
+            with _worker(granting, queue, seed() + number) as (worker, leases_end):
+                worker.kill()
+                worker.wait()
+                both = granting is not other and number % 2 == 0
+                if both:
+                    granting.kill()
+                    brokers_killed += 1
+                back = _back(other, queue)
+                late += [back[job] - end for job, end in leases_end.items()]
+                if both:
+                    granting.start()
+    late.sort()
+    figures.show(
+        f"orphans, {kind}",
+        orphans=len(late),
+        brokers_killed=brokers_killed,
+        p50_ms_after_the_lease=_percentile(late, 50),
+        p99_ms_after_the_lease=_percentile(late, 99),
+        max_ms_after_the_lease=_percentile(late, 100),
+    )
+    assert late[0] > -CLOCK_ERROR
+    assert late[-1] < PROMPT
+
+
+def _broker(place: Place, folder: Path) -> BrokerProcess:
+    folder.mkdir()
+    return BrokerProcess(place.url, folder=folder)
+
+
+def _push(broker: BrokerProcess, queue: str) -> None:
+    jobs = [Job(id=uuid7(), queue=queue, type="Orphan") for _ in range(TOGETHER)]
+    with grpc.insecure_channel(broker.address) as channel:
+        QueueServiceStub(channel).Push(pb.PushRequest(jobs=jobs), timeout=20)
+
+
+@contextmanager
+def _worker(
+    broker: BrokerProcess, queue: str, seed: int
+) -> "Iterator[tuple[subprocess.Popen[str], dict[str, float]]]":
+    """One that holds all jobs of the queue, and when each lease runs out, at the earliest."""
+    arguments = [broker.address, queue, str(TOGETHER), str(seed)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.orphan_worker", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as worker:
+        try:
+            assert worker.stdout is not None
+            lines = [worker.stdout.readline().split() for _ in range(TOGETHER)]
+            yield worker, {job: float(end) for job, end in lines}
+        finally:
+            worker.kill()
+
+
+def _back(broker: BrokerProcess, queue: str) -> dict[str, float]:
+    """When each job of the queue came to a worker that waits there all the time."""
+    back: dict[str, float] = {}
+    deadline = time.monotonic() + BACK_SECONDS
+    request = pb.ReserveRequest(queues=[pb.QueueChoice(name=queue)], max_jobs=TOGETHER)
+    request.worker_id = "rescuer"
+    request.wait.FromSeconds(10)
+    request.lease.FromSeconds(60)
+    with grpc.insecure_channel(broker.address) as channel:
+        stub = QueueServiceStub(channel)
+        while len(back) < TOGETHER:
+            leases = stub.Reserve(request, timeout=20).leases
+            now = time.monotonic()
+            assert now < deadline, f"{TOGETHER - len(back)} jobs are not back"
+            assert {lease.attempt for lease in leases} <= {2}
+            back |= {lease.job.id: now for lease in leases}
+        # (They are left as they are: nobody asks for this queue again.)
+    return back
+
+
+def _percentile(ordered: Sequence[float], percent: int) -> float:
+    """Nearest rank; in milliseconds."""
+    rank = -(-len(ordered) * percent // 100)
+    return round(ordered[rank - 1] * 1000, 1)
