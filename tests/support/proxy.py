@@ -51,10 +51,11 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class LoseReplies:
-    """Requests arrive and their replies do not: these are thrown away, and the connection ends when
-    none has come for so many seconds."""
+    """Requests arrive and their replies do not: these are thrown away. The connection ends when
+    ``least`` bytes of them were, and no more has come for ``quiet`` seconds."""
 
     kind: ClassVar[str] = "lose-replies"
+    least: int = 0
     quiet: float = 0.02
     end: End = End.RESET
 

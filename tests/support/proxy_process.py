@@ -213,10 +213,12 @@ class Pipe:
         self._left -= len(data)
 
     async def _lose_all(self, fault: LoseReplies, data: bytes) -> None:
+        lost = 0
         try:
             while data:
                 self._lose(data)
-                async with asyncio.timeout(fault.quiet):
+                lost += len(data)
+                async with asyncio.timeout(fault.quiet if lost >= fault.least else None):
                     data = await self._reader.read(SEGMENT)
         except TimeoutError:
             pass

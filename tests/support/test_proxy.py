@@ -166,11 +166,13 @@ def test_how_many_bytes_pass_is_drawn_from_the_seed(echo: Echo) -> None:
 
 def test_a_request_arrives_whose_reply_is_lost(proxy: Proxy, echo: Echo) -> None:
     with connected(proxy) as connection:
-        proxy.fail(LoseReplies(quiet=0.05))
+        proxy.fail(LoseReplies(least=6, quiet=0.05))
         connection.sendall(b"do it")
+        assert silent(connection)
+        connection.sendall(b"!")
         assert rest(connection) == (b"", End.RESET)
-    assert echo.heard == b"do it"
-    assert proxy.figures().lost == 5
+    assert echo.heard == b"do it!"
+    assert proxy.figures().lost == 6
 
 
 def test_only_one_way_is_slow(proxy: Proxy, echo: Echo) -> None:
