@@ -1,4 +1,4 @@
-"""Every durable store, as a test meets it that harms none: empty, and with nobody else's jobs in it.
+"""Every durable store, empty and with nobody else's jobs in it, for a test that harms no server.
 
 Shared stores are on servers that tests share, which need not sync what they keep. Those of a test
 that stops or kills a server are in ``places.py``.

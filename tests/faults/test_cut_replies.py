@@ -1,0 +1,76 @@
+"""P1 to P7, P9, Stats: connections that are cut, slow, halved or silent, between any two parts.
+
+`make network-faults` does it for longer, with the figures on the screen.
+"""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.faults.bad_networks import BAD_TIMES, bad_times
+from tests.faults.durable_stores import EMBEDDED, SHARED, new_store
+from tests.faults.harness.figures import Figures, seed, size
+from tests.faults.harness.habits import MIXED
+from tests.faults.harness.load import Load
+from tests.support.broker_process import BrokerProcess
+from tests.support.proxy import Proxy
+from tests.support.stores import with_options
+
+#: How often everything happens that a network can do.
+ROUNDS = size("NETWORK_ROUNDS", 1)
+#: All seconds. That long a driver waits for an answer of its store.
+STORE_TIMEOUT = 1
+#: Work goes on so soon after the network is whole again.
+BACK_SECONDS = 15.0
+DRAIN_SECONDS = 60.0
+ROUND_SECONDS = len(BAD_TIMES) * (2.0 + BACK_SECONDS)
+
+
+@pytest.mark.parametrize("kind", EMBEDDED)
+@pytest.mark.timeout(90 + DRAIN_SECONDS + ROUNDS * ROUND_SECONDS)
+def test_every_promise_is_kept_on_a_bad_network_between_clients_and_broker(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, figures: Figures
+) -> None:
+    with (
+        BrokerProcess(new_store(kind, request, tmp_path), folder=tmp_path) as broker,
+        Proxy(broker.address, seed=seed()) as proxy,
+        Load(
+            [proxy.address],
+            tmp_path,
+            seed=seed(),
+            habits=MIXED,
+            admin_addresses=[broker.address],
+        ) as load,
+    ):
+        count = bad_times(proxy, ROUNDS, Random(seed()), lambda: goes_on(load))
+        verdict = load.finish(DRAIN_SECONDS)
+        cuts = proxy.figures().cuts
+    figures.prove(
+        f"bad network between clients and broker, {kind}", verdict, bad_times=count, cuts=cuts
+    )
+
+
+@pytest.mark.parametrize("kind", SHARED)
+@pytest.mark.timeout(90 + DRAIN_SECONDS + ROUNDS * ROUND_SECONDS)
+def test_every_promise_is_kept_on_a_bad_network_between_broker_and_store(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, figures: Figures
+) -> None:
+    url = new_store(kind, request, tmp_path)
+    host = url.rpartition("@")[2].removeprefix("redis://").partition("/")[0]
+    with Proxy(host, seed=seed()) as proxy:
+        store = with_options(proxy.behind(url), f"timeout={STORE_TIMEOUT}")
+        with (
+            BrokerProcess(store, folder=tmp_path) as broker,
+            Load([broker.address], tmp_path, seed=seed(), habits=MIXED) as load,
+        ):
+            count = bad_times(proxy, ROUNDS, Random(seed()), lambda: goes_on(load))
+            verdict = load.finish(DRAIN_SECONDS)
+        cuts = proxy.figures().cuts
+    figures.prove(
+        f"bad network between broker and store, {kind}", verdict, bad_times=count, cuts=cuts
+    )
+
+
+def goes_on(load: Load) -> None:
+    load.wait_for_acknowledged(1, BACK_SECONDS)
