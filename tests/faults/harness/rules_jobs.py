@@ -67,6 +67,9 @@ def _ended_once(story: Story) -> Iterator[Violation]:
 def _dead_letters(story: Story, stories: Stories) -> Iterator[Violation]:
     if story.dead > 1:
         yield _of(story, "P7", "dead more than once", f"ListDead shows it {story.dead} times")
+    final = story.final
+    if story.dead and final is not None and not (final.dead_reason and final.dated):
+        yield _of(story, "P7", "dead without reason or time", f"it says {final}")
     if story.revived or story.discarded:
         return
     must = _must_be_dead(story)
@@ -74,12 +77,9 @@ def _dead_letters(story: Story, stories: Stories) -> Iterator[Violation]:
         yield _of(story, "P7", "missing among the dead", *must)
     if story.dead and not _may_be_dead(story, stories):
         yield _of(story, "P7", "dead without a cause", "nothing that was seen explains it")
-    final = story.final
-    if story.dead and final is not None:
-        if not final.dead_reason or not final.dated:
-            yield _of(story, "P7", "dead without reason or time", f"it says {final}")
-        elif not _explains(final.dead_reason, story, stories):
-            yield _of(story, "P7", "dead for another reason", f"it says {final.dead_reason}")
+    reason = final.dead_reason if story.dead and final is not None else ""
+    if reason and not _explains(reason, story, stories):
+        yield _of(story, "P7", "dead for another reason", f"it says {reason}")
 
 
 def _must_be_dead(story: Story) -> tuple[str, Call] | None:
@@ -113,7 +113,9 @@ def _explains(reason: str, story: Story, stories: Stories) -> bool:
             return any(grant.settled("retry", certainly=False) for grant in last)
         case "LEASE_EXPIRED":
             ran_out = any(not _certainly_settled(grant.settles) for grant in last)
-            return ran_out or (not last and bool(stories.unseen))
+            # Or nobody saw the one that did: its attempt had been given back, or was never seen.
+            given_back = all(grant.settled("release", certainly=False) for grant in last)
+            return ran_out or (given_back and bool(stories.unseen))
         case "EXPIRED":
             started = any(not grant.settled("release", certainly=False) for grant in grants)
             return spec is not None and spec.expires is not None and not started
