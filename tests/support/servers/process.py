@@ -1,12 +1,13 @@
 """A server in a process of its own, in a temporary folder and on a free port of loopback."""
 
+import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -56,6 +57,8 @@ class ServerProcess(ABC):
     #: The account it runs under: of whoever runs the tests, unless told otherwise.
     user: int | None = None
     group: int | None = None
+    #: Variables that it gets besides ours, from its next start on.
+    environment: Mapping[str, str] = {}
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix=f"towline-{self.name}-"))
@@ -73,10 +76,6 @@ class ServerProcess(ABC):
     @abstractmethod
     def _answers(self) -> bool:
         """It takes calls."""
-
-    def _environment(self) -> dict[str, str] | None:
-        """None: ours."""
-        return None
 
     # ---
 
@@ -126,7 +125,7 @@ class ServerProcess(ABC):
             self._process = subprocess.Popen(
                 self._command(),
                 cwd=self.folder,
-                env=self._environment(),
+                env=os.environ | self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
