@@ -159,6 +159,10 @@ contract: install ## Run the contract suite over every store, with many random e
 kills: install ## Kill a broker a hundred times under load and look for lost jobs (about 3 minutes)
 	@TOWLINE_KILLS=$${TOWLINE_KILLS:-100} $(BIN)/python -m pytest -q tests/faults/test_broker_kills.py
 
+.PHONY: crash-points
+crash-points: install ## End or fail a short life of each store in files at every call that changes a file (40 minutes)
+	@TOWLINE_CRASH_POINTS=$${TOWLINE_CRASH_POINTS:-0} $(BIN)/python -m pytest -q -n 2 tests/faults/test_crash_points.py
+
 .PHONY: shared-kills
 shared-kills: install ## Kill brokers, workers and masters over shared stores, with 100,000 jobs each
 	@TOWLINE_SHARED_JOBS=$${TOWLINE_SHARED_JOBS:-100000} $(BIN)/python -m pytest -q tests/faults/test_shared_stores.py

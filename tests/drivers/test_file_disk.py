@@ -15,7 +15,7 @@ from towline_broker.domain.jobs import Failure, Leased, Progress, Settlement
 from towline_broker.domain.time import HOUR, SECOND
 from towline_broker.drivers.file import FileDriver, segments
 from towline_broker.drivers.file.compaction import LEAST_SEGMENTS
-from towline_broker.drivers.file.machine import Machine
+from towline_broker.drivers.file.machine import Machine, ThisMachine
 from towline_broker.drivers.file.room import LEAST_RESERVE, reserve_of
 from towline_broker.drivers.file.url import FileUrl
 from towline_broker.drivers.interface import (
@@ -201,3 +201,19 @@ async def test_p11_the_journal_does_not_outgrow_what_lives_in_it(tmp_path: Path)
     async with opened(directory) as driver:
         leased = await driver.reserve(ReserveRequest(["kept"], 50, HOUR, "last", START + HOUR))
         assert [one.ref.job_id for one in leased] == [job.id for job in kept]
+
+
+class WritesByHalves(ThisMachine):
+    """Writes less than it is given, as an operating system may."""
+
+    def write(self, file: int, content: bytes | memoryview, offset: int) -> int:
+        return os.pwrite(file, content[: max(1, len(content) // 2)], offset)
+
+
+def test_a_segment_begins_as_a_whole_whatever_a_write_takes(tmp_path: Path) -> None:
+    machine, spare = WritesByHalves(), segments.spare_path(tmp_path, 1)
+    segments.make_spare(machine, spare, SEGMENT_BYTES)
+    file, header = segments.begin(machine, spare, tmp_path, 1, 1, b"x" * 8)
+    os.close(file)
+    path = segments.path_of(tmp_path, 1)
+    assert segments.read_header(path, path.read_bytes()) == header

@@ -104,6 +104,24 @@ async def test_settling_works_on_a_full_disk(tmp_path: Path) -> None:
         assert await driver.get(too_large.id) is None
 
 
+async def test_a_store_is_closed_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    path = tmp_path / "jobs.db"
+    async with opened(path) as driver:
+        kept = new_job()
+        await push(driver, kept)
+        assert driver._opened is not None
+        monkeypatch.setattr(driver._opened.store.checkpoints, "make_last", full)
+    async with opened(path) as driver:
+        assert await driver.get(kept.id) is not None
+
+
 async def test_an_io_error_ends_the_store(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     async with opened(path) as driver:

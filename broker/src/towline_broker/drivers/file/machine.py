@@ -163,3 +163,11 @@ class ThisMachine:
 
 
 THIS_MACHINE: Machine = ThisMachine()
+
+
+def write_whole(machine: Machine, file: int, content: bytes, offset: int) -> None:
+    """All of it, in as many writes as it takes."""
+    view = memoryview(content)
+    while view:
+        written = machine.write(file, view, offset)
+        view, offset = view[written:], offset + written

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused
-from towline_broker.drivers.file.machine import THIS_MACHINE, Machine
+from towline_broker.drivers.file.machine import THIS_MACHINE, Machine, write_whole
 
 VERSION = 1
 _MAGIC = b"TWLJOURN"
@@ -176,7 +176,7 @@ def begin(
     try:
         size = machine.size(spare)
         header = Header(number, first, size, machine.random(8), store)
-        machine.write(file, header.encode(), 0)
+        write_whole(machine, file, header.encode(), 0)
         machine.sync(file)
         machine.rename(spare, path_of(directory, number))
         machine.sync_directory(directory)

@@ -15,7 +15,7 @@ from typing import Any
 
 from towline_broker.domain.errors import StoreFailed
 from towline_broker.drivers.file import segments
-from towline_broker.drivers.file.machine import Machine, Waiting
+from towline_broker.drivers.file.machine import Machine, Waiting, write_whole
 from towline_broker.drivers.file.rows import encode_frame
 from towline_broker.drivers.file.segments import FRAME_SIZE, Header
 from towline_broker.drivers.health import Health
@@ -28,10 +28,7 @@ RECORD_OVERHEAD = FRAME_SIZE + 5
 
 def synced_write(machine: Machine, file: int, content: bytes, offset: int) -> None:
     """Returns when the bytes are on the disk. (Tests put a failing disk in its place.)"""
-    view = memoryview(content)
-    while view:
-        written = machine.write(file, view, offset)
-        view, offset = view[written:], offset + written
+    write_whole(machine, file, content, offset)
     machine.sync_data(file)
 
 

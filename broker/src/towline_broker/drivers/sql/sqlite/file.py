@@ -73,8 +73,12 @@ def create(path: Path) -> None:
     draft = Path(f"{path}.creating")
     for leftover in (draft, Path(f"{draft}-journal")):
         leftover.unlink(missing_ok=True)
-    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(draft))
+    engine = sa.create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(draft, isolation_level=None)
+    )
     with engine.begin() as connection:
+        # One transaction: left to itself, the client would sync after each table.
+        connection.exec_driver_sql("BEGIN")
         connection.exec_driver_sql(MARK)
         connection.exec_driver_sql(f"PRAGMA user_version = {versions.CURRENT}")
         versions.create(connection)

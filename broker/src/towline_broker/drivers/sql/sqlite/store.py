@@ -1,5 +1,6 @@
 """Opening a store: from a path to connections that a broker may use."""
 
+import logging
 import sqlite3
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from towline_broker.drivers.sql import versions
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.sqlite import file
 from towline_broker.drivers.sql.sqlite.connection import SqliteReader, SqliteTransaction, connect
-from towline_broker.drivers.sql.sqlite.errors import translated
+from towline_broker.drivers.sql.sqlite.errors import DiskFull, translated
 from towline_broker.drivers.sql.sqlite.offline import connected
 from towline_broker.drivers.sql.sqlite.wal import Checkpoints
 from towline_broker.drivers.sql.transaction import Reader, Row, run
+
+log = logging.getLogger("towline.broker")
 
 _META = "SELECT application, schema_version, clock, sequence FROM towline_meta"
 _FRESH_TERMS = "UPDATE towline_jobs SET lease_until = ? + lease_length WHERE state = 3"
@@ -49,7 +52,10 @@ class OpenStore:
             if checkpoint:
                 self.checkpoints.make_last()
         except sqlite3.Error as error:
-            raise translated(error) from error
+            failure = translated(error)
+            if not isinstance(failure, DiskFull):
+                raise failure from error
+            log.warning("the disk is full: the log of the store stays as long as it is")
         finally:
             self.writing.close()
             self.checkpoints.close()

@@ -1,0 +1,109 @@
+"""P1, P2, P3, P5, P7: a short life of a store ends, or meets an error, at every call by which it
+changes its files.
+
+The process is killed before, after and in the middle of each such call; and each such call fails
+(EIO, ENOSPC) or writes less than it was given. Then the store is opened: every job must stand as
+what was answered says, in whichever state it is, with what hangs on it; what was under way at that
+moment must have happened as a whole or not at all; and the store goes on.
+
+A plain test run takes some of the points, by chance; `make crash-points` takes all.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.disks.points import PREFIX, STORES
+from tests.support.failing_calls import NoCompiler, built, loaded
+from tests.support.strace import NoStrace, changing_calls
+
+#: For each store and each way; 0: all that there are.
+POINTS = int(os.environ.get("TOWLINE_CRASH_POINTS", "20"))
+SEED = int(os.environ.get("TOWLINE_SEED", str(random.SystemRandom().randrange(2**32))))
+AGAIN = "TOWLINE_SEED={seed} TOWLINE_CRASH_POINTS={points} make crash-points"
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    try:
+        return built(tmp_path)
+    except NoCompiler as missing:
+        pytest.skip(f"crash points are not tested: {missing}")
+
+
+def command(library: Path, kind: str, which: str, points: int) -> list[str]:
+    program = "tests.faults.disks.points"
+    return [sys.executable, "-m", program, str(library), kind, which, str(SEED), str(points)]
+
+
+def through_points(library: Path, kind: str, which: str) -> dict[str, Any]:
+    done = subprocess.run(
+        command(library, kind, which, POINTS),
+        env=loaded(library),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"seed {SEED}: {done.stderr}"
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def told(result: dict[str, Any]) -> str:
+    calls = ", ".join(f"{count} {name}" for name, count in sorted(result["calls"].items()))
+    came_to = ", ".join(f"{count} {what}" for what, count in sorted(result["came to"].items()))
+    return (
+        f"{result['points']} points ({came_to}) of a life with {sum(result['calls'].values())}"
+        f" calls ({calls}), {result['rounds']} rounds answered; seed {SEED}"
+    )
+
+
+def never_wrong(result: dict[str, Any]) -> None:
+    again = AGAIN.format(seed=SEED, points=POINTS)
+    assert not result["wrong"], "\n".join([*result["wrong"][:5], f"again: {again}"])
+
+
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.timeout(240 if POINTS else 7_200)
+def test_p1_nothing_answered_is_lost_wherever_the_process_is_killed(
+    kind: str, library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = through_points(library, kind, "kills")
+    with capsys.disabled():
+        print(f"\n{kind}: {len(result['wrong'])} wrong at {told(result)}")  # noqa: T201 -- the figures are wanted
+    never_wrong(result)
+    assert result["came to"]["killed"] >= 0.9 * result["points"]
+
+
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.timeout(240 if POINTS else 7_200)
+def test_p1_nothing_is_answered_that_an_error_of_the_disk_has_lost(
+    kind: str, library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = through_points(library, kind, "errors")
+    with capsys.disabled():
+        print(f"\n{kind}: {len(result['wrong'])} wrong at {told(result)}")  # noqa: T201 -- the figures are wanted
+    never_wrong(result)
+    assert result["came to"].get("failed")
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_no_call_that_changes_files_is_overlooked(kind: str, library: Path, tmp_path: Path) -> None:
+    """What strace sees of the kernel is what the points are made of."""
+    life = command(library, kind, "none", 0)
+    try:
+        environment = {"LD_PRELOAD": str(library), "TMPDIR": str(tmp_path)}
+        # What is in the folder, and the folder as a descriptor, but not the making of it.
+        seen, output = changing_calls(life, environment, rf"/{PREFIX}\w+[/>]", tmp_path)
+    except NoStrace as missing:
+        pytest.skip(f"the calls of a store are not looked at from outside: {missing}")
+    counted = Counter(json.loads(output)["calls"])
+    names = {"pwrite64": "pwrite", "openat": "open"}
+    assert Counter(names.get(name, name) for name in seen) == counted
