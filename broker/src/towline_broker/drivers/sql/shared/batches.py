@@ -86,6 +86,9 @@ class Batches:
         except Exception as error:
             await self._undo(session, played, error)
             raise
+        finally:
+            for transaction in played:
+                transaction.over()
         self._names.keep()
 
     async def _play(

@@ -9,7 +9,7 @@ from sqlalchemy.sql import Executable
 
 from towline_broker.drivers.sql.names import MOST_LINES, Names
 from towline_broker.drivers.sql.shared.memory import Memory
-from towline_broker.drivers.sql.shared.ready import ONCE_MORE
+from towline_broker.drivers.sql.shared.ready import ONCE_MORE, Bound
 from towline_broker.drivers.sql.shared.session import Session
 from towline_broker.drivers.sql.tally import Tally
 from towline_broker.drivers.sql.transaction import Effects, Heads, Row
@@ -63,6 +63,12 @@ class SharedTransaction(SharedReader):
         self._lines = memory.lines
         self._look_again = look_again
         self._claimed: list[tuple[int, Sequence[Row]]] = []
+        self._places: Bound | None = None
+
+    def over(self) -> None:
+        """The transaction was committed or rolled back."""
+        if self._places is not None:
+            self._lines.change_ends(self._places)
 
     def undo(self) -> None:
         """The transaction was rolled back."""
@@ -98,9 +104,10 @@ class SharedTransaction(SharedReader):
                 return rows
             # What was found so far is found again: a transaction passes over locks of others only.
         began = lines.now()
-        rows = await self._session.locked(columns + OF_QUEUE, queue, limit)
+        with lines.look() as look:
+            rows = await self._session.locked(columns + OF_QUEUE, queue, limit)
+            self._claim(queue, rows, look)
         lines.looked(queue, began)
-        self._claim(queue, rows)
         if len(rows) < limit:
             self._look_again(queue, ONCE_MORE)
         return rows
@@ -112,16 +119,17 @@ class SharedTransaction(SharedReader):
         for priority in priorities:
             mark = self._lines.mark(queue, priority)
             left = limit - len(found)
-            rows = await self._session.locked(columns + OF_LINE, queue, priority, mark, left)
-            self._claim(queue, rows)
+            with self._lines.look() as look:
+                rows = await self._session.locked(columns + OF_LINE, queue, priority, mark, left)
+                self._claim(queue, rows, look)
             found += rows
             if len(found) == limit:
                 break
         return found
 
-    def _claim(self, queue: int, rows: Sequence[Row]) -> None:
+    def _claim(self, queue: int, rows: Sequence[Row], look: Bound) -> None:
         # At once, not at the end: other lanes need not walk over what is locked already.
-        self._lines.claimed(queue, rows)
+        self._lines.claimed(queue, rows, look)
         self._claimed.append((queue, rows))
 
     def left_ready(self, queue: str, rows: Sequence[Row]) -> None:
@@ -155,4 +163,11 @@ class SharedTransaction(SharedReader):
             await self._session.put_many(table, rows)
 
     async def sequence(self, count: int) -> int:
-        return await self._session.sequence(count) if count else 0
+        if not count:
+            return 0
+        if self._places is not None:
+            return await self._session.sequence(count)
+        self._places = self._lines.change_begins()
+        first = await self._session.sequence(count)
+        self._lines.change_has(self._places, first)
+        return first
