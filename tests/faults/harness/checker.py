@@ -29,6 +29,9 @@ class Assumptions:
     #: How much later than its Push every broker of the store knows of a job; None: the order is not
     #: judged (SQS, or a store that lost what it had acknowledged).
     order_slack: float | None = 0.0
+    #: How long the claim of a broker that is gone may keep others from its jobs, for a store that
+    #: locks them; None: the store has no such locks.
+    locks: float | None = None
     #: How long ids and tokens are remembered.
     settle_memory: float = 600.0
 
@@ -71,7 +74,7 @@ class Verdict:
 
 def judge(history: History, assumptions: Assumptions = STRICT) -> Verdict:
     """After a full drain."""
-    stories = Stories(history, assumptions.late)
+    stories = Stories(history, assumptions.late, assumptions.locks)
     return Verdict(history, tuple(_violations(stories, assumptions)), _counts(history))
 
 

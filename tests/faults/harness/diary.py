@@ -50,6 +50,7 @@ class Diary:
         asked: Sequence[Item],
         ask: Callable[[], Answer],
         told: Callable[[Answer], Sequence[Item]],
+        name: str = "",
     ) -> Answer | None:
         """Makes a call and writes it down: with ``asked`` while its answer is not known, and with
         what ``told`` makes of the answer. None: it failed as calls may fail.
@@ -57,17 +58,17 @@ class Diary:
         Raises grpc.RpcError for a status that no fault excuses.
         """
         called = time.monotonic()
-        self._write(rpc, called, inf, Outcome.UNKNOWN, asked, "")
+        self._write(rpc, called, inf, Outcome.UNKNOWN, asked, "", name)
         try:
             answer = ask()
         except grpc.RpcError as error:
             code = error.code()
             outcome = Outcome.FAILED if code in _REFUSED else Outcome.UNKNOWN
-            self._write(rpc, called, time.monotonic(), outcome, asked, code.name)
+            self._write(rpc, called, time.monotonic(), outcome, asked, code.name, name)
             if code not in _REFUSED and code not in _UNKNOWN:
                 raise
             return None
-        self._write(rpc, called, time.monotonic(), Outcome.OK, told(answer), "")
+        self._write(rpc, called, time.monotonic(), Outcome.OK, told(answer), "", name)
         return answer
 
     def _write(
@@ -78,6 +79,7 @@ class Diary:
         outcome: Outcome,
         items: Sequence[Item],
         error: str,
+        name: str,
     ) -> None:
-        call = Call(self._client, rpc, called, returned, outcome, tuple(items), error)
+        call = Call(self._client, rpc, called, returned, outcome, tuple(items), error, name)
         os.write(self._file, to_line(call))

@@ -9,7 +9,7 @@ Of the idea: histories as Jepsen and its checkers use them.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from math import inf
 from pathlib import Path
@@ -119,13 +119,13 @@ class Call:
     items: tuple[Item, ...] = ()
     #: Name of the status that it failed with.
     error: str = ""
+    #: What calls have in common that may bring the answer of one another: the request_id.
+    name: str = ""
 
     def about(self, job_ids: frozenset[str]) -> "Call":
         """The same, without what concerns other jobs."""
         kept = tuple(item for item in self.items if item.job_id in job_ids)
-        return Call(
-            *(self.client, self.rpc, self.called, self.returned, self.outcome, kept, self.error)
-        )
+        return replace(self, items=kept)
 
     def __str__(self) -> str:
         end = "never" if self.returned == inf else f"{self.returned:.4f}"
@@ -197,14 +197,15 @@ def to_line(call: Call) -> bytes:
     items = [
         [type(item).__name__, *(getattr(item, f.name) for f in fields(item))] for item in call.items
     ]
-    row = [call.client, call.rpc, call.called, call.returned, call.outcome, items, call.error]
+    row = [call.client, call.rpc, call.called, call.returned, call.outcome, items]
+    row += [call.error, call.name]
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
 
 
 def from_line(line: bytes) -> Call:
-    client, rpc, called, returned, outcome, items, error = json.loads(line)
+    client, rpc, called, returned, outcome, items, error, name = json.loads(line)
     parsed = tuple(_KINDS[kind](*values) for kind, *values in items)
-    return Call(client, rpc, called, returned, Outcome(outcome), parsed, error)
+    return Call(client, rpc, called, returned, Outcome(outcome), parsed, error, name)
 
 
 def read_diary(path: Path) -> Iterator[Call]:

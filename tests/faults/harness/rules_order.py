@@ -20,6 +20,8 @@ class Passage:
     #: The call that first brought it, and its place in the answer.
     first: Call
     place: int
+    #: It was granted after this.
+    called: float
 
 
 def order_violations(stories: Stories, slack: float) -> Iterator[Violation]:
@@ -37,8 +39,10 @@ def order_violations(stories: Stories, slack: float) -> Iterator[Violation]:
 
 
 def early_violations(stories: Stories) -> Iterator[Violation]:
-    """P10: a job that was given before its delay was over."""
+    """P10: a job that was given before its delay was over. A requeue ends every delay."""
     for story in stories:
+        if story.revived:
+            continue
         grants = story.in_order
         spec = story.spec
         if spec is not None and spec.delay and grants:
@@ -70,10 +74,12 @@ def _passage(story: Story, stories: Stories) -> Passage | None:
         return None
     first, _ = grant.deliveries[0]
     given_back = story.final is None or story.final.releases > 0
-    if given_back and stories.unseen.touch(push.called, first.called):
+    if given_back and stories.unseen.touch(push.called, grant.called):
+        return None
+    if stories.locked.touch(grant.called, first.returned):
         return None
     place = _place(first, story.job_id)
-    return Passage(story, spec.priority, push, first, place)
+    return Passage(story, spec.priority, push, first, place, grant.called)
 
 
 def _place(call: Call, job_id: str) -> int:
@@ -84,11 +90,11 @@ def _place(call: Call, job_id: str) -> int:
 def _overtaken(passages: list[Passage], slack: float) -> Iterator[Violation]:
     """Of two jobs of one priority the earlier one was still there when the later one left."""
     left = sorted(passages, key=lambda each: each.first.returned)
-    waiting = sorted(passages, key=lambda each: each.first.called)
+    waiting = sorted(passages, key=lambda each: each.called)
     latest: Passage | None = None
     gone = 0
     for each in waiting:
-        while gone < len(left) and left[gone].first.returned <= each.first.called:
+        while gone < len(left) and left[gone].first.returned <= each.called:
             other = left[gone]
             gone += 1
             if latest is None or other.push.called > latest.push.called:
@@ -118,13 +124,13 @@ def _passed_over(high: list[Passage], low: list[Passage], slack: float) -> Itera
     there = sorted(high, key=lambda each: each.push.returned)
     longest: Passage | None = None
     come = 0
-    for each in sorted(low, key=lambda each: each.first.called):
-        while come < len(there) and there[come].push.returned + slack < each.first.called:
+    for each in sorted(low, key=lambda each: each.called):
+        while come < len(there) and there[come].push.returned + slack < each.called:
             other = there[come]
             come += 1
-            if longest is None or other.first.called > longest.first.called:
+            if longest is None or other.called > longest.called:
                 longest = other
-        if longest is not None and longest.first.called > each.first.returned:
+        if longest is not None and longest.called > each.first.returned:
             yield _violation("stayed while one of lower priority left", longest, each)
 
 

@@ -31,14 +31,11 @@ class Grant:
 
     token: str
     attempt: int
+    #: It was granted after this: by the call that brought it first, or one of the same name before.
+    called: float
     deliveries: list[tuple[Call, Delivered]] = field(default_factory=list)
     settles: list[tuple[Call, Settled]] = field(default_factory=list)
     beats: list[tuple[Call, Beat]] = field(default_factory=list)
-
-    @property
-    def called(self) -> float:
-        """It was granted after this."""
-        return min(call.called for call, _ in self.deliveries)
 
     @property
     def returned(self) -> float:
@@ -124,10 +121,14 @@ class Story:
 
 
 class Stories:
-    def __init__(self, history: History, late: float) -> None:
-        """``late``: how long after its client gave up a call may still take effect, in seconds."""
+    def __init__(self, history: History, late: float, locks: float | None = None) -> None:
+        """``late`` and ``locks`` as of :class:`~tests.faults.harness.checker.Assumptions`."""
         self.history = history
         self.by_id: dict[str, Story] = _ById()
+        self._first: dict[str, float] = {}
+        for call in history.calls:
+            if call.name:
+                self._first[call.name] = min(call.called, self._first.get(call.name, inf))
         # What is done with a lease is told after all leases are known: calls stand in any order.
         later: list[tuple[Call, Settled | Beat]] = []
         for call in history.calls:
@@ -143,7 +144,11 @@ class Stories:
         for job_id in history.final.dead:
             self.by_id[job_id].dead += 1
         lost = [c for c in history.calls if c.rpc == "Reserve" and c.outcome is Outcome.UNKNOWN]
+        #: When leases may have been granted that nobody saw.
         self.unseen = Spans((call.called, call.returned + late) for call in lost)
+        #: When claims that came to nothing may have kept others from the jobs.
+        kept = [] if locks is None else [(c.called, c.returned + locks) for c in lost]
+        self.locked = Spans(kept)
 
     def __iter__(self) -> Iterator[Story]:
         return iter(self.by_id.values())
@@ -154,7 +159,9 @@ class Stories:
             case Pushed():
                 story.pushes.append((call, item))
             case Delivered(token=token, attempt=attempt):
-                grant = story.grants.setdefault(token, Grant(token, attempt))
+                called = self._first.get(call.name, call.called)
+                grant = story.grants.setdefault(token, Grant(token, attempt, called))
+                grant.called = min(grant.called, called)
                 grant.deliveries.append((call, item))
             case Cancelled():
                 story.cancels.append((call, item))

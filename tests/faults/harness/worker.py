@@ -80,6 +80,7 @@ class Worker:
                 (),
                 lambda: self._link.queue.Reserve(request, timeout=habits.call_timeout),
                 lambda answer: [_delivered(lease) for lease in answer.leases],
+                request.request_id,
             )
             if answer is not None:
                 return answer.leases
