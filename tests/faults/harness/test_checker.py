@@ -1,0 +1,308 @@
+"""The checker is judged, rule by rule: of two histories that differ in little, one is in order and
+the other is blamed, for that and for nothing else."""
+
+import pytest
+
+from tests.faults.harness.checker import Assumptions, judge
+from tests.faults.harness.history import FinalJob, History
+from tests.faults.harness.told_histories import Told, dead, succeeded
+
+
+def rules(history: History) -> set[str]:
+    return {f"{each.promise} {each.rule}" for each in judge(history).violations}
+
+
+def done(attempt: int = 1) -> Told:
+    """Job a was pushed, reserved and acknowledged."""
+    return (
+        Told()
+        .push("a", at=1)
+        .reserve("a", at=2, attempt=attempt)
+        .settle("ack", "a", at=3, of=attempt)
+    )
+
+
+def failed(action: str = "retry", max_attempts: int = 3) -> Told:
+    """Job a has failed once."""
+    return (
+        Told()
+        .push("a", at=1, max_attempts=max_attempts)
+        .reserve("a", at=2)
+        .settle(action, "a", at=3)
+    )
+
+
+def lost_lease() -> Told:
+    """Job a is at its second worker, for the first has not been heard of."""
+    return Told().push("a", at=1).reserve("a", at=2).reserve("a", at=8, attempt=2)
+
+
+A, B = succeeded("a"), succeeded("b")
+A2 = succeeded("a", attempt=2)
+
+HONEST = {
+    "done": done().told(A),
+    "a Push without an answer, and no job": Told().push("a", at=1).unanswered().told(),
+    "a repeated Push": done().push("a", at=4, answer="existing").told(A),
+    "a repeated Ack": done().settle("ack", "a", at=4).told(A),
+    "a Nack after the Ack": done().settle("retry", "a", at=4, answer="already_settled").told(A),
+    "a lost lease": lost_lease().settle("ack", "a", at=9, of=2).told(A2),
+    "a late Ack": (
+        lost_lease()
+        .settle("ack", "a", at=8.5, answer="lease_lost")
+        .settle("ack", "a", at=9, of=2)
+        .told(A2)
+    ),
+    "a heartbeat kept it": (
+        Told()
+        .push("a", at=1)
+        .reserve("a", at=2)
+        .beat("a", at=6)
+        .reserve("a", at=11.5, attempt=2)
+        .settle("ack", "a", at=12, of=2)
+        .told(A2)
+    ),
+    "an Ack that came late and was not answered": (
+        Told().push("a", at=1).reserve("a", at=2).settle("ack", "a", at=3).unanswered().told(A)
+    ),
+    "a failure": failed().reserve("a", at=4, attempt=2).settle("ack", "a", at=5, of=2).told(A2),
+    "a release": (
+        failed("release")
+        .reserve("a", at=4, of="second")
+        .settle("ack", "a", at=5, of="second")
+        .told(succeeded("a", releases=1))
+    ),
+    "a Reserve that nobody heard": (
+        Told()
+        .push("a", at=1)
+        .reserve(at=2)
+        .unanswered()
+        .reserve("a", at=8, attempt=2)
+        .settle("ack", "a", at=9, of=2)
+        .told(A2)
+    ),
+    "dead at the last attempt": failed(max_attempts=1).told(dead("a", "ATTEMPTS_EXHAUSTED")),
+    "dead by a lost lease": (
+        Told().push("a", at=1, max_attempts=1).reserve("a", at=2).told(dead("a", "LEASE_EXPIRED"))
+    ),
+    "rejected": failed("reject").told(dead("a", "REJECTED")),
+    "expired": Told().push("a", at=1, expires=1.0).told(dead("a", "EXPIRED", attempt=0)),
+    "requeued": (
+        failed("reject")
+        .requeue("a", at=4)
+        .reserve("a", at=5, of="again")
+        .settle("ack", "a", at=6, of="again")
+        .told(A)
+    ),
+    "discarded": failed("reject").discard("a", at=4).told(),
+    "cancelled": (Told().push("a", at=1).cancel("a", at=2).told(FinalJob("a", "CANCELLED", 0, 0))),
+    "cancelled while leased": (
+        Told()
+        .push("a", at=1)
+        .reserve("a", at=2)
+        .cancel("a", at=3)
+        .beat("a", at=4, answer="cancelled")
+        .settle("ack", "a", at=5, answer="lease_lost")
+        .told(FinalJob("a", "CANCELLED", 1, 0))
+    ),
+    "delayed": (
+        Told().push("a", at=1, delay=2.0).reserve("a", at=3).settle("ack", "a", at=4).told(A)
+    ),
+    "in order": (
+        Told()
+        .push("a", at=1)
+        .push("b", at=2)
+        .reserve("a", "b", at=3)
+        .settle("ack", "a", "b", at=4)
+        .told(A, B)
+    ),
+    "by priority": (
+        Told()
+        .push("a", at=1)
+        .push("b", at=2, priority=1)
+        .reserve("b", at=3)
+        .reserve("a", at=4)
+        .settle("ack", "a", "b", at=5)
+        .told(A, B)
+    ),
+    "Stats": done().told(A, pushed=1, started=1, completed=1),
+    "Stats of a failure": (
+        failed(max_attempts=1).told(
+            dead("a", "ATTEMPTS_EXHAUSTED"), pushed=1, started=1, failed=1, dead_lettered=1
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_an_honest_history_is_not_blamed(name: str) -> None:
+    assert rules(HONEST[name]) == set()
+
+
+PLANTED = {
+    "P1 lost": Told().push("a", at=1).told(),
+    "P1 never came to an end": Told().push("a", at=1).told(FinalJob("a", "READY", 0, 0)),
+    "P1 succeeded by itself": Told().push("a", at=1).told(succeeded("a", attempt=0)),
+    "P1 an Ack was lost": done().told(FinalJob("a", "CANCELLED", 1, 0)),
+    "P2 overlapping leases": (
+        Told()
+        .push("a", at=1)
+        .reserve("a", at=2)
+        .reserve("a", at=3, attempt=2)
+        .settle("ack", "a", at=4, of=2)
+        .told(A2)
+    ),
+    "P2 stale token accepted": (
+        lost_lease().beat("a", at=8.5).settle("ack", "a", at=9, of=2).told(A2)
+    ),
+    "P2 delivered after its end": done().reserve("a", at=4, attempt=2).told(A2),
+    "P2 live lease refused": (
+        Told()
+        .push("a", at=1)
+        .reserve("a", at=2)
+        .settle("ack", "a", at=3, answer="lease_lost")
+        .reserve("a", at=8, attempt=2)
+        .settle("ack", "a", at=9, of=2)
+        .told(A2)
+    ),
+    "P3 stored twice": done().push("a", at=4).told(A),
+    "P3 existed before its Push": (
+        Told()
+        .push("a", at=1, answer="existing")
+        .reserve("a", at=2)
+        .settle("ack", "a", at=3)
+        .told(A)
+    ),
+    "P3 another answer to the same settle": (
+        done().settle("ack", "a", at=4, answer="lease_lost").told(A)
+    ),
+    "P3 completed twice": (
+        lost_lease().settle("ack", "a", at=9).settle("ack", "a", at=10, of=2).told(A2)
+    ),
+    "P3 settled in two ways": (done().settle("retry", "a", at=4).told(A)),
+    "P3 a lost lease was settled": (
+        Told()
+        .push("a", at=1)
+        .reserve("a", at=2)
+        .settle("ack", "a", at=8, answer="lease_lost")
+        .settle("ack", "a", at=9)
+        .told(A)
+    ),
+    "P5 more attempts than allowed": (
+        failed(max_attempts=1).reserve("a", at=4, attempt=2).settle("ack", "a", at=5, of=2).told(A2)
+    ),
+    "P5 attempts not exact": (
+        failed()
+        .reserve("a", at=4, attempt=3)
+        .settle("ack", "a", at=5, of=3)
+        .told(succeeded("a", 3))
+    ),
+    "P6 left after a job that was pushed later": (
+        Told()
+        .push("a", at=1)
+        .push("b", at=2)
+        .reserve("b", at=3)
+        .reserve("a", at=4)
+        .settle("ack", "a", "b", at=5)
+        .told(A, B)
+    ),
+    "P6 stands behind a job that was pushed later": (
+        Told()
+        .push("a", at=1)
+        .push("b", at=2)
+        .reserve("b", "a", at=3)
+        .settle("ack", "a", "b", at=4)
+        .told(A, B)
+    ),
+    "P6 stayed while one of lower priority left": (
+        Told()
+        .push("a", at=1, priority=1)
+        .push("b", at=2)
+        .reserve("b", at=3)
+        .reserve("a", at=4)
+        .settle("ack", "a", "b", at=5)
+        .told(A, B)
+    ),
+    "P7 completed and dead": done().told(dead("a", "LEASE_EXPIRED")),
+    "P7 missing among the dead": failed("reject").told(FinalJob("a", "CANCELLED", 1, 0)),
+    "P7 dead without a cause": Told().push("a", at=1).told(dead("a", "REJECTED", attempt=0)),
+    "P7 dead without reason or time": failed("reject").told(dead("a", "REJECTED", dated=False)),
+    "P7 dead for another reason": failed("reject").told(dead("a", "ATTEMPTS_EXHAUSTED")),
+    "P10 given too early": (
+        Told().push("a", at=1, delay=9.0).reserve("a", at=3).settle("ack", "a", at=4).told(A)
+    ),
+    "Stats totals.pushed": done().told(A, pushed=2, started=1, completed=1),
+    "Stats totals.completed": done().told(A, pushed=1, started=1, completed=0, failed=1, retried=1),
+    "Stats totals.started": done().told(A, pushed=1, started=2, completed=1, cancelled=1),
+    "Stats totals.released": done().told(A, pushed=1, started=1, completed=1, released=1),
+    "Stats totals.requeued": done().told(A, pushed=1, started=1, completed=1, requeued=1),
+    "Stats totals.dead_lettered": done().told(A, pushed=1, started=1, completed=1, dead_lettered=1),
+    "Stats sum": done().told(A, pushed=1, started=1, completed=1, failed=1, retried=1),
+}
+
+#: What cannot be broken alone.
+ALSO = {
+    "P2 stale token accepted": {"P2 overlapping leases"},
+    "P2 delivered after its end": {"P5 attempts not exact"},
+    "P3 completed twice": {"P2 stale token accepted"},
+    "P5 more attempts than allowed": {"P7 missing among the dead"},
+    "P7 completed and dead": {
+        "P1 an Ack was lost",
+        "P7 dead for another reason",
+        "P7 dead without a cause",
+    },
+    "P7 dead without a cause": {"P7 dead for another reason"},
+    "Stats totals.released": {"Stats sum"},
+}
+
+
+@pytest.mark.parametrize("rule", PLANTED)
+def test_a_planted_violation_is_found_by_its_rule_alone(rule: str) -> None:
+    found = rules(PLANTED[rule])
+    assert rule in found
+    assert found - {rule} <= ALSO.get(rule, set())
+
+
+def test_a_depth_that_is_not_zero_after_the_drain_is_found() -> None:
+    for name in ("scheduled", "ready", "leased"):
+        history = done().told(A)
+        history.final.depth[name] = 1
+        assert rules(history) == {f"Stats depth.{name}"}
+
+
+def test_a_dead_letter_queue_that_is_not_as_deep_as_it_is_said_to_be_is_found() -> None:
+    history = failed("reject").told(dead("a", "REJECTED"))
+    history.final.depth["dead"] = 2
+    assert rules(history) == {"Stats depth.dead"}
+
+
+def test_a_job_that_is_shown_twice_among_the_dead_is_found() -> None:
+    history = failed("reject").told(dead("a", "REJECTED"))
+    history.final.dead.append("a")
+    history.final.depth["dead"] = 2
+    assert rules(history) == {"P7 dead more than once"}
+
+
+def test_the_order_is_judged_only_as_far_as_all_brokers_know_of_a_job() -> None:
+    history = PLANTED["P6 left after a job that was pushed later"]
+    assert judge(history, Assumptions(order_slack=2.0)).kept
+    assert judge(history, Assumptions(order_slack=None)).kept
+
+
+def test_what_a_store_may_have_forgotten_is_not_held_against_it() -> None:
+    history = PLANTED["P3 another answer to the same settle"]
+    assert judge(history, Assumptions(settle_memory=0.5)).kept
+
+
+def test_the_shortest_history_that_shows_it_is_told() -> None:
+    told = judge(
+        done()
+        .push("b", at=5)
+        .reserve("b", at=6)
+        .settle("ack", "b", at=7)
+        .push("a", at=8)
+        .told(A, B)
+    ).told()
+    assert "P3: stored twice: two pushes created it" in told
+    assert "job_id=a" in told
+    assert "job_id=b" not in told
