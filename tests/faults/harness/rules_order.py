@@ -50,11 +50,13 @@ def early_violations(stories: Stories) -> Iterator[Violation]:
             if grants[0].returned < due:
                 yield _early(story, "its delay", due, grants[0].deliveries[0][0])
         for grant, later in pairwise(grants):
-            for call, item in grant.settles:
-                if item.answer == "ok" and item.delay:
-                    due = grant.given_up + item.delay - CLOCK_ERROR
-                    if later.returned < due:
-                        yield _early(story, f"the delay of its {item.action}", due, call)
+            # One that is repeated with another delay changes nothing, and is answered the same.
+            settles = [each for each in grant.settles if each[1].answer in ("ok", "")]
+            call, item = min(settles, key=lambda each: each[1].delay or 0.0, default=(None, None))
+            if call is not None and item is not None and item.delay:
+                due = grant.given_up + item.delay - CLOCK_ERROR
+                if later.returned < due and grant.settled(item.action):
+                    yield _early(story, f"the delay of its {item.action}", due, call)
 
 
 def _early(story: Story, what: str, due: float, call: Call) -> Violation:
@@ -73,6 +75,9 @@ def _passage(story: Story, stories: Stories) -> Passage | None:
     if grant.attempt != 1 or len(grant.deliveries) != 1:
         return None
     first, _ = grant.deliveries[0]
+    unseen = stories.unseen_by.get(first.client)
+    if unseen is not None and unseen.touch(push.called, first.called):
+        return None  # it may have been granted to an earlier try of the same Reserve
     given_back = story.final is None or story.final.releases > 0
     if given_back and stories.unseen.touch(push.called, grant.called):
         return None

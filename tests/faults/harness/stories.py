@@ -146,6 +146,11 @@ class Stories:
         lost = [c for c in history.calls if c.rpc == "Reserve" and c.outcome is Outcome.UNKNOWN]
         #: When leases may have been granted that nobody saw.
         self.unseen = Spans((call.called, call.returned + late) for call in lost)
+        #: By client: what its calls of unknown outcome were granted, a later one may have brought.
+        self.unseen_by = {
+            client: Spans((call.called, call.returned) for call in lost if call.client == client)
+            for client in {call.client for call in lost}
+        }
         #: When claims that came to nothing may have kept others from the jobs.
         kept = [] if locks is None else [(c.called, c.returned + locks) for c in lost]
         self.locked = Spans(kept)
