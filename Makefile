@@ -167,6 +167,10 @@ crash-points: install ## End or fail a short life of each store in files at ever
 shared-kills: install ## Kill brokers, workers and masters over shared stores, with 100,000 jobs each
 	@TOWLINE_SHARED_JOBS=$${TOWLINE_SHARED_JOBS:-100000} $(BIN)/python -m pytest -q tests/faults/test_shared_stores.py
 
+.PHONY: fuzz
+fuzz: install ## Fuzz every call, the journal and what reads answers (MESSAGES=10000000 SEED=7)
+	@$(BIN)/python -m tests.fuzz --messages $${MESSAGES:-1000000} $${SEED:+--seed $$SEED} $(ARGS)
+
 .PHONY: sigterms
 sigterms: install ## Tell a thousand workers to stop at random moments under load, and look for lost jobs
 	@TOWLINE_SIGTERMS=$${TOWLINE_SIGTERMS:-1000} $(BIN)/python -m pytest -q tests/faults/test_worker_sigterms.py

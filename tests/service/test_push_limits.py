@@ -205,12 +205,19 @@ async def test_fields_that_this_broker_does_not_know_carry_nothing_large(calls: 
     assert list(failure.violations) == ["jobs[1]"]
 
 
-@pytest.mark.parametrize("number", [0, 1001, 20_000])
+@pytest.mark.parametrize("number", [0, 1001, 2_000])
 async def test_a_batch_of_too_few_or_too_many_jobs_is_refused(number: int, calls: Calls) -> None:
     for partial in (False, True):
         request = PushRequest(jobs=[job()] * number, allow_partial=partial)
         failure = await failure_of(calls.queue.Push(request))
         assert failure.violations == {"jobs": f"has {number} entries; expected 1 to 1000"}
+
+
+async def test_a_batch_of_far_too_many_jobs_is_refused_unread(calls: Calls) -> None:
+    failure = await failure_of(calls.queue.Push(PushRequest(jobs=[job()] * 20_000)))
+    assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
+    more = "has far more entries than the 1000 of the largest batch; send fewer"
+    assert failure.violations == {"jobs": more}
 
 
 async def test_the_largest_batch_is_stored(calls: Calls) -> None:

@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import grpc
+    from google.protobuf.duration_pb2 import Duration
 
     from towline.v1 import errors_pb2
 
@@ -315,9 +316,7 @@ def from_item_error(error: errors_pb2.ItemError) -> CallFailed:
     """Return the exception for one refused item of a batch."""
     code = _CODES.get(error.code, "UNKNOWN")
     violations = (Violation(error.field, error.message),) if code == "INVALID_ARGUMENT" else ()
-    retry_after = (
-        error.retry_after.ToTimedelta().total_seconds() if error.HasField("retry_after") else None
-    )
+    retry_after = _read_delay(error.retry_after) if error.HasField("retry_after") else None
     details = _Details(reason=error.reason, violations=violations, retry_after=retry_after)
     return _build(code, error.message, details)
 
@@ -399,9 +398,14 @@ def _read_details(encoded: bytes) -> _Details:
             for violation in bad_request.field_violations
         ),
         subjects=tuple(violation.subject for violation in quota.violations),
-        retry_after=(
-            retry.retry_delay.ToTimedelta().total_seconds()
-            if retry.HasField("retry_delay")
-            else None
-        ),
+        retry_after=_read_delay(retry.retry_delay) if retry.HasField("retry_delay") else None,
     )
+
+
+def _read_delay(delay: Duration) -> float | None:
+    """In seconds; None for what no broker would ask for, and nobody could wait."""
+    try:
+        seconds = delay.ToTimedelta().total_seconds()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if seconds >= 0 else None

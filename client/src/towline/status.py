@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from towline import protobuf
 from towline.context import Failure, Progress
-from towline.errors import InvalidJob, InvalidPayload, JobCancelled, JobFailed
+from towline.errors import BrokerError, InvalidJob, InvalidPayload, JobCancelled, JobFailed
 from towline.options import display_name_of
 from towline.serialization import codec_for
 from towline.serializers import Serializers, media_type, read, standard
@@ -251,4 +251,9 @@ def read_progress(progress: job_pb2.Progress) -> Progress:
 
 
 def read_time(timestamp: Timestamp) -> datetime:
-    return timestamp.ToDatetime(tzinfo=UTC)
+    """Raises BrokerError for what is no time."""
+    try:
+        return timestamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        told = f"{timestamp.seconds} s and {timestamp.nanos} ns"
+        raise BrokerError(f"the broker's answer holds a time that is none: {told}") from None

@@ -75,7 +75,7 @@ class BrokerServer:
         self._health = health.aio.HealthServicer()
         incoming = MOST_INCOMING + core.max_waiters
         self._server = grpc.aio.server(
-            interceptors=[ErrorsInterceptor(), self._running],
+            interceptors=[ErrorsInterceptor(self._limits.most_items), self._running],
             options=[
                 ("grpc.so_reuseport", int(shares_port)),
                 ("grpc.max_receive_message_length", self._limits.message_bytes),

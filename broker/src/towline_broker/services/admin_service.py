@@ -83,6 +83,8 @@ class AdminService(AdminServiceServicer):
         checks.name(request.queue, "queue")
         if not request.store:
             checks.wrong("store", "is required; Stats names the stores of this broker")
+        else:
+            checks.name(request.store, "store")
         limit = request.limit or self._limits.page
         checks.whole(limit, "limit", self._limits.page)
         checks.finish()

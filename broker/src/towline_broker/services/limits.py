@@ -47,6 +47,11 @@ class Limits:
     progress_message_bytes: int = 1 * KIB
 
     @property
+    def most_items(self) -> int:
+        """Of the largest batch that any call may bring."""
+        return max(self.batch, self.page, self.queues_per_reserve)
+
+    @property
     def job_bytes(self) -> int:
         """Of a job as a whole: a little more than its fields can need, so that nothing large gets
         in by fields that this broker does not know."""

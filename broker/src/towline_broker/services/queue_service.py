@@ -121,7 +121,8 @@ class QueueService(QueueServiceServicer):
             checks.name(request.queue, "queue")
         if request.type:
             checks.name(request.type, "type")
-        for index, state in enumerate(request.states):
+        checks.count(request.states, "states", self._limits.page, least=0)
+        for index, state in enumerate(request.states[: self._limits.page]):
             if state not in enums.STATES_BY_NUMBER:
                 checks.wrong(f"states[{index}]", f"is {state}, which is no state of a job")
         limit = request.page_size or DEFAULT_PAGE

@@ -37,6 +37,10 @@ _REASONS = {int(reason): reason for reason in DeadReason}
 _SETTLEMENTS = {int(settlement): settlement for settlement in Settlement}
 
 
+class Unsound(Exception):
+    """A record tells of what there is not, such as a name beyond those that it has."""
+
+
 class Restoration:
     """Takes records one after the other, and then gives the state."""
 
@@ -50,6 +54,13 @@ class Restoration:
         self.first_segment = 0
 
     def apply(self, record: Record) -> None:
+        """Raises Unsound for a record that no release of Towline writes."""
+        try:
+            self._apply(record)
+        except (LookupError, ValueError, TypeError) as error:
+            raise Unsound(f"{type(error).__name__}: {error}") from error
+
+    def _apply(self, record: Record) -> None:
         names, jobs = record.names, self._jobs
         leases = [_lease(lease) for lease in record.leases]
         self.clock = max(self.clock, record.now)

@@ -185,4 +185,7 @@ def encode_frame(records: list[bytes]) -> bytes:
 
 def decode_frame(body: bytes | memoryview) -> list[Record]:
     """Raises msgspec.MsgspecError if it is none."""
-    return _decoder.decode(body)
+    try:
+        return _decoder.decode(body)
+    except UnicodeDecodeError as error:  # msgspec lets it through
+        raise msgspec.DecodeError(f"a text is no UTF-8: {error.reason}") from None

@@ -12,11 +12,11 @@ from pathlib import Path
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.disk import free_bytes
-from towline_broker.drivers.file import segments
+from towline_broker.drivers.file import mark, segments
 from towline_broker.drivers.file.compaction import Inventory
 from towline_broker.drivers.file.machine import THIS_MACHINE, Lock, Machine
-from towline_broker.drivers.file.reading import Reader, Tail
-from towline_broker.drivers.file.restoring import Restoration
+from towline_broker.drivers.file.reading import Damaged, Reader, Tail
+from towline_broker.drivers.file.restoring import Restoration, Unsound
 from towline_broker.drivers.file.room import LEAST_RESERVE, reserve_of
 from towline_broker.drivers.file.url import FileUrl
 from towline_broker.drivers.file.writer import ActiveSegment
@@ -79,7 +79,7 @@ def check_place(directory: Path, machine: Machine = THIS_MACHINE) -> None:
     if segments.numbers_in(directory, machine=machine):
         return
     spares = segments.numbers_in(directory, "spare", machine)
-    ours = {LOCK, *(segments.spare_path(directory, number).name for number in spares)}
+    ours = {LOCK, mark.NAME, *(segments.spare_path(directory, number).name for number in spares)}
     foreign = [name for name in machine.names(directory) if name not in ours]
     if foreign:
         raise StoreRefused(
@@ -98,10 +98,15 @@ def _read(
 ) -> OpenStore:
     reader, restoration = Reader(directory, machine), Restoration()
     inventories: dict[int, Inventory] = {}
-    for header, _, records in reader.records():
+    for header, frame, records in reader.records():
         inventory = inventories.setdefault(header.number, Inventory())
         for record in records:
-            restoration.apply(record)
+            try:
+                restoration.apply(record)
+            except Unsound as error:
+                path = segments.path_of(directory, header.number)
+                what = f"a sound frame holds a record that no release wrote ({error})"
+                raise Damaged(path, frame.offset, what) from error
             inventory.add_record(record)
     _check_oldest(directory, reader.oldest, restoration.first_segment)
     spares = _spares(machine, url, directory, free, len(inventories))

@@ -1,0 +1,67 @@
+"""Fuzzes everything and prints a table: ``python -m tests.fuzz --messages 1000000 --seed 7``.
+
+What is found is printed with the command that finds it again.
+"""
+
+import argparse
+import faulthandler
+import multiprocessing
+import os
+import secrets
+import sys
+import time
+
+from tests.fuzz.running import Report, run_share
+
+#: A single input that takes so long is a hang; the stacks are printed.
+HANG_SECONDS = 60
+
+
+def main() -> int:
+    options = _options()
+    sys.stdout.write(f"seed {options.seed}\n")
+    sys.stdout.flush()
+    began = time.monotonic()
+    shares = [
+        (options.seed, options.messages, options.target, number, options.processes, options.epoch)
+        for number in range(options.processes)
+    ]
+    if options.processes == 1:
+        reports = [_share(*shares[0])]
+    else:
+        with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+            reports = pool.starmap(_share, shares)
+    total = sum(reports[1:], start=reports[0])
+    sys.stdout.write(total.table(time.monotonic() - began) + "\n")
+    for found in total.found:
+        sys.stderr.write(f"\n{found}\n")
+    return 1 if total.found else 0
+
+
+def _share(
+    seed: int, messages: int, only: str, number: int, shares: int, epoch: int | None
+) -> Report:
+    faulthandler.enable()
+
+    def alive() -> None:
+        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+
+    try:
+        return run_share(seed, messages, only, number, shares, epoch, alive)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--messages", type=int, default=1_000_000, help="over all targets")
+    default = int(os.environ.get("TOWLINE_SEED") or secrets.randbelow(10**9))
+    parser.add_argument("--seed", type=int, default=default, help="default: TOWLINE_SEED")
+    parser.add_argument("--target", default="", help="only this one")
+    parser.add_argument("--epoch", type=int, help="only this one of the target")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""A broker without a transport: bytes in, and what gRPC would send back out.
+
+The bytes take the way that the server gives them: the interceptors, the deserializer of the method,
+its handler, the core and a store; then the serializer of the reply. Time is the test's.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self, cast
+from urllib.parse import quote
+
+import grpc
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from tests.core.manual_clock import ManualClock
+from towline.v1 import admin_service_pb2, dead_letter_service_pb2, queue_service_pb2
+from towline.v1.errors_pb2 import BadRequest, ErrorInfo, QuotaFailure, RetryInfo, Status
+from towline_broker.core.broker import Broker
+from towline_broker.core.settings import CoreSettings
+from towline_broker.domain.time import MILLISECOND, SECOND, Micros
+from towline_broker.drivers.interface import Driver
+from towline_broker.interceptors.errors import ErrorsInterceptor
+from towline_broker.interceptors.running import RunningCalls
+from towline_broker.services.admin_service import AdminService
+from towline_broker.services.dead_letter_service import DeadLetterService
+from towline_broker.services.limits import Limits
+from towline_broker.services.queue_service import QueueService
+from towline_broker.services.registering import add_services
+
+#: Small, so that bounds are met.
+SETTINGS = CoreSettings(
+    settle_memory=1 * SECOND,
+    max_queue_depth=400,
+    max_waiters=20,
+    worker_memory=2 * SECOND,
+    max_workers=100,
+)
+#: What a client accepts in headers, all together.
+MOST_METADATA = 8_192
+
+PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
+#: What a broker may answer on purpose, and the details that have to come with it.
+EXPECTED: dict[grpc.StatusCode, tuple[Any, ...]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: (ErrorInfo, BadRequest),
+    grpc.StatusCode.NOT_FOUND: (ErrorInfo,),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (ErrorInfo, QuotaFailure, RetryInfo),
+    grpc.StatusCode.UNIMPLEMENTED: (ErrorInfo,),
+}
+
+
+_SERVICES = [
+    service
+    for file in (queue_service_pb2, dead_letter_service_pb2, admin_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+]
+#: Full name of every method, and its kind of request.
+METHODS: dict[str, type[Message]] = {
+    f"/{service.full_name}/{method.name}": GetMessageClass(method.input_type)
+    for service in _SERVICES
+    for method in service.methods
+}
+
+
+class _Details(NamedTuple):
+    """Of a call that has come in."""
+
+    method: str
+    invocation_metadata: Sequence[tuple[str, str]] = ()
+
+
+class Aborted(grpc.aio.AbortError):
+    """The call was ended with a status."""
+
+
+class Wrong(AssertionError):
+    """The broker answered what it must not answer."""
+
+
+class Context:
+    """What a handler sees of its call."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.status: tuple[grpc.StatusCode, str, Sequence[tuple[str, Any]]] | None = None
+        self.written: list[Any] = []
+
+    def time_remaining(self) -> float:
+        return self._seconds
+
+    def peer(self) -> str:
+        return "fuzz"
+
+    async def write(self, reply: Any) -> None:
+        self.written.append(reply)
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str, metadata: Sequence[tuple[str, Any]]
+    ) -> None:
+        self.status = (code, details, metadata)
+        raise Aborted
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: grpc.StatusCode
+    #: None unless the code is OK.
+    reply: Any = None
+
+
+class FuzzedBroker:
+    """As a context manager it runs."""
+
+    def __init__(self, driver: Driver, limits: Limits | None = None) -> None:
+        self.clock = ManualClock()
+        self.driver = driver
+        self.broker = Broker({"default": driver}, clock=self.clock, settings=SETTINGS)
+        self._handlers: dict[str, Any] = {}
+        limits = limits or Limits()
+        self._most_items = limits.most_items
+        add_services(
+            cast(grpc.aio.Server, self),
+            QueueService(self.broker, limits, SETTINGS.max_queue_depth),
+            DeadLetterService(self.broker, limits),
+            AdminService(self.broker, limits, "0"),
+        )
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
+        """What a server of gRPC does with the services."""
+        errors, running = ErrorsInterceptor(self._most_items), RunningCalls()
+        for name in METHODS:
+            found = (service.service(_Details(name)) for service in handlers)
+            handler = next(each for each in found if each is not None)
+            inner = running.wrap_handler(name, handler)
+            self._handlers[name] = errors.wrap_handler(name, inner)
+
+    async def __aenter__(self) -> Self:
+        await self.broker.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.broker.stop()
+
+    async def call(self, method: str, raw: bytes, *, parks: bool = False) -> Answer:
+        """``parks``: a wait that is asked for is granted, but not for longer than 50 ms. Raises
+        Wrong for an answer that no client should get."""
+        handler = self._handlers[method]
+        context = Context(0.30 if parks else 0.25)
+        behaviour: Callable[..., Awaitable[Any]] = handler.unary_unary or handler.unary_stream
+        try:
+            reply = await behaviour(handler.request_deserializer(raw), context)
+        except Aborted:
+            assert context.status is not None
+            code, message, metadata = context.status
+            _check_failure(code, message, metadata)
+            return Answer(code)
+        handler.response_serializer(reply)
+        return Answer(grpc.StatusCode.OK, reply)
+
+    async def pass_time(self, milliseconds: int) -> None:
+        await self.clock.advance(milliseconds * MILLISECOND)
+
+    async def skip(self, time: Micros) -> None:
+        """As if the broker had slept for so long."""
+        self.clock.not_before(self.clock.now() + time)
+        await self.pass_time(2_000)
+
+    async def rest(self) -> None:
+        """Until what was begun in the store has ended."""
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+def _check_failure(
+    code: grpc.StatusCode, message: str, metadata: Sequence[tuple[str, Any]]
+) -> None:
+    if code not in EXPECTED:
+        raise Wrong(f"{code.name}: {message}")
+    status = Status.FromString(dict(metadata)["grpc-status-details-bin"])
+    if status.message != message:
+        raise Wrong(f"{code.name} says {message!r} and in its details {status.message!r}")
+    details = {detail.type_url.rpartition(".")[2]: detail.value for detail in status.details}
+    if set(details) != {kind.DESCRIPTOR.name for kind in EXPECTED[code]}:
+        raise Wrong(f"{code.name} comes with {sorted(details)}")
+    # As HTTP/2 counts them: percent-encoded, in base64, and 32 for each header.
+    size = len(quote(message, safe=PLAIN)) + len(metadata[0][1]) * 4 // 3 + 4 * 32
+    if size > MOST_METADATA:
+        raise Wrong(f"{code.name}: {size} bytes of metadata may be too much for a client")
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        violations = BadRequest.FromString(details["BadRequest"]).field_violations
+        whole = "are no message" in message or "has far more" in message
+        if not violations or (not whole and any(not each.field for each in violations)):
+            raise Wrong(f"no field is named: {message}")
