@@ -46,6 +46,26 @@ async def test_p2_in_a_storm_of_claims_no_job_is_leased_twice(url: str) -> None:
         assert sum(one.started for one in totals) == sum(one.completed for one in totals) == 600
 
 
+async def test_a_claim_meets_a_job_in_the_moment_in_which_it_is_committed(url: str) -> None:
+    """Its envelope is there, whatever the claim had seen when it began."""
+    async with opened(url) as a, opened(url) as b:
+        left = Counter(range(400))
+        held: Counter[bytes] = Counter()
+
+        async def producer(driver: Driver) -> None:
+            while left:
+                number = left.popitem()[0]
+                await push(driver, new_job(envelope=f"{number}".encode()))
+
+        async def worker(driver: Driver) -> None:
+            while held.total() < 400:
+                held.update(one.envelope for one in await reserve(driver, 3))
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(producer(a), producer(b), producer(a), worker(a), worker(b))
+        assert held == Counter(f"{number}".encode() for number in range(400))
+
+
 async def test_p3_of_the_same_batch_pushed_at_every_broker_each_job_is_stored_once(
     url: str,
 ) -> None:

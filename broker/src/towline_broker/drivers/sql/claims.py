@@ -33,6 +33,7 @@ CANDIDATE = (
     " noted, lease_grant, lease_until,"
     " (SELECT body FROM towline_envelopes e WHERE e.seq = towline_jobs.seq) FROM towline_jobs"
 )
+_ENVELOPES = "SELECT seq, body FROM towline_envelopes WHERE seq IN (?*)"
 OF_REQUEST = f"{CANDIDATE} WHERE request_id = ? AND state = 3"
 #: Jobs that a Reserve with a bound in bytes reads at first.
 FIRST_PORTION = 100
@@ -115,7 +116,7 @@ async def _reserve_from(
         rows = await transaction.next_ready(CANDIDATE, queue.id, priorities, limit)
         fresh: list[_Candidate] = []
         expired: list[_Candidate] = []
-        for index, candidate in enumerate(map(_Candidate._make, rows)):
+        for index, candidate in enumerate(await _whole(transaction, rows)):
             if not room:
                 transaction.left_ready(queue.name, rows[index:])
                 break
@@ -133,6 +134,20 @@ async def _reserve_from(
         if len(rows) < limit:
             break
     return leased
+
+
+async def _whole(transaction: Transaction, rows: Sequence[Row]) -> list[_Candidate]:
+    """With their envelopes.
+
+    MySQL locks what is newest, but looks up the envelope as of the begin of the statement: that of
+    a job which was committed in between it does not see before the next statement.
+    """
+    unseen = [row[0] for row in rows if row[-1] is None]
+    if unseen:
+        found = await transaction.rows_of(_ENVELOPES, unseen)
+        seen: dict[int, bytes] = {row[0]: row[1] for row in found}
+        rows = [(*row[:-1], seen.get(row[0], row[-1])) for row in rows]
+    return [_Candidate._make(row) for row in rows]
 
 
 def _too_old(candidate: _Candidate, now: Micros) -> bool:
