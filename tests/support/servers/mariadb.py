@@ -82,6 +82,12 @@ class MariaDBServer(ServerProcess):
         ]
         return [str(self._program), "--no-defaults", *(f"--{option}" for option in options)]
 
+    def _environment(self) -> dict[str, str]:
+        # A server that starts removes what it takes for the remains of another in its place for
+        # temporary tables.
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        return {**os.environ, "TMPDIR": str(self.folder / "tmp")}
+
     def _answers(self) -> bool:
         # The server writes its number there when it listens.
         path = self.folder / "pid"
@@ -91,6 +97,7 @@ class MariaDBServer(ServerProcess):
         done = subprocess.run(
             command,
             cwd=self.folder,
+            env=self._environment(),
             input=text,
             capture_output=True,
             text=True,
