@@ -1,0 +1,69 @@
+"""P8, seen from inside: no job lies about while somebody waits for it, and none is forgotten by its
+dead worker's broker."""
+
+import asyncio
+from collections.abc import Callable
+
+from tests.simulation.loop import Loop
+from tests.simulation.oracle import Oracle
+from tests.simulation.server import Server
+from towline_broker.domain.jobs import JobState
+from towline_broker.domain.time import SECOND, Micros
+
+#: Between two looks, in seconds.
+_INTERVAL = 0.5
+#: A lost lease is taken back within this; a job that is ready goes to a waiting worker within it.
+_PROMPT: Micros = 1 * SECOND
+
+
+class Watch:
+    def __init__(
+        self,
+        loop: Loop,
+        server: Callable[[], Server | None],
+        oracle: Oracle,
+        violated: Callable[[str, str], None],
+    ) -> None:
+        self._loop = loop
+        self._server = server
+        self._oracle = oracle
+        self._violated = violated
+        #: The server that was there at the last look, and since when.
+        self._known: Server | None = None
+        self._since: Micros = 0
+        #: Jobs that were ready, and who stood first in their line then.
+        self._seen: dict[str, object] = {}
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            self._look()
+
+    def _look(self) -> None:
+        server = self._server()
+        if server is None:
+            self._known = None
+            return
+        now = server.broker.clock.now()
+        if server is not self._known:
+            self._known, self._since = server, now
+        if now - self._since < 2 * _PROMPT:
+            return
+        seen, self._seen = self._seen, {}
+        for job in self._oracle.model.jobs:
+            if job.state is JobState.LEASED and job.lease_until + _PROMPT < now:
+                self._violated("P8 orphan", f"job {job.id} lost its lease {job.lease_until}, {now}")
+            elif job.state is JobState.SCHEDULED and job.available_at + _PROMPT < now:
+                self._violated("P8 overdue", f"job {job.id} was due at {job.available_at}, {now}")
+            elif job.state is JobState.READY and job.ready_at + _PROMPT < now:
+                waiter = self._waiter(server, job.new.queue)
+                if waiter is not None and seen.get(job.id) is waiter:
+                    self._violated(
+                        "P8 not handed out", f"job {job.id} is ready, and a worker waits"
+                    )
+                self._seen[job.id] = waiter
+
+    def _waiter(self, server: Server, queue: str) -> object:
+        """The first who waits for the queue. One that has just come may be about to ask."""
+        line = server.broker._line._lines.get(queue)
+        return next(iter(line)) if line and self._oracle.model.gives(queue) else None
