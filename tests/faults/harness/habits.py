@@ -50,6 +50,11 @@ class Habits:
     named_reserves: float = 0.0
     # --- of both ---
     call_timeout: float = 5.0
+    #: Share of calls in which one item stands twice, or one is no lease at all.
+    clumsy: float = 0.0
+    # --- of an operator ---
+    #: Between two of its deeds; 0: there is none.
+    operated: float = 0.0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -81,6 +86,8 @@ MIXED = Habits(
     heartbeat=0.1,
     stale=0.1,
     named_reserves=0.5,
+    clumsy=0.05,
+    operated=0.1,
 )
 
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ from tests.faults.harness.diary import Diary
 from tests.faults.harness.habits import MIXED, Habits
 from tests.faults.harness.history import Call, History, Settled, from_line, read_diary
 from tests.faults.harness.link import Link
+from tests.faults.harness.operator import Operator
 from tests.faults.harness.producer import Producer
 from tests.faults.harness.worker import Worker
 from tests.faults.harness.worker_process import CALM
@@ -55,10 +57,12 @@ class Load:
         self._producing = threading.Event()
         self._working = threading.Event()
         self._producers = [self._producer(number) for number in range(producers)]
+        if habits.operated:
+            self._producers.append(self._operator())
         self._workers = [self._worker(number) for number in range(workers)]
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._producing.set()
         self._working.set()
         for number in range(self._count):
@@ -74,6 +78,17 @@ class Load:
         traceback: TracebackType | None,
     ) -> None:
         self._stop()
+
+    def fill(self, jobs: int) -> None:
+        """Pushes so many jobs, 1,000 in a call; may be called before the context is entered."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        diary = Diary(self._folder, "filler")
+        habits = replace(self._habits, push_batch=1000, repeated=0.0, pause=0.0)
+        calls = iter(range(jobs // 1000))
+        with Link(self._admin_addresses) as link:
+            filler = Producer(link, diary, habits, self._rng.getrandbits(32))
+            filler.run(lambda: next(calls, None) is not None)
+        diary.close()
 
     def acknowledged(self) -> int:
         """How many Acks of workers were answered OK by now, as far as diaries tell."""
@@ -139,6 +154,14 @@ class Load:
             Producer(link, diary, self._habits, seed).run(self._producing.is_set)
 
         return self._thread(name, work)
+
+    def _operator(self) -> threading.Thread:
+        seed = self._rng.getrandbits(32)
+
+        def work(link: Link, diary: Diary) -> None:
+            Operator(link, diary, self._habits, seed).run(self._producing.is_set)
+
+        return self._thread("operator", work)
 
     def _worker(self, number: int) -> threading.Thread:
         name, seed = f"worker-{number}", self._rng.getrandbits(32)

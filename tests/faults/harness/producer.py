@@ -37,6 +37,8 @@ class Producer:
     def run(self, goes_on: Callable[[], bool]) -> None:
         while goes_on():
             jobs = [self._job() for _ in range(self._habits.push_batch)]
+            if self._rng.random() < self._habits.clumsy:
+                jobs.append(self._rng.choice(jobs))
             self.push(jobs)
             if self._rng.random() < self._habits.repeated:
                 self.push(jobs)

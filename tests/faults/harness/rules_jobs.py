@@ -1,8 +1,8 @@
-"""P1, P3, P7: nothing lost, nothing done twice, and a dead-letter queue that is exact."""
+"""P1, P3, P7, P9: nothing lost, done twice or in part, and a dead-letter queue that is exact."""
 
 from collections.abc import Iterable, Iterator
 
-from tests.faults.harness.history import Call, Settled
+from tests.faults.harness.history import Call, Outcome, Settled
 from tests.faults.harness.stories import Stories, Story
 from tests.faults.harness.violations import Violation
 
@@ -12,6 +12,7 @@ _ENDED = ("SUCCEEDED", "DEAD", "CANCELLED")
 def job_violations(stories: Stories) -> Iterator[Violation]:
     for story in stories:
         yield from _kept(story, stories)
+        yield from _refused(story)
         yield from _created_once(story)
         yield from _ended_once(story)
         yield from _dead_letters(story, stories)
@@ -37,20 +38,31 @@ def _kept(story: Story, stories: Stories) -> Iterator[Violation]:
         yield _of(story, "P1", "an Ack was lost", f"it was acknowledged and is {state}", *calls)
 
 
+def _refused(story: Story) -> Iterator[Violation]:
+    """P9: of a Push that was refused nothing is there."""
+    refused = [
+        call
+        for call, item in story.pushes
+        if item.answer == "rejected" or call.outcome is Outcome.FAILED
+    ]
+    if refused and len(refused) == len(story.pushes) and story.stored:
+        yield _of(story, "P9", "stored although refused", "every Push was refused", refused[0])
+
+
 def _created_once(story: Story) -> Iterator[Violation]:
     """P3: one effect for each id."""
     created = [call for call, item in story.pushes if item.answer == "created"]
     if len(created) > 1:
         yield _of(story, "P3", "stored twice", "two pushes created it", *created[:2])
     existing = [
-        call
+        (call, item)
         for call, item in story.pushes
         if item.answer == "existing" and item.stored_as in ("", story.job_id)
     ]
-    for call in existing:
-        before = [
-            each for each, item in story.pushes if each is not call and item.answer != "rejected"
-        ]
+    for call, item in existing:
+        # It may stand twice in one call.
+        others = [(each, one) for each, one in story.pushes if one is not item]
+        before = [each for each, one in others if one.answer != "rejected"]
         if not any(each.called < call.returned for each in before):
             yield _of(story, "P3", "existed before its Push", "nobody had pushed it", call)
 

@@ -43,6 +43,18 @@ A2 = succeeded("a", attempt=2)
 HONEST = {
     "done": done().told(A),
     "a Push without an answer, and no job": Told().push("a", at=1).unanswered().told(),
+    "a Push that was refused": Told().push("a", at=1, answer="rejected").told(),
+    "a Push that was refused at first": (
+        Told()
+        .push("a", at=1, answer="rejected")
+        .push("a", at=1.5)
+        .reserve("a", at=2)
+        .settle("ack", "a", at=3)
+        .told(A)
+    ),
+    "one id twice in a Push": (
+        Told().push("a", at=1).also_pushed("a").reserve("a", at=2).settle("ack", "a", at=3).told(A)
+    ),
     "a repeated Push": done().push("a", at=4, answer="existing").told(A),
     "a repeated Ack": done().settle("ack", "a", at=4).told(A),
     "a Nack after the Ack": done().settle("retry", "a", at=4, answer="already_settled").told(A),
@@ -228,6 +240,13 @@ PLANTED = {
     "P7 dead without a cause": Told().push("a", at=1).told(dead("a", "REJECTED", attempt=0)),
     "P7 dead without reason or time": failed("reject").told(dead("a", "REJECTED", dated=False)),
     "P7 dead for another reason": failed("reject").told(dead("a", "ATTEMPTS_EXHAUSTED")),
+    "P9 stored although refused": (
+        Told()
+        .push("a", at=1, answer="rejected")
+        .reserve("a", at=2)
+        .settle("ack", "a", at=3)
+        .told(A)
+    ),
     "P10 given too early": (
         Told().push("a", at=1, delay=9.0).reserve("a", at=3).settle("ack", "a", at=4).told(A)
     ),

@@ -39,6 +39,13 @@ class Told:
     def push(self, *ids: str, at: float, answer: str = "created", **spec: Any) -> Self:
         return self._add("Push", at, *(Pushed(i, "q", answer=answer, **spec) for i in ids))
 
+    def also_pushed(self, job_id: str) -> Self:
+        """In the last call, once more."""
+        call = self._calls.pop()
+        twin = Pushed(job_id, "q", answer="existing")
+        self._calls.append(replace(call, items=(*call.items, twin)))
+        return self
+
     def reserve(self, *ids: str, at: float, attempt: int = 1, of: str = "") -> Self:
         jobs = (Delivered(i, attempt, _token(i, of or attempt), LEASE) for i in ids)
         return self._add("Reserve", at, *jobs)

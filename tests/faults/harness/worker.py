@@ -20,6 +20,8 @@ from towline.v1.job_pb2 import Lease
 WAIT = 0.5
 #: A release asks for so long a pause, in seconds.
 RELEASE_DELAY = 0.1
+#: A job and a token that no broker knows.
+NO_LEASE = ("", "no-token")
 #: How many old leases are kept to be tried again.
 OLD = 50
 
@@ -116,24 +118,33 @@ class Worker:
         delay = RELEASE_DELAY if action == "release" else None
         tokens = [(lease.job.id, lease.lease_token) for lease in leases]
         asked = [Settled(*each, action, delay) for each in tokens]
+        sent = self._clumsily(tokens)
 
         def told(answer: _SettleResponse) -> list[Settled]:
             return [
                 Settled(*each, action, delay, _OUTCOMES[result.outcome])
-                for each, result in zip(tokens, answer.results, strict=True)
+                for each, result in zip(sent, answer.results, strict=True)
+                if each != NO_LEASE
             ]
 
         if action == "ack":
-            acks = pb.AckRequest(acks=[pb.Ack(lease_token=token) for _, token in tokens])
+            acks = pb.AckRequest(acks=[pb.Ack(lease_token=token) for _, token in sent])
             answer = self._diary.call(
                 "Ack", asked, lambda: self._link.queue.Ack(acks, timeout=seconds), told
             )
             return answer is not None
-        nacks = pb.NackRequest(nacks=[_nack(action, token) for _, token in tokens])
+        nacks = pb.NackRequest(nacks=[_nack(action, token) for _, token in sent])
         refusal = self._diary.call(
             "Nack", asked, lambda: self._link.queue.Nack(nacks, timeout=seconds), told
         )
         return refusal is not None
+
+    def _clumsily(self, tokens: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Now and then with one that stands twice, and one that is no lease."""
+        if not self._happens(self._habits.clumsy):
+            return tokens
+        more = [self._rng.choice(tokens), NO_LEASE]
+        return self._rng.sample([*tokens, *more], len(tokens) + len(more))
 
     def _try_old(self) -> None:
         """Settles again, as before or in another way, what may have been settled, or lost."""
