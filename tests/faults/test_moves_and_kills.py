@@ -1,6 +1,5 @@
-"""P1, P2, P3: a queue moves from one store to another, and the broker is killed on the way."""
+"""P1 to P7, Stats: a queue moves from one store to another, and the broker is killed on the way."""
 
-import os
 import random
 import subprocess
 import sys
@@ -12,64 +11,44 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.faults.history import judge
-from tests.faults.load import QUEUE, Load
-from tests.faults.test_broker_kills import figures_of
+from tests.faults.harness.figures import Figures, seed
+from tests.faults.harness.habits import PLAIN
+from tests.faults.harness.load import Load
 from tests.support.broker_process import BrokerProcess
-from towline.ids import uuid7
 from towline.v1 import admin_service_pb2 as admin
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
-from towline.v1.job_pb2 import Job
-from towline.v1.queue_service_pb2 import PushRequest
-from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 
 KILLS = 3
 BACKLOG = 6_000
-SEED = int(os.environ.get("TOWLINE_SEED", str(random.SystemRandom().randrange(2**32))))
-DRAIN_SECONDS = 60.0
+QUEUE = PLAIN.queue
 
 
 @pytest.mark.timeout(180)
-def test_nothing_is_lost_or_run_again_when_the_broker_is_killed_in_the_middle_of_a_move(
-    tmp_path: Path,
+def test_every_promise_is_kept_when_the_broker_is_killed_in_the_middle_of_a_move(
+    tmp_path: Path, figures: Figures
 ) -> None:
     options = ("--store", f"new=sqlite:///{tmp_path}/new.db")
-    chance = random.Random(SEED)
+    chance = random.Random(seed())
     with BrokerProcess(f"sqlite:///{tmp_path}/old.db", *options, folder=tmp_path) as broker:
-        load = Load(broker.address, producers=2, workers=2)
-        fill(broker.address, load)
-        load.start()
-        for _ in range(KILLS):
-            # A few small steps, and an end at any moment of the next one.
-            for _ in range(chance.randrange(1, 6)):
-                step(broker.address, 50)
-            with begun_step(broker.address, 1000):
-                time.sleep(chance.uniform(0, 0.05))
-                broker.kill()
-            broker.start()
-            assert home(broker.address) == ("default", "new")
-        load.stop_producing()
-        command = run_move(broker.address)
-        load.drain(DRAIN_SECONDS)
-        stats, at_home = figures_of(broker.address), home(broker.address)
-    verdict = judge(load.history)
-    assert load.failures == []
-    assert verdict.kept, f"seed {SEED}: {verdict}"
-    assert len(load.history.acked) == verdict.pushed >= BACKLOG
-    depth = stats.total.depth
-    assert (depth.scheduled, depth.ready, depth.leased, depth.dead) == (0, 0, 0, 0)
+        load = Load([broker.address], tmp_path, seed=seed(), habits=PLAIN)
+        load.fill(BACKLOG)
+        with load:
+            for _ in range(KILLS):
+                # A few small steps, and an end at any moment of the next one.
+                for _ in range(chance.randrange(1, 6)):
+                    step(broker.address, 50)
+                with begun_step(broker.address, 1000):
+                    time.sleep(chance.uniform(0, 0.05))
+                    broker.kill()
+                broker.start()
+                assert home(broker.address) == ("default", "new")
+            load.stop_producing()
+            command = run_move(broker.address)
+            verdict = load.finish()
+            at_home = home(broker.address)
+    figures.prove("kill -9 while a queue moves, sqlite", verdict, kills=KILLS)
     assert at_home == ("new", "")
     assert "from default to new" in command.stderr
-
-
-def fill(address: str, load: Load) -> None:
-    with grpc.insecure_channel(address) as channel:
-        stub = QueueServiceStub(channel)
-        for _ in range(BACKLOG // 1000):
-            jobs = [Job(id=uuid7(), queue=QUEUE, type="Load") for _ in range(1000)]
-            results = stub.Push(PushRequest(jobs=jobs), timeout=30).results
-            ids = [result.job_id for result in results]
-            load.history.record_push(ids, ids)
 
 
 def step(address: str, limit: int) -> admin.MoveQueueResponse:
