@@ -13,6 +13,7 @@ from tests.faults.harness.rules_figures import figure_violations
 from tests.faults.harness.rules_jobs import job_violations
 from tests.faults.harness.rules_leases import lease_violations
 from tests.faults.harness.rules_order import early_violations, order_violations
+from tests.faults.harness.rules_unique import unique_violations
 from tests.faults.harness.stories import Stories
 from tests.faults.harness.violations import Violation
 
@@ -81,6 +82,7 @@ def judge(history: History, assumptions: Assumptions = STRICT) -> Verdict:
 def _violations(stories: Stories, assumptions: Assumptions) -> Iterator[Violation]:
     yield from job_violations(stories)
     yield from lease_violations(stories, assumptions.settle_memory)
+    yield from unique_violations(stories)
     yield from early_violations(stories)
     if assumptions.order_slack is not None:
         yield from order_violations(stories, assumptions.order_slack)

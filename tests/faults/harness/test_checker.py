@@ -32,6 +32,11 @@ def failed(action: str = "retry", max_attempts: int = 3) -> Told:
     )
 
 
+def holder() -> Told:
+    """Job a, which holds a unique key, is at work."""
+    return Told().push("a", at=1, max_attempts=1000, unique_key="k").reserve("a", at=2)
+
+
 def lost_lease() -> Told:
     """Job a is at its second worker, for the first has not been heard of."""
     return Told().push("a", at=1).reserve("a", at=2).reserve("a", at=8, attempt=2)
@@ -58,6 +63,20 @@ HONEST = {
     "a repeated Push": done().push("a", at=4, answer="existing").told(A),
     "a repeated Ack": done().settle("ack", "a", at=4).told(A),
     "a Nack after the Ack": done().settle("retry", "a", at=4, answer="already_settled").told(A),
+    "a unique key that is held": (
+        holder()
+        .push("b", at=2.5, unique_key="k", answer="existing", stored_as="a")
+        .settle("ack", "a", at=3)
+        .told(A)
+    ),
+    "a unique key that is free again": (
+        holder()
+        .settle("ack", "a", at=3)
+        .push("b", at=4, unique_key="k")
+        .reserve("b", at=5)
+        .settle("ack", "b", at=6)
+        .told(A, B)
+    ),
     "a lost lease": lost_lease().settle("ack", "a", at=9, of=2).told(A2),
     "a late Ack": (
         lost_lease()
@@ -178,6 +197,20 @@ PLANTED = {
         .told(A2)
     ),
     "P3 stored twice": done().push("a", at=4).told(A),
+    "P3 unique key held twice": (
+        Told()
+        .push("a", at=1, max_attempts=1000, unique_key="k")
+        .push("b", at=2, max_attempts=1000, unique_key="k")
+        .reserve("a", "b", at=3)
+        .settle("ack", "a", "b", at=4)
+        .told(A, B)
+    ),
+    "P3 unique key not freed": (
+        holder()
+        .settle("ack", "a", at=3)
+        .push("b", at=4, unique_key="k", answer="existing", stored_as="a")
+        .told(A)
+    ),
     "P3 existed before its Push": (
         Told()
         .push("a", at=1, answer="existing")
