@@ -2,18 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from towline_broker.core.clock import Clock
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.retrying import after_lost_lease
 from towline_broker.core.settings import CoreSettings
+from towline_broker.core.standstill import MARGIN, StandstillWatch
 from towline_broker.core.workers import Workers
 from towline_broker.domain.errors import StoreFailed, StoreUnavailable
 from towline_broker.domain.jobs import Failure, LeaseRecord, Settlement
 from towline_broker.domain.outage import Outage
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import Driver, NackBatch, NackItem
+from towline_broker.drivers.interface import (
+    Driver,
+    ExtendBatch,
+    ExtendItem,
+    NackBatch,
+    NackItem,
+)
 
 log = logging.getLogger("towline.broker")
 
@@ -43,13 +50,18 @@ class Upkeep:
         self._sleeps_until: Micros = 0
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
+        self._standstill = StandstillWatch(clock)
 
     def start(self) -> None:
+        # Leases of a store that brokers share run on while one of them stands still.
+        if not self._driver.capabilities.shared:
+            self._standstill.start()
         self._task = self._owned.start(self._run())
 
     async def stop(self) -> None:
         """Returns when the round that is under way has ended."""
         self._stopping = True
+        self._standstill.stop()
         self._wake.set()
         if self._task is not None:
             await asyncio.wait([self._task])
@@ -106,24 +118,44 @@ class Upkeep:
             pass
 
     async def _take_back(self, limit: int) -> int:
-        """Settles leases that ran out as a Nack with the same token (P5, P8)."""
+        """Ends or prolongs leases that ran out, in the order of their deadlines."""
+        stood = self._standstill.seen
         now = self._clock.now()
-        lost = await self._driver.expired_leases(now, limit)
+        past = await self._driver.expired_leases(now if stood is None else now + MARGIN, limit)
+        spared = [] if stood is None else [one for one in past if stood.covers(one.lease_until)]
+        kept = {one.ref for one in spared}
+        lost = [one for one in past if one.lease_until <= now and one.ref not in kept]
+        if spared:
+            await self._prolong(spared, now)
         if lost:
-            nacks = [self._taken_back(lease, now) for lease in lost]
-            answers = await self._driver.nack(
-                NackBatch(nacks, now, now + self._settings.settle_memory)
-            )
-            for lease, answer in zip(lost, answers, strict=True):
-                if answer.applied:
-                    self._workers.settled([lease.ref])
-                    log.info(
-                        "job %s of queue %s lost its lease at attempt %d",
-                        lease.ref.job_id,
-                        lease.ref.queue,
-                        lease.attempt,
-                    )
-        return len(lost)
+            await self._settle(lost, now)
+        done = len(spared) + len(lost)
+        if stood is not None and done < limit:
+            self._standstill.forget(stood)
+        return done
+
+    async def _prolong(self, leases: Sequence[LeaseRecord], now: Micros) -> None:
+        """By a fresh full term (P10): while this process stood still nobody could have them."""
+        items = [ExtendItem(lease.ref) for lease in leases]
+        answers = await self._driver.extend(ExtendBatch(items, now))
+        for lease, answer in zip(leases, answers, strict=True):
+            if answer.lease_until is not None:
+                self._workers.extended(lease.ref, answer.lease_until)
+        log.warning("%d leases that ran out meanwhile get a fresh term", len(leases))
+
+    async def _settle(self, lost: Sequence[LeaseRecord], now: Micros) -> None:
+        """As a Nack with the same token (P5, P8)."""
+        nacks = [self._taken_back(lease, now) for lease in lost]
+        answers = await self._driver.nack(NackBatch(nacks, now, now + self._settings.settle_memory))
+        for lease, answer in zip(lost, answers, strict=True):
+            if answer.applied:
+                self._workers.settled([lease.ref])
+                log.info(
+                    "job %s of queue %s lost its lease at attempt %d",
+                    lease.ref.job_id,
+                    lease.ref.queue,
+                    lease.attempt,
+                )
 
     @staticmethod
     def _taken_back(lease: LeaseRecord, now: Micros) -> NackItem:
