@@ -1,6 +1,7 @@
 """A journal that is damaged is never taken for a sound one.
 
 What may be cut off is one unfinished frame at the very end, for nothing of it was acknowledged.
+Whether it was, the file ``acknowledged`` tells.
 """
 
 import os
@@ -14,7 +15,9 @@ from tests.support.stores import ack, push, reserve
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.jobs import Failure, Settlement
 from towline_broker.domain.time import HOUR
-from towline_broker.drivers.file import segments
+from towline_broker.drivers.file import mark, segments
+from towline_broker.drivers.file.machine import THIS_MACHINE
+from towline_broker.drivers.file.mark import Mark
 from towline_broker.drivers.file.reading import Damaged, Reader
 from towline_broker.drivers.interface import NackBatch, NackItem
 from towline_broker.testing.factories import START, new_job, new_jobs
@@ -41,7 +44,14 @@ async def fill(directory: Path) -> None:
 
 
 def journal_of(directory: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in directory.glob("journal-*.log")}
+    paths = [*directory.glob("journal-*.log"), directory / mark.NAME]
+    return {path: path.read_bytes() for path in paths}
+
+
+def before_the_last_answer(store: Path) -> None:
+    """As if the broker had ended while it wrote the last frame."""
+    *_, (_, frame) = Reader(store).frames()
+    Mark(THIS_MACHINE, store).put(frame.sequence - 1)
 
 
 @pytest.fixture
@@ -82,10 +92,8 @@ def flipped_bits(path: Path, end: int) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_flipped_bit_is_refused_or_in_the_last_frame(
-    store: Path, states: list[bytes], number: int
-) -> None:
-    path, end, last = segments.path_of(store, number), used(store)[number], last_frame(store)
+def test_a_flipped_bit_is_refused(store: Path, states: list[bytes], number: int) -> None:
+    path, end = segments.path_of(store, number), used(store)[number]
     refused = 0
     for offset in flipped_bits(path, end + 8):
         try:
@@ -93,11 +101,30 @@ def test_a_flipped_bit_is_refused_or_in_the_last_frame(
         except StoreRefused:
             refused += 1
         else:
-            # Nothing tells a flip in the very last frame from one that was cut off.
-            expected = states[-2] if number == 2 and offset in last else states[-1]
-            assert state == expected, f"bit at {offset} of segment {number}"
-            assert offset in last or offset >= end
+            assert state == states[-1], f"bit at {offset} of segment {number}"
+            assert offset >= end
     assert refused > 2_000
+
+
+def test_a_flipped_bit_in_a_frame_that_was_not_answered_is_cut_off_with_it(
+    store: Path, states: list[bytes]
+) -> None:
+    before_the_last_answer(store)
+    last = last_frame(store)
+    for offset in flipped_bits(segments.path_of(store, 2), last.stop):
+        if offset in last:
+            assert portrait(restored(store)) == states[-2]
+
+
+def test_a_damaged_mark_says_nothing(store: Path, states: list[bytes]) -> None:
+    path = store / mark.NAME
+    for _ in flipped_bits(path, path.stat().st_size):
+        assert mark.read(THIS_MACHINE, store) == 0
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        assert mark.read(THIS_MACHINE, store) == 0
+    assert portrait(restored(store)) == states[-1]
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -112,6 +139,7 @@ def test_a_segment_that_was_cut_short_is_refused(store: Path, number: int) -> No
 
 def test_a_frame_that_was_not_finished_is_cut_off(store: Path, states: list[bytes]) -> None:
     """Of any length, with what a disk may show in place of the rest."""
+    before_the_last_answer(store)
     path = segments.path_of(store, 2)
     content = path.read_bytes()
     last = last_frame(store)
@@ -126,6 +154,7 @@ def test_a_frame_that_was_not_finished_is_cut_off(store: Path, states: list[byte
 def test_pages_of_the_last_frame_that_are_missing_are_no_damage(
     store: Path, states: list[bytes]
 ) -> None:
+    before_the_last_answer(store)
     path = segments.path_of(store, 2)
     content = path.read_bytes()
     last = last_frame(store)
@@ -135,6 +164,7 @@ def test_pages_of_the_last_frame_that_are_missing_are_no_damage(
 
 
 async def test_a_store_goes_on_behind_what_was_cut_off(store: Path) -> None:
+    before_the_last_answer(store)
     path = segments.path_of(store, 2)
     content = path.read_bytes()
     middle = last_frame(store)[len(last_frame(store)) // 2]
@@ -170,6 +200,21 @@ def test_a_missing_segment_is_noticed(store: Path, number: int) -> None:
         restored(store)
 
 
+def test_the_last_segment_may_not_be_missing(store: Path) -> None:
+    segments.path_of(store, 2).unlink()
+    with pytest.raises(Damaged, match="frame 5 cannot be read, and had been acknowledged"):
+        restored(store)
+
+
+def test_the_whole_journal_may_not_be_missing(store: Path) -> None:
+    for number in (1, 2):
+        segments.path_of(store, number).unlink()
+    with pytest.raises(
+        StoreRefused, match=r"all that followed it cannot be read.*remove that file"
+    ):
+        restored(store)
+
+
 async def test_the_oldest_segment_may_not_be_missing(store: Path) -> None:
     segments.path_of(store, 1).unlink()
     with pytest.raises(StoreRefused, match=r"journal-0000000001.log is missing"):
@@ -196,4 +241,5 @@ async def test_a_producer_cannot_make_damage_appear(tmp_path: Path) -> None:
     # The frame with the payload was cut off in its last bytes.
     cut = left[: frame.end - 1] + bytes(SEGMENT_BYTES - frame.end + 1)
     segments.path_of(store, 2).write_bytes(cut)
+    Mark(THIS_MACHINE, store).put(frame.sequence - 1)
     assert len(restored(store).jobs) == 5

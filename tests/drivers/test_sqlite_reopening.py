@@ -65,4 +65,4 @@ async def test_a_store_left_half_made_is_made_anew(tmp_path: Path) -> None:
     write(Path(f"{path}.creating"), b"the machine stopped here")
     async with opened(path) as driver:
         await push(driver, new_job())
-    assert names_in(tmp_path) == ["jobs.db", "jobs.db.lock"]
+    assert names_in(tmp_path) == ["jobs.db", "jobs.db.acknowledged", "jobs.db.lock"]

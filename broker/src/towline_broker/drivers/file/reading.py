@@ -2,8 +2,8 @@
 
 Each frame is written and synced before the next one is begun, and nothing in it is acknowledged
 before that. So where the last segment goes on with no sound frame, its tail is unused or holds the
-one frame that a crash cut off, and can be cut; unless a sound frame of it lies further behind, for
-then what cannot be read here had been synced: damage.
+one frame that a crash cut off, and can be cut; unless a sound frame of it lies further behind, or
+the file ``acknowledged`` tells of it, for then what cannot be read here had been synced: damage.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from towline_broker.domain.errors import StoreRefused
+from towline_broker.drivers.file import mark
 from towline_broker.drivers.file.machine import THIS_MACHINE, Machine
 from towline_broker.drivers.file.rows import Record, decode_frame
 from towline_broker.drivers.file.segments import (
@@ -63,6 +64,8 @@ class Reader:
     def frames(self) -> Iterator[tuple[Header, Frame]]:
         """Raises StoreRefused (as :class:`Damaged` where a place can be named), OSError."""
         before: Tail | None = None
+        # Before the segments: a store that is in use goes on meanwhile.
+        acknowledged = mark.read(self._machine, self.directory)
         numbers = numbers_in(self.directory, machine=self._machine)
         for number in numbers:
             path = path_of(self.directory, number)
@@ -80,6 +83,7 @@ class Reader:
             before = _tail(header, content, offset, sequence)
             if number == numbers[-1]:
                 self._check_tail(path, before, content)
+        self._check_acknowledged(before, acknowledged)
         self.tail = before
 
     def records(self) -> Iterator[tuple[Header, Frame, list[Record]]]:
@@ -116,6 +120,20 @@ class Reader:
         if later is not None:
             what = f"frame {tail.sequence} cannot be read, and frame {later.sequence} follows"
             raise Damaged(path, tail.offset, what)
+
+    def _check_acknowledged(self, tail: Tail | None, acknowledged: int) -> None:
+        if acknowledged < (1 if tail is None else tail.sequence):
+            return
+        known = self.directory / mark.NAME
+        what = (
+            f"cannot be read, and had been acknowledged, as all up to frame {acknowledged} (by "
+            f"{known}: remove that file if an older copy of the store was put back on purpose)"
+        )
+        first = path_of(self.directory, 1)
+        if tail is None:
+            raise StoreRefused(f"{first} and all that followed it {what}: {WAY_OUT}")
+        path = path_of(self.directory, tail.header.number)
+        raise Damaged(path, tail.offset, f"frame {tail.sequence} {what}")
 
 
 def _tail(header: Header, content: bytes, offset: int, sequence: int) -> Tail:

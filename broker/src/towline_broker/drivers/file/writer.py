@@ -16,6 +16,7 @@ from typing import Any
 from towline_broker.domain.errors import StoreFailed
 from towline_broker.drivers.file import segments
 from towline_broker.drivers.file.machine import Machine, Waiting, write_whole
+from towline_broker.drivers.file.mark import Mark
 from towline_broker.drivers.file.rows import encode_frame
 from towline_broker.drivers.file.segments import FRAME_SIZE, Header
 from towline_broker.drivers.health import Health
@@ -81,6 +82,9 @@ class Writer:
         self._machine = machine
         self._written = written
         self._loop = asyncio.get_running_loop()
+        # All that was found had been synced again when the store was opened.
+        self._mark = Mark(machine, directory)
+        self._mark.put(active.sequence - 1)
         self._waiting: Waiting[bytes | Rotation | Errand | None] = machine.waiting()
         #: Frames written so far.
         self.frames = 0
@@ -101,6 +105,7 @@ class Writer:
         self._waiting.put(None)
         await asyncio.to_thread(self._join)
         self._machine.close(self._active.file)
+        self._mark.close()
 
     # --- on the thread ---
 
@@ -139,6 +144,7 @@ class Writer:
                 body = encode_frame(records)
                 head = segments.frame_header(active.seed, active.sequence, body)
                 synced_write(self._machine, active.file, head + body, active.offset)
+                self._mark.put(active.sequence)
                 active.offset += len(head) + len(body)
                 active.sequence += 1
                 self.frames += 1

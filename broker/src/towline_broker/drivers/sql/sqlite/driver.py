@@ -35,7 +35,7 @@ class _Opened:
         self.store = store
         self.health = Health()
         self.writer = Writer(
-            *(store.writing, store.names, store.sequence, store.checkpoints),
+            *(store.writing, store.names, store.sequence, store.checkpoints, store.mark),
             *(self.health, listener, why_full),
         )
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="towline-sqlite-reader")

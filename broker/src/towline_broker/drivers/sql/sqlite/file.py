@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.disk import sync
 from towline_broker.drivers.sql import versions
+from towline_broker.drivers.sql.sqlite import mark
 
 #: "Twln" in ASCII; stands at byte 68 of the file.
 APPLICATION_ID = 0x54776C6E
@@ -71,7 +72,7 @@ def is_new(path: Path) -> bool:
 def create(path: Path) -> None:
     """Makes an empty store that is there whole, and durably, or not at all."""
     draft = Path(f"{path}.creating")
-    for leftover in (draft, Path(f"{draft}-journal")):
+    for leftover in (draft, Path(f"{draft}-journal"), mark.path_of(path)):
         leftover.unlink(missing_ok=True)
     engine = sa.create_engine(
         "sqlite://", creator=lambda: sqlite3.connect(draft, isolation_level=None)

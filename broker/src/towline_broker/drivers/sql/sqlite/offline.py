@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.owning import OwnerLock
 from towline_broker.drivers.sql import versions
-from towline_broker.drivers.sql.sqlite import file
+from towline_broker.drivers.sql.sqlite import file, mark
 
 
 def prepare(path: Path) -> None:
@@ -26,6 +26,7 @@ def prepare(path: Path) -> None:
         lock = OwnerLock(path, Path(f"{path}.lock"))
         lock.acquire()
         try:
+            mark.check(path)
             if file.is_new(path):
                 file.create(path)
                 return
@@ -33,7 +34,7 @@ def prepare(path: Path) -> None:
                 versions.prepare(connection, str(path), upgrade=True)
         finally:
             lock.release()
-    except (OSError, SQLAlchemyError) as error:
+    except (OSError, sqlite3.Error, SQLAlchemyError) as error:
         cause = getattr(error, "orig", None) or error
         raise StoreRefused(f"{path} cannot be opened: {cause}") from error
 

@@ -11,12 +11,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.time import Micros
+from towline_broker.drivers.disk import sync
 from towline_broker.drivers.owning import OwnerLock
 from towline_broker.drivers.sql import versions
 from towline_broker.drivers.sql.names import Names
-from towline_broker.drivers.sql.sqlite import file
+from towline_broker.drivers.sql.sqlite import file, mark
 from towline_broker.drivers.sql.sqlite.connection import SqliteReader, SqliteTransaction, connect
 from towline_broker.drivers.sql.sqlite.errors import DiskFull, translated
+from towline_broker.drivers.sql.sqlite.mark import Mark
 from towline_broker.drivers.sql.sqlite.offline import connected
 from towline_broker.drivers.sql.sqlite.wal import Checkpoints
 from towline_broker.drivers.sql.transaction import Reader, Row, run
@@ -38,6 +40,7 @@ class OpenStore:
     writing: sa.Connection
     reading: sa.Connection
     checkpoints: Checkpoints
+    mark: Mark
     names: Names
     #: The latest time that the store had seen before it was opened.
     clock: Micros
@@ -59,6 +62,7 @@ class OpenStore:
         finally:
             self.writing.close()
             self.checkpoints.close()
+            self.mark.close()
             self.lock.release()
 
 
@@ -76,6 +80,7 @@ def open_store(path: Path, now: Micros, *, upgrade: bool) -> OpenStore:
     try:
         # What was seen before the lock was ours may have changed since.
         file.check_place(path, upgrade=upgrade)
+        mark.check(path)
         if file.is_new(path):
             file.create(path)
         elif upgrade:
@@ -91,6 +96,9 @@ def open_store(path: Path, now: Micros, *, upgrade: bool) -> OpenStore:
 
 
 def _connect(path: Path, now: Micros, lock: OwnerLock) -> OpenStore:
+    # Before there are connections: closing a file drops this process's locks on it.
+    sync(path)
+    size = path.stat().st_size
     with ExitStack() as unless_opened:
         writing = connect(path)
         unless_opened.callback(writing.close)
@@ -106,9 +114,10 @@ def _connect(path: Path, now: Micros, lock: OwnerLock) -> OpenStore:
         unless_opened.callback(reading.close)
         reading.exec_driver_sql("PRAGMA query_only = ON")
         ready = run(_ready(SqliteReader(reading)))
-        checkpoints = Checkpoints(writing, path)
+        known = Mark(path, size)
+        checkpoints = Checkpoints(writing, path, known)
         unless_opened.pop_all()
-        return OpenStore(lock, writing, reading, checkpoints, names, clock, sequence, ready)
+        return OpenStore(lock, writing, reading, checkpoints, known, names, clock, sequence, ready)
 
 
 def _meta(path: Path, connection: sa.Connection) -> Row:

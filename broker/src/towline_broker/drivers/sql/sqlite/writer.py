@@ -22,6 +22,7 @@ from towline_broker.drivers.sql.backlog import Backlog
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.sqlite.connection import SqliteTransaction, driver_connection
 from towline_broker.drivers.sql.sqlite.errors import DiskFull, translated
+from towline_broker.drivers.sql.sqlite.mark import Mark
 from towline_broker.drivers.sql.sqlite.wal import Checkpoints
 from towline_broker.drivers.sql.submitted import Submitted, deliver
 from towline_broker.drivers.sql.transaction import Operation, T, perform, run
@@ -61,6 +62,7 @@ class Writer:
         names: Names,
         sequence: int,
         checkpoints: Checkpoints,
+        mark: Mark,
         health: Health,
         listener: Listener,
         why_full: Callable[[int], str | None],
@@ -71,6 +73,7 @@ class Writer:
         self._names = names
         self._sequence = sequence
         self._checkpoints = checkpoints
+        self._mark = mark
         self._health = health
         self._listener = listener
         self._why_full = why_full
@@ -166,7 +169,9 @@ class Writer:
                     submitted.fail(StoreFull("disk", full))
                 else:
                     self._play(submitted)
-            if sqlite.total_changes != changes:
+            changed = sqlite.total_changes != changes
+            if changed:
+                self._sequence += 1
                 clock = max(submitted.now for submitted in batch)
                 self._sqlite.execute(_SAVE_CLOCK, (clock, self._sequence))
             self._sqlite.execute("COMMIT")
@@ -175,6 +180,8 @@ class Writer:
             if sqlite.in_transaction:
                 self._sqlite.execute("ROLLBACK")
             raise translated(error) from error
+        if changed:
+            self._mark.put(self._sequence, self._checkpoints.log())
         self._names.keep()
         self.transactions += 1
 
