@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from tests.support.servers.binaries import require_server
-from tests.support.servers.process import HOST, ServerProcess, gone, wait_until
+from tests.support.servers.process import HOST, ServerProcess, as_account, gone, wait_until
 
 _ROLE = "towline"
 #: Whom the server runs as if we are root, which it refuses to run as.
@@ -110,15 +110,12 @@ class PostgresServer(ServerProcess):
 
     def _run(self, program: str, *arguments: str) -> str:
         done = subprocess.run(
-            [str(self._programs / program), *arguments],
+            as_account([str(self._programs / program), *arguments], self.user, self.group),
             cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
-            user=self.user,
-            group=self.group,
-            extra_groups=None if self.user is None else [],
         )
         assert done.returncode == 0, f"{program}: {done.stderr}"
         return done.stdout.strip()

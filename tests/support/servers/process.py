@@ -4,10 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -26,6 +27,23 @@ _PORTS_TRIED = 5
 _GUARD = """read -r _; kill -"$1" "$2" 2>/dev/null
 for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$2" 2>/dev/null || break; sleep 0.2; done
 kill -KILL "$2" 2>/dev/null; rm -rf -- "$3" """
+
+
+#: Gives up all rights but those of an account, and becomes another program.
+_BECOME = """import os, sys
+user, group, *command = sys.argv[1:]
+os.setgroups([]); os.setgid(int(group)); os.setuid(int(user)); os.execv(command[0], command)"""
+
+
+def as_account(command: Sequence[str], user: int | None, group: int | None) -> list[str]:
+    """The command that runs another one under an account; None: under ours.
+
+    (Told to do so itself, `subprocess` makes the new process by fork() rather than vfork(), and
+    handlers of gRPC, which that calls, crash it now and then if channels are in use here.)
+    """
+    if user is None:
+        return list(command)
+    return [sys.executable, "-IS", "-c", _BECOME, str(user), str(group), *command]
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
@@ -123,7 +141,7 @@ class ServerProcess(ABC):
         self._forget()
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(),
+                as_account(self._command(), self.user, self.group),
                 cwd=self.folder,
                 env=os.environ | self.environment,
                 stdin=subprocess.DEVNULL,
@@ -131,9 +149,6 @@ class ServerProcess(ABC):
                 stderr=log,
                 # Ctrl-C is for the tests, which then stop their servers.
                 start_new_session=True,
-                user=self.user,
-                group=self.group,
-                extra_groups=None if self.user is None else [],
             )
         self._guard = self._watch(self._process.pid)
 
@@ -144,7 +159,7 @@ class ServerProcess(ABC):
         while not self._answers():
             assert time.monotonic() < deadline, f"{self.name} does not answer:\n{self.log}"
             if not self.running:
-                assert self._port_was_taken(ports), f"{self.name} ended:\n{self.log}"
+                assert self._port_was_taken(ports), self._end_told()
                 ports += 1
                 self.port = free_port()
                 (self.folder / "server.log").unlink()
@@ -174,6 +189,10 @@ class ServerProcess(ABC):
         if self._started_before or tried == _PORTS_TRIED:
             return False
         return "address already in use" in self.log.lower()
+
+    def _end_told(self) -> str:
+        assert self._process is not None
+        return f"{self.name} ended, exit code {self._process.returncode}:\n{self.log}"
 
     def _end(self, number: signal.Signals) -> None:
         assert self._process is not None, f"{self.name} was not started"
