@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -347,6 +347,8 @@ class Client:
 
 #: What every job waits after a failure, in seconds.
 _RETRY = 0.2
+#: Some unique keys are held for so long, in seconds.
+_HELD = 3.0
 
 
 def _job(operation: Operation, rng: Random, queue: str, number: int) -> Pushed:
@@ -359,6 +361,7 @@ def _job(operation: Operation, rng: Random, queue: str, number: int) -> Pushed:
         max_attempts=rng.choice((1, 2, 3, 3, 100)),
         expires=rng.choice((None, None, None, None, None, 0.5, 2.0)),
         unique_key=unique,
+        unique_for=_HELD if unique and rng.random() < 0.5 else None,
     )
 
 
@@ -380,8 +383,8 @@ def _message(spec: Pushed, rng: Random, retention: float) -> Job:
         job.delay.CopyFrom(duration(spec.delay))
     if spec.expires is not None:
         job.expires_in.CopyFrom(duration(spec.expires))
-    if spec.unique_key and rng.random() < 0.5:
-        job.unique_for.CopyFrom(duration(3.0))
+    if spec.unique_for is not None:
+        job.unique_for.CopyFrom(duration(spec.unique_for))
     return job
 
 
@@ -391,22 +394,12 @@ def _answered(spec: Pushed, result: pb.PushResult) -> Pushed:
         pb.PushOutcome.PUSH_OUTCOME_EXISTING: "existing",
         pb.PushOutcome.PUSH_OUTCOME_REJECTED: "rejected",
     }[result.outcome]
-    return Pushed(
-        *(spec.job_id, spec.queue, spec.priority, spec.delay, spec.max_attempts),
-        *(spec.expires, spec.unique_key, answer, result.job_id),
-    )
+    return replace(spec, answer=answer, stored_as=result.job_id)
 
 
 def _without_effect(items: Sequence[Item]) -> tuple[Item, ...]:
     """Of a call that was refused: only pushes have anything to say."""
-    return tuple(
-        Pushed(
-            *(one.job_id, one.queue, one.priority, one.delay, one.max_attempts),
-            *(one.expires, one.unique_key, "rejected"),
-        )
-        for one in items
-        if isinstance(one, Pushed)
-    )
+    return tuple(replace(one, answer="rejected") for one in items if isinstance(one, Pushed))
 
 
 def _deliveries(reply: pb.ReserveResponse) -> list[Delivered]:

@@ -226,19 +226,23 @@ class Disk:
         self._open.clear()
         self.locked.clear()
 
-    def lose_power(self, rng: Random) -> None:
-        """What is durable stays, and by chance some of the rest."""
+    def lose_power(self, rng: Random, share: float | None = None) -> None:
+        """What is durable stays, and of the rest about such a share; None: as chance has it."""
         self.close_all()
+
+        def survives(*shares: float) -> float:
+            return rng.choice(shares) if share is None else share
+
+        for path in sorted(self._new):
+            if rng.random() >= survives(0.5):
+                del self._directories[str(path)]
+        self._new.clear()
         for directory in self._directories.values():
             every = {id(inode): inode for inode in directory.cache.values()}
             every |= {id(inode): inode for inode in directory.platter.values()}
             for inode in every.values():
-                inode.lose_power(rng, rng.choice((0.0, 0.5, 0.9, 1.0)))
-            directory.lose_power(rng, rng.choice((0.0, 0.5, 1.0)))
-        for path in sorted(self._new):
-            if rng.random() < 0.5:
-                del self._directories[str(path)]
-        self._new.clear()
+                inode.lose_power(rng, survives(0.0, 0.5, 0.9, 1.0))
+            directory.lose_power(rng, survives(0.0, 0.5, 1.0))
 
     # --- ---
 

@@ -39,6 +39,8 @@ class Pushed:
     answer: str = ""
     #: Under which id it stands; another one if its unique key was held.
     stored_as: str = ""
+    #: Its unique key is held for so many seconds whatever becomes of it; None: until it has ended.
+    unique_for: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

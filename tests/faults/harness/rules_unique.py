@@ -67,6 +67,8 @@ def _lives_until(story: Story) -> float:
     spec = story.spec
     if spec is None or spec.expires is not None or spec.max_attempts < _MANY_ATTEMPTS:
         return -inf
+    if spec.unique_for is not None:
+        return -inf  # the key is freed by time
     ends = [
         call.called
         for grant in story.grants.values()
