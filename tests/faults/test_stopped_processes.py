@@ -1,0 +1,207 @@
+"""P1 to P8, P10: workers and brokers that are stopped for three leases, and then go on.
+
+`make network-faults` does it more often, with the figures on the screen.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+import pytest
+
+from tests.faults.harness.figures import Figures, seed, size
+from tests.faults.harness.habits import MIXED
+from tests.faults.harness.link import Link
+from tests.faults.harness.load import Load
+from tests.faults.places import EMBEDDED, EVERY, SHARED
+from tests.faults.stopped_worker import CONCURRENCY
+from tests.support.broker_process import BrokerProcess
+from towline import Client, JobHandle
+from towline.v1.admin_service_pb2 import StatsRequest, Totals
+
+#: How often.
+STOPS = size("STOPS", 1)
+QUEUE = "stopped"
+#: All seconds.
+LEASE = 1.0
+STOPPED = 3 * LEASE
+#: How much later than its lease an orphaned job may be back (P8).
+PROMPT = 1.0
+SECONDS = 30.0
+DRAIN_SECONDS = 60.0
+HABITS = replace(MIXED, lease=LEASE, call_timeout=2.0)
+#: A plain test run leaves out what differs little from these.
+LONG = "TOWLINE_STOPS" in os.environ
+WORKERS_OVER = list(EVERY) if LONG else ["file", "redis"]
+SHARED_BY = list(SHARED) if LONG else ["postgresql", "redis"]
+
+
+class SdkWorker:
+    """What it says is heard while it runs."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self._lines: SimpleQueue[list[str]] = SimpleQueue()
+        Thread(target=self._listen, daemon=True).start()
+
+    def hears(self, word: str) -> list[str]:
+        """The words behind the next ``word``; others are passed over."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                first, *rest = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                raise AssertionError(f"the worker did not say {word!r}") from None
+            if first == word:
+                return rest
+
+    def began(self, count: int) -> dict[str, tuple[int, float]]:
+        """Attempt and time by the id of so many jobs that begin."""
+        lines = [self.hears("began") for _ in range(count)]
+        return {job_id: (int(attempt), float(at)) for job_id, attempt, at in lines}
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.split())
+
+
+@contextmanager
+def worker(broker: BrokerProcess, job_seconds: float) -> Iterator[SdkWorker]:
+    arguments = [broker.address, QUEUE, str(LEASE), str(job_seconds)]
+    command = [sys.executable, "-m", "tests.faults.stopped_worker", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            running = SdkWorker(process)
+            running.hears("up")
+            yield running
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            process.wait(SECONDS)
+
+
+def dispatched(client: Client) -> list[JobHandle]:
+    """As many as a worker takes at once."""
+    return [client.dispatch("Stopped", {}, queue=QUEUE, retention=600) for _ in range(CONCURRENCY)]
+
+
+def totals_of(address: str) -> Totals:
+    with Link([address]) as link:
+        return link.admin.Stats(StatsRequest(), timeout=SECONDS).total.totals
+
+
+@pytest.mark.parametrize("kind", WORKERS_OVER)
+@pytest.mark.timeout(90 + 10 * STOPS)
+def test_p8_the_jobs_of_a_stopped_worker_are_given_to_another_and_its_late_acks_are_refused(
+    kind: str, tmp_path: Path, figures: Figures
+) -> None:
+    back: list[float] = []
+    with (
+        EVERY[kind](tmp_path) as place,
+        BrokerProcess(place.url, folder=tmp_path) as broker,
+        Client(broker.address) as client,
+    ):
+        for _ in range(STOPS):
+            with worker(broker, 0.5) as stopped:
+                handles = dispatched(client)
+                begun = stopped.began(CONCURRENCY)
+                stopped.process.send_signal(signal.SIGSTOP)
+                at = time.monotonic()
+                with worker(broker, 0.0) as other:
+                    again = other.began(CONCURRENCY)
+                    back += [begun_at - at for _, begun_at in again.values()]
+                    for handle in handles:
+                        assert handle.wait(SECONDS).attempt == 2
+                    time.sleep(max(0.0, at + STOPPED - time.monotonic()))
+                    stopped.process.send_signal(signal.SIGCONT)
+                    lost = " ".join(" ".join(stopped.hears("lost")) for _ in range(CONCURRENCY))
+            assert begun.keys() == again.keys() == {handle.id for handle in handles}
+            assert {attempt for attempt, _ in begun.values()} == {1}
+            assert {attempt for attempt, _ in again.values()} == {2}
+            assert all(handle.id in lost for handle in handles)
+        totals = totals_of(broker.address)
+    jobs = STOPS * CONCURRENCY
+    figures.show(f"stopped workers, {kind}", stops=STOPS, jobs=jobs, latest_back=max(back))
+    assert max(back) <= LEASE + PROMPT
+    assert (totals.completed, totals.lease_expired, totals.started) == (jobs, jobs, 2 * jobs)
+
+
+@pytest.mark.parametrize("kind", EMBEDDED)
+@pytest.mark.timeout(90 + 10 * STOPS)
+def test_p10_a_broker_that_was_stopped_leaves_jobs_to_workers_that_are_alive(
+    kind: str, tmp_path: Path, figures: Figures
+) -> None:
+    with (
+        EVERY[kind](tmp_path) as place,
+        BrokerProcess(place.url, folder=tmp_path) as broker,
+        Client(broker.address) as client,
+        worker(broker, STOPPED + LEASE) as alive,
+    ):
+        for _ in range(STOPS):
+            handles = dispatched(client)
+            alive.began(CONCURRENCY)
+            broker.send_signal(signal.SIGSTOP)
+            time.sleep(STOPPED)
+            broker.send_signal(signal.SIGCONT)
+            assert {handle.wait(SECONDS).attempt for handle in handles} == {1}
+        totals = totals_of(broker.address)
+        assert broker.log.count("stood still") == STOPS
+    jobs = STOPS * CONCURRENCY
+    figures.show(f"stopped brokers, live workers, {kind}", stops=STOPS, jobs=jobs)
+    assert (totals.completed, totals.lease_expired, totals.started) == (jobs, 0, jobs)
+
+
+@pytest.mark.parametrize("kind", EMBEDDED)
+@pytest.mark.timeout(90 + DRAIN_SECONDS + 10 * STOPS)
+def test_every_promise_is_kept_by_a_broker_that_is_stopped_under_load(
+    kind: str, tmp_path: Path, figures: Figures
+) -> None:
+    with (
+        EVERY[kind](tmp_path) as place,
+        BrokerProcess(place.url, folder=tmp_path) as broker,
+        Load([broker.address], tmp_path, seed=seed(), habits=HABITS) as load,
+    ):
+        for _ in range(STOPS):
+            stop_and_wake(broker, load)
+        verdict = load.finish(DRAIN_SECONDS, place.assumptions)
+    figures.prove(f"stopped brokers, {kind}", verdict, stops=STOPS)
+
+
+@pytest.mark.parametrize("kind", SHARED_BY)
+@pytest.mark.timeout(90 + DRAIN_SECONDS + 20 * STOPS)
+def test_every_promise_is_kept_by_two_brokers_of_which_one_is_stopped(
+    kind: str, tmp_path: Path, figures: Figures
+) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    with (
+        EVERY[kind](tmp_path) as place,
+        BrokerProcess(place.url, folder=tmp_path / "a") as one,
+        BrokerProcess(place.url, folder=tmp_path / "b") as other,
+        Load([one.address, other.address], tmp_path, seed=seed(), habits=HABITS) as load,
+    ):
+        for _ in range(STOPS):
+            # While the one stands still the other one takes back what it had handed out.
+            expired = totals_of(other.address).lease_expired
+            stop_and_wake(one, load)
+            assert totals_of(other.address).lease_expired > expired
+            stop_and_wake(other, load)
+        verdict = load.finish(DRAIN_SECONDS, place.shared)
+    figures.prove(f"two brokers, one stopped, {kind}", verdict, stops=2 * STOPS)
+
+
+def stop_and_wake(broker: BrokerProcess, load: Load) -> None:
+    load.wait_for_acknowledged(100)
+    broker.send_signal(signal.SIGSTOP)
+    time.sleep(STOPPED)
+    broker.send_signal(signal.SIGCONT)
+    load.wait_for_acknowledged(100)
