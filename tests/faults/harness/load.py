@@ -105,6 +105,8 @@ class Load:
         """Returns once so many jobs more are acknowledged than are now; fails after so long."""
         goal, deadline = self.acknowledged() + count, time.monotonic() + seconds
         while self.acknowledged() < goal:
+            if self.failures:
+                raise self.failures[0]
             assert time.monotonic() < deadline, f"{goal - self.acknowledged()} acks are missing"
             time.sleep(0.02)
 
