@@ -9,7 +9,7 @@ Of the idea: histories as Jepsen and its checkers use them.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from math import inf
 from pathlib import Path
@@ -192,7 +192,7 @@ def _concerns(call: Call, job_ids: frozenset[str]) -> bool:
     return any(item.job_id in job_ids for item in call.items)
 
 
-# --- as lines of JSON, which processes that may be killed write ---
+# --- as JSON, which processes that may be killed write ---
 
 
 def to_line(call: Call) -> bytes:
@@ -208,6 +208,15 @@ def from_line(line: bytes) -> Call:
     client, rpc, called, returned, outcome, items, error, name = json.loads(line)
     parsed = tuple(_KINDS[kind](*values) for kind, *values in items)
     return Call(client, rpc, called, returned, Outcome(outcome), parsed, error, name)
+
+
+def final_to_json(final: Final) -> str:
+    return json.dumps(asdict(final))
+
+
+def final_from_json(text: str) -> Final:
+    fields = json.loads(text)
+    return Final(**{**fields, "jobs": [FinalJob(**job) for job in fields["jobs"]]})
 
 
 def read_diary(path: Path) -> Iterator[Call]:

@@ -15,7 +15,15 @@ from tests.faults.harness.checker import STRICT, Assumptions, Verdict, judge
 from tests.faults.harness.closing import drained, final_state
 from tests.faults.harness.diary import Diary
 from tests.faults.harness.habits import MIXED, Habits
-from tests.faults.harness.history import Call, History, Settled, from_line, read_diary
+from tests.faults.harness.history import (
+    Call,
+    History,
+    Settled,
+    final_from_json,
+    final_to_json,
+    from_line,
+    read_diary,
+)
 from tests.faults.harness.link import Link
 from tests.faults.harness.operator import Operator
 from tests.faults.harness.producer import Producer
@@ -23,6 +31,8 @@ from tests.faults.harness.worker import Worker
 from tests.faults.harness.worker_process import CALM
 
 JOIN_SECONDS = 90.0
+#: The file that says how it ended.
+FINAL = "final.json"
 
 
 class Load:
@@ -128,8 +138,8 @@ class Load:
                 raise self.failures[0]
             forgets = not self._habits.retention
             final = final_state(link, forgets_succeeded=forgets)
-        calls = [call for path in self._diaries("") for call in read_diary(path)]
-        return judge(History(calls, final), assumptions)
+        (self._folder / FINAL).write_text(final_to_json(final))
+        return judge(recorded(self._folder), assumptions)
 
     def _diaries(self, kind: str) -> list[Path]:
         return sorted(self._folder.glob(f"{kind}*.jsonl"))
@@ -198,6 +208,12 @@ class Load:
                 ],
                 stderr=errors,
             )
+
+
+def recorded(folder: Path) -> History:
+    """What the diaries in a folder tell, and how it ended."""
+    calls = [call for path in sorted(folder.glob("*.jsonl")) for call in read_diary(path)]
+    return History(calls, final_from_json((folder / FINAL).read_text()))
 
 
 def _acks(call: Call) -> int:
