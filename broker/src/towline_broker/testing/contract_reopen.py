@@ -172,6 +172,18 @@ class SoleOwnerContract:
         assert expired.ref == short.ref
         assert (await store.ack(long.ref))[0].applied
 
+    async def test_p2_a_prolonged_lease_does_not_end_earlier_than_its_worker_was_told(
+        self, store: Store
+    ) -> None:
+        await store.create(new_job())
+        leased = await store.reserve_one(lease=10 * SECOND)
+        extended = await store.extend(leased.ref, lease=HOUR)
+        store.advance(SECOND)
+        await store.reopen()
+        (record,) = await store.driver.leases([leased.ref])
+        assert record is not None
+        assert record.lease_until == extended.lease_until
+
     async def test_p10_the_clock_goes_on_from_the_latest_time_seen(self, store: Store) -> None:
         await store.create(new_job())
         latest = store.advance(HOUR)

@@ -257,7 +257,7 @@ class Model:
 
     def renew_leases(self) -> None:
         for job in self.those(JobState.LEASED):
-            job.lease_until = self.now + job.lease_length
+            job.lease_until = max(job.lease_until, self.now + job.lease_length)
 
     # --- operators ----------------------------------------------------------------------------
 

@@ -87,16 +87,29 @@ class ShelfDriver(SoleOwner):
         except BaseException:
             await self.close()
             raise
-        # A lease may have run out only because no broker was there: each gets a fresh full term.
-        held = self._engine.expired_leases(FAR_AHEAD, limit=FAR_AHEAD)
-        if held:
-            batch = ExtendBatch([ExtendItem(lease.ref) for lease in held], max(now, latest))
-            await self._change(now, Engine.extend, batch)
+        await self._renew_leases(max(now, latest))
         for counts in self._engine.counts():
             if counts.depth.ready:
                 listener.jobs_ready(counts.queue, counts.depth.ready)
         self._listener = listener
         return latest
+
+    async def _renew_leases(self, now: Micros) -> None:
+        """A lease may have run out only because no broker was there: each gets a fresh full term,
+        unless a heartbeat has made it longer."""
+        held = self._engine.expired_leases(FAR_AHEAD, limit=FAR_AHEAD)
+        if not held:
+            return
+        fresh = await self._change(
+            now, Engine.extend, ExtendBatch([ExtendItem(lease.ref) for lease in held], now)
+        )
+        cut = [
+            ExtendItem(lease.ref, lease.lease_until - now)
+            for lease, extended in zip(held, fresh, strict=True)
+            if lease.lease_until > (extended.lease_until or 0)
+        ]
+        if cut:
+            await self._change(now, Engine.extend, ExtendBatch(cut, now))
 
     def _replay(self, file: CallFile) -> Micros:
         """The same calls in the same order give the same state. Returns the latest time in them."""

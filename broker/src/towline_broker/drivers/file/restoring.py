@@ -82,12 +82,14 @@ class Restoration:
             self._state.keys.restore(names[key.queue], key.key, key.holder, key.until)
 
     def finish(self, now: Micros) -> State:
-        """Puts every job in its place; live leases get a fresh full term from ``now``."""
+        """Puts every job in its place; live leases get a fresh full term from ``now``, unless a
+        heartbeat has made them longer."""
         for job in sorted(self._jobs.values(), key=attrgetter("number")):
             self._state.place_in_push_order(job)
         for job in sorted(self._jobs.values(), key=attrgetter("place")):
             if job.lease is not None:
-                job.lease = job.lease._replace(until=now + job.lease.length)
+                until = max(job.lease.until, now + job.lease.length)
+                job.lease = job.lease._replace(until=until)
             self._state.place(job)
         return self._state
 

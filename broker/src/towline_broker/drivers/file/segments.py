@@ -64,6 +64,11 @@ class Frame:
     def end(self) -> int:
         return self.offset + FRAME_SIZE + len(self.body)
 
+    @property
+    def whole(self) -> bytes:
+        """As it stands in the file."""
+        return bytes(memoryview(self.body.obj)[self.offset : self.end])
+
 
 def path_of(directory: Path, number: int) -> Path:
     return directory / f"journal-{number:010}.log"

@@ -14,10 +14,11 @@ from towline_broker.domain.time import Micros
 from towline_broker.drivers.disk import free_bytes
 from towline_broker.drivers.file import mark, segments
 from towline_broker.drivers.file.compaction import Inventory
-from towline_broker.drivers.file.machine import THIS_MACHINE, Lock, Machine
+from towline_broker.drivers.file.machine import THIS_MACHINE, Lock, Machine, write_whole
 from towline_broker.drivers.file.reading import Damaged, Reader, Tail
 from towline_broker.drivers.file.restoring import Restoration, Unsound
 from towline_broker.drivers.file.room import LEAST_RESERVE, reserve_of
+from towline_broker.drivers.file.segments import Frame, Header
 from towline_broker.drivers.file.url import FileUrl
 from towline_broker.drivers.file.writer import ActiveSegment
 from towline_broker.drivers.memory.state import State
@@ -98,6 +99,7 @@ def _read(
 ) -> OpenStore:
     reader, restoration = Reader(directory, machine), Restoration()
     inventories: dict[int, Inventory] = {}
+    last: tuple[Header, Frame] | None = None
     for header, frame, records in reader.records():
         inventory = inventories.setdefault(header.number, Inventory())
         for record in records:
@@ -108,9 +110,10 @@ def _read(
                 what = f"a sound frame holds a record that no release wrote ({error})"
                 raise Damaged(path, frame.offset, what) from error
             inventory.add_record(record)
+        last = header, frame
     _check_oldest(directory, reader.oldest, restoration.first_segment)
     spares = _spares(machine, url, directory, free, len(inventories))
-    active = _active(machine, directory, reader.tail, spares)
+    active = _active(machine, directory, reader.tail, last, spares)
     inventories.setdefault(active.header.number, Inventory())
     state = restoration.finish(max(now, restoration.clock))
     return OpenStore(lock, state, restoration.clock, active, spares, inventories)
@@ -123,7 +126,11 @@ def _check_oldest(directory: Path, oldest: int | None, needed: int) -> None:
 
 
 def _active(
-    machine: Machine, directory: Path, tail: Tail | None, spares: list[tuple[Path, int]]
+    machine: Machine,
+    directory: Path,
+    tail: Tail | None,
+    last: tuple[Header, Frame] | None,
+    spares: list[tuple[Path, int]],
 ) -> ActiveSegment:
     if tail is None:
         spare, _ = spares.pop(0)
@@ -138,8 +145,12 @@ def _active(
         )
     file = machine.open(path)
     # A broker that was killed may have written its last frame and not synced it; from here on it
-    # counts.
+    # counts. If a sync of it had failed, the system takes it for written and would not write it: so
+    # it is written once more. The name of the file may not be durable yet, either.
+    if last is not None and last[0].number == tail.header.number:
+        write_whole(machine, file, last[1].whole, last[1].offset)
     machine.sync(file)
+    machine.sync_directory(directory)
     return ActiveSegment(file, tail.header, tail.offset, tail.sequence)
 
 

@@ -34,9 +34,10 @@ class Driver(
         if new): the core's clock goes on from there if the machine's has fallen behind.
 
         A store that only one broker may use is locked, and each live lease in it gets a fresh term
-        of its granted length from the later of ``now`` and the returned time. In a store that
-        brokers share, other brokers may be at work: leases stay as they are, and the time returned
-        is that of the store's own clock. Calls the listener for jobs that are READY.
+        of its granted length from the later of ``now`` and the returned time, unless a heartbeat
+        has prolonged it beyond that. In a store that brokers share, other brokers may be at work:
+        leases stay as they are, and the time returned is that of the store's own clock. Calls the
+        listener for jobs that are READY.
 
         Raises StoreRefused (not ours, newer schema, owned by another broker) having changed
         nothing.

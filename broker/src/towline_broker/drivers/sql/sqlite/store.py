@@ -26,7 +26,9 @@ from towline_broker.drivers.sql.transaction import Reader, Row, run
 log = logging.getLogger("towline.broker")
 
 _META = "SELECT application, schema_version, clock, sequence FROM towline_meta"
-_FRESH_TERMS = "UPDATE towline_jobs SET lease_until = ? + lease_length WHERE state = 3"
+_FRESH_TERMS = (
+    "UPDATE towline_jobs SET lease_until = MAX(lease_until, ? + lease_length) WHERE state = 3"
+)
 _SAVE_CLOCK = "UPDATE towline_meta SET clock = ?"
 _READY = (
     "SELECT q.name, SUM(c.ready) FROM towline_counters c JOIN towline_kinds k ON k.id = c.kind"
@@ -131,7 +133,8 @@ def _meta(path: Path, connection: sa.Connection) -> Row:
 
 
 async def _resume(transaction: SqliteTransaction, now: Micros) -> None:
-    """Live leases get a fresh term: their workers could not reach a broker meanwhile."""
+    """Live leases get a fresh term: their workers could not reach a broker meanwhile. None ends
+    earlier than its worker was told."""
     await transaction.change(_FRESH_TERMS, now)
     await transaction.change(_SAVE_CLOCK, now)
 
