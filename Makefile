@@ -147,6 +147,10 @@ bench-churn: install ## Measure a claim on PostgreSQL while a million jobs come 
 bench-stops: install ## Measure how long the file store stops the broker at a million jobs, and its restart
 	@$(BIN)/python -m bench.stops $(ARGS)
 
+.PHONY: bench-restart
+bench-restart: install ## Measure how long the stores in files take to open with a million jobs
+	@$(BIN)/python -m bench.restart $(ARGS)
+
 .PHONY: bench-workers
 bench-workers: install ## Measure what a worker does with jobs that do nothing, in each pool and in two processes
 	@$(BIN)/python -m bench.workers $(ARGS)

@@ -13,11 +13,11 @@ from towline_broker.domain.jobs import (
     Failure,
     JobState,
     Progress,
-    Settlement,
     Totals,
 )
 from towline_broker.domain.retry import DEFAULT_POLICY, RetryPolicy
 from towline_broker.domain.time import Micros
+from towline_broker.drivers.file.memories import Memories
 from towline_broker.drivers.file.rows import (
     FailureRow,
     JobRow,
@@ -34,7 +34,6 @@ from towline_broker.drivers.memory.state import State
 _TOTALS = [field.name for field in fields(Totals)]
 _STATES = {int(state): state for state in JobState}
 _REASONS = {int(reason): reason for reason in DeadReason}
-_SETTLEMENTS = {int(settlement): settlement for settlement in Settlement}
 
 
 class Unsound(Exception):
@@ -46,7 +45,9 @@ class Restoration:
 
     def __init__(self) -> None:
         self._state = State()
-        self._jobs = self._state.jobs
+        #: In about the order of their numbers and places, which those of the state are not in.
+        self._jobs: dict[str, Job] = {}
+        self._memories = Memories()
         self._policies: dict[str, RetryPolicy] = {}
         #: The latest time that any record tells.
         self.clock: Micros = 0
@@ -77,7 +78,7 @@ class Restoration:
             job = jobs.get(standing.id)
             if job is not None:
                 _stand(job, standing, leases)
-        self._memories(record)
+        self._memories.apply(record)
         for key in record.keys:
             self._state.keys.restore(names[key.queue], key.key, key.holder, key.until)
 
@@ -91,6 +92,7 @@ class Restoration:
                 until = max(job.lease.until, now + job.lease.length)
                 job.lease = job.lease._replace(until=until)
             self._state.place(job)
+        self._memories.finish(self._state.memory)
         return self._state
 
     def _job(self, row: JobRow, record: Record, leases: Sequence[Lease]) -> Job:
@@ -137,26 +139,6 @@ class Restoration:
     def _tally(self, row: TallyRow, names: Sequence[str]) -> None:
         tally = self._state.tally(names[row.queue], names[row.type])
         tally.totals = Totals(**dict(zip(_TOTALS, row.totals, strict=False)))
-
-    def _memories(self, record: Record) -> None:
-        memory, names = self._state.memory, record.names
-        for job_id in record.disowned:
-            memory.forget_job(job_id)
-        if record.forgotten is not None:
-            memory.forget_through(record.forgotten.until, record.forgotten.number)
-        for ended in record.ended:
-            memory.restore_job(
-                (ended.until, ended.number, ended.id, None),
-                names[ended.queue],
-                _STATES[ended.state],
-                record.now if ended.finished_at is None else ended.finished_at,
-                ended.result,
-            )
-        for settled in record.settled:
-            lease = (names[settled.queue], settled.job_id, names[settled.grant])
-            memory.restore_lease(
-                (settled.until, settled.number, "", lease), _SETTLEMENTS[settled.settlement]
-            )
 
 
 def _stand(job: Job, row: StandingRow, leases: Sequence[Lease]) -> None:

@@ -1,6 +1,8 @@
 """What outlives a job: the settle memory (P4) and unique keys held for a time of their own."""
 
+from collections.abc import Iterable
 from heapq import heappop, heappush
+from operator import itemgetter
 
 from towline_broker.domain.jobs import JobRecord, JobState, LeaseRef, Settlement
 from towline_broker.domain.time import Micros
@@ -13,7 +15,8 @@ MEMORY_OVERHEAD = 500
 
 # There may be millions. The garbage collector stops tracking a plain tuple of plain values, which
 # an enumeration's members are not: hence the state as an int.
-_Ended = tuple[str, int, bytes, Micros, int]
+#: Queue, state, result, time of the end, and the number of its memory.
+Ended = tuple[str, int, bytes, Micros, int]
 _Lease = tuple[str, str, str]
 
 
@@ -21,7 +24,7 @@ class SettleMemory:
     """How jobs and leases ended, until :meth:`forget` comes past their time."""
 
     def __init__(self) -> None:
-        self._jobs: PartedDict[str, _Ended] = PartedDict()
+        self._jobs: PartedDict[str, Ended] = PartedDict()
         self._leases: PartedDict[_Lease, Settlement] = PartedDict()
         self._until: list[Memory] = []
         self._added = 0
@@ -54,38 +57,26 @@ class SettleMemory:
     def settlement(self, ref: LeaseRef) -> Settlement | None:
         return self._leases.get(ref)
 
-    def restore_job(
+    def restore(
         self,
-        memory: Memory,
-        queue: str,
-        state: JobState,
-        finished_at: Micros,
-        result: bytes,
+        ended: Iterable[tuple[Memory, Ended]],
+        settled: Iterable[tuple[Memory, Settlement]],
+        added: int,
     ) -> None:
-        """As it was once; again does nothing."""
-        _, number, job_id, _ = memory
-        if not self.keeps(memory):
-            self.forget_job(job_id)
-            self._jobs[job_id] = (queue, int(state), result, finished_at, number)
-            self.size += MEMORY_OVERHEAD + len(result)
-            self._restore(memory)
-
-    def restore_lease(self, memory: Memory, settlement: Settlement) -> None:
-        """As it was once; again does nothing."""
-        lease = memory[3]
-        if lease is not None and not self.keeps(memory):
-            self._leases[lease] = settlement
-            self.size += MEMORY_OVERHEAD
-            self._restore(memory)
-
-    def _restore(self, memory: Memory) -> None:
-        heappush(self._until, memory)
-        self._added = max(self._added, memory[1])
-
-    def forget_through(self, until: Micros, number: int) -> None:
-        """All that end before, or then and have no greater number."""
-        while self._until and self._until[0][:2] <= (until, number):
-            self._forget(heappop(self._until))
+        """All that is known from records, of jobs and of leases, each once; ``added``: the greatest
+        number that any memory ever had."""
+        jobs, leases, until = self._jobs, self._leases, self._until
+        for memory, job in ended:
+            jobs[memory[2]] = job
+            until.append(memory)
+            self.size += MEMORY_OVERHEAD + len(job[2])
+        for memory, settlement in settled:
+            if memory[3] is not None:
+                leases[memory[3]] = settlement
+                until.append(memory)
+                self.size += MEMORY_OVERHEAD
+        until.sort(key=itemgetter(0, 1))  # which is a heap as well
+        self._added = max(self._added, added)
 
     def __len__(self) -> int:
         return len(self._jobs) + len(self._leases)

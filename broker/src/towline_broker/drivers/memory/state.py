@@ -145,6 +145,7 @@ class State:
     def place_in_push_order(self, job: Job) -> None:
         """A job that is known from a record. To be called in the order of their numbers, and after
         it :meth:`place` in that of their places."""
+        self.jobs[job.id] = job
         job.size = current_cost(job)
         self._jobs_size += job.size
         self.in_push_order.add(job.number, job)
