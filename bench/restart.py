@@ -2,8 +2,8 @@
 
     python -m bench.restart --jobs 1000000
 
-Each store is filled, as many jobs as ``--churned`` says come and go, and it is left as a kill leaves
-it, or closed (``--closed``). Then it is opened in a new process, as a broker that is started does.
+Each store is filled, as many jobs as ``--churned`` says come and go, and it is left as a kill
+leaves it, or closed (``--closed``). Then it is opened in a new process, as a broker does.
 """
 
 import argparse
