@@ -183,6 +183,12 @@ sigterms: install ## Tell a thousand workers to stop at random moments under loa
 orphans: install ## Measure over every store how soon a killed worker's jobs are back (about 6 minutes)
 	@TOWLINE_ORPHANS=$${TOWLINE_ORPHANS:-200} $(BIN)/python -m pytest -q tests/faults/test_orphans.py $(ARGS)
 
+.PHONY: store-faults
+store-faults: install ## What happens to servers of stores, their masters and all clocks, many times (about 30 minutes)
+	@TOWLINE_STORE_FAULTS=$${TOWLINE_STORE_FAULTS:-20} TOWLINE_FAILOVERS=$${TOWLINE_FAILOVERS:-5} \
+	  TOWLINE_CLOCK_JUMPS=$${TOWLINE_CLOCK_JUMPS:-60} $(BIN)/python -m pytest -q tests/faults/test_database_faults.py \
+	  tests/faults/test_redis_faults.py tests/faults/test_clock_jumps.py $(ARGS)
+
 .PHONY: clean
 clean: ## Remove everything that make created: virtual environments, caches, build output
 	@rm -rf $(VENV) $(CODEGEN) $(NODE_TESTS)/node_modules client/dist broker/dist

@@ -74,10 +74,10 @@ def valkey(_: Path) -> Iterator[Place]:
 @contextmanager
 def redis_cluster(_: Path) -> Iterator[Place]:
     with RedisCluster("redis", "appendonly yes", masters=3, replicas=1) as cluster:
-        yield Place(cluster.url, lambda: _busiest_master(cluster), forgets=True)
+        yield Place(cluster.url, lambda: busiest_master(cluster), forgets=True)
 
 
-def _busiest_master(cluster: RedisCluster) -> RedisServer:
+def busiest_master(cluster: RedisCluster) -> RedisServer:
     """The one that holds the queue: no other has so many keys that change."""
     return max(cluster.masters(), key=lambda node: int(node.info("memory")["used_memory"]))
 

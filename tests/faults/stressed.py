@@ -1,0 +1,60 @@
+"""Two brokers under load on one store, to which one thing after the other happens."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from tests.faults.harness.figures import seed
+from tests.faults.harness.habits import MIXED, Habits
+from tests.faults.harness.load import Load
+from tests.support.broker_process import BrokerProcess
+
+Fault: TypeAlias = Callable[[], object]
+#: How many jobs are done between two faults at least, and how long that may take, in seconds: it
+#: shows that all goes on after each.
+PROGRESS, PROGRESS_SECONDS = 20, 60.0
+
+
+class Stress:
+    def __init__(self, brokers: list[BrokerProcess], load: Load, chance: random.Random) -> None:
+        self.brokers = brokers
+        self.load = load
+        #: How often each fault was there.
+        self.made: Counter[str] = Counter()
+        self._chance = chance
+
+    def suffer(self, faults: Mapping[str, Fault], rounds: int) -> None:
+        """Every fault so many times, in random order and at random moments."""
+        for name in self._shuffled(list(faults) * rounds):
+            time.sleep(self._chance.uniform(0.0, 0.4))
+            faults[name]()
+            self.made[name] += 1
+            self.load.wait_for_acknowledged(PROGRESS, PROGRESS_SECONDS)
+
+    def _shuffled(self, names: list[str]) -> list[str]:
+        return self._chance.sample(names, len(names))
+
+
+@contextmanager
+def stressed(
+    url: str, folder: Path, *, habits: Habits = MIXED, workers: int = 3
+) -> Iterator[Stress]:
+    folders = [folder / name for name in ("broker-a", "broker-b")]
+    for each in folders:
+        each.mkdir()
+    with (
+        BrokerProcess(url, folder=folders[0]) as one,
+        BrokerProcess(url, folder=folders[1]) as other,
+        Load(
+            *([one.address, other.address], folder),
+            seed=seed(),
+            habits=habits,
+            workers=workers,
+        ) as load,
+    ):
+        load.wait_for_acknowledged(PROGRESS, PROGRESS_SECONDS)
+        yield Stress([one, other], load, random.Random(seed()))

@@ -1,0 +1,122 @@
+"""P1 to P7, Stats: a Redis or Valkey that crashes, cuts connections, forgets scripts, is busy, is
+full or refuses changes under two brokers at work; and one whose master is replaced.
+
+`make store-faults` does each of it many times; a plain test run once, over one of the two.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.faults.harness.figures import Figures, seed, size
+from tests.faults.places import SYNCED, Place, busiest_master
+from tests.faults.stressed import Fault, stressed
+from tests.support.redis_faults import FAULTY, RedisFaults
+from tests.support.servers.process import wait_until
+from tests.support.servers.redis import Kind, RedisServer
+from tests.support.servers.redis_cluster import RedisCluster
+from tests.support.servers.redis_sentinels import Sentinels
+from tests.support.stores import with_options
+
+#: How often each thing happens.
+ROUNDS = size("STORE_FAULTS", 1)
+#: How often the master of each is killed.
+FAILOVERS = size("FAILOVERS", 1)
+CLUSTER_MASTERS = 3
+KINDS: list[Kind] = ["redis", "valkey"] if ROUNDS > 1 else ["valkey"]
+#: Seconds that a call waits for the server.
+PATIENCE = 2
+
+
+def faults_of(store: RedisFaults) -> Mapping[str, Fault]:
+    return {
+        "kill -9": store.crash,
+        "restart": store.restart,
+        "all connections cut": store.cut_connections,
+        "scripts forgotten": store.forget_scripts,
+        "BUSY for a while": partial(store.run_long_script, PATIENCE / 2),
+        "BUSY for longer than calls wait": partial(store.run_long_script, PATIENCE + 1.0),
+        "memory full": partial(store.be_full, 0.5),
+        "changes refused (NOREPLICAS)": partial(store.miss_replicas, 0.5),
+        "changes refused (MISCONF)": partial(store.fail_to_save, 0.5),
+        "standing still": partial(store.stand_still, PATIENCE + 1.0),
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.timeout(180 + 60 * ROUNDS)
+def test_every_promise_is_kept_whatever_happens_to_the_server(
+    kind: Kind, tmp_path: Path, figures: Figures
+) -> None:
+    with RedisServer(kind, *SYNCED, *FAULTY) as server:
+        store = RedisFaults(server, random.Random(seed()))
+        with stressed(with_options(server.url, f"timeout={PATIENCE}"), tmp_path) as stress:
+            stress.suffer(faults_of(store), ROUNDS)
+            verdict = stress.load.finish(assumptions=Place(server.url).shared)
+    figures.prove(f"faults of {kind}", verdict, faults=dict(stress.made), connections_cut=store.cut)
+
+
+class Failover:
+    """A master with replicas, behind Sentinel or in a Cluster."""
+
+    def __init__(self, servers: Sentinels | RedisCluster) -> None:
+        self._servers = servers
+
+    def __call__(self) -> None:
+        """The master is killed, a replica takes its place, and it comes back as a replica."""
+        servers = self._servers
+        before = self._master()
+        before.kill()
+        wait_until(lambda: self._replaced(before), "a replica becomes the master", 60)
+        before.start()
+        servers.wait_ok(60)
+        if isinstance(servers, RedisCluster):
+            servers.wait_replicas(60)
+
+    def _master(self) -> RedisServer:
+        if isinstance(self._servers, Sentinels):
+            return self._servers.master()
+        return busiest_master(self._servers)
+
+    def _replaced(self, before: RedisServer) -> bool:
+        if isinstance(self._servers, Sentinels):
+            return self._servers.master() is not before
+        masters = self._servers.masters()
+        return len(masters) == CLUSTER_MASTERS and before not in masters
+
+
+@pytest.mark.parametrize("waiting", [True, False] if FAILOVERS > 1 else [True])
+@pytest.mark.parametrize("topology", ["sentinel", "cluster"] if FAILOVERS > 1 else ["sentinel"])
+@pytest.mark.timeout(180 + 60 * FAILOVERS)
+def test_a_failover_loses_nothing_with_wait_replicas_and_else_what_redis_loses(
+    topology: str, waiting: bool, tmp_path: Path, figures: Figures
+) -> None:
+    servers: Sentinels | RedisCluster = (
+        Sentinels("redis", "appendonly yes")
+        if topology == "sentinel"
+        else RedisCluster("redis", "appendonly yes", masters=CLUSTER_MASTERS)
+    )
+    with servers:
+        url = with_options(servers.url, *(["wait_replicas=1"] if waiting else []))
+        with stressed(url, tmp_path) as stress:
+            stress.suffer({"failover": Failover(servers)}, FAILOVERS)
+            verdict = stress.load.finish(assumptions=Place(url).shared)
+    what = f"failover, {topology}, {'wait_replicas=1' if waiting else 'asynchronous'}"
+    if waiting:
+        figures.prove(what, verdict, failovers=FAILOVERS)
+        return
+    # What the master had answered and not yet sent to its replica is gone: pushes, leases, acks.
+    lost = Counter(violation.rule for violation in verdict.violations)
+    jobs = {job for violation in verdict.violations for job in violation.job_ids}
+    figures.show(
+        what,
+        failovers=FAILOVERS,
+        jobs=verdict.counts["jobs"],
+        acked=verdict.counts["acked"],
+        jobs_concerned=len(jobs),
+        **{rule.replace(" ", "_"): count for rule, count in lost.items()},
+    )
