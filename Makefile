@@ -167,6 +167,10 @@ kills: install ## Kill a broker a hundred times under load and look for lost job
 crash-points: install ## End or fail a short life of each store in files at every call that changes a file (40 minutes)
 	@TOWLINE_CRASH_POINTS=$${TOWLINE_CRASH_POINTS:-0} $(BIN)/python -m pytest -q -n 2 tests/faults/test_crash_points.py
 
+.PHONY: power-cuts
+power-cuts: install ## Cut the power of each store in files 250 times under load (as root; 5 minutes)
+	@TOWLINE_POWER_CUTS=$${TOWLINE_POWER_CUTS:-250} $(BIN)/python -m pytest -q -n 2 tests/faults/test_power_loss.py
+
 .PHONY: shared-kills
 shared-kills: install ## Kill brokers, workers and masters over shared stores, with 100,000 jobs each
 	@TOWLINE_SHARED_JOBS=$${TOWLINE_SHARED_JOBS:-100000} $(BIN)/python -m pytest -q tests/faults/test_shared_stores.py

@@ -1,6 +1,8 @@
 """A disk that is full leaves settling to go on; one that fails ends the store."""
 
 import asyncio
+import errno
+import os
 import resource
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -156,6 +158,21 @@ async def test_an_io_error_while_the_log_is_brought_home_ends_the_store(
     async with opened(path) as driver:
         stored = (await driver.list_jobs(JobQuery(2_000))).records
         assert [record.id for record in stored] == [job.id for job in (*first, *second)]
+
+
+async def test_an_index_of_the_log_that_cannot_be_read_ends_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(file: int, size: int, offset: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async with opened(tmp_path / "jobs.db") as driver:
+        monkeypatch.setattr(os, "pread", broken)
+        with pytest.raises(StoreFailed, match="index of the store's log"):
+            await push(driver, new_job())
+        with pytest.raises(StoreFailed):
+            await reserve(driver, 1)
+        monkeypatch.undo()
 
 
 async def test_the_log_stays_short(tmp_path: Path) -> None:

@@ -5,15 +5,10 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
 
 import pytest
 
@@ -22,7 +17,7 @@ from tests.faults.harness.habits import MIXED
 from tests.faults.harness.link import Link
 from tests.faults.harness.load import Load
 from tests.faults.places import EMBEDDED, EVERY, SHARED
-from tests.faults.stopped_worker import CONCURRENCY
+from tests.faults.sdk_worker import CONCURRENCY, SECONDS, TYPE, SdkWorker, sdk_worker
 from tests.support.broker_process import BrokerProcess
 from towline import Client, JobHandle
 from towline.v1.admin_service_pb2 import StatsRequest, Totals
@@ -35,7 +30,6 @@ LEASE = 1.0
 STOPPED = 3 * LEASE
 #: How much later than its lease an orphaned job may be back (P8).
 PROMPT = 1.0
-SECONDS = 30.0
 DRAIN_SECONDS = 60.0
 HABITS = replace(MIXED, lease=LEASE, call_timeout=2.0)
 #: A plain test run leaves out what differs little from these.
@@ -44,54 +38,13 @@ WORKERS_OVER = list(EVERY) if LONG else ["file", "redis"]
 SHARED_BY = list(SHARED) if LONG else ["postgresql", "redis"]
 
 
-class SdkWorker:
-    """What it says is heard while it runs."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-        self._lines: SimpleQueue[list[str]] = SimpleQueue()
-        Thread(target=self._listen, daemon=True).start()
-
-    def hears(self, word: str) -> list[str]:
-        """The words behind the next ``word``; others are passed over."""
-        deadline = time.monotonic() + SECONDS
-        while True:
-            try:
-                first, *rest = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
-            except Empty:
-                raise AssertionError(f"the worker did not say {word!r}") from None
-            if first == word:
-                return rest
-
-    def began(self, count: int) -> dict[str, tuple[int, float]]:
-        """Attempt and time by the id of so many jobs that begin."""
-        lines = [self.hears("began") for _ in range(count)]
-        return {job_id: (int(attempt), float(at)) for job_id, attempt, at in lines}
-
-    def _listen(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line.split())
-
-
-@contextmanager
-def worker(broker: BrokerProcess, job_seconds: float) -> Iterator[SdkWorker]:
-    arguments = [broker.address, QUEUE, str(LEASE), str(job_seconds)]
-    command = [sys.executable, "-m", "tests.faults.stopped_worker", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            running = SdkWorker(process)
-            running.hears("up")
-            yield running
-        finally:
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-            process.wait(SECONDS)
+def worker(broker: BrokerProcess, job_seconds: float) -> AbstractContextManager[SdkWorker]:
+    return sdk_worker(broker.address, QUEUE, lease=LEASE, job_seconds=job_seconds)
 
 
 def dispatched(client: Client) -> list[JobHandle]:
     """As many as a worker takes at once."""
-    return [client.dispatch("Stopped", {}, queue=QUEUE, retention=600) for _ in range(CONCURRENCY)]
+    return [client.dispatch(TYPE, {}, queue=QUEUE, retention=600) for _ in range(CONCURRENCY)]
 
 
 def totals_of(address: str) -> Totals:

@@ -27,6 +27,9 @@ LONGEST = 60.0
 TRIES = 3
 
 
+Tell = Callable[..., None]
+
+
 class Wrong(AssertionError):
     """The store gave an answer that it must not give."""
 
@@ -43,6 +46,8 @@ class Told:
     refused: set[int] = field(default_factory=set)
     #: Why it ended, if the store has failed.
     failure: str | None = None
+    #: It had begun to tidy up, and was not done.
+    tidying: bool = False
     status: int = 0
     refusals: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -63,6 +68,8 @@ class Told:
             number, _, why = rest.partition(" ")
             self.refused.add(int(number))
             self.refusals.append(why)
+        elif what in ("tidying", "tidy"):
+            self.tidying = what == "tidying"
         elif what == "failed":
             self.failure = rest
         else:
@@ -76,8 +83,10 @@ class Told:
 class Life:
     """Forked by :meth:`begin`. The rounds go on from where the given ones are, in a copy."""
 
-    def __init__(self, url: str, rounds: Rounds, count: int, prepare: Callable[[], None]) -> None:
-        """``prepare`` is called in the new process before the store is opened."""
+    def __init__(
+        self, url: str, rounds: Rounds, count: int, prepare: Callable[[Tell], None]
+    ) -> None:
+        """``prepare`` is called in the new process before the store is opened, with what tells."""
         self._url = url
         self._rounds = rounds
         self._count = count
@@ -133,14 +142,14 @@ class Life:
             os.write(told_to, (" ".join(map(str, words)) + "\n").encode())
 
         try:
-            self._prepare()
+            self._prepare(tell)
             asyncio.run(_live(self._url, self._rounds, self._count, tell))
         except BaseException as error:
             tell("broken", repr(error), *traceback.format_exc().split("\n"))
         os._exit(0)
 
 
-async def _live(url: str, rounds: Rounds, count: int, tell: Callable[..., None]) -> None:
+async def _live(url: str, rounds: Rounds, count: int, tell: Tell) -> None:
     driver = create_driver(url)
     try:
         await driver.open(rounds.now, Heard())
@@ -174,7 +183,7 @@ async def _live(url: str, rounds: Rounds, count: int, tell: Callable[..., None])
         tell("closed")
 
 
-async def _make(driver: Driver, number: int, act: Act, tell: Callable[..., None]) -> object:
+async def _make(driver: Driver, number: int, act: Act, tell: Tell) -> object:
     for left in range(TRIES - 1, -1, -1):
         try:
             answer = await act.call(driver)
@@ -188,7 +197,7 @@ async def _make(driver: Driver, number: int, act: Act, tell: Callable[..., None]
     raise AssertionError("not reached")
 
 
-async def _stays_failed(driver: Driver, tell: Callable[..., None]) -> None:
+async def _stays_failed(driver: Driver, tell: Tell) -> None:
     """Nothing is answered any more."""
     try:
         await driver.queues()
@@ -216,7 +225,7 @@ async def judge(url: str, rounds: Rounds, told: Told, *, more: int = 0) -> None:
     try:
         for number, act in open_ended.items():
             if not await _agrees(rounds, driver, act):
-                await _apply(rounds, [act])
+                await _apply(rounds, [act], answered=False)
                 if number in told.refused and not await _agrees(rounds, driver, act):
                     raise Wrong(f"{act.name} was refused, and done")
         await compare(rounds, driver)
@@ -236,9 +245,11 @@ async def judge(url: str, rounds: Rounds, told: Told, *, more: int = 0) -> None:
             await driver.close()
 
 
-async def _apply(rounds: Rounds, acts: list[Act]) -> None:
+async def _apply(rounds: Rounds, acts: list[Act], *, answered: bool = True) -> None:
     for act in acts:
         await act.call(rounds.model)
+        if answered:
+            rounds.answered[act.name] += act.items
 
 
 async def _agrees(rounds: Rounds, driver: Driver, act: Act) -> bool:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.disks.lives import Life, Told, Wrong, judge
+from tests.faults.disks.lives import Life, Tell, Told, Wrong, judge
 from tests.faults.disks.rounds import Rounds
 from tests.support.failing_calls import FOR_EVER, SYNCS, WRITES, Calls, What
 from towline_broker.drivers.sql.sqlite import wal
@@ -109,7 +109,7 @@ class Lives:
         rounds = Rounds(self._seed, self._payload)
         asyncio.run(rounds.open())
 
-        def prepare() -> None:
+        def prepare(_: Tell) -> None:
             if point is None:
                 self._calls.arm(folder, log=log)
                 return

@@ -7,6 +7,7 @@ a copy of the model at the same round, as a forked process does, makes the very 
 
 import random
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
@@ -65,6 +66,8 @@ class Act:
     queue: str | None
     name: str
     call: Call
+    #: Jobs that it is about, as far as it names them.
+    items: int = 1
 
 
 class Rounds:
@@ -75,6 +78,8 @@ class Rounds:
         self.model: Driver = open_memory("memory:")
         self.now: Micros = START
         self.number = 0
+        #: What was answered, in jobs, by the kind of call.
+        self.answered: Counter[str] = Counter()
         self._seed = seed
         self._payload = payload
         self._pushed = 0
@@ -150,7 +155,7 @@ class Rounds:
         jobs = [self._new_job(queue, chance) for _ in range(chance.randint(1, 3))]
         self._seen += [(queue, job.id) for job in jobs]
         batch = PushBatch(jobs, self.now)
-        return Act(queue, "push", lambda driver: driver.push(batch))
+        return Act(queue, "push", lambda driver: driver.push(batch), len(jobs))
 
     def _new_job(self, queue: str, chance: random.Random) -> NewJob:
         self._pushed += 1
@@ -182,7 +187,7 @@ class Rounds:
         how = chance.random()
         if how < 0.5:
             acks = AckBatch([AckItem(ref, b"result") for ref in refs], now, now + MEMORY)
-            return Act(queue, "ack", lambda driver: driver.ack(acks))
+            return Act(queue, "ack", lambda driver: driver.ack(acks), len(refs))
         if how < 0.7:
             due = now + chance.choice((0, 7)) * SECOND
             name, nacks = (
@@ -200,7 +205,7 @@ class Rounds:
             buried = Settlement.DEAD_LETTERED
             name, nacks = "bury", [NackItem(ref, buried, None, reason, failure) for ref in refs]
         batch = NackBatch(nacks, now, now + MEMORY)
-        return Act(queue, name, lambda driver: driver.nack(batch))
+        return Act(queue, name, lambda driver: driver.nack(batch), len(refs))
 
     def _extend(self, refs: Sequence[LeaseRef]) -> Act:
         progress = Progress(0.5, "half way", b"checkpoint")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from towline_broker.domain.errors import StoreFailed
 from towline_broker.drivers.sql.sqlite.connection import driver_connection
 from towline_broker.drivers.sql.sqlite.mark import INDEX_SIZE, Log, Mark, log_of
 
@@ -54,7 +55,11 @@ class Checkpoints:
         os.close(self._index)
 
     def log(self) -> Log:
-        return log_of(os.pread(self._index, INDEX_SIZE, 0))
+        """Raises StoreFailed."""
+        try:
+            return log_of(os.pread(self._index, INDEX_SIZE, 0))
+        except OSError as error:
+            raise StoreFailed(f"the index of the store's log cannot be read: {error}") from error
 
     def _make(self, mode: str) -> None:
         busy, frames, home = self._sqlite.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
