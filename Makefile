@@ -179,6 +179,12 @@ shared-kills: install ## Kill brokers, workers and masters over shared stores, w
 fuzz: install ## Fuzz every call, the journal and what reads answers (MESSAGES=10000000 SEED=7)
 	@$(BIN)/python -m tests.fuzz --messages $${MESSAGES:-1000000} $${SEED:+--seed $$SEED} $(ARGS)
 
+.PHONY: overload
+overload: install ## Push at ten times the rate that stores can take: goodput, memory, latency (about 5 minutes)
+	@TOWLINE_OVERLOAD_SECONDS=$${TOWLINE_OVERLOAD_SECONDS:-20} \
+	  TOWLINE_OVERLOAD_STORES="$${TOWLINE_OVERLOAD_STORES:-file sqlite postgresql mariadb redis valkey}" \
+	  $(BIN)/python -m pytest -q tests/faults/test_overload.py
+
 .PHONY: sigterms
 sigterms: install ## Tell a thousand workers to stop at random moments under load, and look for lost jobs
 	@TOWLINE_SIGTERMS=$${TOWLINE_SIGTERMS:-1000} $(BIN)/python -m pytest -q tests/faults/test_worker_sigterms.py

@@ -1,7 +1,7 @@
 """A broker without a transport: bytes in, and what gRPC would send back out.
 
-The bytes take the way that the server gives them: the interceptors, the deserializer of the method,
-its handler, the core and a store; then the serializer of the reply. Time is the test's.
+The bytes take the way that the server gives them: the interceptors, the handler of the method, the
+core and a store; then the serializer of the reply. Time is the test's.
 """
 
 import asyncio
@@ -22,10 +22,13 @@ from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.time import MILLISECOND, SECOND, Micros
 from towline_broker.drivers.interface import Driver
 from towline_broker.interceptors.errors import ErrorsInterceptor
+from towline_broker.interceptors.pacing import PushPacing
+from towline_broker.interceptors.reading import RequestReader
 from towline_broker.interceptors.running import RunningCalls
 from towline_broker.services.admin_service import AdminService
 from towline_broker.services.dead_letter_service import DeadLetterService
 from towline_broker.services.limits import Limits
+from towline_broker.services.pushing import DEFAULT_QUEUE
 from towline_broker.services.queue_service import QueueService
 from towline_broker.services.registering import add_services
 
@@ -129,12 +132,18 @@ class FuzzedBroker:
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """What a server of gRPC does with the services."""
-        errors, running = ErrorsInterceptor(self._most_items), RunningCalls()
+        layers = [
+            RequestReader(self._most_items),
+            PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE),
+            RunningCalls(),
+            ErrorsInterceptor(),
+        ]
         for name in METHODS:
             found = (service.service(_Details(name)) for service in handlers)
             handler = next(each for each in found if each is not None)
-            inner = running.wrap_handler(name, handler)
-            self._handlers[name] = errors.wrap_handler(name, inner)
+            for layer in layers:
+                handler = layer.wrap_handler(name, handler)
+            self._handlers[name] = handler
 
     async def __aenter__(self) -> Self:
         await self.broker.start()
@@ -150,7 +159,7 @@ class FuzzedBroker:
         context = Context(0.30 if parks else 0.25)
         behaviour: Callable[..., Awaitable[Any]] = handler.unary_unary or handler.unary_stream
         try:
-            reply = await behaviour(handler.request_deserializer(raw), context)
+            reply = await behaviour(raw, context)
         except Aborted:
             assert context.status is not None
             code, message, metadata = context.status

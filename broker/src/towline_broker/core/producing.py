@@ -48,10 +48,15 @@ class Producing:
         self._limit = limit
         self._draining = False
 
+    @property
+    def crowded(self) -> bool:
+        """Whether a Push would be refused because too many wait, whatever its queue."""
+        return self._stores.crowded
+
     async def push(
         self, requests: Sequence[JobRequest], all_or_nothing: bool = True
     ) -> list[PushResult]:
-        """Raises Draining, QueueFull (only if ``all_or_nothing``), StoreFull, StoreError, and
+        """Raises Draining, Busy, QueueFull (only if ``all_or_nothing``), StoreFull, StoreError, and
         InvalidField for jobs that are to be stored all or not at all, but in several stores."""
         if self._draining:
             raise Draining
@@ -86,7 +91,8 @@ class Producing:
         now = store.clock.now()
         jobs = [_to_new_job(request, now, store.clock) for request in requests]
         depths = {job.queue: self._settings.max_queue_depth for job in jobs}
-        results = await store.driver.push(PushBatch(jobs, now, all_or_nothing, depths))
+        async with store.admission.of(len(jobs)):
+            results = await store.driver.push(PushBatch(jobs, now, all_or_nothing, depths))
         times = [t for job in jobs for t in (job.due_at, job.expires_at) if t is not None]
         if times:
             store.upkeep.no_later_than(min(times))

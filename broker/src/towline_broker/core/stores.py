@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
+from towline_broker.core.admission import Admission
 from towline_broker.core.clock import Clock
 from towline_broker.core.routing import Routes
 from towline_broker.core.upkeep import Upkeep
@@ -22,13 +23,15 @@ R = TypeVar("R")
 
 
 class Store:
-    """One store, with what belongs to it alone: its clock (P10) and its upkeep."""
+    """One store, with what belongs to it alone: its clock (P10), its upkeep, and how much it is
+    given at the same time."""
 
     def __init__(self, name: str, driver: Driver, clock: Clock, upkeep: Upkeep) -> None:
         self.name = name
         self.driver = driver
         self.clock = clock
         self.upkeep = upkeep
+        self.admission = Admission()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -78,6 +81,11 @@ class Stores:
     @property
     def several(self) -> bool:
         return self._only is None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether none of them would take a Push now."""
+        return all(store.admission.crowded for store in self.all)
 
     @property
     def shared(self) -> bool:

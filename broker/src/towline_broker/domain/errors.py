@@ -9,7 +9,8 @@ TowlineError
 ├── Full                  try again later; nothing was changed
 │   ├── QueueFull
 │   ├── StoreFull         the disk or the memory
-│   └── TooManyWaiters
+│   ├── TooManyWaiters
+│   └── Busy              jobs come faster than they can be stored
 ├── NotSupported          the store cannot do what was asked, and says so
 ├── QueueMoved            the queue is at home in another store by now
 ├── Draining              this broker is going down
@@ -80,6 +81,7 @@ class QueueFull(Full):
     def __init__(self, queue: str, limit: int) -> None:
         super().__init__(f"queue:{queue}", f"queue {queue!r} holds its limit of {limit} live jobs")
         self.queue = queue
+        self.limit = limit
 
 
 class StoreFull(Full):
@@ -95,6 +97,15 @@ class TooManyWaiters(Full):
 
     def __init__(self, limit: int) -> None:
         super().__init__("waiters", f"{limit} calls are waiting already, which is the limit")
+
+
+class Busy(Full):
+    reason = "BROKER_BUSY"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "broker", "jobs come faster than this broker can store them; nothing was changed"
+        )
 
 
 class NotSupported(TowlineError):

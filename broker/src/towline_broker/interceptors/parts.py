@@ -54,7 +54,7 @@ class _Count:
         self._field = ""
 
     def request(self, raw: bytes, kind: Descriptor) -> None:
-        for field, start, end in _fields(raw, 0, len(raw), kind):
+        for field, start, end in fields_of(raw, 0, len(raw), kind):
             self._field = field.name if field is not None else ""
             self._items -= 1
             if self._items < 0:
@@ -64,7 +64,7 @@ class _Count:
 
     def _look_into(self, raw: bytes, field: FieldDescriptor, start: int, end: int) -> None:
         if field.message_type is not None:
-            for inner, its_start, its_end in _fields(raw, start, end, field.message_type):
+            for inner, its_start, its_end in fields_of(raw, start, end, field.message_type):
                 self._take(1)
                 if inner is not None and its_end > its_start:
                     self._look_into(raw, inner, its_start, its_end)
@@ -77,7 +77,7 @@ class _Count:
             raise TooMany(self._field)
 
 
-def _fields(
+def fields_of(
     raw: bytes, at: int, end: int, kind: Descriptor
 ) -> Iterator[tuple[FieldDescriptor | None, int, int]]:
     """Each field of a message, with where the bytes of its value begin and end: nowhere, if it is

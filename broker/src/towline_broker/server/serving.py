@@ -19,6 +19,8 @@ from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.urls import shown_url
 from towline_broker.interceptors.errors import ErrorsInterceptor
+from towline_broker.interceptors.pacing import PushPacing
+from towline_broker.interceptors.reading import RequestReader
 from towline_broker.interceptors.running import RunningCalls
 from towline_broker.server.addresses import Address
 from towline_broker.server.announcing import Serving
@@ -27,6 +29,7 @@ from towline_broker.server.exits import AddressError, ConfigError
 from towline_broker.server.settings import Settings
 from towline_broker.services.admin_service import AdminService
 from towline_broker.services.dead_letter_service import DeadLetterService
+from towline_broker.services.pushing import DEFAULT_QUEUE
 from towline_broker.services.queue_service import QueueService
 from towline_broker.services.registering import SERVICES, add_services
 
@@ -75,7 +78,12 @@ class BrokerServer:
         self._health = health.aio.HealthServicer()
         incoming = MOST_INCOMING + core.max_waiters
         self._server = grpc.aio.server(
-            interceptors=[ErrorsInterceptor(self._limits.most_items), self._running],
+            interceptors=[
+                ErrorsInterceptor(),
+                self._running,
+                PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE),
+                RequestReader(self._limits.most_items),
+            ],
             options=[
                 ("grpc.so_reuseport", int(shares_port)),
                 ("grpc.max_receive_message_length", self._limits.message_bytes),

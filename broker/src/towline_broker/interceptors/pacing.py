@@ -1,0 +1,135 @@
+"""Pushes wait for their turn behind all other calls, and are refused when too many wait (P11).
+
+A broker that is offered several times what it can take must not spend its time on calls that come
+to nothing, nor let Reserves and Acks queue up behind Pushes: then nothing gets done at all, and the
+queues stay full. gRPC hands calls over one by one, in the order in which they came, and each Push
+that is looked at holds up the next call by a millisecond or more. So calls are first taken in, as
+fast as they come; all others run at once, and Pushes by turns, when nothing more comes in.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from towline_broker.domain.errors import Busy, QueueFull
+from towline_broker.interceptors.full_queues import FullQueues
+from towline_broker.interceptors.wrapping import Behaviour, Handler, WrappingInterceptor
+
+PUSH = "/towline.v1.QueueService/Push"
+
+#: A further Push is refused once the one in front has waited for so long, in seconds ...
+MOST_WAIT = 0.25
+#: ... if so many wait: fewer are no crowd, but the machine stood still for a moment.
+CROWD = 32
+#: ... or if those that wait have so many bytes.
+MOST_BYTES = 256 * 1024 * 1024
+#: Nothing more comes in when no call has for so long, in seconds, and for so many turns of the
+#: loop: gRPC needs some to hand over the next.
+QUIET = 0.000_15
+TURNS = 4
+#: Longest wait for quiet, and how long Pushes may then be begun before it is waited for again.
+MOST_NOISE = 0.02
+SPELL = 0.002
+
+
+class _Waiting:
+    __slots__ = ("since", "turn")
+
+    def __init__(self, turn: "asyncio.Future[None]") -> None:
+        self.since = time.monotonic()
+        self.turn = turn
+
+
+class PushPacing(WrappingInterceptor):
+    """Sees the bytes of a Push. ``saturated``: whether no store would take one now;
+    ``default_queue``: that of a job that names none.
+
+    Raises Busy, QueueFull.
+    """
+
+    def __init__(self, saturated: Callable[[], bool], default_queue: str) -> None:
+        super().__init__()
+        self._saturated = saturated
+        self._full = FullQueues(default_queue)
+        self._taken_in = 0
+        self._line: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._pacer: asyncio.Task[None] | None = None
+
+    async def intercept_service(
+        self,
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]",
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        self._taken_in += 1
+        return await super().intercept_service(continuation, handler_call_details)
+
+    def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
+        if method != PUSH:
+            return behaviour
+
+        async def in_turn(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            finds_out = self._full.check(raw)
+            if self._crowded():
+                raise Busy
+            await self._turn(len(raw))
+            if not finds_out:
+                self._full.check(raw)
+            try:
+                response = await behaviour(raw, context)
+            except QueueFull as error:
+                self._full.found(error)
+                raise
+            self._full.accepted(raw)
+            return response
+
+        return in_turn
+
+    def _crowded(self) -> bool:
+        if self._saturated() or self._bytes > MOST_BYTES:
+            return True
+        line = self._line
+        return len(line) >= CROWD and time.monotonic() - line[0].since > MOST_WAIT
+
+    async def _turn(self, size: int) -> None:
+        waiting = _Waiting(asyncio.get_running_loop().create_future())
+        self._line.append(waiting)
+        self._bytes += size
+        if self._pacer is None:
+            self._pacer = asyncio.ensure_future(self._pace())
+        try:
+            await waiting.turn
+        finally:
+            self._bytes -= size
+
+    async def _pace(self) -> None:
+        try:
+            while self._line:
+                await self._take_others_in()
+                spell_ends = time.monotonic() + SPELL
+                while self._line:
+                    turn = self._line.popleft().turn
+                    if not turn.done():  # cancelled, if its caller is gone
+                        turn.set_result(None)
+                        await asyncio.sleep(0)
+                        if time.monotonic() > spell_ends:
+                            break
+        finally:
+            self._pacer = None
+
+    async def _take_others_in(self) -> None:
+        """Returns when no call has come in for a moment; at once if but one Push waits."""
+        began = last = time.monotonic()
+        seen, turns = self._taken_in, 0
+        while True:
+            await asyncio.sleep(0)
+            now, turns = time.monotonic(), turns + 1
+            if self._taken_in != seen:
+                seen, turns, last = self._taken_in, 0, now
+            quiet = now - last > QUIET or len(self._line) < 2
+            if (quiet and turns >= TURNS) or now - began > MOST_NOISE:
+                return

@@ -1,0 +1,50 @@
+"""From the bytes of a request to its message: the innermost interceptor."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.message import DecodeError
+
+from towline_broker.domain.errors import InvalidField
+from towline_broker.interceptors.parts import check_parts
+from towline_broker.interceptors.wrapping import Behaviour, Handler, WrappingInterceptor
+
+
+class RequestReader(WrappingInterceptor):
+    """Raises InvalidField for what is no request, where the interceptors around it can hear it;
+    they see bytes, and may refuse a call before it is worth any work.
+
+    ``most_items``: of the largest batch that any call may bring.
+    """
+
+    def __init__(self, most_items: int) -> None:
+        super().__init__()
+        self._most_items = most_items
+        self._reads: dict[str, Callable[[bytes], Any]] = {}
+
+    def wrap_handler(self, method: str, handler: Any) -> Handler:
+        parse = handler.request_deserializer
+        name = method.removeprefix("/").replace("/", ".")
+        kind = descriptor_pool.Default().FindMethodByName(name).input_type
+        most_items = self._most_items
+
+        def read(raw: bytes) -> Any:
+            check_parts(raw, kind, most_items)
+            try:
+                return parse(raw)
+            except DecodeError:
+                unread = "the bytes of the request are no message of this method"
+                raise InvalidField("", unread) from None
+
+        self._reads[method] = read
+        return super().wrap_handler(method, handler._replace(request_deserializer=None))
+
+    def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
+        read = self._reads[method]
+
+        async def answer(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            return await behaviour(read(raw), context)
+
+        return answer

@@ -1,0 +1,215 @@
+"""Producers at several times the rate that a store can take: what gets through, at what cost."""
+
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import psutil  # type: ignore[import-untyped]
+
+from towline.v1.admin_service_pb2 import StatsRequest
+from towline.v1.admin_service_pb2_grpc import AdminServiceStub
+
+#: Jobs in a call of a worker.
+BATCH = 100
+#: Calls of workers at the same time.
+WORKERS = 16
+#: The first part of a phase is not counted.
+RAMP = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    what: str
+    began: float
+    took: float
+    code: str
+    ids: list[str]
+
+    @property
+    def ended(self) -> float:
+        return self.began + self.took
+
+
+def read_calls(text: str) -> list[Call]:
+    calls = []
+    for line in text.splitlines():
+        what, began, took, code, ids = line.split(" ")
+        calls.append(Call(what, float(began), float(took), code, ids.split(",") if ids else []))
+    return calls
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Jobs a second, as offered, accepted and acknowledged; latencies of OK calls in seconds."""
+
+    offered: float
+    accepted: float
+    goodput: float
+    codes: Counter[str]
+    ack_p50: float
+    ack_p99: float
+    push_p99: float
+
+    @classmethod
+    def of(cls, calls: Sequence[Call], start: float, end: float, batch: int) -> "Phase":
+        seconds = end - start
+        begun = [call for call in calls if call.what == "push" and start <= call.began < end]
+        ended = [call for call in calls if call.code == "OK" and start <= call.ended < end]
+        acks = [call for call in ended if call.what == "ack"]
+        pushes = [call for call in ended if call.what == "push"]
+        return cls(
+            offered=len(begun) * batch / seconds,
+            accepted=sum(len(call.ids) for call in pushes) / seconds,
+            goodput=sum(len(call.ids) for call in acks) / seconds,
+            codes=Counter(call.code for call in begun),
+            ack_p50=quantile([call.took for call in acks], 0.50),
+            ack_p99=quantile([call.took for call in acks], 0.99),
+            push_p99=quantile([call.took for call in pushes], 0.99),
+        )
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    if len(values) < 2:
+        return values[0] if values else float("nan")
+    return statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
+
+
+class Memory:
+    """The most that processes came to have resident while it looked."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._over = threading.Event()
+        self.most = 0
+        self._thread = threading.Thread(target=self._look)
+
+    def _look(self) -> None:
+        while not self._over.wait(0.05):
+            self.most = max(self.most, self._process.memory_info().rss)
+
+    def __enter__(self) -> "Memory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    peak: Phase
+    overload: Phase
+    lost: int
+    #: Bytes resident, before the overload and at most during it.
+    memory_before: int
+    memory_most: int
+
+    @property
+    def share(self) -> float:
+        """Of the peak's goodput that is left under overload."""
+        return self.overload.goodput / self.peak.goodput
+
+    def table(self, store: str) -> str:
+        head = (
+            f"{store:12} {'offered':>9} {'accepted':>9} {'goodput':>9} {'ack p50':>9} "
+            f"{'ack p99':>9} {'push p99':>9}  pushes"
+        )
+        rows = [
+            f"{name:12} {p.offered:>9,.0f} {p.accepted:>9,.0f} {p.goodput:>9,.0f} "
+            f"{p.ack_p50 * 1e3:>6,.1f} ms {p.ack_p99 * 1e3:>6,.1f} ms {p.push_p99 * 1e3:>6,.1f} ms"
+            f"  {dict(p.codes)}"
+            for name, p in (("peak", self.peak), ("overload", self.overload))
+        ]
+        end = (
+            f"goodput {self.share:.0%} of peak; accepted jobs lost: {self.lost}; "
+            f"memory {self.memory_before >> 20} MiB, at most {self.memory_most >> 20} MiB"
+        )
+        return "\n".join((head, *rows, end))
+
+
+def overload(
+    address: str, pid: int, folder: Path, seconds: float, times: float, batch: int
+) -> Outcome:
+    """First measures what the broker takes from producers that wait for their answers, then pushes
+    at so many ``times`` that rate, each phase for so many seconds."""
+    with _workers(address, folder) as stop:
+        time.sleep(RAMP)
+        calls, start = [], time.monotonic()
+        size = ("--batch", str(batch), "--seconds", str(seconds))
+        calls += _producers(address, folder, "--concurrency", "8", *size)
+        end = start + seconds
+        rate = Phase.of(calls, start + RAMP, end, batch).accepted * times / batch
+        before = psutil.Process(pid).memory_info().rss
+        with Memory(pid) as memory:
+            again = time.monotonic()
+            calls += _producers(
+                *(address, folder, "--rate", str(rate), "--connections", "20", *size)
+            )
+            last = again + seconds
+        _wait_until_empty(address)
+        calls += stop()
+    pushed = {job_id for call in calls if call.what == "push" for job_id in call.ids}
+    acked = {job_id for call in calls if call.what == "ack" for job_id in call.ids}
+    return Outcome(
+        Phase.of(calls, start + RAMP, end, batch),
+        Phase.of(calls, again + RAMP, last, batch),
+        len(pushed - acked),
+        before,
+        memory.most,
+    )
+
+
+def _command(kind: str, address: str, *options: str) -> list[str]:
+    program = [sys.executable, "-m", "tests.faults.overload_clients", kind, address]
+    return [*program, *options]
+
+
+def _producers(address: str, folder: Path, *options: str) -> list[Call]:
+    """Waits until they have ended."""
+    diary = folder / "producers"
+    with diary.open("wb") as out:
+        subprocess.run(_command("producers", address, *options), stdout=out, check=True)
+    return read_calls(diary.read_text())
+
+
+@contextmanager
+def _workers(address: str, folder: Path) -> Iterator[Callable[[], list[Call]]]:
+    """They work until the function is called, which tells what they saw."""
+    diary = folder / "workers"
+    with diary.open("wb") as out:
+        options = ("--concurrency", str(WORKERS), "--batch", str(BATCH))
+        process = subprocess.Popen(_command("workers", address, *options), stdout=out)
+
+    def stop() -> list[Call]:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        return read_calls(diary.read_text())
+
+    try:
+        yield stop
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_empty(address: str, seconds: float = 60.0) -> None:
+    """Until the workers have done all that was accepted."""
+    deadline = time.monotonic() + seconds
+    with grpc.insecure_channel(address) as channel:
+        stub = AdminServiceStub(channel)
+        while True:
+            total = stub.Stats(StatsRequest(), timeout=30).total.depth
+            if not total.ready + total.leased + total.scheduled:
+                return
+            assert time.monotonic() < deadline, f"not worked off within {seconds:g} s: {total}"
+            time.sleep(0.1)

@@ -1,0 +1,145 @@
+"""P11: offered more than it can take, a broker refuses Pushes unread and goes on with all else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.support.calls import Calls, calls_to, failure_of
+from tests.support.waiting import until
+from towline.v1.job_pb2 import Job
+from towline.v1.queue_service_pb2 import Ack, AckRequest, PushRequest, QueueChoice, ReserveRequest
+from towline_broker.domain.errors import QueueFull
+from towline_broker.interceptors import full_queues, pacing
+from towline_broker.interceptors.full_queues import FullQueues, first_queue
+from towline_broker.server.serving import running_broker
+from towline_broker.server.settings import CoreOptions, Settings
+
+FULL = QueueFull("q", 5)
+
+
+def push(*queues: str) -> bytes:
+    jobs = [Job(id="0190a000-0000-7000-8000-000000000000", type="T", queue=q) for q in queues]
+    return PushRequest(jobs=jobs).SerializeToString()
+
+
+@pytest.fixture
+def moments(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets time pass for who remembers full queues."""
+    now = [100.0]
+
+    class Time:
+        monotonic = staticmethod(lambda: now[0])
+
+    def pass_(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(full_queues, "time", Time)
+    return pass_
+
+
+@pytest.mark.parametrize(
+    ("raw", "queue"),
+    [
+        (push("q"), "q"),
+        (push("r", "q"), "r"),
+        (push(""), ""),
+        (push(), ""),
+        (b"", ""),
+        (push("q")[:30], ""),
+        (b"\x0a\x7f" + push("q"), ""),
+        (b"\x0a\x03\x12\x01\xff", ""),
+        (b"\xff" * 20, ""),
+    ],
+)
+def test_the_queue_of_a_push_is_found_unread(raw: bytes, queue: str) -> None:
+    assert first_queue(raw) == queue
+
+
+def test_a_full_queue_is_looked_at_by_one_push_at_a_time(moments: Callable[[float], None]) -> None:
+    queues = FullQueues("default")
+    queues.found(FULL)
+    with pytest.raises(QueueFull):
+        queues.check(push("q"))
+    assert not queues.check(push("r", "q"))
+    moments(full_queues.MEMORY)
+    assert queues.check(push("q"))
+    with pytest.raises(QueueFull):
+        queues.check(push("q"))
+    queues.accepted(push("q"))
+    assert not queues.check(push("q"))
+
+
+def test_a_job_without_a_queue_is_one_of_the_default_queue() -> None:
+    queues = FullQueues("q")
+    queues.found(FULL)
+    with pytest.raises(QueueFull):
+        queues.check(push(""))
+
+
+def test_few_full_queues_are_kept_in_mind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(full_queues, "MOST", 2)
+    queues = FullQueues("default")
+    for name in "abc":
+        queues.found(QueueFull(name, 5))
+    assert not queues.check(push("a"))
+    with pytest.raises(QueueFull):
+        queues.check(push("c"))
+
+
+@pytest.fixture
+async def calls() -> AsyncIterator[Calls]:
+    """To a broker whose queues hold five jobs."""
+    core = CoreOptions(max_queue_depth=5)
+    settings = Settings(store="memory:", listen="127.0.0.1:0", core=core)
+    async with running_broker(settings) as server, calls_to(str(server.address)) as calls:
+        yield calls
+
+
+def jobs(count: int) -> PushRequest:
+    return PushRequest(jobs=[Job(type="T", queue="q")] * count)
+
+
+async def test_a_queue_that_was_full_takes_jobs_again_soon(calls: Calls) -> None:
+    await calls.queue.Push(jobs(5))
+    for _ in range(5):
+        failure = await failure_of(calls.queue.Push(jobs(1)))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")
+        assert failure.subjects == ["queue:q"]
+    request = ReserveRequest(queues=[QueueChoice(name="q")], max_jobs=5)
+    leases = (await calls.queue.Reserve(request)).leases
+    await calls.queue.Ack(AckRequest(acks=[Ack(lease_token=leases[0].lease_token)]))
+
+    async def accepted() -> bool:
+        try:
+            await calls.queue.Push(jobs(1))
+        except grpc.aio.AioRpcError:
+            return False
+        return True
+
+    await until(accepted, "a job is accepted", 2.0)
+
+
+async def test_a_crowd_of_pushes_is_refused_with_a_time_to_come_back(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pacing, "CROWD", 0)
+    monkeypatch.setattr(pacing, "MOST_BYTES", -1)
+    failure = await failure_of(calls.queue.Push(jobs(1)))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BROKER_BUSY")
+    assert failure.subjects == ["broker"]
+    assert failure.retry_after == 1
+    # All else goes on.
+    assert not (await calls.queue.Reserve(ReserveRequest(queues=[QueueChoice(name="q")]))).leases
+
+
+async def test_a_push_whose_caller_is_gone_holds_nobody_up(calls: Calls) -> None:
+    pushes: list[Any] = [calls.queue.Push(jobs(1)) for _ in range(50)]
+    await asyncio.sleep(0)
+    for each in pushes:
+        each.cancel()
+    await asyncio.gather(*pushes, return_exceptions=True)
+    failed = calls.queue.Push(jobs(6))
+    assert (await failure_of(failed)).reason == "QUEUE_FULL"
