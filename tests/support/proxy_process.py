@@ -138,7 +138,7 @@ class Link:
         else:
             _close(sides, End.CLOSE)
         for side in sides:
-            with suppress(OSError):
+            with suppress(OSError, asyncio.CancelledError):
                 await side.wait_closed()
 
     def _cut(self, sides: Sequence[asyncio.StreamWriter], end: End) -> None:

@@ -14,7 +14,13 @@ from towline import requests
 from towline.batches import Batch, Part
 from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
-from towline.errors import CallFailed, ConfigurationError, ResourceExhausted, TowlineError
+from towline.errors import (
+    BrokerUnavailable,
+    CallFailed,
+    ConfigurationError,
+    ResourceExhausted,
+    TowlineError,
+)
 from towline.figures import Stats, read_stats
 from towline.handles import JobHandle
 from towline.jobs import JobFunction
@@ -27,7 +33,7 @@ from towline.status import JobStatus, read_info
 from towline.transport import Address, GrpcTransport, transport_for
 from towline.v1 import admin_service_pb2, job_pb2, queue_service_pb2
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
-from towline.waiting import Room, Waiting, WaitingForAll, Watching
+from towline.waiting import Patience, Waiting, WaitingForAll, Watching
 
 T = TypeVar("T")
 
@@ -329,12 +335,15 @@ class Client:
         self, request: queue_service_pb2.PushRequest, call_timeout: float | None
     ) -> queue_service_pb2.PushResponse:
         """Every Push goes through here. A full broker is waited for, as long as time is left."""
-        room = Room(self._seconds(call_timeout))
+        patience = Patience(self._seconds(call_timeout))
         while True:
             try:
-                return self._transport.push(request, room.left)
+                return self._transport.push(request, patience.left)
             except ResourceExhausted as error:
-                time.sleep(room.refused(error))
+                pause = patience.refused(error)
+            except BrokerUnavailable as error:
+                pause = patience.unavailable(error)
+            time.sleep(pause)
 
     def _get(self, job_id: str | UUID, wait: float, call_timeout: float | None) -> JobStatus:
         request = requests.get_request(job_id, wait)

@@ -1,4 +1,4 @@
-"""Waiting for a job to end, and for room in a full broker; nothing here does any I/O."""
+"""Waiting for a job to end, and for a broker that is full or cut off; nothing here does any I/O."""
 
 from __future__ import annotations
 
@@ -28,16 +28,25 @@ _PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
 
 
-class Room:
-    """The wait of one caller for room in a full broker, for ``timeout`` seconds in all."""
+TRIES = 5
+"""Calls of one push at most whose replies are cut off."""
+
+GIVEN_UP_EARLY = 3.5
+"""Seconds that the repeats of gRPC itself take at least, when it makes all of them."""
+
+
+class Patience:
+    """Of one caller who pushes, for ``timeout`` seconds in all."""
 
     def __init__(self, timeout: float) -> None:
-        self._deadline = time.monotonic() + timeout
+        self._called = time.monotonic()
+        self._deadline = self._called + timeout
+        self._cut_off = 0
         self.left = timeout
         """Seconds that the next call may take."""
 
     def refused(self, error: ResourceExhausted) -> float:
-        """Return the seconds to pause before another call.
+        """Return the seconds to pause before another call to a full broker.
 
         Raises the error itself when the broker gave no time, or one that is beyond the deadline.
         """
@@ -45,7 +54,22 @@ class Room:
             raise error
         # Spread, so that all who were refused do not come back in one moment.
         pause = error.retry_after * random.uniform(1.0, 1.2)  # noqa: S311 - guards nothing
-        self.left = self._deadline - time.monotonic() - pause
+        return self._pause(pause, error)
+
+    def unavailable(self, error: BrokerUnavailable) -> float:
+        """Return the seconds to pause before another call.
+
+        gRPC repeats by itself what did not get through, but not a call whose reply had begun to
+        arrive when the connection broke. Raises the error itself when it has made all its repeats.
+        """
+        self._cut_off += 1
+        if self._cut_off == TRIES or time.monotonic() - self._called > GIVEN_UP_EARLY:
+            raise error
+        return self._pause(random.uniform(0.05, 0.2) * self._cut_off, error)  # noqa: S311 - as above
+
+    def _pause(self, pause: float, error: CallFailed) -> float:
+        self._called = time.monotonic() + pause
+        self.left = self._deadline - self._called
         if self.left <= 0:
             raise error
         return pause
