@@ -159,6 +159,10 @@ bench-workers: install ## Measure what a worker does with jobs that do nothing, 
 contract: install ## Run the contract suite over every store, with many random examples, and print a table
 	@$(BIN)/python scripts/contract_table.py $(ARGS)
 
+.PHONY: simulate
+simulate: install ## Play schedules of a simulated broker, disk and network (ARGS="--store file --seed 1 --seconds 600")
+	@$(BIN)/python -m tests.simulation $(ARGS)
+
 .PHONY: kills
 kills: install ## Kill a broker a hundred times under load and look for lost jobs (about 3 minutes)
 	@TOWLINE_KILLS=$${TOWLINE_KILLS:-100} $(BIN)/python -m pytest -q tests/faults/test_broker_kills.py
@@ -198,6 +202,16 @@ store-faults: install ## What happens to servers of stores, their masters and al
 	@TOWLINE_STORE_FAULTS=$${TOWLINE_STORE_FAULTS:-20} TOWLINE_FAILOVERS=$${TOWLINE_FAILOVERS:-5} \
 	  TOWLINE_CLOCK_JUMPS=$${TOWLINE_CLOCK_JUMPS:-60} $(BIN)/python -m pytest -q tests/faults/test_database_faults.py \
 	  tests/faults/test_redis_faults.py tests/faults/test_clock_jumps.py $(ARGS)
+
+.PHONY: lost-replies
+lost-replies: install ## Repeat 100,000 pushes whose reply was lost over each store, and look for duplicates (about an hour)
+	@TOWLINE_LOST_REPLIES=$${TOWLINE_LOST_REPLIES:-100000} $(BIN)/python -m pytest -q tests/faults/test_lost_replies.py $(ARGS)
+
+.PHONY: network-faults
+network-faults: install ## Bad networks, parted networks and stopped processes, over every store (about 30 minutes)
+	@TOWLINE_NETWORK_ROUNDS=$${TOWLINE_NETWORK_ROUNDS:-3} TOWLINE_PARTITIONS=$${TOWLINE_PARTITIONS:-3} \
+	  TOWLINE_STOPS=$${TOWLINE_STOPS:-10} $(BIN)/python -m pytest -q tests/faults/test_cut_replies.py \
+	  tests/faults/test_sdk_on_bad_networks.py tests/faults/test_partitions.py tests/faults/test_stopped_processes.py $(ARGS)
 
 .PHONY: clean
 clean: ## Remove everything that make created: virtual environments, caches, build output
