@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parsed(arguments)
     say(f"seed {options.seed}")
     began, played, steps = time.monotonic(), 0, 0
+    cpu = time.process_time()
     for plan in _plans(options, began):
         result = play(plan)
         played, steps = played + 1, steps + result.steps
@@ -39,10 +40,11 @@ def main(arguments: Sequence[str]) -> int:
             say(f"schedule {played} (seed {plan.seed}, {plan.conditions.store}) fails")
             _tell(shrunk(result) if options.shrink else result)
             return 1
-    seconds = time.monotonic() - began
+    seconds, cpu = time.monotonic() - began, time.process_time() - cpu
     say(
-        f"{played} schedules ({', '.join(options.store)}), {steps} steps in {seconds:.1f} s: "
-        f"{60 * played / seconds:.0f} a minute; every promise was kept"
+        f"{played} schedules ({', '.join(options.store)}), {steps} steps in {seconds:.1f} s "
+        f"({cpu:.1f} s of CPU): {60 * played / seconds:.0f} a minute "
+        f"({60 * played / cpu:.0f} a minute of CPU); every promise was kept"
     )
     return 0
 

@@ -59,6 +59,18 @@ class Shared:
     #: Ids that were pushed, perhaps in vain, with their queues.
     pushed: list[tuple[str, str]] = field(default_factory=list)
     leases: list[Lease] = field(default_factory=list)
+    #: Calls of PurgeQueue with their queues.
+    purged: dict[Call, str] = field(default_factory=dict)
+
+    def whole_history(self) -> list[Call]:
+        """A purge names no jobs: it may have cancelled any that was ever pushed to its queue."""
+        return [
+            replace(call, items=self._cancelled(self.purged[call])) if call in self.purged else call
+            for call in self.history
+        ]
+
+    def _cancelled(self, queue: str) -> tuple[Item, ...]:
+        return tuple(Cancelled(job_id) for job_id, its in self.pushed if its == queue)
 
 
 def duration(seconds: float) -> Duration:
@@ -332,17 +344,9 @@ class Client:
                 method, request = "ResumeQueue", admin.ResumeQueueRequest(queue=queue)
             case _:
                 method, request = "PurgeQueue", admin.PurgeQueueRequest(queue=queue, limit=3)
-        await self.call("AdminService", method, request, self._perhaps_cancelled(kind, queue))
-        if kind is Kind.PURGE and self._shared.history[-1].outcome is Outcome.OK:
-            # Its answer names no jobs.
-            last = self._shared.history.pop()
-            items = tuple(self._perhaps_cancelled(kind, queue))
-            self._note(last.rpc, last.called, last.outcome, items, "")
-
-    def _perhaps_cancelled(self, kind: Kind, queue: str) -> list[Cancelled]:
-        if kind is not Kind.PURGE:
-            return []
-        return [Cancelled(job_id) for job_id, its in self._shared.pushed if its == queue]
+        await self.call("AdminService", method, request)
+        if kind is Kind.PURGE:
+            self._shared.purged[self._shared.history[-1]] = queue
 
 
 #: What every job waits after a failure, in seconds.

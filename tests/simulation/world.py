@@ -261,7 +261,7 @@ class World:
         await self._calm_down()
         final = await self._drain()
         watching.cancel()
-        return History(self._shared.history, final)
+        return History(self._shared.whole_history(), final)
 
     def _client(self, name: str) -> Client:
         return Client(name, self.plan, self.loop, self._network, self._shared)
