@@ -30,6 +30,18 @@ def configure_logs(level: str, form: str, *, several: bool = False) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("towline").setLevel(LEVELS[level])
+    logging.getLogger(_GRPC).addFilter(_is_no_lost_caller)
+
+
+#: The logger of gRPC's server.
+_GRPC = "grpc._cython.cygrpc"
+
+
+def _is_no_lost_caller(record: logging.LogRecord) -> bool:
+    """gRPC tells of every answer that could not be sent, because its caller is gone, as of an
+    error, with a traceback: whoever hangs up often enough could fill the disk."""
+    error = record.exc_info[1] if record.exc_info else None
+    return type(error).__name__ != "ExecuteBatchError"
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -14,6 +14,7 @@ from towline_broker.server.exits import ExitCode, StartError
 from towline_broker.server.serving import BrokerServer
 from towline_broker.server.settings import Settings
 from towline_broker.server.stopping import Stopping, first_of
+from towline_broker.server.trimming import give_memory_back
 
 log = logging.getLogger("towline.broker")
 
@@ -62,7 +63,11 @@ async def serve_until(
     except StoreUnavailable as error:
         return refuse(f"store: {error}", ExitCode.UNAVAILABLE)
     started(server)
-    return await _serve(server, settings, stopping)
+    trimming = asyncio.create_task(give_memory_back())
+    try:
+        return await _serve(server, settings, stopping)
+    finally:
+        trimming.cancel()
 
 
 async def _serve(server: BrokerServer, settings: Settings, stopping: Stopping) -> int:
