@@ -171,6 +171,10 @@ kills: install ## Kill a broker a hundred times under load and look for lost job
 crash-points: install ## End or fail a short life of each store in files at every call that changes a file (40 minutes)
 	@TOWLINE_CRASH_POINTS=$${TOWLINE_CRASH_POINTS:-0} $(BIN)/python -m pytest -q -n 2 tests/faults/test_crash_points.py
 
+.PHONY: damage
+damage: install ## Damage the stores in files in every place: bits flipped, lengths cut (20 minutes)
+	@TOWLINE_DAMAGE=$${TOWLINE_DAMAGE:-0} TOWLINE_DAMAGED_BITS=$${TOWLINE_DAMAGED_BITS:-20000} $(BIN)/python -m pytest -q -n 2 tests/faults/test_damaged_files.py
+
 .PHONY: power-cuts
 power-cuts: install ## Cut the power of each store in files 250 times under load (as root; 5 minutes)
 	@TOWLINE_POWER_CUTS=$${TOWLINE_POWER_CUTS:-250} $(BIN)/python -m pytest -q -n 2 tests/faults/test_power_loss.py
@@ -182,6 +186,12 @@ shared-kills: install ## Kill brokers, workers and masters over shared stores, w
 .PHONY: fuzz
 fuzz: install ## Fuzz every call, the journal and what reads answers (MESSAGES=10000000 SEED=7)
 	@$(BIN)/python -m tests.fuzz --messages $${MESSAGES:-1000000} $${SEED:+--seed $$SEED} $(ARGS)
+
+.PHONY: bad-peers
+bad-peers: install ## Let peers that break the rules of HTTP/2 and gRPC go on for long, and thousands wait
+	@TOWLINE_ATTACK_SECONDS=$${TOWLINE_ATTACK_SECONDS:-10} TOWLINE_IDLE=$${TOWLINE_IDLE:-10000} \
+	  TOWLINE_PARKED=$${TOWLINE_PARKED:-5000} \
+	  $(BIN)/python -m pytest -q tests/faults/test_bad_peers.py tests/faults/test_many_connections.py
 
 .PHONY: overload
 overload: install ## Push at ten times the rate that stores can take: goodput, memory, latency (about 5 minutes)
