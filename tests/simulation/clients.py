@@ -147,7 +147,8 @@ class Client:
     async def _until_told(self, rng: Random, *args: Any, **options: Any) -> Any:
         """The same call again and again, until it is answered or the client loses patience."""
         if rng.random() < self._conditions.vanishing:
-            return await self.call(*args, patience=rng.uniform(0, 0.02), **options)
+            patience = rng.uniform(0, rng.choice((0.02, 0.3, 3.0)))
+            return await self.call(*args, patience=patience, **options)
         reply = None
         for _ in range(_TRIES):
             reply = await self.call(*args, **options)

@@ -108,7 +108,7 @@ def drawn(seed: int, store: Store) -> Plan:
         queues=rng.choice((1, 1, 2)),
         delay=rng.choice((0.0005, 0.005, 0.1)),
         loss=rng.choice((0.0, 0.0, 0.02, 0.15)),
-        vanishing=rng.choice((0.0, 0.0, 0.1)),
+        vanishing=rng.choice((0.0, 0.0, 0.1, 0.5)),
         pace=rng.choice((0.0001, 0.001, 0.01)),
         segment_bytes=rng.choice((2048, 4096, 16384)),
         disk_segments=rng.choice((1 << 20, 1 << 20, 1 << 20, 8, 12)),
@@ -126,7 +126,8 @@ def _operations(rng: Random, conditions: Conditions, wall_jumps: bool) -> list[O
     def add(actor: str, kind: Kind, mean_pause: float) -> None:
         found.append(Operation(len(found), actor, kind, rng.expovariate(1 / mean_pause)))
 
-    hurry = rng.choice((0.01, 0.1, 0.5))
+    # Where little happens, nothing else wakes who waits in vain.
+    hurry = rng.choice((0.01, 0.1, 0.5, 2.0))
     for producer in range(rng.choice((1, 2))):
         for _ in range(rng.randrange(1, 7)):
             kinds, weights = (Kind.PUSH, Kind.CANCEL, Kind.WAIT_FOR_END), (8, 1, 1)

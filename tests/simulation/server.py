@@ -12,6 +12,7 @@ import grpc
 from tests.simulation.disk import Disk
 from tests.simulation.loop import Loop, Process
 from tests.simulation.machine import DiskFaults, Machine
+from towline.v1.queue_service_pb2 import ReserveResponse
 from towline_broker.core.broker import Broker
 from towline_broker.core.clock import SystemClock
 from towline_broker.core.settings import CoreSettings
@@ -89,6 +90,8 @@ class Server:
             "AdminService": AdminService(self.broker, limits, "simulated"),
         }
         self.serving = False
+        #: Tokens of the leases that were sent to somebody.
+        self.sent: set[str] = set()
 
     async def start(self) -> None:
         """Raises StoreRefused, StoreUnavailable."""
@@ -102,11 +105,14 @@ class Server:
             getattr(self._services[service], method),
         )
         try:
-            return await handler(request, cast(Context, call))
+            reply = await handler(request, cast(Context, call))
         except TowlineError as error:
             raise Refused(wire_error(error).code.name) from error
         except CallOver:
             raise asyncio.CancelledError from None
+        if isinstance(reply, ReserveResponse):
+            self.sent.update(lease.lease_token for lease in reply.leases)
+        return reply
 
     async def stop(self) -> None:
         """As on SIGTERM."""

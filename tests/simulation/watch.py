@@ -1,5 +1,5 @@
-"""P8, seen from inside: no job lies about while somebody waits for it, and none is forgotten by its
-dead worker's broker."""
+"""P8, P9, seen from inside: no job lies about while somebody waits for it, and none is forgotten by
+its dead worker's broker, or leased to nobody."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,12 +7,15 @@ from collections.abc import Callable
 from tests.simulation.loop import Loop
 from tests.simulation.oracle import Oracle
 from tests.simulation.server import Server
+from towline_broker.core import tokens
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import SECOND, Micros
+from towline_broker.testing.model_job import ModelJob
 
 #: Between two looks, in seconds.
 _INTERVAL = 0.5
-#: A lost lease is taken back within this; a job that is ready goes to a waiting worker within it.
+#: A lost lease is taken back within this, and one that could not be sent; a job that is ready goes
+#: to a waiting worker within it.
 _PROMPT: Micros = 1 * SECOND
 
 
@@ -53,6 +56,10 @@ class Watch:
         for job in self._oracle.model.jobs:
             if job.state is JobState.LEASED and job.lease_until + _PROMPT < now:
                 self._violated("P8 orphan", f"job {job.id} lost its lease {job.lease_until}, {now}")
+            elif job.state is JobState.LEASED and self._unsent(server, job, now):
+                self._violated(
+                    "P9 leased to nobody", f"job {job.id}, since {job.started_at}, {now}"
+                )
             elif job.state is JobState.SCHEDULED and job.available_at + _PROMPT < now:
                 self._violated("P8 overdue", f"job {job.id} was due at {job.available_at}, {now}")
             elif job.state is JobState.READY and job.ready_at + _PROMPT < now:
@@ -62,6 +69,12 @@ class Watch:
                         "P8 not handed out", f"job {job.id} is ready, and a worker waits"
                     )
                 self._seen[job.id] = waiter
+
+    def _unsent(self, server: Server, job: ModelJob, now: Micros) -> bool:
+        """Whether it has been leased for long, and by this server, and nobody was told."""
+        leased_at = job.started_at or 0
+        long_ago = self._since < leased_at < now - _PROMPT
+        return long_ago and tokens.encode(job.ref) not in server.sent
 
     def _waiter(self, server: Server, queue: str) -> object:
         """The first who waits for the queue. One that has just come may be about to ask."""
