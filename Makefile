@@ -223,6 +223,10 @@ network-faults: install ## Bad networks, parted networks and stopped processes, 
 	  TOWLINE_STOPS=$${TOWLINE_STOPS:-10} $(BIN)/python -m pytest -q tests/faults/test_cut_replies.py \
 	  tests/faults/test_sdk_on_bad_networks.py tests/faults/test_partitions.py tests/faults/test_stopped_processes.py $(ARGS)
 
+.PHONY: faults
+faults: install ## Run a representative hour of the fault suite (ARGS="kills simulation", ARGS=--full, ARGS=--help)
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 .PHONY: clean
 clean: ## Remove everything that make created: virtual environments, caches, build output
 	@rm -rf $(VENV) $(CODEGEN) $(NODE_TESTS)/node_modules client/dist broker/dist
