@@ -45,6 +45,9 @@ KEEPALIVE_TIMEOUT_MS = 10_000
 #: Calls that have come in and were not looked at yet. From 1,000 on gRPC would begin to refuse them
 #: with CANCELLED, which no client repeats; a fleet of workers that reconnects is more than that.
 MOST_INCOMING = 10_000
+#: Of them and of those under way, from one connection: gRPC's clients keep further ones back. A
+#: peer that opens calls and takes them back as fast as it can costs 20 KiB for each.
+MOST_OF_A_CONNECTION = 4_096
 #: A drained broker refuses calls until none has come for this long, but not for longer than that:
 #: a call that meets the closing of the port is broken off, and its client told CANCELLED.
 QUIET: float = 0.1
@@ -90,6 +93,7 @@ class BrokerServer:
                 ("grpc.max_send_message_length", -1),
                 ("grpc.server.max_pending_requests", incoming),
                 ("grpc.server.max_pending_requests_hard_limit", incoming),
+                ("grpc.max_concurrent_streams", MOST_OF_A_CONNECTION),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_INTERVAL_MS),
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
