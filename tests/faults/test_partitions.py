@@ -24,7 +24,7 @@ from tests.faults.harness.habits import MIXED
 from tests.faults.harness.link import Link
 from tests.faults.harness.load import Load
 from tests.support.broker_process import BrokerProcess
-from tests.support.namespaces import Cable, Machine, Traffic
+from tests.support.namespaces import Cable, Machine, Traffic, parted
 from tests.support.servers.mariadb import MariaDBServer
 from tests.support.servers.postgres import PostgresServer
 from tests.support.servers.redis import RedisServer
@@ -111,19 +111,6 @@ def remote(store: Reachable, folder: Path) -> Iterator[Remote]:
             yield Remote(broker, to_store, to_clients)
 
 
-def parted(cable: Cable, chance: Random, way: Traffic | None) -> None:
-    """For some time; None: it is unplugged."""
-    if way is None:
-        cable.unplug()
-    else:
-        cable.part(way)
-    time.sleep(chance.uniform(*PARTED))
-    if way is None:
-        cable.plug()
-    else:
-        cable.mend()
-
-
 def seconds_until_well(broker: BrokerProcess) -> float:
     """Until the broker reads and changes its store for somebody who asks it now."""
     began = time.monotonic()
@@ -161,7 +148,7 @@ def test_every_promise_is_kept_by_two_brokers_on_parted_networks(
         bad_times = chance.sample(bad_times * max(PARTITIONS, 1), 16 * PARTITIONS or SOME)
         slowest = 0.0
         for each, cable, way in bad_times:
-            parted(cable, chance, way)
+            parted(cable, chance.uniform(*PARTED), way)
             slowest = max(slowest, seconds_until_well(each.broker))
             load.wait_for_acknowledged(1, BACK_SECONDS)
         verdict = load.finish(DRAIN_SECONDS, store.assumptions)

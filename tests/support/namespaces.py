@@ -22,6 +22,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Self
@@ -89,6 +90,19 @@ class Cable:
         _ip("neigh", "replace", self.there, "lladdr", to_there, "dev", here, *known)
         at = ("-n", self._machine)
         _ip(*at, "neigh", "replace", self.here, "lladdr", to_here, "dev", there, *known)
+
+
+def parted(cable: Cable, seconds: float, traffic: Traffic | None) -> None:
+    """For so long it loses that traffic; None: it is unplugged."""
+    if traffic is None:
+        cable.unplug()
+    else:
+        cable.part(traffic)
+    time.sleep(seconds)
+    if traffic is None:
+        cable.plug()
+    else:
+        cable.mend()
 
 
 class Machine:
