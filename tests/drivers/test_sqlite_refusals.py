@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from towline_broker.domain.errors import InvalidField, StoreRefused
 from towline_broker.drivers.interface import DeadQuery, JobQuery
 from towline_broker.drivers.sql import open_sqlite
 from towline_broker.drivers.sql.schema import SCHEMA_VERSION
-from towline_broker.testing.factories import START, new_job
+from towline_broker.testing.factories import START, new_job, new_jobs
 from towline_broker.testing.heard import Heard
 
 
@@ -132,3 +133,26 @@ async def test_a_cursor_that_no_page_gave_is_refused(cursor: str, tmp_path: Path
             await driver.list_jobs(JobQuery(9, cursor=cursor))
         with pytest.raises(InvalidField, match="page_token"):
             await driver.list_dead(DeadQuery(9, cursor=f"{cursor}.{cursor}"))
+
+
+async def test_a_store_that_does_not_hold_together_is_refused_unless_told_not_to_look(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "jobs.db"
+    async with opened(path) as driver:
+        await push(driver, *new_jobs(20))
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+        where = "SELECT rootpage FROM sqlite_master WHERE name = 'towline_jobs'"
+        (root,) = connection.execute(where).fetchone()
+    content = bytearray(path.read_bytes())
+    # How many cells the page has.
+    content[(root - 1) * page + 4] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreRefused, match=r"(?s)jobs\.db is damaged: .*\.recover"):
+        async with opened(path):
+            pass
+    assert path.read_bytes() == bytes(content)
+    driver = open_sqlite(f"sqlite:///{path}?check=false")
+    await driver.open(START, Heard())
+    await driver.close()

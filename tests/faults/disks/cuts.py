@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.faults.disks.lives import Life, Tell, Told, Wrong, judge
+from tests.faults.disks.lives import LONGEST, Life, Tell, Told, judge
 from tests.faults.disks.rounds import Rounds
 from tests.support.disks import Disk, NoDisk
 from towline_broker.drivers.file.compaction import Compaction
@@ -41,76 +41,95 @@ PAYLOAD = 1_500
 FOR_EVER = 1_000_000
 
 
-def run(kind: str, folder: Path, seed: int, cuts: int) -> dict[str, object]:
+def run(kind: str, folder: Path, seed: int, cuts: int) -> dict[str, Any]:
     wal.CHECKPOINT_FRAMES = CHECKPOINT_FRAMES
-    disk = Disk(folder / "disk.img", folder / "disk")
-    url = STORES[kind].format(disk.place)
     rounds, chance = Rounds(seed, PAYLOAD), random.Random(seed)
     asyncio.run(rounds.open())
-    figures: dict[str, Any] = {"cuts": 0, "while tidying": 0, "rounds": 0, "wrong": []}
-    for number in range(cuts):
-        with disk.mounted():
-            told = _life_until_cut(url, rounds, disk, chance)
-        figures["cuts"] += 1
-        figures["while tidying"] += told.tidying
-        figures["rounds"] += told.rounds
-        try:
+    figures: dict[str, Any] = {"cuts": 0, "while tidying": 0, "wrong": []}
+    with Disk(folder / "disk.img", folder / "disk") as disk:
+        url = STORES[kind].format(disk.place)
+        for number in range(1, cuts + 1):
             with disk.mounted():
-                asyncio.run(judge(url, rounds, told))
-        except Exception as error:
-            figures["wrong"].append(f"cut {number + 1}: {error!r}")
-            break
+                told = _life_until_cut(url, rounds, disk, chance)
+            figures["cuts"] = number
+            figures["while tidying"] += told.tidying
+            try:
+                with disk.mounted():
+                    asyncio.run(judge(url, rounds, told))
+            except Exception as error:
+                figures["wrong"].append(f"cut {number}: {error!r}; it had told: {told}")
+                break
     return figures | {"answered": rounds.answered}
 
 
 def _life_until_cut(url: str, rounds: Rounds, disk: Disk, chance: random.Random) -> Told:
-    life_time, by_itself = chance.uniform(*LIFE), chance.random() < 0.5
-    turn, delay = chance.randint(*TURN), chance.uniform(*TIDYING)
-
-    def prepare(tell: Tell) -> None:
-        _watch_tidying(tell, disk, turn if by_itself else None, delay)
-
-    life = Life(url, rounds, FOR_EVER, prepare)
+    moment = Moment(disk, chance)
+    life = Life(url, rounds, FOR_EVER, moment.watch, moment.has_come)
     life.begin()
-    until = time.monotonic() + 20
-    while not life.told.opened and not life.told.wrong:
-        if not life.heard(until - time.monotonic()):
-            raise Wrong(f"the store does not open: {life.end(kill=True)}")
-    until = time.monotonic() + (PATIENCE if by_itself else life_time)
-    while (left := until - time.monotonic()) > 0 and life.heard(left):
+    until = time.monotonic() + LONGEST
+    while not life.told.cut and life.heard(until - time.monotonic()):
         pass
-    disk.cut()
     return life.end(kill=True)
 
 
-def _watch_tidying(tell: Tell, disk: Disk, turn: int | None, delay: float) -> None:
-    """Has the store tell when it begins and ends to tidy up, and cut itself off in that turn."""
-    carry_on, bring_home = Compaction.round, wal.Checkpoints._make
-    turns = count(1)
+class Moment:
+    """When the process cuts off its own disk: at any time, or in the middle of tidying up.
 
-    def begins() -> None:
-        tell("tidying")
-        if next(turns) == turn:
-            cutter = threading.Timer(delay, disk.cut)
-            cutter.daemon = True
-            cutter.start()
+    What is answered once the cut has begun does not count. While a file system is being shut down
+    it may say of a sync that it was made, and leave it undone, which no loss of power does.
+    """
 
-    @wraps(carry_on)
-    async def watched_round(self: Compaction) -> bool:
-        if self.wanted:
-            begins()
-        done = await carry_on(self)
-        tell("tidy")
-        return done
+    def __init__(self, disk: Disk, chance: random.Random) -> None:
+        self._disk = disk
+        self._life_time = chance.uniform(*LIFE)
+        self._turn = chance.randint(*TURN) if chance.random() < 0.5 else None
+        self._delay = chance.uniform(*TIDYING)
+        self._turns = count(1)
+        self._begun = threading.Event()
+        self._tell: Tell = print
 
-    @wraps(bring_home)
-    def watched_checkpoint(self: wal.Checkpoints, mode: str) -> None:
-        begins()
-        bring_home(self, mode)
-        tell("tidy")
+    def has_come(self) -> bool:
+        return self._begun.is_set()
 
-    _replace(Compaction, "round", watched_round)
-    _replace(wal.Checkpoints, "_make", watched_checkpoint)
+    def watch(self, tell: Tell) -> None:
+        """Has the store tell when it begins and ends to tidy up."""
+        self._tell = tell
+        carry_on, bring_home = Compaction.round, wal.Checkpoints._make
+        moment = self
+
+        @wraps(carry_on)
+        async def watched_round(self: Compaction) -> bool:
+            if self.wanted:
+                moment._tidying_begins()
+            done = await carry_on(self)
+            tell("tidy")
+            return done
+
+        @wraps(bring_home)
+        def watched_checkpoint(self: wal.Checkpoints, mode: str) -> None:
+            moment._tidying_begins()
+            bring_home(self, mode)
+            tell("tidy")
+
+        _replace(Compaction, "round", watched_round)
+        _replace(wal.Checkpoints, "_make", watched_checkpoint)
+        self._cut_in(self._life_time if self._turn is None else PATIENCE)
+
+    def _tidying_begins(self) -> None:
+        self._tell("tidying")
+        if next(self._turns) == self._turn:
+            self._cut_in(self._delay)
+
+    def _cut_in(self, seconds: float) -> None:
+        cutter = threading.Timer(seconds, self._cut)
+        cutter.daemon = True
+        cutter.start()
+
+    def _cut(self) -> None:
+        if not self._begun.is_set():
+            self._begun.set()
+            self._disk.cut()
+            self._tell("cut")
 
 
 def _replace(owner: type, name: str, method: Callable[..., Awaitable[bool] | None]) -> None:

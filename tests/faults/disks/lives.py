@@ -30,6 +30,10 @@ TRIES = 3
 Tell = Callable[..., None]
 
 
+class Doubtful(Exception):
+    """An answer came too late to count."""
+
+
 class Wrong(AssertionError):
     """The store gave an answer that it must not give."""
 
@@ -48,6 +52,8 @@ class Told:
     failure: str | None = None
     #: It had begun to tidy up, and was not done.
     tidying: bool = False
+    #: Its disk is no more.
+    cut: bool = False
     status: int = 0
     refusals: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -70,6 +76,8 @@ class Told:
             self.refusals.append(why)
         elif what in ("tidying", "tidy"):
             self.tidying = what == "tidying"
+        elif what == "cut":
+            self.cut = True
         elif what == "failed":
             self.failure = rest
         else:
@@ -84,13 +92,20 @@ class Life:
     """Forked by :meth:`begin`. The rounds go on from where the given ones are, in a copy."""
 
     def __init__(
-        self, url: str, rounds: Rounds, count: int, prepare: Callable[[Tell], None]
+        self,
+        url: str,
+        rounds: Rounds,
+        count: int,
+        prepare: Callable[[Tell], None],
+        doubtful: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``prepare`` is called in the new process before the store is opened, with what tells."""
+        """``prepare`` is called in the new process before the store is opened, with what tells.
+        ``doubtful`` is asked at each answer: from the first that is, there are none any more."""
         self._url = url
         self._rounds = rounds
         self._count = count
         self._prepare = prepare
+        self._doubtful = doubtful
         self._pid = self._tells = -1
         self.told = Told()
         self._heard = b""
@@ -143,13 +158,17 @@ class Life:
 
         try:
             self._prepare(tell)
-            asyncio.run(_live(self._url, self._rounds, self._count, tell))
+            asyncio.run(_live(self._url, self._rounds, self._count, tell, self._doubtful))
+        except Doubtful:
+            pass
         except BaseException as error:
             tell("broken", repr(error), *traceback.format_exc().split("\n"))
         os._exit(0)
 
 
-async def _live(url: str, rounds: Rounds, count: int, tell: Tell) -> None:
+async def _live(
+    url: str, rounds: Rounds, count: int, tell: Tell, doubtful: Callable[[], bool]
+) -> None:
     driver = create_driver(url)
     try:
         await driver.open(rounds.now, Heard())
@@ -159,7 +178,7 @@ async def _live(url: str, rounds: Rounds, count: int, tell: Tell) -> None:
             expected = [normalized(await act.call(rounds.model)) for act in acts]
             tell("round", rounds.number)
             answers = await asyncio.gather(
-                *(_make(driver, number, act, tell) for number, act in enumerate(acts)),
+                *(_make(driver, number, act, tell, doubtful) for number, act in enumerate(acts)),
                 return_exceptions=True,
             )
             for act, answer, should in zip(acts, answers, expected, strict=True):
@@ -183,7 +202,9 @@ async def _live(url: str, rounds: Rounds, count: int, tell: Tell) -> None:
         tell("closed")
 
 
-async def _make(driver: Driver, number: int, act: Act, tell: Tell) -> object:
+async def _make(
+    driver: Driver, number: int, act: Act, tell: Tell, doubtful: Callable[[], bool]
+) -> object:
     for left in range(TRIES - 1, -1, -1):
         try:
             answer = await act.call(driver)
@@ -192,6 +213,8 @@ async def _make(driver: Driver, number: int, act: Act, tell: Tell) -> object:
             if not left:
                 raise
         else:
+            if doubtful():
+                raise Doubtful
             tell("answered", number)
             return answer
     raise AssertionError("not reached")
@@ -224,10 +247,7 @@ async def judge(url: str, rounds: Rounds, told: Told, *, more: int = 0) -> None:
     await driver.open(rounds.now, Heard())
     try:
         for number, act in open_ended.items():
-            if not await _agrees(rounds, driver, act):
-                await _apply(rounds, [act], answered=False)
-                if number in told.refused and not await _agrees(rounds, driver, act):
-                    raise Wrong(f"{act.name} was refused, and done")
+            await _settle(rounds, driver, act, refused=number in told.refused)
         await compare(rounds, driver)
         for _ in range(more):
             for act in await rounds.next():
@@ -252,22 +272,42 @@ async def _apply(rounds: Rounds, acts: list[Act], *, answered: bool = True) -> N
             rounds.answered[act.name] += act.items
 
 
-async def _agrees(rounds: Rounds, driver: Driver, act: Act) -> bool:
-    queues = QUEUES if act.queue is None else (act.queue,)
-    for queue in queues:
-        if await rounds.portrait(driver, queue) != await rounds.portrait(rounds.model, queue):
-            return False
-    return True
+async def _settle(rounds: Rounds, driver: Driver, act: Act, *, refused: bool) -> None:
+    """What was not answered has happened as a whole, unless it was refused, or not at all."""
+    if without := await _difference(rounds, driver, act):
+        await _apply(rounds, [act], answered=False)
+        if having := await _difference(rounds, driver, act):
+            raise Wrong(
+                f"{act.name} of {act.queue} by half: without it {without}; with it {having}"
+            )
+        if refused:
+            raise Wrong(f"{act.name} of {act.queue} was refused, and done")
+
+
+async def _difference(rounds: Rounds, driver: Driver, act: Act | None = None) -> str:
+    """Empty if the store stands as the model does, as far as the act is concerned."""
+    for queue in QUEUES if act is None or act.queue is None else (act.queue,):
+        is_ = await rounds.portrait(driver, queue)
+        should = await rounds.portrait(rounds.model, queue)
+        for part, one in is_.items():
+            if one != should[part]:
+                return (
+                    f"{part} of {queue}: {_only(one, should[part])}, not {_only(should[part], one)}"
+                )
+    return ""
+
+
+def _only(one: object, other: object) -> object:
+    """What it has and the other has not."""
+    if isinstance(one, list) and isinstance(other, list):
+        return [each for each in one if each not in other]
+    return one
 
 
 async def compare(rounds: Rounds, driver: Driver) -> None:
     """Raises Wrong unless the store stands as the model does."""
-    for queue in QUEUES:
-        is_ = await rounds.portrait(driver, queue)
-        should = await rounds.portrait(rounds.model, queue)
-        for part, (one, other) in enumerate(zip(is_, should, strict=True)):
-            if one != other:
-                raise Wrong(f"round {rounds.number}, {queue}, part {part}: {one}\n  not {other}")
+    if difference := await _difference(rounds, driver):
+        raise Wrong(f"round {rounds.number}: {difference}")
     is_, should = await rounds.repeated(driver), await rounds.repeated(rounds.model)
     if is_ != should:
         raise Wrong(f"round {rounds.number}, repeated calls: {is_}\n  and not {should}")

@@ -225,23 +225,23 @@ class Rounds:
 
     # --- comparing ----------------------------------------------------------------------------
 
-    async def portrait(self, driver: Driver, queue: str) -> list[Any]:
+    async def portrait(self, driver: Driver, queue: str) -> dict[str, Any]:
         """All that can be seen of a queue, but for the ends of leases: a restart moves them."""
         records = await all_of(driver, queue)
         dead = await all_dead(driver, queue)
         leases = await driver.leases(
-            [LeaseRef(*ref) for ref in await self._live_leases(queue)] + self._settled
+            await self._live_leases(queue) + [ref for ref in self._settled if ref.queue == queue]
         )
-        return [
-            sorted(records, key=lambda record: record.id),
-            [record.id for record in records],
-            dead,
-            [None if one is None else replace(one, lease_until=0) for one in leases],
-            [_told(await driver.get(one)) for place, one in self._seen if place == queue],
-            [one for one in await driver.queues() if one.name == queue],
-            sorted(repr(one) for one in await driver.counts() if one.queue == queue),
-            (await driver.oldest_ready()).get(queue),
-        ]
+        return {
+            "jobs": sorted(records, key=lambda record: record.id),
+            "order": [record.id for record in records],
+            "dead": sorted(dead, key=lambda record: record.id),
+            "leases": [None if one is None else replace(one, lease_until=0) for one in leases],
+            "known": [_told(await driver.get(one)) for place, one in self._seen if place == queue],
+            "queue": [one for one in await driver.queues() if one.name == queue],
+            "counts": sorted(repr(one) for one in await driver.counts() if one.queue == queue),
+            "oldest": (await driver.oldest_ready()).get(queue),
+        }
 
     async def repeated(self, driver: Driver) -> list[Any]:
         """What is answered to those who settle again what was settled. To be asked only where the

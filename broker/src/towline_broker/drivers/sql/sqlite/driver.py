@@ -77,6 +77,7 @@ class SqliteDriver(SqlDriver, SoleOwner):
         self._path = url.path.resolve()
         self._min_free_bytes = url.min_free_bytes
         self._upgrade = url.upgrade
+        self._check = url.check
         self._free_bytes = free_bytes
         self._opened: _Opened | None = None
 
@@ -89,7 +90,9 @@ class SqliteDriver(SqlDriver, SoleOwner):
         )
 
     async def open(self, now: Micros, listener: Listener) -> Micros:
-        store = await asyncio.to_thread(open_store, self._path, now, upgrade=self._upgrade)
+        store = await asyncio.to_thread(
+            open_store, self._path, now, upgrade=self._upgrade, check=self._check
+        )
         self._opened = _Opened(store, listener, self._why_full)
         for queue, count in store.ready.items():
             listener.jobs_ready(queue, count)

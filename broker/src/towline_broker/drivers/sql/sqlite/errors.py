@@ -29,6 +29,8 @@ class DiskFull(Exception):
 def translated(error: Exception) -> Exception:
     """A store error or :class:`DiskFull` if the database reported one; else the error itself."""
     cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, UnicodeDecodeError):
+        return StoreFailed(f"the store's database is damaged: a text is no UTF-8: {cause.reason}")
     if not isinstance(cause, sqlite3.Error):
         return error
     code = getattr(cause, "sqlite_errorcode", None)

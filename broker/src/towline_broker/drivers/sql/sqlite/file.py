@@ -7,6 +7,7 @@ and leaves files beside it. A new store is made under another name and renamed w
 
 import sqlite3
 import struct
+from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -67,6 +68,19 @@ def is_new(path: Path) -> bool:
             "move it away"
         )
     return True
+
+
+def check_content(path: Path) -> None:
+    """Reads all of it. Raises StoreRefused if SQLite finds that it does not hold together, which
+    damage to what only stands in one place, as a payload does, never shows. Raises sqlite3.Error.
+    """
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        raise StoreRefused(
+            f"{path} is damaged: {found}; restore it from a backup, or bring what is left into a "
+            f"new file with `sqlite3 {path.name} .recover`"
+        )
 
 
 def create(path: Path) -> None:

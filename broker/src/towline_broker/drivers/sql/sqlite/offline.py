@@ -34,7 +34,7 @@ def prepare(path: Path) -> None:
                 versions.prepare(connection, str(path), upgrade=True)
         finally:
             lock.release()
-    except (OSError, sqlite3.Error, SQLAlchemyError) as error:
+    except (OSError, sqlite3.Error, SQLAlchemyError, UnicodeDecodeError) as error:
         cause = getattr(error, "orig", None) or error
         raise StoreRefused(f"{path} cannot be opened: {cause}") from error
 

@@ -68,10 +68,11 @@ class OpenStore:
             self.lock.release()
 
 
-def open_store(path: Path, now: Micros, *, upgrade: bool) -> OpenStore:
+def open_store(path: Path, now: Micros, *, upgrade: bool, check: bool) -> OpenStore:
     """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours.
 
-    ``upgrade``: one of an older version is brought up to date.
+    ``upgrade``: one of an older version is brought up to date. ``check``: all of it is read for
+    damage before.
     """
     try:
         file.check_place(path, upgrade=upgrade)
@@ -85,13 +86,16 @@ def open_store(path: Path, now: Micros, *, upgrade: bool) -> OpenStore:
         mark.check(path)
         if file.is_new(path):
             file.create(path)
-        elif upgrade:
+        elif check:
+            file.check_content(path)
+        if upgrade:
             with connected(path) as connection:
                 versions.prepare(connection, str(path), upgrade=True)
         return _connect(path, now, lock)
     except BaseException as error:
         lock.release()
-        if isinstance(error, OSError | sqlite3.Error | SQLAlchemyError):
+        # The last of them: a text in it is no UTF-8.
+        if isinstance(error, OSError | sqlite3.Error | SQLAlchemyError | UnicodeDecodeError):
             cause = getattr(error, "orig", None) or error
             raise StoreRefused(f"{path} cannot be opened: {cause}") from error
         raise

@@ -17,11 +17,13 @@ class SqliteUrl:
     min_free_bytes: int = 64 * 1024 * 1024
     #: A store of an older release is brought up to date when it is opened.
     upgrade: bool = False
+    #: Whether the whole file is read when it is opened, for damage that SQLite can tell.
+    check: bool = True
 
 
 def parse(url: str) -> SqliteUrl:
     """Raises StoreRefused if the URL is not of this form."""
-    parts = parse_url(url, ["min_free_bytes", UPGRADE_OPTION])
+    parts = parse_url(url, ["min_free_bytes", UPGRADE_OPTION, "check"])
     path = parts.place.removeprefix("///")
     if path == parts.place:
         raise StoreRefused(f"{url!r} is no place for a SQLite store; {_FORMS}")
@@ -29,7 +31,11 @@ def parse(url: str) -> SqliteUrl:
         raise StoreRefused(
             f"{url!r} names no file; {_FORMS}, or memory: for a store that ends with the process"
         )
-    found = SqliteUrl(Path(path), upgrade=wants_upgrade(url, parts.options))
+    check = parts.options.get("check", "true")
+    if check not in ("true", "false"):
+        raise StoreRefused(f"{url!r}: check is {check!r}, not true or false")
+    upgrade = wants_upgrade(url, parts.options)
+    found = SqliteUrl(Path(path), upgrade=upgrade, check=check == "true")
     reserve = parts.options.get("min_free_bytes")
     if reserve is None:
         return found
