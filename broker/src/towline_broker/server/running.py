@@ -11,6 +11,7 @@ from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.domain.time import to_seconds
 from towline_broker.server.announcing import announce
 from towline_broker.server.exits import ExitCode, StartError
+from towline_broker.server.open_files import allow_many
 from towline_broker.server.serving import BrokerServer
 from towline_broker.server.settings import Settings
 from towline_broker.server.stopping import Stopping, first_of
@@ -53,6 +54,7 @@ async def serve_until(
     shares_port: bool = False,
 ) -> int:
     """Calls ``started`` once the broker serves; returns the exit code."""
+    allow_many()
     try:
         server = BrokerServer(settings, shares_port=shares_port)
         await server.start()
