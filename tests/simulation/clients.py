@@ -50,6 +50,9 @@ _CANCELS = {
     pb.CancelOutcome.CANCEL_OUTCOME_NOT_FOUND: "not_found",
 }
 
+#: In a rush, how long who gets no job waits for one, and when that comes; in seconds.
+_RUSH_SECONDS, _RUSH_AT = 3.0, 0.05
+
 
 @dataclass(slots=True)
 class Shared:
@@ -102,6 +105,8 @@ class Client:
                     await self._push(operation, rng)
                 case Kind.WORK:
                     await self._work(operation, rng)
+                case Kind.RUSH:
+                    await self._rush(operation, rng)
                 case Kind.STALE:
                     await self._settle_once_more(rng)
                 case Kind.CANCEL:
@@ -204,6 +209,32 @@ class Client:
         leases = await self._reserve(operation, rng)
         for lease in leases:
             await self._handle(lease, rng)
+
+    async def _rush(self, operation: Operation, rng: Random) -> None:
+        """A job comes at the very moment at which some Reserves come, too, and others, which have
+        waited for it, are given up. One at least waits on, and nothing else happens."""
+
+        async def wait(pause: float, patience: float | None) -> None:
+            await asyncio.sleep(pause)
+            request = pb.ReserveRequest(max_jobs=1, wait=duration(_RUSH_SECONDS))
+            for queue in range(self._conditions.queues):
+                request.queues.add(name=f"q{queue}")
+            reply = await self.call(
+                *("QueueService", "Reserve", request, (), _deliveries), patience=patience
+            )
+            for lease in reply.leases if reply is not None else ():
+                await self._settle(lease, "ack", rng)
+
+        async def push() -> None:
+            await asyncio.sleep(_RUSH_AT)
+            await self._push(operation, rng)
+
+        waiting = [wait(0, None)]
+        for _ in range(rng.randrange(1, 6)):
+            about = max(0, rng.gauss(_RUSH_AT, 2 * self._conditions.delay))
+            waiting.append(wait(0, about) if rng.random() < 0.5 else wait(about, None))
+        rng.shuffle(waiting)
+        await asyncio.gather(*waiting, push())
 
     async def drain(self, queues: Sequence[str]) -> None:
         """Takes what there is, waiting a little for it, and acknowledges it."""

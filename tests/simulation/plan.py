@@ -26,6 +26,7 @@ class Kind(Enum):
     WAIT_FOR_END = "wait for the end of a job"
     # --- of workers ---
     WORK = "work"
+    RUSH = "rush"
     #: Two workers, or one that comes to itself again, use the same old lease.
     STALE = "settle once more"
     # --- of the world ---
@@ -139,6 +140,8 @@ def _operations(rng: Random, conditions: Conditions, wall_jumps: bool) -> list[O
     operator = (Kind.PAUSE, Kind.RESUME, Kind.PURGE, Kind.REQUEUE, Kind.DISCARD)
     for _ in range(rng.choice((0, 0, 2, 5))):
         add("operator", rng.choices(operator, (3, 3, 1, 4, 3))[0], 4 * hurry)
+    for _ in range(rng.choice((0, 0, 0, 3))):
+        add("crowd", Kind.RUSH, hurry)
     faults = [Kind.PARTITION]
     if wall_jumps:
         faults += [Kind.WALL_CLOCK, Kind.WALL_CLOCK]
