@@ -27,7 +27,7 @@ PASSING = (0, 20_000)
 
 
 #: How many are some.
-SOME = 5
+SOME = 4
 
 
 class BadTime(NamedTuple):

@@ -34,7 +34,7 @@ from towline.v1.admin_service_pb2 import StatsRequest
 
 #: How often each cable is parted in each way; 0: some of them, once.
 PARTITIONS = size("PARTITIONS", 0)
-SOME = 3
+SOME = 2
 #: All seconds. A driver waits for an answer of its store for so long.
 STORE_TIMEOUT = 1
 #: Some are shorter than that, some longer.

@@ -34,8 +34,9 @@ DRAIN_SECONDS = 60.0
 HABITS = replace(MIXED, lease=LEASE, call_timeout=2.0)
 #: A plain test run leaves out what differs little from these.
 LONG = "TOWLINE_STOPS" in os.environ
-WORKERS_OVER = list(EVERY) if LONG else ["file", "redis"]
-SHARED_BY = list(SHARED) if LONG else ["postgresql", "redis"]
+WORKERS_OVER = list(EVERY) if LONG else ["file"]
+ALONE = list(EMBEDDED) if LONG else ["file"]
+SHARED_BY = list(SHARED) if LONG else ["postgresql"]
 
 
 def worker(broker: BrokerProcess, job_seconds: float) -> AbstractContextManager[SdkWorker]:
@@ -88,7 +89,7 @@ def test_p8_the_jobs_of_a_stopped_worker_are_given_to_another_and_its_late_acks_
     assert (totals.completed, totals.lease_expired, totals.started) == (jobs, jobs, 2 * jobs)
 
 
-@pytest.mark.parametrize("kind", EMBEDDED)
+@pytest.mark.parametrize("kind", ALONE)
 @pytest.mark.timeout(90 + 10 * STOPS)
 def test_p10_a_broker_that_was_stopped_leaves_jobs_to_workers_that_are_alive(
     kind: str, tmp_path: Path, figures: Figures
@@ -113,7 +114,7 @@ def test_p10_a_broker_that_was_stopped_leaves_jobs_to_workers_that_are_alive(
     assert (totals.completed, totals.lease_expired, totals.started) == (jobs, 0, jobs)
 
 
-@pytest.mark.parametrize("kind", EMBEDDED)
+@pytest.mark.parametrize("kind", ALONE)
 @pytest.mark.timeout(90 + DRAIN_SECONDS + 10 * STOPS)
 def test_every_promise_is_kept_by_a_broker_that_is_stopped_under_load(
     kind: str, tmp_path: Path, figures: Figures
