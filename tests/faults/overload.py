@@ -22,7 +22,9 @@ from towline.v1.admin_service_pb2_grpc import AdminServiceStub
 BATCH = 100
 #: Calls of workers at the same time.
 WORKERS = 16
-#: The first part of a phase is not counted.
+#: Producers that wait for their answers, of which one number gives the peak.
+CONCURRENCIES = (1, 4)
+#: Seconds at the beginning of a phase that are not counted.
 RAMP = 1.0
 
 
@@ -140,33 +142,34 @@ class Outcome:
 def overload(
     address: str, pid: int, folder: Path, seconds: float, times: float, batch: int
 ) -> Outcome:
-    """First measures what the broker takes from producers that wait for their answers, then pushes
-    at so many ``times`` that rate, each phase for so many seconds."""
+    """First measures what the broker takes from few and from more producers that wait for their
+    answers, then pushes at so many ``times`` the rate that was accepted, each for so many
+    seconds."""
+    size = ("--batch", str(batch), "--seconds", str(seconds))
+    calls: list[Call] = []
+    spans: list[tuple[float, float]] = []
+
+    def produce(*options: str) -> float:
+        """Jobs that were accepted in a second, once it was under way."""
+        pushes = _producers(address, folder, *size, *options)
+        calls.extend(pushes)
+        # The process took a while to start.
+        begin = min(push.began for push in pushes)
+        spans.append((begin + RAMP, begin + seconds))
+        return Phase.of(pushes, *spans[-1], batch).accepted
+
     with _workers(address, folder) as stop:
-        time.sleep(RAMP)
-        calls, start = [], time.monotonic()
-        size = ("--batch", str(batch), "--seconds", str(seconds))
-        calls += _producers(address, folder, "--concurrency", "8", *size)
-        end = start + seconds
-        rate = Phase.of(calls, start + RAMP, end, batch).accepted * times / batch
+        rate = max(produce("--concurrency", str(number)) for number in CONCURRENCIES)
         before = psutil.Process(pid).memory_info().rss
         with Memory(pid) as memory:
-            again = time.monotonic()
-            calls += _producers(
-                *(address, folder, "--rate", str(rate), "--connections", "20", *size)
-            )
-            last = again + seconds
+            produce("--rate", str(rate * times / batch), "--connections", "20")
         _wait_until_empty(address)
         calls += stop()
     pushed = {job_id for call in calls if call.what == "push" for job_id in call.ids}
     acked = {job_id for call in calls if call.what == "ack" for job_id in call.ids}
-    return Outcome(
-        Phase.of(calls, start + RAMP, end, batch),
-        Phase.of(calls, again + RAMP, last, batch),
-        len(pushed - acked),
-        before,
-        memory.most,
-    )
+    *peaks, overloaded = (Phase.of(calls, *span, batch) for span in spans)
+    peak = max(peaks, key=lambda phase: phase.goodput)
+    return Outcome(peak, overloaded, len(pushed - acked), before, memory.most)
 
 
 def _command(kind: str, address: str, *options: str) -> list[str]:

@@ -8,13 +8,15 @@ left is held to only where the machine has nothing else to do (TOWLINE_OVERLOAD_
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.overload import overload
-from tests.faults.places import EVERY
+from tests.faults.places import EVERY, Place
 from tests.support.broker_process import BrokerProcess
 
 SECONDS = size("OVERLOAD_SECONDS", 3)
@@ -28,12 +30,21 @@ DEPTH = 20_000
 MEMORY_CAP = 400 << 20
 
 
+@contextmanager
+def file(folder: Path) -> Iterator[Place]:
+    """With segments as they are unless told otherwise."""
+    yield Place(f"file:///{folder}/journal?min_free_bytes=0")
+
+
+PLACES = EVERY | {"file": file}
+
+
 @pytest.mark.parametrize("store", STORES)
 @pytest.mark.timeout(60 + 12 * SECONDS)
 def test_ten_times_too_much_is_borne(store: str, tmp_path: Path, figures: Figures) -> None:
     environment = {"TOWLINE_CORE__MAX_QUEUE_DEPTH": str(DEPTH)}
     with (
-        EVERY[store](tmp_path) as place,
+        PLACES[store](tmp_path) as place,
         BrokerProcess(place.url, folder=tmp_path, environment=environment) as broker,
     ):
         outcome = overload(broker.address, broker.pid, tmp_path, SECONDS, TIMES, BATCH)
