@@ -82,7 +82,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.max_pings_without_data", 0),
     # By default a channel waits up to two minutes before it looks for a broker that comes back.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # What gRPC takes this for is the time that an attempt to connect has, at least.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 5_000),
     # The broker judges what is too large, and says so by field.
     ("grpc.max_send_message_length", -1),
