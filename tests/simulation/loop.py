@@ -55,9 +55,10 @@ PROCESS: ContextVar[Process] = ContextVar("PROCESS", default=WORLD)
 class Loop(asyncio.BaseEventLoop):
     """Runs until :meth:`run_until_complete` has its answer. Raises Stuck."""
 
-    def __init__(self, rng: Random, *, in_order: bool) -> None:
+    def __init__(self, rng: Random, *, in_order: bool, step: float = 0.0) -> None:
         """``in_order``: callbacks that are ready run first come, first served, as asyncio has it;
-        otherwise in any order."""
+        otherwise in any order. ``step``: how long one takes on average, in seconds, so that timers
+        fall due while others have yet to run."""
         super().__init__()
         self._rng = rng
         self._now = 0.0
@@ -65,6 +66,7 @@ class Loop(asyncio.BaseEventLoop):
         self._timers: list[tuple[float, int, Any]] = []
         self._scheduled_so_far = 0
         self._in_order = in_order
+        self._step = step
         self._ready: Any = deque() if in_order else []
         self.steps = 0
         self.set_task_factory(_new_task)
@@ -121,6 +123,8 @@ class Loop(asyncio.BaseEventLoop):
             raise Stuck(f"it goes on for ever at {self._now:.3f}")
         if not handle._cancelled and handle._context.get(PROCESS, WORLD).alive:
             handle._run()
+        if self._step:
+            self._now += self._rng.expovariate(1 / self._step)
 
     def _gather(self) -> None:
         """What is due becomes ready; if nothing is ready, time jumps."""
