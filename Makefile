@@ -9,6 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 CODEGEN := .venv-codegen
 CODEGEN_INSTALLED := $(CODEGEN)/.installed
+FUZZ := .venv-fuzz
+FUZZ_INSTALLED := $(FUZZ)/.installed
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 NODE_TESTS := tests/interop/node
@@ -199,6 +201,16 @@ overload: install ## Push at ten times the rate that stores can take: goodput, m
 	  TOWLINE_OVERLOAD_STORES="$${TOWLINE_OVERLOAD_STORES:-file sqlite postgresql mariadb redis valkey}" \
 	  $(BIN)/python -m pytest -q tests/faults/test_overload.py
 
+.PHONY: fuzz-coverage
+fuzz-coverage: install $(FUZZ_INSTALLED) ## Fuzz one target, guided by coverage (TARGET=calls RUNS=100000)
+	@PYTHONPATH=$(FUZZ) $(BIN)/python -m tests.fuzz.guided --target "$${TARGET:-calls}" --runs $${RUNS:-100000} $(ARGS)
+
+# Beside .venv and not in it: there is no wheel of it for every machine that Towline is developed on.
+$(FUZZ_INSTALLED): requirements/fuzz.txt
+	@echo "install: atheris into $(FUZZ)"
+	@$(PIP) install -qq --no-deps --upgrade --target $(FUZZ) -r requirements/fuzz.txt
+	@touch $@
+
 .PHONY: sigterms
 sigterms: install ## Tell a thousand workers to stop at random moments under load, and look for lost jobs
 	@TOWLINE_SIGTERMS=$${TOWLINE_SIGTERMS:-1000} $(BIN)/python -m pytest -q tests/faults/test_worker_sigterms.py
@@ -210,8 +222,9 @@ orphans: install ## Measure over every store how soon a killed worker's jobs are
 .PHONY: store-faults
 store-faults: install ## What happens to servers of stores, their masters and all clocks, many times (about 30 minutes)
 	@TOWLINE_STORE_FAULTS=$${TOWLINE_STORE_FAULTS:-20} TOWLINE_FAILOVERS=$${TOWLINE_FAILOVERS:-5} \
-	  TOWLINE_CLOCK_JUMPS=$${TOWLINE_CLOCK_JUMPS:-60} $(BIN)/python -m pytest -q tests/faults/test_database_faults.py \
-	  tests/faults/test_redis_faults.py tests/faults/test_clock_jumps.py $(ARGS)
+	  TOWLINE_CLOCK_JUMPS=$${TOWLINE_CLOCK_JUMPS:-60} TOWLINE_ROLLS=$${TOWLINE_ROLLS:-10} \
+	  $(BIN)/python -m pytest -q tests/faults/test_database_faults.py tests/faults/test_redis_faults.py \
+	  tests/faults/test_clock_jumps.py tests/faults/test_rolling_restarts.py $(ARGS)
 
 .PHONY: lost-replies
 lost-replies: install ## Repeat 100,000 pushes whose reply was lost over each store, and look for duplicates (about an hour)
@@ -229,6 +242,6 @@ faults: install ## Run a representative hour of the fault suite (ARGS="kills sim
 
 .PHONY: clean
 clean: ## Remove everything that make created: virtual environments, caches, build output
-	@rm -rf $(VENV) $(CODEGEN) $(NODE_TESTS)/node_modules client/dist broker/dist
+	@rm -rf $(VENV) $(CODEGEN) $(FUZZ) $(NODE_TESTS)/node_modules client/dist broker/dist
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find $(PYTHON_TREES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -66,7 +66,7 @@ def segment(number: int, first: int, frames: list[bytes]) -> bytes:
     return b"".join(parts)
 
 
-class _Directory:
+class Directory:
     """A journal of one or two segments, written again for every input."""
 
     def __init__(self, path: Path) -> None:
@@ -184,6 +184,6 @@ def _change(rng: Random, rows: Rows, other: Rows) -> None:
 
 
 @contextmanager
-def _directory() -> Iterator[_Directory]:
+def _directory() -> Iterator[Directory]:
     with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as folder:
-        yield _Directory(Path(folder))
+        yield Directory(Path(folder))

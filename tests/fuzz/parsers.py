@@ -47,25 +47,25 @@ class ParserTarget(Target):
         kind: type[Message] | None = None,
     ) -> None:
         self.name = name
-        self._seeds = seeds
-        self._read = read
+        self.seeds = seeds
+        self.read = read
         self._kind = kind
 
     def epoch(self, rng: Random, count: int) -> Counter[str]:
         answers: Counter[str] = Counter()
         mutator, fields = ByteMutator(rng), MessageMutator(rng)
         for _ in range(count):
-            raw = rng.choice(self._seeds)
+            raw = rng.choice(self.seeds)
             roll = rng.random()
             if roll < 0.1:
-                raw = mutator.splice(raw, rng.choice(self._seeds))
+                raw = mutator.splice(raw, rng.choice(self.seeds))
             elif self._kind is not None and roll < 0.6:
                 raw = fields.mutate(raw, self._kind)
             else:
                 raw = mutator.mutate(raw)
             try:
                 with Stopwatch(self.name, raw):
-                    answers[self._read(raw)] += 1
+                    answers[self.read(raw)] += 1
             except Found:
                 raise
             except Exception as error:
