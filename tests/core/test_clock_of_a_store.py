@@ -154,6 +154,32 @@ async def test_a_clock_that_is_set_again_and_again_changes_nothing(store: Shared
             assert broker.error == near()
 
 
+async def test_a_clock_that_is_set_twice_before_another_broker_looks_changes_nothing(
+    store: SharedStore,
+) -> None:
+    one, other = await started(store), await started(store)
+    store.ahead = -HOUR
+    await one.following.look()
+    for store.ahead in (MINUTE, -MINUTE, 2 * HOUR):
+        for broker in (other, one):
+            await broker.following.look()
+            assert (one.error, other.error) == (near(), near())
+
+
+async def test_a_broker_that_has_slept_while_the_clock_was_set_is_where_the_others_are(
+    store: SharedStore,
+) -> None:
+    slept, other = await started(store), await started(store)
+    store.ahead = -HOUR
+    for broker in (slept, other):
+        await broker.following.look()
+    slept.sleep(MINUTE)
+    store.ahead = HOUR
+    for broker in (slept, other, slept, other):
+        await broker.following.look()
+        assert (slept.error, other.error) == (near(), near())
+
+
 async def test_a_broker_whose_machine_has_slept_follows_those_that_have_not(
     store: SharedStore, caplog: pytest.LogCaptureFixture
 ) -> None:

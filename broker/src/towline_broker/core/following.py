@@ -6,7 +6,8 @@ be wrong by half of that way at most (F. Cristian, "Probabilistic clock synchron
 
 When somebody sets the store's clock, the brokers go on as before, and tell each other by how much
 their time is ahead of that clock from then on. Monotonic clocks stop while their machine sleeps,
-but never run fast: of two brokers that disagree, the one that is ahead is right.
+but never run fast: of two brokers that disagree, the one that is ahead is right. So a broker goes
+forward by more than its own clock did only where another broker's time has been already.
 """
 
 import json
@@ -25,6 +26,8 @@ INTERVAL: Micros = 5 * SECOND
 READINGS = 3
 #: A difference of more than this is no drift: somebody has set a clock, or a machine has slept.
 JUMP: Micros = 1 * SECOND
+#: By more than this another broker's time is ahead of ours only if this machine has slept.
+AHEAD: Micros = 500 * MILLISECOND
 #: What is not known better than this is not worth a correction.
 MOST_ERROR: Micros = 100 * MILLISECOND
 #: What a broker tells of the clock stands among the notices under a name that begins so.
@@ -49,6 +52,14 @@ class Shift(NamedTuple):
     by: Micros = 0
 
 
+class Told(NamedTuple):
+    """What a broker has told of the clock."""
+
+    shift: Shift = Shift()
+    #: Its time when it told.
+    at: Micros = 0
+
+
 class Following:
     """Keeps one clock in step with one store."""
 
@@ -61,17 +72,19 @@ class Following:
 
     async def begin(self) -> None:
         """Takes the time over from the brokers beside us, or before us. Raises StoreError."""
-        shift, best = await self._told(), await self._best()
-        self._clock.begin_at(self._clock.now() + best.ahead + shift.by)
-        await self._settle(shift)
+        told, best = await self._told(), await self._best()
+        self._clock.begin_at(self._clock.now() + best.ahead + told.shift.by)
+        await self._settle(told.shift)
 
     async def look(self) -> None:
         """Raises StoreError."""
-        shift, best = await self._told(), await self._best()
+        told, best = await self._told(), await self._best()
         if best.error > MOST_ERROR:
             return
-        ahead = best.ahead + shift.by
-        if ahead < -JUMP or (ahead > JUMP and shift == self._shift):
+        shift, ahead = told.shift, best.ahead + told.shift.by
+        if ahead > JUMP and told.at > self._clock.now() + AHEAD:
+            ahead -= self._wake(ahead, told.at)
+        if abs(ahead) > JUMP:
             shift = Shift(shift.number + 1, shift.by - ahead)
             log.warning(
                 "the clock of store %s was set by %+.3f s, or a machine has slept: leases and "
@@ -79,26 +92,35 @@ class Following:
                 *(self._name, to_seconds(ahead), to_seconds(shift.by)),
             )
         elif abs(ahead) > best.error:
-            if ahead > JUMP:
-                log.warning(
-                    "this machine has slept for %.3f s, by what other brokers on store %s tell",
-                    *(to_seconds(ahead), self._name),
-                )
             self._clock.adjust(ahead)
         await self._settle(shift)
+
+    def _wake(self, ahead: Micros, other: Micros) -> Micros:
+        """Goes to where the others are, and returns how far that was: to what the store's clock
+        says by their account, or, if that has been set meanwhile, to the time that one has told."""
+        now = self._clock.now()
+        slept = ahead if now + ahead <= other + 2 * INTERVAL else other - now
+        log.warning(
+            "this machine has slept for %.3f s, by what other brokers on store %s tell",
+            *(to_seconds(slept), self._name),
+        )
+        self._clock.adjust(slept)
+        return slept
 
     async def _settle(self, shift: Shift) -> None:
         self._shift = shift
         self._clock.ahead_of_dates = shift.by
         if shift.number:
-            notice = json.dumps(shift._asdict()).encode()
-            await self._store.post(self._id, notice, self._clock.now() + TERM)
+            now = self._clock.now()
+            notice = json.dumps({**shift._asdict(), "at": now}).encode()
+            await self._store.post(self._id, notice, now + TERM)
 
-    async def _told(self) -> Shift:
-        """What counts of that which all brokers have told."""
+    async def _told(self) -> Told:
+        """The shift that counts of those that all brokers have told, and the latest time."""
         notices = await self._store.notices(0)
         told = [_read(notice) for name, notice in notices.items() if is_about_the_clock(name)]
-        return max([self._shift, *told])
+        shift = max([self._shift, *(each.shift for each in told)])
+        return Told(shift, max((each.at for each in told), default=0))
 
     async def _best(self) -> Reading:
         return min([await self._read() for _ in range(READINGS)], key=lambda one: one.error)
@@ -115,9 +137,9 @@ def is_about_the_clock(notice: str) -> bool:
     return notice.startswith(_NOTICES)
 
 
-def _read(notice: bytes) -> Shift:
+def _read(notice: bytes) -> Told:
     try:
         content = json.loads(notice)
-        return Shift(int(content["number"]), int(content["by"]))
+        return Told(Shift(int(content["number"]), int(content["by"])), int(content["at"]))
     except (ValueError, TypeError, LookupError):
-        return Shift()  # of a later release, perhaps: what it means is not known here
+        return Told()  # of a later release, perhaps: what it means is not known here
