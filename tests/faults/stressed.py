@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,6 +15,8 @@ from tests.faults.harness.load import Load
 from tests.support.broker_process import BrokerProcess
 
 Fault: TypeAlias = Callable[[], object]
+#: Not as fast as it goes: what happens is to hit calls of every kind, and not a machine at its end.
+HABITS = replace(MIXED, pause=0.05)
 #: How many jobs are done between two faults at least, and how long that may take, in seconds: it
 #: shows that all goes on after each.
 PROGRESS, PROGRESS_SECONDS = 20, 60.0
@@ -41,7 +44,7 @@ class Stress:
 
 @contextmanager
 def stressed(
-    url: str, folder: Path, *, habits: Habits = MIXED, workers: int = 3
+    url: str, folder: Path, *, habits: Habits = HABITS, workers: int = 3
 ) -> Iterator[Stress]:
     folders = [folder / name for name in ("broker-a", "broker-b")]
     for each in folders:

@@ -1,19 +1,22 @@
 """The way of one client to one or several brokers."""
 
+import json
 import time
 from collections.abc import Sequence
 from typing import Self
 
 import grpc
 
+from towline.channel import SERVICE_CONFIG
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
 from towline.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 
 #: Brokers take turns, and one that is gone is left out.
 _ROUND_ROBIN = '{"loadBalancingConfig": [{"round_robin": {}}]}'
+#: The same, and gRPC makes a call again that failed with UNAVAILABLE.
+_RETRIES = json.dumps(SERVICE_CONFIG)
 _OPTIONS = (
-    ("grpc.service_config", _ROUND_ROBIN),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 200),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -25,8 +28,10 @@ _PAUSE = 0.05
 
 
 class Link:
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._channel = grpc.insecure_channel("ipv4:" + ",".join(addresses), options=_OPTIONS)
+    def __init__(self, addresses: Sequence[str], *, retries: bool = False) -> None:
+        config = ("grpc.service_config", _RETRIES if retries else _ROUND_ROBIN)
+        target = "ipv4:" + ",".join(addresses)
+        self._channel = grpc.insecure_channel(target, options=(config, *_OPTIONS))
         self.queue = QueueServiceStub(self._channel)
         self.admin = AdminServiceStub(self._channel)
         self.dead = DeadLetterServiceStub(self._channel)

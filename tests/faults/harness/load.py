@@ -40,6 +40,7 @@ class Load:
 
     ``addresses``: of the brokers, or of proxies before them; ``admin_addresses``: where the end is
     asked for, if not there too. What clients see goes to files in ``folder``, which is made.
+    ``retries``: gRPC makes calls again by itself, but not those of worker processes.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Load:
         worker_processes: int = 0,
         habits: Habits = MIXED,
         admin_addresses: Sequence[str] = (),
+        retries: bool = False,
     ) -> None:
         self.failures: list[BaseException] = []
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -60,6 +62,7 @@ class Load:
         self._admin_addresses = list(admin_addresses or addresses)
         self._folder = folder / "diaries"
         self._habits = habits
+        self._retries = retries
         self._rng = random.Random(seed)
         self._count = worker_processes
         self._read: dict[Path, int] = {}
@@ -188,7 +191,7 @@ class Load:
         def run() -> None:
             diary = Diary(self._folder, name)
             try:
-                with Link(self._addresses) as link:
+                with Link(self._addresses, retries=self._retries) as link:
                     work(link, diary)
             except BaseException as error:
                 self.failures.append(error)
