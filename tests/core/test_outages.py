@@ -78,3 +78,9 @@ async def test_upkeep_that_waits_for_its_store_is_told_of_once(
     await broker.stop()
     told = [record.getMessage() for record in caplog.records if "upkeep" in record.getMessage()]
     assert told == ["upkeep waits for the store: it is down", "upkeep goes on"]
+
+
+def test_an_outage_without_a_word_is_told_by_its_kind(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        Outage("it fails", "it works").failed(TimeoutError())
+    assert caplog.messages == ["it fails: TimeoutError"]

@@ -21,7 +21,9 @@ class Outage:
         kind = _DEFECT if defect else _EXPECTED
         level = logging.WARNING if kind > self._told else logging.DEBUG
         self._told = max(self._told, kind)
-        log.log(level, "%s: %s", self._failing, reason, exc_info=defect)
+        # Some errors, such as TimeoutError, say nothing but what they are.
+        why = str(reason) or type(reason).__name__
+        log.log(level, "%s: %s", self._failing, why, exc_info=defect)
 
     def works(self) -> None:
         """To be called whenever it works."""
