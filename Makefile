@@ -211,6 +211,10 @@ $(FUZZ_INSTALLED): requirements/fuzz.txt
 	@$(PIP) install -qq --no-deps --upgrade --target $(FUZZ) -r requirements/fuzz.txt
 	@touch $@
 
+.PHONY: planted
+planted: install ## Plant bugs in a copy of the code, one after the other, and see that the fault suite finds each
+	@$(BIN)/python -m tests.planted $(ARGS)
+
 .PHONY: sigterms
 sigterms: install ## Tell a thousand workers to stop at random moments under load, and look for lost jobs
 	@TOWLINE_SIGTERMS=$${TOWLINE_SIGTERMS:-1000} $(BIN)/python -m pytest -q tests/faults/test_worker_sigterms.py

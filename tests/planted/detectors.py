@@ -1,0 +1,176 @@
+"""The parts of the fault suite that are set on a broken copy, each as a command with a bound.
+
+They are the same that are run on the sound code, at a small size. Nothing here knows of a bug.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from tests.planted.catalogue import PROMISES
+from tests.planted.workshop import Workshop
+
+
+class Verdict(StrEnum):
+    GREEN = "green"
+    FOUND = "found"
+    #: What it needs is missing here.
+    SKIPPED = "skipped"
+    #: It ended in another way than a detector may: that proves nothing.
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    verdict: Verdict
+    seconds: float
+    #: Those that it says are broken.
+    promises: tuple[str, ...]
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    #: For ``python``; ``{seed}`` stands for the seed.
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    #: How long it may take.
+    seconds: float = 120.0
+
+    def run(self, workshop: Workshop, seed: int) -> Finding:
+        environment = workshop.environment | dict(self.environment) | {"TOWLINE_SEED": str(seed)}
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="towline-detector-") as folder:
+            environment["TMPDIR"] = folder
+            code, output = _run(
+                [sys.executable, *(each.format(seed=seed) for each in self.arguments)],
+                workshop.root,
+                environment,
+                self.seconds,
+            )
+        took = time.monotonic() - start
+        return Finding(_verdict(code, output), took, promises_in(output), output)
+
+
+def _run(
+    command: list[str], folder: Path, environment: dict[str, str], seconds: float
+) -> tuple[int | None, str]:
+    """The exit code (None: it did not come to an end) and all that it said."""
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            # Brokers and servers that it has started and not stopped go with it.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        said.seek(0)
+        return code, said.read()
+
+
+#: What is said of a violation: by the simulation, and by pytest of a test that ran and failed.
+_EVIDENCE = re.compile(r"^(violations: [1-9]|FAILED )", re.MULTILINE)
+
+
+def _verdict(code: int | None, output: str) -> Verdict:
+    if code == 1 and _EVIDENCE.search(output):
+        return Verdict.FOUND
+    if code != 0:
+        return Verdict.BROKEN
+    only_skipped = re.search(r"\d+ skipped", output) and not re.search(r"\d+ passed", output)
+    return Verdict.SKIPPED if only_skipped else Verdict.GREEN
+
+
+_PROMISE = rf"\b(?:{'|'.join(PROMISES)})\b"
+#: How the checker, the simulation and a test begin a line that tells of a violation.
+_TOLD = re.compile(rf"^(?:E? +)?(?:\w*Error: )?(?:.*: )?{_PROMISE}[^:]*: ")
+
+
+def promises_in(output: str) -> tuple[str, ...]:
+    """The promises that the output says are broken, each once: of what tells of violations, or else
+    by the names of the tests that failed."""
+    lines = output.splitlines()
+    told = [match[0] for line in lines if (match := _TOLD.match(line))]
+    told = told or [line for line in lines if line.startswith("E ")]
+    named = [name for line in told for name in re.findall(_PROMISE, line)]
+    failed = [line for line in lines if line.startswith("FAILED")]
+    named = named or [f"P{number}" for line in failed for number in re.findall(r"_p(\d+)_", line)]
+    return tuple(dict.fromkeys(named))
+
+
+def _pytest(file: str, chosen: str, seconds: float = 180.0, **sizes: int) -> Detector:
+    """Of a file the tests whose names match, at these sizes."""
+    options = ("-q", "-x", "-n", "0", "-p", "no:cacheprovider", "--tb=short")
+    sized = {f"TOWLINE_{name}": str(size) for name, size in sizes.items()}
+    arguments = ("-m", "pytest", *options, f"tests/faults/{file}.py", "-k", chosen)
+    return Detector(arguments, sized, seconds)
+
+
+def _simulation(store: str, schedules: int) -> Detector:
+    options = ("--store", store, "--schedules", str(schedules), "--seed", "{seed}", "--no-shrink")
+    return Detector(("-m", "tests.simulation", *options))
+
+
+_KILLS = "whenever_the_broker_is_killed and mixed and {}"
+
+DETECTORS: dict[str, Detector] = {
+    "simulation-memory": _simulation("memory", 600),
+    "simulation-file": _simulation("file", 600),
+    **{
+        f"kills-{store}": _pytest("test_broker_kills", _KILLS.format(store), KILLS=3)
+        for store in ("file", "sqlite", "postgresql", "mariadb", "redis")
+    },
+    **{
+        f"shared-{store}": _pytest("test_shared_stores", f"mixed and {store}", SHARED_JOBS=2_000)
+        for store in ("postgresql", "mariadb", "redis")
+    },
+    **{
+        f"orphans-{store}": _pytest("test_orphans", store)
+        for store in ("file", "postgresql", "redis")
+    },
+    **{
+        f"power-cuts-{store}": _pytest("test_power_loss", store, POWER_CUTS=6)
+        for store in ("file", "sqlite")
+    },
+    **{
+        f"crash-points-{store}": _pytest("test_crash_points", f"{store} and p1", CRASH_POINTS=40)
+        for store in ("file", "sqlite")
+    },
+    **{
+        f"bad-network-{store}": _pytest("test_cut_replies", store)
+        for store in ("file", "sqlite", "postgresql", "mariadb", "redis")
+    },
+    **{
+        f"store-faults-{store}": _pytest("test_database_faults", store)
+        for store in ("postgresql", "mariadb")
+    },
+    **{f"outages-{store}": _pytest("test_outages", store) for store in ("file", "sqlite")},
+    **{
+        f"news-{store}": _pytest("test_prompt_news", store)
+        for store in ("sqlite", "postgresql", "redis")
+    },
+    "damage-file": _pytest("test_damaged_files", "file"),
+    "sdk-worker": _pytest("test_worker_on_a_bad_network", "test"),
+    "moves-and-kills": _pytest("test_moves_and_kills", "test"),
+    "clock-jumps": _pytest("test_clock_jumps", "p10 and (file or worker)"),
+}
