@@ -103,7 +103,9 @@ class Context:
         self, code: grpc.StatusCode, details: str, metadata: Sequence[tuple[str, Any]]
     ) -> None:
         self.status = (code, details, metadata)
-        raise Aborted
+        # gRPC keeps it as well: the call, its error and the frames of that make a circle.
+        self.error = Aborted()
+        raise self.error
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class FuzzedBroker:
         try:
             reply = await behaviour(raw, context)
         except Aborted:
+            raw = b""  # this frame is in that circle too
             assert context.status is not None
             code, message, metadata = context.status
             _check_failure(code, message, metadata)

@@ -1,5 +1,6 @@
 """What fuzzing has found, each in its smallest form."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,26 @@ def test_a_delay_that_nobody_can_wait_is_none(delay: Duration) -> None:
 def test_a_time_that_is_none_is_an_answer_that_makes_no_sense(nanos: int) -> None:
     with pytest.raises(BrokerError, match="a time that is none"):
         read_time(Timestamp(seconds=1, nanos=nanos))
+
+
+class _Counted(bytes):
+    alive = 0
+
+    def __init__(self, _: bytes) -> None:
+        _Counted.alive += 1
+
+    def __del__(self) -> None:
+        _Counted.alive -= 1
+
+
+@pytest.mark.parametrize("raw", [EMPTY * 100_000, b"\xff" * 100_000])
+async def test_a_request_that_is_refused_is_forgotten_at_once(raw: bytes) -> None:
+    """And not when the garbage collector comes by: it may be large."""
+    async with FuzzedBroker(MemoryDriver(Engine())) as broker:
+        gc.disable()
+        try:
+            answer = await broker.call("/towline.v1.QueueService/Push", _Counted(raw))
+            assert _Counted.alive == 0
+        finally:
+            gc.enable()
+    assert answer.code is grpc.StatusCode.INVALID_ARGUMENT

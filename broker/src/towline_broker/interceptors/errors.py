@@ -31,6 +31,9 @@ class ErrorsInterceptor(WrappingInterceptor):
                 reference = secrets.token_hex(6)
                 log.exception("%s failed unexpectedly; reference %s", method, reference)
                 wire = internal_error(reference)
+            # gRPC keeps the error of an aborted call with the call, and with it this frame, until
+            # the garbage collector comes by: it is not to keep 64 MiB of a request until then.
+            request = None
             return await _abort(context, wire)
 
         return answer
