@@ -224,9 +224,10 @@ orphans: install ## Measure over every store how soon a killed worker's jobs are
 	@TOWLINE_ORPHANS=$${TOWLINE_ORPHANS:-200} $(BIN)/python -m pytest -q tests/faults/test_orphans.py $(ARGS)
 
 .PHONY: store-faults
-store-faults: install ## What happens to servers of stores, their masters and all clocks, many times (about 30 minutes)
+store-faults: install ## Let everything happen to servers of stores, to brokers and to clocks, many times (about an hour)
 	@TOWLINE_STORE_FAULTS=$${TOWLINE_STORE_FAULTS:-20} TOWLINE_FAILOVERS=$${TOWLINE_FAILOVERS:-5} \
 	  TOWLINE_CLOCK_JUMPS=$${TOWLINE_CLOCK_JUMPS:-60} TOWLINE_ROLLS=$${TOWLINE_ROLLS:-10} \
+	  TOWLINE_IDLE_SECONDS=$${TOWLINE_IDLE_SECONDS:-600} \
 	  $(BIN)/python -m pytest -q tests/faults/test_database_faults.py tests/faults/test_redis_faults.py \
 	  tests/faults/test_clock_jumps.py tests/faults/test_rolling_restarts.py $(ARGS)
 

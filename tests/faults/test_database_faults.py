@@ -5,15 +5,19 @@ transactions under two brokers at work.
 """
 
 import random
+import statistics
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.faults.harness.figures import Figures, seed, size
+from tests.faults.harness.habits import PLAIN
 from tests.faults.places import Place
 from tests.faults.stressed import Fault, stressed
 from tests.support.database_faults import DatabaseFaults, MariaDBFaults, PostgresFaults
@@ -23,6 +27,13 @@ from tests.support.stores import with_options
 
 #: How often each thing happens.
 ROUNDS = size("STORE_FAULTS", 1)
+#: How long another program's transaction is open, in seconds.
+IDLE = size("IDLE_SECONDS", 4)
+#: A claim beside it may take so many times as long at its end as at its begin, and so much longer
+#: for what else a machine has to do, in milliseconds.
+FLAT, NOISE_MS = 2.0, 15.0
+#: Parts of that time, of which each has its figure.
+PARTS = 4 if IDLE < 60 else 10
 #: Seconds after which brokers give a statement up.
 PATIENCE = 2
 #: COMMITs take some milliseconds, so that a session can be met in the middle of one.
@@ -55,6 +66,7 @@ def faults_of(database: DatabaseFaults) -> Mapping[str, Fault]:
         "sessions ended in mid-COMMIT": database.end_commits,
         "transactions given up": partial(given_up, database),
         "deadlocks": database.deadlock,
+        "disk full": partial(be_full, database),
         "jobs locked for longer than a statement may take": partial(
             database.lock_for, PATIENCE + 1.0
         ),
@@ -64,6 +76,11 @@ def faults_of(database: DatabaseFaults) -> Mapping[str, Fault]:
 def given_up(database: DatabaseFaults) -> None:
     with database.give_up(0.2):
         time.sleep(1.0)
+
+
+def be_full(database: DatabaseFaults) -> None:
+    with database.full():
+        time.sleep(0.5)
 
 
 @pytest.mark.parametrize("kind", DATABASES)
@@ -83,3 +100,39 @@ def test_every_promise_is_kept_whatever_happens_to_the_database(
         sessions_ended=database.ended,
         deadlocks=database.deadlocks,
     )
+
+
+@pytest.mark.parametrize("kind", DATABASES if IDLE > 60 else ["postgresql"])
+@pytest.mark.timeout(180 + 2 * IDLE)
+def test_claims_stay_as_fast_as_they_are_while_another_program_holds_a_transaction_open(
+    kind: str, tmp_path: Path, figures: Figures
+) -> None:
+    with DATABASES[kind](random.Random(seed())) as database:
+        habits = replace(PLAIN, pause=0.1)
+        with stressed(database.url, tmp_path, habits=habits, workers=2) as stress:
+            begin = time.monotonic()
+            with database.idle_transaction():
+                time.sleep(IDLE)
+            end = time.monotonic()
+            verdict = stress.load.finish(assumptions=Place(database.url).shared)
+    took = [
+        [
+            (call.returned - call.called) * 1000
+            for call in verdict.history.calls
+            if call.rpc == "Reserve"
+            and first <= call.called < last
+            # One that had to wait for jobs found fewer.
+            and len(call.items) == habits.reserve_batch
+        ]
+        for first, last in pairwise(
+            begin + (end - begin) * part / PARTS for part in range(PARTS + 1)
+        )
+    ]
+    medians = [round(statistics.median(part), 1) for part in took]
+    figures.prove(
+        f"a transaction of another program open for {IDLE} s, {kind}",
+        verdict,
+        median_claim_ms=medians,
+        claims=sum(map(len, took)),
+    )
+    assert medians[-1] < FLAT * medians[0] + NOISE_MS

@@ -141,6 +141,10 @@ class DatabaseFaults(ABC):
         are in their way."""
 
     @abstractmethod
+    def full(self) -> AbstractContextManager[None]:
+        """The database says that its disk has no room for payloads."""
+
+    @abstractmethod
     def _deadlocks(self) -> int:
         """That the server has found since it started."""
 
@@ -182,6 +186,14 @@ class PostgresFaults(DatabaseFaults):
             yield
         finally:
             self._insist("DROP FUNCTION give_up() CASCADE")
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        self._insist(_POSTGRES_IS_FULL)
+        try:
+            yield
+        finally:
+            self._insist("DROP FUNCTION no_room() CASCADE")
 
     def _deadlocks(self) -> int:
         with self.program() as execute:
@@ -242,6 +254,14 @@ class MariaDBFaults(DatabaseFaults):
             for event in ("INSERT", "UPDATE", "DELETE"):
                 self._insist(f"DROP TRIGGER give_up_{event}")
 
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        self._insist(_MARIADB_IS_FULL)
+        try:
+            yield
+        finally:
+            self._insist("DROP TRIGGER no_room")
+
     def _deadlocks(self) -> int:
         with self.program() as execute:
             [(_, count)] = execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
@@ -274,4 +294,14 @@ BEGIN
     END IF;
   END IF;
 END
+"""
+_POSTGRES_IS_FULL = """
+CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$
+  BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '53100'; END $$;
+CREATE TRIGGER no_room BEFORE INSERT ON towline_envelopes
+  FOR EACH STATEMENT EXECUTE FUNCTION no_room()
+"""
+_MARIADB_IS_FULL = """
+CREATE TRIGGER no_room BEFORE INSERT ON towline_envelopes FOR EACH ROW
+  SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114, MESSAGE_TEXT = 'on purpose'
 """
