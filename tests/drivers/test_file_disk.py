@@ -217,3 +217,19 @@ def test_a_segment_begins_as_a_whole_whatever_a_write_takes(tmp_path: Path) -> N
     os.close(file)
     path = segments.path_of(tmp_path, 1)
     assert segments.read_header(path, path.read_bytes()) == header
+
+
+def test_a_directory_has_room_for_new_names_before_the_disk_is_full(tmp_path: Path) -> None:
+    for number in range(segments.FEW_NAMES):
+        segments.spare_path(tmp_path, number).touch()
+    before = sorted(tmp_path.iterdir())
+    made: list[Path] = []
+
+    class Watched(ThisMachine):
+        def create(self, path: Path) -> int:
+            made.append(path)
+            return super().create(path)
+
+    assert segments.widen(Watched(), tmp_path) == 4 * segments.FEW_NAMES
+    assert len(made) == 3 * segments.FEW_NAMES
+    assert sorted(tmp_path.iterdir()) == before

@@ -175,6 +175,33 @@ async def test_an_index_of_the_log_that_cannot_be_read_ends_the_store(
         monkeypatch.undo()
 
 
+async def test_a_log_that_had_no_room_to_be_brought_home_is_brought_home_at_the_next_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "CHECKPOINT_FRAMES", 1)
+    async with opened(tmp_path / "jobs.db") as driver:
+        await push(driver, new_job())
+        checkpoints = writer_of(driver)._checkpoints
+        make, tried = checkpoints._make, []
+
+        def full_once(mode: str) -> None:
+            tried.append(mode)
+            if len(tried) == 1:
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
+            make(mode)
+
+        monkeypatch.setattr(checkpoints, "_make", full_once)
+        await push(driver, new_job())
+        await reserve(driver, 1)
+        # Answered after the checkpoint behind the call before.
+        await driver.promote(START, 1)
+        assert len(tried) >= 2
+        assert checkpoints._checked > 0
+        monkeypatch.undo()
+
+
 async def test_the_log_stays_short(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     async with opened(path) as driver:

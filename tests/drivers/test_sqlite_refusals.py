@@ -149,7 +149,7 @@ async def test_a_store_that_does_not_hold_together_is_refused_unless_told_not_to
     # How many cells the page has.
     content[(root - 1) * page + 4] ^= 1
     path.write_bytes(content)
-    with pytest.raises(StoreRefused, match=r"(?s)jobs\.db is damaged: .*\.recover"):
+    with pytest.raises(StoreRefused, match=r"jobs\.db is damaged: .*\.recover"):
         async with opened(path):
             pass
     assert path.read_bytes() == bytes(content)

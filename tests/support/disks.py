@@ -19,8 +19,8 @@ EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = struct.pack("I", 2)
 
 
-#: Before a command that makes disks: it has its mounts for itself. Whoever made a namespace of mounts
-#: meanwhile, as ``ip netns exec`` does, would otherwise keep them there when they are unmounted.
+#: Before a command that makes disks: it has its mounts for itself. Otherwise whoever made a
+#: namespace of mounts meanwhile, as ``ip netns exec`` does, would keep them when they are unmounted.
 ALONE = ("unshare", "--mount")
 
 

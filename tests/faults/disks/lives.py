@@ -154,7 +154,8 @@ class Life:
 
     def _live(self, told_to: int) -> None:
         def tell(*words: object) -> None:
-            os.write(told_to, (" ".join(map(str, words)) + "\n").encode())
+            line = " ".join(map(str, words)).replace("\n", " ")
+            os.write(told_to, f"{line}\n".encode())
 
         try:
             self._prepare(tell)
@@ -162,7 +163,7 @@ class Life:
         except Doubtful:
             pass
         except BaseException as error:
-            tell("broken", repr(error), *traceback.format_exc().split("\n"))
+            tell("broken", repr(error), traceback.format_exc())
         os._exit(0)
 
 

@@ -54,6 +54,8 @@ class Journal:
         self.number = active.header.number
         self.oldest = oldest
         self.room = Room(active.header.size - active.offset, deque(spares))
+        #: For so many names the directory has room.
+        self._wide = 0
         self._next_spare = 1 + max(segments.numbers_in(directory, "spare", machine), default=0)
         self._appended = 0
         self._durable = 0
@@ -221,6 +223,8 @@ class Journal:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     return False
                 raise
+            if 2 * len(self._machine.names(self._directory)) > self._wide:
+                self._wide = segments.widen(self._machine, self._directory)
             return True
 
         made: bool = await self._on_disk(make)

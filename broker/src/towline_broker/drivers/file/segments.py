@@ -173,6 +173,36 @@ def make_spare(machine: Machine, path: Path, size: int) -> None:
         machine.close(file)
 
 
+#: So many names any directory holds without growing.
+FEW_NAMES = 16
+
+
+def widen(machine: Machine, directory: Path) -> int:
+    """Makes room for four times the names that are in the directory, and returns for how many there
+    is room then.
+
+    Renaming a file takes room for its new name, which a full disk does not have, in a part of the
+    directory that goes by the name. A directory that was once as large stays so: hence files that
+    are made and removed again, as spares that the next start would remove, should it come to that.
+    """
+    names = len(machine.names(directory))
+    if names < FEW_NAMES:
+        return 2 * FEW_NAMES
+    first = 1 + max(numbers_in(directory, "spare", machine), default=0)
+    made = []
+    try:
+        for number in range(first, first + 3 * names):
+            path = spare_path(directory, number)
+            machine.close(machine.create(path))
+            made.append(path)
+    except OSError:
+        pass  # it is as wide as the disk lets it be
+    finally:
+        for path in made:
+            machine.remove(path)
+    return 4 * names
+
+
 def begin(
     machine: Machine, spare: Path, directory: Path, number: int, first: int, store: bytes
 ) -> tuple[int, Header]:

@@ -77,8 +77,9 @@ def check_content(path: Path) -> None:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
+        what = " ".join(found.removeprefix("*** in database main ***").split())
         raise StoreRefused(
-            f"{path} is damaged: {found}; restore it from a backup, or bring what is left into a "
+            f"{path} is damaged: {what}; restore it from a backup, or bring what is left into a "
             f"new file with `sqlite3 {path.name} .recover`"
         )
 

@@ -8,6 +8,7 @@ stands at byte 16 in the byte order of the machine, and the salt of the log at b
 """
 
 import os
+import sqlite3
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -37,9 +38,13 @@ class Checkpoints:
         if length < self._checked:
             self._checked = 0
         if length - self._checked >= CHECKPOINT_FRAMES:
-            self._checked = length
-            mode = "PASSIVE" if length < INSISTENT_FRAMES else "RESTART"
-            self._make(mode)
+            before, self._checked = self._checked, length
+            try:
+                self._make("PASSIVE" if length < INSISTENT_FRAMES else "RESTART")
+            except sqlite3.Error:
+                # If it was for want of room, it is made again at the next commit.
+                self._checked = before
+                raise
 
     def make_room(self) -> None:
         """Brings everything home, so that the log begins anew in the room that it has."""
