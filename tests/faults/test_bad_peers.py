@@ -35,9 +35,9 @@ from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 
 SECONDS = size("ATTACK_SECONDS", 0)
 #: Of each attack in a run of all tests.
-SHORT = 0.4
+SHORT = 0.2
 #: What a call of the good client may take at most, in seconds, on a machine that others use too.
-SLOWEST = 5.0
+SLOWEST = 15.0
 #: Bytes that the broker may have come to need more, once all is over.
 MOST_GROWTH = 192 << 20
 OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
