@@ -170,7 +170,8 @@ class Client:
     async def _push(self, operation: Operation, rng: Random) -> None:
         queue = self._queue(rng)
         specs = [_job(operation, rng, queue, n) for n in range(rng.choice((1, 1, 2, 3, 5)))]
-        jobs = [_message(spec, rng, self._conditions.retention) for spec in specs]
+        conditions = self._conditions
+        jobs = [_message(spec, rng, conditions.retention, conditions.payload) for spec in specs]
         request = pb.PushRequest(jobs=jobs, allow_partial=rng.random() < 0.2)
         self._shared.pushed += [(spec.job_id, queue) for spec in specs]
 
@@ -401,12 +402,12 @@ def _job(operation: Operation, rng: Random, queue: str, number: int) -> Pushed:
     )
 
 
-def _message(spec: Pushed, rng: Random, retention: float) -> Job:
+def _message(spec: Pushed, rng: Random, retention: float, payload: int) -> Job:
     job = Job(
         id=spec.job_id,
         queue=spec.queue,
         type=rng.choice(("A", "B")),
-        payload=rng.randbytes(rng.choice((0, 10, 400))),
+        payload=rng.randbytes(rng.choice((0, 10, payload))),
         priority=spec.priority,
         retry=RetryPolicy(
             max_attempts=spec.max_attempts, delays=DelayList(delays=[duration(_RETRY)])

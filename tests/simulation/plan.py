@@ -58,6 +58,8 @@ class Conditions:
     store: Store
     #: Callbacks run in asyncio's order.
     in_order: bool
+    #: Mean time that a callback takes.
+    step: float
     queues: int
     #: Mean time of a message on its way, and the share that never arrives.
     delay: float
@@ -70,6 +72,11 @@ class Conditions:
     #: So many segments fit on it.
     disk_segments: int
     short_writes: float
+    #: Calls ask for as much room as they need and hardly more, and compaction begins at once: so it
+    #: has something to do in a short schedule.
+    tiny_journal: bool
+    #: Most bytes of a payload.
+    payload: int
     retention: float
     settle_memory: float
     max_queue_depth: int
@@ -103,16 +110,20 @@ _SHORT_MEMORY = 30.0
 def drawn(seed: int, store: Store) -> Plan:
     rng = Random(f"{seed}/plan")
     wall_jumps = rng.random() < 0.3
+    tiny_journal = rng.random() < 0.7
     conditions = Conditions(
         store=store,
         in_order=rng.random() < 0.4,
+        step=rng.choice((0.0, 0.0, 0.00001, 0.0001)),
         queues=rng.choice((1, 1, 2)),
         delay=rng.choice((0.0005, 0.005, 0.1)),
         loss=rng.choice((0.0, 0.0, 0.02, 0.15)),
         vanishing=rng.choice((0.0, 0.0, 0.1, 0.5)),
         pace=rng.choice((0.0001, 0.001, 0.01)),
-        segment_bytes=rng.choice((2048, 4096, 16384)),
-        disk_segments=rng.choice((1 << 20, 1 << 20, 1 << 20, 8, 12)),
+        segment_bytes=rng.choice((2, 4)) * 1024 if tiny_journal else 64 * 1024,
+        tiny_journal=tiny_journal,
+        disk_segments=1 << 20 if tiny_journal else rng.choice((1 << 20, 4, 5)),
+        payload=400 if tiny_journal else rng.choice((400, 8_000)),
         short_writes=rng.choice((0.0, 0.0, 0.3)),
         retention=rng.choice((0.0, _DAYS)),
         settle_memory=_DAYS if wall_jumps else rng.choice((600.0, _SHORT_MEMORY)),
@@ -129,12 +140,14 @@ def _operations(rng: Random, conditions: Conditions, wall_jumps: bool) -> list[O
 
     # Where little happens, nothing else wakes who waits in vain.
     hurry = rng.choice((0.01, 0.1, 0.5, 2.0))
+    # Where much happens, a journal is compacted.
+    most = rng.choice((7, 7, 7, 20))
     for producer in range(rng.choice((1, 2))):
-        for _ in range(rng.randrange(1, 7)):
+        for _ in range(rng.randrange(1, most)):
             kinds, weights = (Kind.PUSH, Kind.CANCEL, Kind.WAIT_FOR_END), (8, 1, 1)
             add(f"producer-{producer}", rng.choices(kinds, weights)[0], hurry)
     for worker in range(rng.choice((1, 2, 2, 3))):
-        for _ in range(rng.randrange(1, 7)):
+        for _ in range(rng.randrange(1, most)):
             kind = rng.choices((Kind.WORK, Kind.STALE), (6, 1))[0]
             add(f"worker-{worker}", kind, hurry / 2)
     operator = (Kind.PAUSE, Kind.RESUME, Kind.PURGE, Kind.REQUEUE, Kind.DISCARD)

@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from tests.faults.harness.checker import Assumptions, judge
@@ -32,7 +33,7 @@ from towline_broker.core.clock import SystemClock
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.domain.time import from_seconds
-from towline_broker.drivers.file import FileDriver
+from towline_broker.drivers.file import FileDriver, compaction, costs
 from towline_broker.drivers.memory import MemoryDriver
 
 #: By the wall clock the schedule begins then, in nanoseconds.
@@ -43,6 +44,8 @@ _DRAIN_SECONDS = 120.0
 _CALM_TIMEOUT = 10.0
 #: So long after its client gave up a call may still take effect: its way, and its own deadline.
 _LATE = 6.0
+#: Of the disk, in bytes.
+_OTHER_FILES = 4096
 _WALL_JUMPS = (3600.0, -3600.0)
 
 
@@ -64,13 +67,13 @@ class World:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         conditions = plan.conditions
-        self.loop = Loop(plan.rng("loop"), in_order=conditions.in_order)
+        self.loop = Loop(plan.rng("loop"), in_order=conditions.in_order, step=conditions.step)
         self.trace: list[str] = []
         self.violations: list[tuple[str, str]] = []
         self._wall = 0.0
         #: A broker has started while the wall clock was wrong, and has taken it for the truth.
         self._leapt = False
-        self._disk = Disk(conditions.disk_segments * conditions.segment_bytes)
+        self._disk = Disk(conditions.disk_segments * conditions.segment_bytes + _OTHER_FILES)
         self._disk.make_directory(PLACE.parent)
         self._disk.sync_directory(PLACE.parent.parent)
         self._disk_rng = plan.rng("disk")
@@ -377,11 +380,25 @@ def play(plan: Plan) -> Result:
     )
 
 
+#: In bytes, and in segments.
+_TINY: dict[tuple[ModuleType, str], int] = {
+    (costs, "LEAST"): 512,
+    (costs, "_ITEM"): 200,
+    (costs, "_NEW"): 250,
+    (costs, "_POLICY"): 100,
+    (compaction, "LEAST_SEGMENTS"): 1,
+}
+
+
 @contextmanager
 def _seeded(plan: Plan) -> Iterator[None]:
     """What the broker draws for itself is drawn from the plan, and nothing is told to the log."""
     rng = plan.rng("chance")
     urandom, token_bytes, freeze = os.urandom, secrets.token_bytes, gc.freeze
+    constants = {(place, name): getattr(place, name) for place, name in _TINY}
+    if plan.conditions.tiny_journal:
+        for (place, name), value in _TINY.items():
+            setattr(place, name, value)
     os.urandom = rng.randbytes
     secrets.token_bytes = lambda nbytes=None: rng.randbytes(nbytes or 32)
     gc.freeze = lambda: None
@@ -390,6 +407,8 @@ def _seeded(plan: Plan) -> Iterator[None]:
     try:
         yield
     finally:
+        for (place, name), value in constants.items():
+            setattr(place, name, value)
         os.urandom, secrets.token_bytes, gc.freeze = urandom, token_bytes, freeze
         logging.disable(logging.NOTSET)
         gc.enable()
