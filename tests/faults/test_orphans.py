@@ -6,6 +6,7 @@ killed along with the worker every other time.
 """
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -16,11 +17,16 @@ from pathlib import Path
 import grpc
 import pytest
 
+from tests.faults import clock_program
 from tests.faults.harness.figures import Figures, seed, size
+from tests.faults.harness.link import Link
 from tests.faults.places import EVERY, SHARED, MakePlace, Place, redis_cluster
 from tests.support.broker_process import BrokerProcess
+from tests.support.servers.process import wait_until
+from towline import Client
 from towline.ids import uuid7
 from towline.v1 import queue_service_pb2 as pb
+from towline.v1.admin_service_pb2 import StatsRequest
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 
@@ -29,6 +35,8 @@ ORPHANS = size("ORPHANS", 20)
 TOGETHER = 20
 #: A job that is not back by then is not coming, in seconds.
 BACK_SECONDS = 30.0
+#: Jobs of one worker of the SDK.
+CONCURRENCY = 4
 #: How much later than its lease a job may be back, in seconds (P8).
 PROMPT = 1.0
 #: How much earlier: brokers know the clock of their store to some milliseconds.
@@ -69,7 +77,7 @@ def test_p8_an_orphaned_job_is_back_within_its_lease_and_a_second(
                 if both:
                     granting.kill()
                     brokers_killed += 1
-                back = _back(other, queue)
+                back = _back(other, queue, TOGETHER)
                 late += [back[job] - end for job, end in leases_end.items()]
                 if both:
                     granting.start()
@@ -84,6 +92,52 @@ def test_p8_an_orphaned_job_is_back_within_its_lease_and_a_second(
     )
     assert late[0] > -CLOCK_ERROR
     assert late[-1] < PROMPT
+
+
+@pytest.mark.timeout(60 + ORPHANS)
+def test_p8_jobs_of_a_killed_worker_of_the_sdk_are_back_within_a_lease_and_a_second(
+    tmp_path: Path, figures: Figures
+) -> None:
+    """The guardian of a worker, which sends its heartbeats if it cannot, ends with it."""
+    chance = random.Random(seed())
+    late: list[float] = []
+    with (
+        BrokerProcess("memory:", folder=tmp_path) as broker,
+        Link([broker.address]) as link,
+        Client(broker.address) as client,
+    ):
+        for _ in range(-(-ORPHANS // CONCURRENCY)):
+            client.dispatch_batch([clock_program.long_work.job() for _ in range(CONCURRENCY)])
+            with sdk_worker(broker) as worker:
+                wait_until(lambda: _leased(link) == CONCURRENCY, "the worker has the jobs")
+                time.sleep(chance.uniform(0.0, clock_program.WORK * 0.6))
+                worker.kill()
+                killed = time.monotonic()
+            back = _back(broker, clock_program.QUEUE, CONCURRENCY)
+            late += [at - killed - clock_program.LEASE for at in back.values()]
+    late.sort()
+    figures.show(
+        "orphans of a worker of the SDK",
+        orphans=len(late),
+        p50_ms_after_kill_and_lease=_percentile(late, 50),
+        p99_ms_after_kill_and_lease=_percentile(late, 99),
+        max_ms_after_kill_and_lease=_percentile(late, 100),
+    )
+    assert late[-1] < PROMPT
+
+
+@contextmanager
+def sdk_worker(broker: BrokerProcess) -> "Iterator[subprocess.Popen[bytes]]":
+    command = [sys.executable, "-m", "tests.faults.clock_program", "worker", broker.address]
+    with subprocess.Popen(command) as worker:
+        try:
+            yield worker
+        finally:
+            worker.kill()
+
+
+def _leased(link: Link) -> int:
+    return link.admin.Stats(StatsRequest(), timeout=20).total.depth.leased
 
 
 def _broker(place: Place, folder: Path) -> BrokerProcess:
@@ -117,23 +171,25 @@ def _worker(
             worker.kill()
 
 
-def _back(broker: BrokerProcess, queue: str) -> dict[str, float]:
+def _back(broker: BrokerProcess, queue: str, count: int) -> dict[str, float]:
     """When each job of the queue came to a worker that waits there all the time."""
     back: dict[str, float] = {}
     deadline = time.monotonic() + BACK_SECONDS
-    request = pb.ReserveRequest(queues=[pb.QueueChoice(name=queue)], max_jobs=TOGETHER)
+    request = pb.ReserveRequest(queues=[pb.QueueChoice(name=queue)], max_jobs=count)
     request.worker_id = "rescuer"
     request.wait.FromSeconds(10)
     request.lease.FromSeconds(60)
     with grpc.insecure_channel(broker.address) as channel:
         stub = QueueServiceStub(channel)
-        while len(back) < TOGETHER:
+        while len(back) < count:
             leases = stub.Reserve(request, timeout=20).leases
             now = time.monotonic()
-            assert now < deadline, f"{TOGETHER - len(back)} jobs are not back"
+            assert now < deadline, f"{count - len(back)} jobs are not back"
             assert {lease.attempt for lease in leases} <= {2}
             back |= {lease.job.id: now for lease in leases}
-        # (They are left as they are: nobody asks for this queue again.)
+            if leases:
+                acks = [pb.Ack(lease_token=lease.lease_token) for lease in leases]
+                stub.Ack(pb.AckRequest(acks=acks), timeout=20)
     return back
 
 
