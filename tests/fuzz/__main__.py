@@ -8,13 +8,17 @@ import faulthandler
 import multiprocessing
 import os
 import secrets
+import signal
 import sys
 import time
+import traceback
 
-from tests.fuzz.running import Report, run_share
+from tests.fuzz.running import Hang, Report, run_share
 
-#: A single input that takes so long is a hang; the stacks are printed.
+#: An epoch that takes so long of the processor's time hangs, and is reported as what was found; one
+#: that takes so long by the clock is stuck where Python cannot help, and the stacks are printed.
 HANG_SECONDS = 60
+STUCK_SECONDS = 1_800
 
 
 def main() -> int:
@@ -43,12 +47,19 @@ def _share(
 ) -> Report:
     faulthandler.enable()
 
-    def alive() -> None:
-        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+    def hangs(*_: object) -> None:
+        where = "".join(traceback.format_stack()[-12:])
+        raise Hang(f"no end after {HANG_SECONDS} s of the processor\n{where}")
 
+    def alive() -> None:
+        signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
+        faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
+
+    signal.signal(signal.SIGPROF, hangs)
     try:
         return run_share(seed, messages, only, number, shares, epoch, alive)
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()
 
 

@@ -32,6 +32,10 @@ MOST_GROWTH = 32 << 20
 WARM = 3
 
 
+class Hang(KeyboardInterrupt):
+    """An epoch did not come to its end. Of this kind because an event loop lets no other out."""
+
+
 class _Places:
     """A new place for the store of each epoch, removed at the end."""
 
@@ -133,7 +137,7 @@ def run_share(
             began = time.process_time()
             try:
                 line.answers += target.epoch(Random(f"{seed}/{target.name}/{each}"), count)
-            except Exception as error:
+            except (Exception, Hang) as error:
                 report.found.append(_again(seed, target.name, each, error))
             line.seconds += time.process_time() - began
             line.messages += count
@@ -151,7 +155,7 @@ def _share_of(name: str, messages: int, targets: int) -> int:
     return round(messages * SHARES.get(name, rest) / 100)
 
 
-def _again(seed: int, name: str, epoch: int, error: Exception) -> str:
+def _again(seed: int, name: str, epoch: int, error: BaseException) -> str:
     command = f"python -m tests.fuzz --seed {seed} --target '{name}' --epoch {epoch} --processes 1"
     return f"{error if str(error) else type(error).__name__}\n  again: {command}"
 
