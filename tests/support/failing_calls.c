@@ -48,7 +48,7 @@ void calls_arm(const char *under, const char *counted, int what, int error, long
 long calls_counted(void) { return calls; }
 
 __attribute__((constructor)) static void arm_from_environment(void) {
-    const char *plan = getenv("TOWLINE_FAILING_CALLS");
+    const char *plan = getenv("FAILING_CALLS");
     char under[PATH_MAX], counted[256];
     int what, error;
     long first, through;

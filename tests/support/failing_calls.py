@@ -13,7 +13,7 @@ from enum import IntEnum
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("failing_calls.c")
-VARIABLE = "TOWLINE_FAILING_CALLS"
+VARIABLE = "FAILING_CALLS"
 WRITES = ("write", "pwrite")
 SYNCS = ("fsync", "fdatasync")
 NEVER = 0
