@@ -65,6 +65,7 @@ def test_no_call_of_grpc_fails_and_every_promise_is_kept(
         with Load(addresses, tmp_path, seed=seed(), habits=HABITS, retries=True) as load:
             restarts = restarted(brokers, lambda: load.wait_for_acknowledged(PROGRESS))
             verdict = load.finish(assumptions=Place("").shared)
+        errors = [line for each in brokers for line in each.log.splitlines() if "ERROR" in line]
     # Those of operators that are not safe to repeat go out once.
     calls = [call for call in verdict.history.calls if call.rpc in REPEATED]
     failed = [call for call in calls if call.outcome is not Outcome.OK]
@@ -75,7 +76,7 @@ def test_no_call_of_grpc_fails_and_every_promise_is_kept(
         calls=len(calls),
         calls_failed=len(failed),
     )
-    assert failed == []
+    assert failed == [], errors
 
 
 @pytest.mark.parametrize("kind", TOGETHER)
