@@ -29,7 +29,7 @@ FEWER = 0.7
 CROWD = 32
 MOST_WAIT = 0.25
 #: ... and when it has waited for so long itself.
-LONGEST_WAIT = 1.0
+LONGEST_WAIT = 5.0
 
 
 class _Waiting:
