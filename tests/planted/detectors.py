@@ -50,6 +50,8 @@ class Detector:
         environment = workshop.environment | dict(self.environment) | {"TOWLINE_SEED": str(seed)}
         start = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="towline-detector-") as folder:
+            # Servers may run as another user.
+            Path(folder).chmod(0o755)
             environment["TMPDIR"] = folder
             code, output = _run(
                 [sys.executable, *(each.format(seed=seed) for each in self.arguments)],

@@ -55,6 +55,7 @@ def _job(info: JobInfo) -> FinalJob:
         releases=info.releases,
         dead_reason="" if dead_reason == "UNSPECIFIED" else dead_reason,
         dated=info.HasField("finished_at"),
+        failed=info.HasField("last_failure"),
     )
 
 

@@ -159,6 +159,8 @@ class FinalJob:
     dead_reason: str = ""
     #: It has a time at which it ended.
     dated: bool = True
+    #: It tells of a failure, or that is not known.
+    failed: bool = True
 
 
 @dataclass(slots=True)

@@ -82,6 +82,8 @@ def _dead_letters(story: Story, stories: Stories) -> Iterator[Violation]:
     final = story.final
     if story.dead and final is not None and not (final.dead_reason and final.dated):
         yield _of(story, "P7", "dead without reason or time", f"it says {final}")
+    if story.dead and final is not None and final.dead_reason != "EXPIRED" and not final.failed:
+        yield _of(story, "P7", "dead without a failure", f"it says {final}")
     if story.revived or story.discarded:
         return
     must = _must_be_dead(story)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 from tests.faults.harness.history import Call, Delivered
-from tests.faults.harness.stories import CLOCK_ERROR, Stories, Story
+from tests.faults.harness.stories import CLOCK_ERROR, Grant, Stories, Story
 from tests.faults.harness.violations import Violation
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """Of a job that was never retried, given back or delayed: its way through its queue."""
+    """The way of a job through its queue, once."""
 
     story: Story
     priority: int
@@ -22,18 +22,23 @@ class Passage:
     place: int
     #: It was granted after this.
     called: float
+    #: It became ready after this.
+    since: float
 
 
 def order_violations(stories: Stories, slack: float) -> Iterator[Violation]:
     """``slack``: so much later than its Push, in seconds, all brokers of a store know of a job."""
     queues: dict[str, dict[int, list[Passage]]] = defaultdict(lambda: defaultdict(list))
+    late: dict[tuple[str, int], list[Passage]] = defaultdict(list)
     for story in stories:
         passage = _passage(story, stories)
         if passage is not None and story.spec is not None:
             queues[story.spec.queue][passage.priority].append(passage)
-    for by_priority in queues.values():
-        for passages in by_priority.values():
-            yield from _overtaken(passages, slack)
+        for each in _late(story):
+            late[each.story.spec.queue if each.story.spec else "", each.priority].append(each)
+    for queue, by_priority in queues.items():
+        for priority, passages in by_priority.items():
+            yield from _overtaken(passages, late[queue, priority], slack)
         for low, high in combinations(sorted(by_priority), 2):
             yield from _passed_over(by_priority[high], by_priority[low], slack)
 
@@ -84,7 +89,27 @@ def _passage(story: Story, stories: Stories) -> Passage | None:
     if stories.locked.touch(grant.called, first.returned):
         return None
     place = _place(first, story.job_id)
-    return Passage(story, spec.priority, push, first, place, grant.called)
+    return Passage(story, spec.priority, push, first, place, grant.called, push.called)
+
+
+def _late(story: Story) -> Iterator[Passage]:
+    """The ways of a job that was delayed, or that came back: behind all that was ready by then."""
+    spec, grants = story.spec, story.in_order
+    if spec is None or story.revived or not grants:
+        return
+    push = min((call for call, _ in story.pushes), key=lambda call: call.called)
+    if spec.delay:
+        since = push.called + spec.delay - CLOCK_ERROR
+        yield _came(story, spec.priority, push, grants[0], since)
+    for one, other in pairwise(grants):
+        ended = [call for call, item in one.settles if item.answer == "ok"]
+        if other.attempt >= one.attempt and ended and other.called >= one.returned:
+            yield _came(story, spec.priority, ended[0], other, one.given_up)
+
+
+def _came(story: Story, priority: int, made: Call, grant: Grant, since: float) -> Passage:
+    first = min((call for call, _ in grant.deliveries), key=lambda call: call.returned)
+    return Passage(story, priority, made, first, 0, grant.called, since)
 
 
 def _place(call: Call, job_id: str) -> int:
@@ -92,9 +117,10 @@ def _place(call: Call, job_id: str) -> int:
     return brought.index(job_id)
 
 
-def _overtaken(passages: list[Passage], slack: float) -> Iterator[Violation]:
-    """Of two jobs of one priority the earlier one was still there when the later one left."""
-    left = sorted(passages, key=lambda each: each.first.returned)
+def _overtaken(passages: list[Passage], late: list[Passage], slack: float) -> Iterator[Violation]:
+    """Of two jobs of one priority the earlier one was still there when the later one left. ``late``
+    are among the later ones only."""
+    left = sorted([*passages, *late], key=lambda each: each.first.returned)
     waiting = sorted(passages, key=lambda each: each.called)
     latest: Passage | None = None
     gone = 0
@@ -102,10 +128,10 @@ def _overtaken(passages: list[Passage], slack: float) -> Iterator[Violation]:
         while gone < len(left) and left[gone].first.returned <= each.called:
             other = left[gone]
             gone += 1
-            if latest is None or other.push.called > latest.push.called:
+            if latest is None or other.since > latest.since:
                 latest = other
-        if latest is not None and latest.push.called > each.push.returned + slack:
-            yield _violation("left after a job that was pushed later", each, latest)
+        if latest is not None and latest.since > each.push.returned + slack:
+            yield _violation("left after a job that was ready later", each, latest)
     yield from _within_answers(passages, slack)
 
 
