@@ -15,6 +15,7 @@ from tests.faults.harness.load import Load
 from tests.support.broker_process import BrokerProcess
 
 Fault: TypeAlias = Callable[[], object]
+A_FEW = 4
 #: Not as fast as it goes: what happens is to hit calls of every kind, and not a machine at its end.
 HABITS = replace(MIXED, pause=0.05)
 #: How many jobs are done between two faults at least, and how long that may take, in seconds: it
@@ -31,8 +32,10 @@ class Stress:
         self._chance = chance
 
     def suffer(self, faults: Mapping[str, Fault], rounds: int) -> None:
-        """Every fault so many times, in random order and at random moments."""
-        for name in self._shuffled(list(faults) * rounds):
+        """Every fault so many times, in random order and at random moments; 0: a few of them
+        once."""
+        names = list(faults) * rounds if rounds else self._chance.sample(list(faults), A_FEW)
+        for name in self._shuffled(names):
             time.sleep(self._chance.uniform(0.0, 0.4))
             faults[name]()
             self.made[name] += 1

@@ -5,6 +5,7 @@ alone has tests/support/databases.py.
 """
 
 import random
+import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -162,6 +163,15 @@ class PostgresFaults(DatabaseFaults):
                 return cursor.fetchall() if cursor.description else []
 
             yield execute
+
+    def restart_at_once(self) -> None:
+        """Immediate shutdown: as a crash, but that the server ends its sessions itself."""
+        usual = self.server.stop_signal
+        self.server.stop_signal = signal.SIGQUIT
+        try:
+            self.restart()
+        finally:
+            self.server.stop_signal = usual
 
     def _sessions(self, execute: Execute, *, committing: bool) -> list[int]:
         condition = " AND state = 'active' AND query = 'COMMIT'" if committing else ""
