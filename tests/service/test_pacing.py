@@ -60,7 +60,7 @@ def test_the_queue_of_a_push_is_found_unread(raw: bytes, queue: str) -> None:
 
 def test_a_full_queue_is_looked_at_by_one_push_at_a_time(moments: Callable[[float], None]) -> None:
     queues = FullQueues("default")
-    queues.found(FULL)
+    queues.found(push("q"), FULL)
     with pytest.raises(QueueFull):
         queues.check(push("q"))
     assert not queues.check(push("r", "q"))
@@ -72,9 +72,22 @@ def test_a_full_queue_is_looked_at_by_one_push_at_a_time(moments: Callable[[floa
     assert not queues.check(push("q"))
 
 
+def test_a_queue_that_has_no_room_for_many_jobs_may_have_some_for_few() -> None:
+    queues = FullQueues("default")
+    queues.found(push("q", "q", "q"), FULL)
+    assert not queues.check(push("q", "q"))
+    queues.accepted(push("q", "q"))
+    with pytest.raises(QueueFull):
+        queues.check(push("q", "q", "q"))
+    queues.found(push("q", "q"), FULL)
+    assert not queues.check(push("q"))
+    with pytest.raises(QueueFull):
+        queues.check(push("q", "q"))
+
+
 def test_a_job_without_a_queue_is_one_of_the_default_queue() -> None:
     queues = FullQueues("q")
-    queues.found(FULL)
+    queues.found(push(""), FULL)
     with pytest.raises(QueueFull):
         queues.check(push(""))
 
@@ -83,7 +96,7 @@ def test_few_full_queues_are_kept_in_mind(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(full_queues, "MOST", 2)
     queues = FullQueues("default")
     for name in "abc":
-        queues.found(QueueFull(name, 5))
+        queues.found(push(name), QueueFull(name, 5))
     assert not queues.check(push("a"))
     with pytest.raises(QueueFull):
         queues.check(push("c"))

@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from typing import NamedTuple
 
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import PushRequest
@@ -14,38 +15,52 @@ MEMORY = 0.1
 MOST = 1_000
 
 
+class _Full(NamedTuple):
+    #: Then the next Push finds out.
+    until: float
+    #: Bytes of the smallest Push that found no room: smaller ones may find some.
+    size: int
+    error: QueueFull
+
+
 class FullQueues:
     """``default``: the queue of a job that names none."""
 
     def __init__(self, default: str) -> None:
         self._default = default
-        self._full: OrderedDict[str, tuple[float, QueueFull]] = OrderedDict()
+        self._full: OrderedDict[str, _Full] = OrderedDict()
 
-    def found(self, error: QueueFull) -> None:
-        self._full[error.queue] = time.monotonic() + MEMORY, error
+    def found(self, raw: bytes, error: QueueFull) -> None:
+        known = self._full.get(error.queue)
+        size = len(raw) if known is None else min(known.size, len(raw))
+        self._full[error.queue] = _Full(time.monotonic() + MEMORY, size, error)
         self._full.move_to_end(error.queue)
         if len(self._full) > MOST:
             self._full.popitem(last=False)
 
     def check(self, raw: bytes) -> bool:
-        """``raw``: of a Push. Raises QueueFull if the queue of its first job was found full. True:
-        it was, a while ago, and this Push is to find out whether it still is."""
+        """``raw``: of a Push. Raises QueueFull if one that was no larger has found the queue of its
+        first job full. True: that was a while ago, and this Push is to find out whether it still
+        is."""
         if not self._full:
             return False
         queue = first_queue(raw) or self._default
-        until, error = self._full.get(queue, (0.0, None))
-        if error is None:
+        known = self._full.get(queue)
+        if known is None or len(raw) < known.size:
             return False
-        if time.monotonic() < until:
-            raise QueueFull(error.queue, error.limit)
+        if time.monotonic() < known.until:
+            raise QueueFull(queue, known.error.limit)
         # Others do not while this one does.
-        self._full[queue] = time.monotonic() + MEMORY, error
+        self._full[queue] = known._replace(until=time.monotonic() + MEMORY)
         return True
 
     def accepted(self, raw: bytes) -> None:
-        """A Push was accepted: there is room in its queue."""
+        """There was room for this Push, and so for any that is no larger."""
         if self._full:
-            self._full.pop(first_queue(raw) or self._default, None)
+            queue = first_queue(raw) or self._default
+            known = self._full.get(queue)
+            if known is not None and len(raw) >= known.size:
+                del self._full[queue]
 
 
 _PUSH = PushRequest.DESCRIPTOR
