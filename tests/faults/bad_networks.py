@@ -19,15 +19,16 @@ from tests.support.proxy import (
     Way,
 )
 
-#: Seconds that a fault lasts, and that the network is whole after it.
-LASTS = (0.3, 1.5)
+#: Seconds that a fault lasts, mostly few: what was cut is then repeated, and answered, before
+#: anybody gives up; and seconds that the network is whole after it.
+LASTS = (0.05, 2.0)
 WHOLE = (0.1, 0.5)
 #: Bytes that pass until a cut: from the first of a connection to those of some hundred calls.
 PASSING = (0, 20_000)
 
 
 #: How many are some.
-SOME = 4
+SOME = 6
 
 
 class BadTime(NamedTuple):
@@ -67,7 +68,7 @@ def bad_times(proxy: Proxy, rounds: int, chance: Random, between: Callable[[], N
         proxy.fail(*each.faults)
         if each.breaks_in:
             proxy.cut_all()
-        time.sleep(chance.uniform(*LASTS))
+        time.sleep(LASTS[0] * (LASTS[1] / LASTS[0]) ** chance.random())
         if each.breaks_out:
             proxy.cut_all()
         proxy.heal()
