@@ -10,6 +10,7 @@ library of ``tests/support/failing_calls.py``. Another seed is another life.
 import asyncio
 import errno
 import json
+import os
 import random
 import sys
 import tempfile
@@ -34,6 +35,8 @@ ROUNDS = {"sqlite": 30, "file": 60}
 #: About how many bytes a job has.
 PAYLOAD = {"sqlite": 400, "file": 6_000}
 PREFIX = "towline-life-"
+#: In memory where that can be had: what a disk makes of a sync is not at stake here.
+SHARED_MEMORY = Path("/dev/shm")
 #: After each life, on what it left.
 MORE_ROUNDS = 4
 CHECKPOINT_FRAMES = 80
@@ -123,7 +126,8 @@ class Lives:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+    place = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as folder:
         yield Path(folder)
 
 
