@@ -171,6 +171,11 @@ DETECTORS: dict[str, Detector] = {
         f"news-{store}": _pytest("test_prompt_news", store)
         for store in ("sqlite", "postgresql", "redis")
     },
+    **{
+        f"last-moment-{store}": _pytest("test_last_moment_heartbeats", store)
+        for store in ("file", "postgresql", "redis")
+    },
+    "full-disk-file": _pytest("test_full_disk", "file"),
     "damage-file": _pytest("test_damaged_files", "file"),
     "sdk-worker": _pytest("test_worker_on_a_bad_network", "test"),
     "moves-and-kills": _pytest("test_moves_and_kills", "test"),

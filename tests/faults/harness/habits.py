@@ -86,7 +86,7 @@ MIXED = Habits(
     heartbeat=0.1,
     stale=0.1,
     named_reserves=0.5,
-    clumsy=0.05,
+    clumsy=0.2,
     operated=0.1,
 )
 

@@ -1,0 +1,107 @@
+"""P2: leases at their last moment, while the broker is about to take them back: what a heartbeat
+was told holds, and the token of one that was taken back is good for nothing.
+
+`make network-faults` does it over every store; a plain test run over some.
+"""
+
+import os
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.faults.harness.figures import Figures, seed, size
+from tests.faults.harness.link import Link
+from tests.faults.places import EVERY
+from tests.support.broker_process import BrokerProcess
+from towline.ids import uuid7
+from towline.v1 import queue_service_pb2 as pb
+from towline.v1.job_pb2 import Job, Lease
+
+#: A plain test run leaves out what differs little from these.
+KINDS = list(EVERY) if "TOWLINE_NETWORK_ROUNDS" in os.environ else ["file", "postgresql", "redis"]
+ROUNDS = 4 * max(1, size("NETWORK_ROUNDS", 1))
+QUEUE = "moments"
+#: Leases that run out together.
+LEASES = 60
+#: All seconds. Of a lease; what a heartbeat asks for; around the deadline, when heartbeats come.
+LEASE, EXTEND, BEFORE, AFTER = 1, 5, 0.02, 0.1
+#: After this, the broker has taken back what it wanted to.
+TAKEN_BACK = 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.timeout(120 + 5 * ROUNDS)
+def test_p2_a_lease_that_was_prolonged_at_its_last_moment_is_not_taken_back(
+    kind: str, tmp_path: Path, figures: Figures
+) -> None:
+    chance = Random(seed())
+    prolonged = 0
+    with (
+        EVERY[kind](tmp_path) as place,
+        BrokerProcess(place.url, folder=tmp_path) as broker,
+        Link([broker.address]) as link,
+    ):
+        for _ in range(ROUNDS):
+            leases, deadline = leased(link)
+            kept = beaten(link, leases, deadline, chance)
+            prolonged += len(kept)
+            time.sleep(TAKEN_BACK)
+            acks = [pb.Ack(lease_token=lease.lease_token) for lease in kept]
+            results = link.queue.Ack(pb.AckRequest(acks=acks)).results if acks else []
+            refused = sum(result.outcome != pb.LEASE_OUTCOME_OK for result in results)
+            assert not refused, (
+                f"P2: {refused} of {len(kept)} leases were taken back after a heartbeat had "
+                f"prolonged them (seed {seed()})"
+            )
+            stale_tokens_change_nothing(link, leases)
+    figures.show(f"heartbeats at the last moment, {kind}", leases=ROUNDS * LEASES, kept=prolonged)
+    assert 0 < prolonged < ROUNDS * LEASES, "the moment was missed"
+
+
+def leased(link: Link) -> tuple[list[Lease], float]:
+    """Fresh jobs, and about when their leases run out, by the monotonic clock."""
+    jobs = [Job(id=uuid7(), queue=QUEUE, type="Moment", priority=1) for _ in range(LEASES)]
+    ids = {job.id for job in jobs}
+    link.queue.Push(pb.PushRequest(jobs=jobs))
+    request = pb.ReserveRequest(queues=[pb.QueueChoice(name=QUEUE)], max_jobs=1000)
+    request.lease.FromSeconds(LEASE)
+    leases = link.queue.Reserve(request).leases
+    deadline = time.monotonic() + leases[0].lease_remaining.ToMicroseconds() / 1e6
+    return [lease for lease in leases if lease.job.id in ids], deadline
+
+
+def beaten(link: Link, leases: list[Lease], deadline: float, chance: Random) -> list[Lease]:
+    """A heartbeat for each, at moments around the deadline; those that were told OK."""
+    moments = sorted(chance.uniform(-BEFORE, AFTER) for _ in leases)
+    calls = []
+    for moment, lease in zip(moments, leases, strict=True):
+        request = pb.HeartbeatRequest()
+        request.leases.add(lease_token=lease.lease_token).extend.FromSeconds(EXTEND)
+        time.sleep(max(0.0, deadline + moment - time.monotonic()))
+        calls.append((lease, link.queue.Heartbeat.future(request)))
+    return [
+        lease for lease, call in calls if call.result().results[0].outcome == pb.LEASE_OUTCOME_OK
+    ]
+
+
+def stale_tokens_change_nothing(link: Link, old: list[Lease]) -> None:
+    """Those of jobs that are back, and with another worker."""
+    tokens = {lease.job.id: lease.lease_token for lease in old}
+    request = pb.ReserveRequest(queues=[pb.QueueChoice(name=QUEUE)], max_jobs=1000)
+    request.wait.FromSeconds(1)
+    leases = link.queue.Reserve(request).leases
+    if not leases:
+        return
+    stale = [tokens[lease.job.id] for lease in leases]
+    beats = pb.HeartbeatRequest(leases=[pb.LeaseHeartbeat(lease_token=token) for token in stale])
+    nacks = pb.NackRequest(nacks=[pb.Nack(lease_token=token) for token in stale])
+    acks = pb.AckRequest(acks=[pb.Ack(lease_token=token) for token in stale])
+    told = {answer.outcome for answer in link.queue.Heartbeat(beats).results}
+    told |= {answer.outcome for answer in link.queue.Nack(nacks).results}
+    told |= {answer.outcome for answer in link.queue.Ack(acks).results}
+    assert told <= {pb.LEASE_OUTCOME_LEASE_LOST}, f"P2: stale tokens were told {told}"
+    acks = pb.AckRequest(acks=[pb.Ack(lease_token=lease.lease_token) for lease in leases])
+    outcomes = {result.outcome for result in link.queue.Ack(acks).results}
+    assert outcomes == {pb.LEASE_OUTCOME_OK}, f"P2: live leases were told {outcomes}"
