@@ -15,7 +15,7 @@ from tests.faults.harness.load import Load
 from tests.support.broker_process import BrokerProcess
 
 Fault: TypeAlias = Callable[[], object]
-A_FEW = 4
+A_FEW = 3
 #: Not as fast as it goes: what happens is to hit calls of every kind, and not a machine at its end.
 HABITS = replace(MIXED, pause=0.05)
 #: How many jobs are done between two faults at least, and how long that may take, in seconds: it
