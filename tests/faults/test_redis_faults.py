@@ -25,8 +25,8 @@ from tests.support.stores import with_options
 
 #: How often each thing happens; 0: a few of them, once.
 ROUNDS = size("STORE_FAULTS", 0)
-#: How often the master of each is killed. (With a driver alone, and in a Cluster with brokers, it is
-#: in every test run: tests/drivers/test_redis_failover.py, tests/faults/test_shared_stores.py.)
+#: How often the master of each is killed. (With a driver alone, and in a Cluster with brokers, that
+#: is in every test run: tests/drivers/test_redis_failover.py and test_shared_stores.py.)
 FAILOVERS = size("FAILOVERS", 0)
 CLUSTER_MASTERS = 3
 KINDS: list[Kind] = ["redis", "valkey"] if ROUNDS else ["valkey"]
