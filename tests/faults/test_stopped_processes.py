@@ -126,7 +126,7 @@ def test_p10_a_broker_that_was_stopped_leaves_jobs_to_workers_that_are_alive(
             broker.send_signal(signal.SIGCONT)
             assert {handle.wait(SECONDS).attempt for handle in handles} == {1}
         totals = totals_of(broker.address)
-        assert broker.log.count("stood still") == STOPS
+        assert broker.log.count("stood still") >= STOPS
     jobs = STOPS * CONCURRENCY
     figures.show(f"stopped brokers, live workers, {kind}", stops=STOPS, jobs=jobs)
     assert (totals.completed, totals.lease_expired, totals.started) == (jobs, 0, jobs)
