@@ -93,14 +93,11 @@ def _passage(story: Story, stories: Stories) -> Passage | None:
 
 
 def _late(story: Story) -> Iterator[Passage]:
-    """The ways of a job that was delayed, or that came back: behind all that was ready by then."""
+    """The ways of a job that came back: behind all that was ready by then. (When one that was
+    delayed became ready is not known: a broker that starts goes by the clock of its machine.)"""
     spec, grants = story.spec, story.in_order
     if spec is None or story.revived or not grants:
         return
-    push = min((call for call, _ in story.pushes), key=lambda call: call.called)
-    if spec.delay:
-        since = push.called + spec.delay - CLOCK_ERROR
-        yield _came(story, spec.priority, push, grants[0], since)
     for one, other in pairwise(grants):
         ended = [call for call, item in one.settles if item.answer == "ok"]
         if other.attempt >= one.attempt and ended and other.called >= one.returned:

@@ -271,15 +271,6 @@ PLANTED = {
         .settle("ack", "b", at=6)
         .told(A2, B)
     ),
-    "P6 left after a job that was ready later, for it was delayed": (
-        Told()
-        .push("a", at=1, delay=3.0)
-        .push("b", at=2)
-        .reserve("a", at=5)
-        .reserve("b", at=6)
-        .settle("ack", "a", "b", at=7)
-        .told(A, B)
-    ),
     "P6 stands behind a job that was pushed later": (
         Told()
         .push("a", at=1)
