@@ -19,11 +19,11 @@ from tests.faults.overload import overload
 from tests.faults.places import EVERY, Place
 from tests.support.broker_process import BrokerProcess
 
-SECONDS = size("OVERLOAD_SECONDS", 3)
+SECONDS = size("OVERLOAD_SECONDS", 4)
 TIMES = size("OVERLOAD_TIMES", 10)
-BATCH = size("OVERLOAD_BATCH", 1_000)
-#: Of the peak, in percent. Little beside other tests, but far more than is left without admission.
-LEAST = size("OVERLOAD_LEAST", 10)
+BATCH = size("OVERLOAD_BATCH", 100)
+#: Of the peak, in percent. Little, for other tests run beside it; without admission 1 is left.
+LEAST = size("OVERLOAD_LEAST", 4)
 STORES = os.environ.get("TOWLINE_OVERLOAD_STORES", "file").split()
 DEPTH = 20_000
 #: What a broker may have resident. A queue that is full of jobs of 200 bytes is 20 MiB of it.
