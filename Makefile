@@ -198,6 +198,7 @@ bad-peers: install ## Let peers that break the rules of HTTP/2 and gRPC go on fo
 .PHONY: overload
 overload: install ## Push at ten times the rate that stores can take: goodput, memory, latency (about 5 minutes)
 	@TOWLINE_OVERLOAD_SECONDS=$${TOWLINE_OVERLOAD_SECONDS:-20} TOWLINE_OVERLOAD_BATCH=$${TOWLINE_OVERLOAD_BATCH:-1000} \
+	  TOWLINE_OVERLOAD_LEAST=$${TOWLINE_OVERLOAD_LEAST:-90} \
 	  TOWLINE_OVERLOAD_STORES="$${TOWLINE_OVERLOAD_STORES:-file sqlite postgresql mariadb redis valkey}" \
 	  $(BIN)/python -m pytest -q tests/faults/test_overload.py
 

@@ -119,7 +119,7 @@ class Outcome:
     @property
     def share(self) -> float:
         """Of the peak's goodput that is left under overload."""
-        return self.overload.goodput / self.peak.goodput
+        return self.overload.goodput / self.peak.goodput if self.peak.goodput else float("nan")
 
     def table(self, store: str) -> str:
         head = (
