@@ -58,6 +58,15 @@ def unavailable(message: str = "draining") -> Failure:
     )
 
 
+def refused(error: errors_pb2.ItemError) -> Failure:
+    """The same for a call that is whole or not at all."""
+    code = next(code for code in grpc.StatusCode if code.value[0] == error.code)
+    details: list[Message] = [errors_pb2.ErrorInfo(reason=error.reason, domain="towline")]
+    if error.HasField("retry_after"):
+        details.append(errors_pb2.RetryInfo(retry_delay=error.retry_after))
+    return Failure(code, error.message, *details)
+
+
 def invalid(*fields: tuple[str, str]) -> Failure:
     bad_request = errors_pb2.BadRequest()
     for field, description in fields:
@@ -140,6 +149,8 @@ class Handler(grpc.GenericRpcHandler):
         for job in request.jobs:
             result = response.results.add(job_id=job.id)
             error = self.broker.reject(job)
+            if error is not None and not request.allow_partial:
+                refused(error).abort(context)
             if error is not None:
                 result.outcome = queue_service_pb2.PUSH_OUTCOME_REJECTED
                 result.error.CopyFrom(error)
