@@ -175,6 +175,7 @@ DETECTORS: dict[str, Detector] = {
         f"last-moment-{store}": _pytest("test_last_moment_heartbeats", store)
         for store in ("file", "postgresql", "redis")
     },
+    "lost-commits-postgresql": _pytest("test_lost_commits", "postgresql"),
     "full-disk-file": _pytest("test_full_disk", "file"),
     "damage-file": _pytest("test_damaged_files", "file"),
     "sdk-worker": _pytest("test_worker_on_a_bad_network", "test"),
