@@ -1,6 +1,7 @@
 """Addresses are read as meant, and every RPC of the contract is repeated exactly if it may be."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -8,7 +9,12 @@ import pytest
 
 from towline import Client, ConfigurationError, TlsCredentials
 from towline.channel import SAFE_TO_REPEAT, SERVICE_CONFIG, Connection, parse_address
-from towline.v1 import admin_service_pb2, dead_letter_service_pb2, queue_service_pb2
+from towline.v1 import (
+    admin_service_pb2,
+    dead_letter_service_pb2,
+    queue_service_pb2,
+    queue_service_pb2_grpc,
+)
 
 # A repeat of these can hit what came in between; the contract says so at each.
 NOT_SAFE = {
@@ -79,10 +85,44 @@ def test_every_rpc_of_the_contract_is_either_safe_to_repeat_or_known_not_to_be()
             assert not safe & NOT_SAFE.get(name, set())
 
 
-def test_only_unavailable_is_repeated() -> None:
+def test_only_what_tells_that_the_broker_is_away_is_repeated() -> None:
     [method_config] = SERVICE_CONFIG["methodConfig"]
-    assert method_config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    codes = method_config["retryPolicy"]["retryableStatusCodes"]
+    # What reaches a server while it stops, gRPC cancels.
+    assert codes == ["UNAVAILABLE", "CANCELLED"]
     assert method_config["retryPolicy"]["maxAttempts"] == 5
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+def test_a_call_that_meets_a_broker_which_stops_is_repeated(code: grpc.StatusCode) -> None:
+    called = 0
+
+    def push(request: object, context: grpc.ServicerContext) -> queue_service_pb2.PushResponse:
+        nonlocal called
+        called += 1
+        if called == 1:
+            context.abort(code, "it stops")
+        return queue_service_pb2.PushResponse()
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    handler = grpc.unary_unary_rpc_method_handler(
+        push,
+        queue_service_pb2.PushRequest.FromString,
+        queue_service_pb2.PushResponse.SerializeToString,
+    )
+    service = "towline.v1.QueueService"
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(service, {"Push": handler})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with Connection.to(f"127.0.0.1:{port}").open() as channel:
+            stub = queue_service_pb2_grpc.QueueServiceStub(channel)
+            stub.Push(queue_service_pb2.PushRequest(), timeout=10)
+    finally:
+        server.stop(None).wait()
+    assert called == 2
 
 
 PEM = b"-----BEGIN CERTIFICATE-----\n\xff\n-----END CERTIFICATE-----\n"

@@ -2,8 +2,9 @@
 
 Retries and balancing are those of gRPC itself, by a standard service config. A call that failed
 with UNAVAILABLE is repeated, with a growing random delay, but only where the contract calls it safe
-to repeat. Where the target has several addresses, calls go to them in turn, and a broker that is
-gone is passed over until it is back.
+to repeat. So is one that the broker's end cancelled: gRPC does that to calls which reach a server
+in the moment in which it stops. Where the target has several addresses, calls go to them in turn,
+and a broker that is gone is passed over until it is back.
 """
 
 import json
@@ -65,7 +66,7 @@ SERVICE_CONFIG: dict[str, Any] = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "5s",
                 "backoffMultiplier": 2.5,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],
