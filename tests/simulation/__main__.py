@@ -7,6 +7,7 @@ printed, with the command that plays it again.
 """
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     say(f"seed {options.seed}")
     began, played, steps = time.monotonic(), 0, 0
     cpu = time.process_time()
+    gc.disable()  # what dead processes leave is swept away now and then, with nobody looking
     for plan in _plans(options, began):
         result = play(plan)
         played, steps = played + 1, steps + result.steps

@@ -60,6 +60,8 @@ class Conditions:
     in_order: bool
     #: Mean time that a callback takes.
     step: float
+    #: The wall clock of the broker's machine is set now and then.
+    wall_jumps: bool
     queues: int
     #: Mean time of a message on its way, and the share that never arrives.
     delay: float
@@ -115,6 +117,7 @@ def drawn(seed: int, store: Store) -> Plan:
         store=store,
         in_order=rng.random() < 0.4,
         step=rng.choice((0.0, 0.0, 0.00001, 0.0001)),
+        wall_jumps=wall_jumps,
         queues=rng.choice((1, 1, 2)),
         delay=rng.choice((0.0005, 0.005, 0.1)),
         loss=rng.choice((0.0, 0.0, 0.02, 0.15)),
@@ -130,10 +133,10 @@ def drawn(seed: int, store: Store) -> Plan:
         settle_memory=_DAYS if wall_jumps else rng.choice((600.0, _SHORT_MEMORY)),
         max_queue_depth=rng.choice((1_000, 1_000, 1_000, 12)),
     )
-    return Plan(seed, 0, conditions, tuple(_operations(rng, conditions, wall_jumps)))
+    return Plan(seed, 0, conditions, tuple(_operations(rng, conditions)))
 
 
-def _operations(rng: Random, conditions: Conditions, wall_jumps: bool) -> list[Operation]:
+def _operations(rng: Random, conditions: Conditions) -> list[Operation]:
     found: list[Operation] = []
 
     def add(actor: str, kind: Kind, mean_pause: float) -> None:
@@ -157,7 +160,7 @@ def _operations(rng: Random, conditions: Conditions, wall_jumps: bool) -> list[O
     for _ in range(rng.choice((0, 0, 0, 3))):
         add("crowd", Kind.RUSH, hurry)
     faults = [Kind.PARTITION]
-    if wall_jumps:
+    if conditions.wall_jumps:
         faults += [Kind.WALL_CLOCK, Kind.WALL_CLOCK]
     if conditions.store == "file":
         faults += [Kind.STOP, Kind.KILL, Kind.POWER, Kind.KILL, Kind.POWER, Kind.DISK_ERROR]

@@ -10,8 +10,8 @@ import pytest
 from tests.simulation.plan import STORES, Store
 
 ROOT = Path(__file__).parents[2]
-#: For each store, of about 25 ms each.
-SCHEDULES = int(os.environ.get("TOWLINE_SCHEDULES", "200"))
+#: For each store, of about 35 ms each.
+SCHEDULES = int(os.environ.get("TOWLINE_SCHEDULES", "150"))
 
 
 def simulated(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -405,6 +405,7 @@ def _seeded(plan: Plan) -> Iterator[None]:
     secrets.token_bytes = lambda nbytes=None: rng.randbytes(nbytes or 32)
     gc.freeze = lambda: None
     logging.disable(logging.CRITICAL)
+    collects = gc.isenabled()
     gc.disable()
     try:
         yield
@@ -413,7 +414,8 @@ def _seeded(plan: Plan) -> Iterator[None]:
             setattr(place, name, value)
         os.urandom, secrets.token_bytes, gc.freeze = urandom, token_bytes, freeze
         logging.disable(logging.NOTSET)
-        gc.enable()
+        if collects:
+            gc.enable()
 
 
 _buried = 0
