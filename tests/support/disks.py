@@ -20,7 +20,7 @@ NO_LOG_FLUSH = struct.pack("I", 2)
 
 
 #: Before a command that makes disks: it has its mounts for itself. Otherwise whoever made a
-#: namespace of mounts meanwhile, as ``ip netns exec`` does, would keep them when they are unmounted.
+#: namespace of mounts meanwhile, as ``ip netns exec`` does, would keep them there.
 ALONE = ("unshare", "--mount")
 
 

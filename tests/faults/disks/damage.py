@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.faults.disks.rounds import Rounds
+from tests.support.waiting import until
 from towline_broker.domain.errors import StoreError
 from towline_broker.drivers.file.driver import FileDriver, open_file
 from towline_broker.drivers.file.machine import ThisMachine
@@ -34,13 +35,13 @@ def journal(seed: int, folder: Path, rounds: int = 40) -> tuple[Rounds, Files]:
             if number % 4 == 3:
                 _begin_a_segment(driver)
             await _play(player, driver)
+        await until(lambda: _has_given_up(driver), "the oldest segment is given up")
         files = {path.name: path.read_bytes() for path in _kept(folder)}
         await driver.close()
         return files
 
     player = Rounds(seed, PAYLOAD)
     files = asyncio.run(fill())
-    assert min(files)[-14:] > "0000000001.log", "nothing was given up"
     return player, files
 
 
@@ -48,6 +49,11 @@ def _begin_a_segment(driver: FileDriver) -> None:
     """As if the one before were full."""
     assert driver._opened is not None
     driver._opened.journal.room._left = 0
+
+
+async def _has_given_up(driver: FileDriver) -> bool:
+    assert driver._opened is not None
+    return driver._opened.compaction.given_up > 0 and not driver._opened.compaction.wanted
 
 
 def _kept(folder: Path) -> Iterator[Path]:
