@@ -105,7 +105,7 @@ def _verdict(code: int | None, output: str) -> Verdict:
 
 _PROMISE = rf"\b(?:{'|'.join(PROMISES)})\b"
 #: How the checker, the simulation and a test begin a line that tells of a violation.
-_TOLD = re.compile(rf"^(?:E? +)?(?:\w*Error: )?(?:.*: )?{_PROMISE}[^:]*: ")
+_TOLD = re.compile(rf"^(?:.*VIOLATION |E? +)?(?:\w*Error: )?(?:.*: )?{_PROMISE}[^:]*: ")
 
 
 def promises_in(output: str) -> tuple[str, ...]:

@@ -109,6 +109,7 @@ def test_the_copy_is_what_python_finds_and_is_whole_again_afterwards() -> None:
     [
         ("violations: 1\n  P5: attempts not exact: attempt 3 came next after attempt 1", ("P5",)),
         ("E       AssertionError: P8: a job came 3.0 s late\nE   P2: overlapping: x", ("P8", "P2")),
+        ("  12.3  VIOLATION P9 leased to nobody: job a, since 1", ("P9",)),
         ("E       Stats: totals.pushed: 2, expected 1", ("Stats",)),
         ("FAILED tests/faults/test_x.py::test_p1_what_was_acknowledged", ("P1",)),
         ("E  assert 1 == 2", ()),
