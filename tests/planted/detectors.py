@@ -176,6 +176,7 @@ DETECTORS: dict[str, Detector] = {
         for store in ("file", "postgresql", "redis")
     },
     "lost-commits-postgresql": _pytest("test_lost_commits", "postgresql"),
+    "rushes": _pytest("test_rushes_on_a_slow_store", "test"),
     "full-disk-file": _pytest("test_full_disk", "file"),
     "damage-file": _pytest("test_damaged_files", "file"),
     "sdk-worker": _pytest("test_worker_on_a_bad_network", "test"),
