@@ -14,12 +14,16 @@ import pytest
 
 from tests.faults.harness.figures import seed, size
 from towline.ids import uuid7
+from towline.v1 import queue_service_pb2 as pb
 from towline_broker.core.broker import Broker
-from towline_broker.core.calls import JobRequest, QueueWeight, ReserveCall
+from towline_broker.core.calls import AckCall, JobRequest, QueueWeight, ReserveCall
 from towline_broker.domain.jobs import Leased
 from towline_broker.domain.time import SECOND
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.registry import create_driver
+from towline_broker.services.limits import Limits
+from towline_broker.services.queue_service import QueueService
+from towline_broker.services.reserving import Context
 
 ROUNDS = 150 * max(1, size("NETWORK_ROUNDS", 1))
 QUEUE = "rushes"
@@ -130,3 +134,25 @@ async def test_p2_what_a_repeated_reserve_has_brought_is_not_taken_back_from_it(
         assert await lasting(broker, leases), f"P2: the lease was taken away (seed {seed()})"
         await pushing
         await finished(broker, [first])
+
+
+class GoneClient:
+    """Of a call whose answer finds nobody."""
+
+    def time_remaining(self) -> float:
+        return WAIT
+
+    async def write(self, reply: object) -> None:
+        raise asyncio.CancelledError
+
+
+async def test_p9_leases_whose_answer_finds_nobody_go_back_at_once(broker: Broker) -> None:
+    service = QueueService(broker, Limits(), 1000)
+    request = pb.ReserveRequest(queues=[pb.QueueChoice(name=QUEUE)], max_jobs=5)
+    for _ in range(ROUNDS // 10):
+        await push(broker, 0)
+        with pytest.raises(asyncio.CancelledError):
+            await service.Reserve(request, cast(Context, GoneClient()))
+        leases = await asyncio.wait_for(reserve(broker, 0), WAIT + 1)
+        assert [leased.attempt for leased in leases] == [1], "P9: leases are left with nobody"
+        await broker.settling.ack([AckCall(leased.ref) for leased in leases])

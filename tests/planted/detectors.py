@@ -130,7 +130,7 @@ def _pytest(file: str, chosen: str, seconds: float = 180.0, **sizes: int) -> Det
 
 def _simulation(store: str, schedules: int) -> Detector:
     options = ("--store", store, "--schedules", str(schedules), "--seed", "{seed}", "--no-shrink")
-    return Detector(("-m", "tests.simulation", *options))
+    return Detector(("-m", "tests.simulation", *options), seconds=300.0)
 
 
 _KILLS = "whenever_the_broker_is_killed and mixed and {}"
@@ -151,7 +151,7 @@ DETECTORS: dict[str, Detector] = {
         for store in ("file", "postgresql", "redis")
     },
     **{
-        f"power-cuts-{store}": _pytest("test_power_loss", store, POWER_CUTS=6)
+        f"power-cuts-{store}": _pytest("test_power_loss", store, POWER_CUTS=20)
         for store in ("file", "sqlite")
     },
     **{
@@ -179,7 +179,7 @@ DETECTORS: dict[str, Detector] = {
     "rushes": _pytest("test_rushes_on_a_slow_store", "test"),
     "full-disk-file": _pytest("test_full_disk", "file"),
     "damage-file": _pytest("test_damaged_files", "file"),
-    "sdk-worker": _pytest("test_worker_on_a_bad_network", "test"),
+    "sdk-worker": _pytest("test_worker_on_a_bad_network", "test", NETWORK_ROUNDS=3),
     "moves-and-kills": _pytest("test_moves_and_kills", "test"),
     "clock-jumps": _pytest("test_clock_jumps", "p10 and (file or worker)"),
 }
