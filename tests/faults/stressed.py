@@ -16,6 +16,8 @@ from tests.support.broker_process import BrokerProcess
 
 Fault: TypeAlias = Callable[[], object]
 A_FEW = 3
+#: Lines of a broker's log that are told with a failure.
+LAST_WORDS = 150
 #: Not as fast as it goes: what happens is to hit calls of every kind, and not a machine at its end.
 HABITS = replace(MIXED, pause=0.05)
 #: How many jobs are done between two faults at least, and how long that may take, in seconds: it
@@ -62,5 +64,16 @@ def stressed(
             workers=workers,
         ) as load,
     ):
-        load.wait_for_acknowledged(PROGRESS, PROGRESS_SECONDS)
-        yield Stress([one, other], load, random.Random(seed()))
+        try:
+            load.wait_for_acknowledged(PROGRESS, PROGRESS_SECONDS)
+            yield Stress([one, other], load, random.Random(seed()))
+        except BaseException as error:
+            for broker in (one, other):
+                error.add_note(f"the broker at {broker.address} said:\n{_last_words(broker)}")
+            raise
+
+
+def _last_words(broker: BrokerProcess) -> str:
+    """Without what every run is full of."""
+    lines = [line for line in broker.log.splitlines() if " lost its lease " not in line]
+    return "\n".join(lines[-LAST_WORDS:])

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.harness.checker import Assumptions
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.habits import PLAIN
-from tests.faults.places import Place
 from tests.faults.stressed import Fault, stressed
 from tests.support.database_faults import DatabaseFaults, MariaDBFaults, PostgresFaults
 from tests.support.servers.mariadb import MariaDBServer
@@ -36,6 +36,9 @@ FLAT, NOISE_MS = 2.0, 15.0
 PARTS = 4 if IDLE < 60 else 10
 #: Seconds after which brokers give a statement up.
 PATIENCE = 2
+#: Sessions that were cut off keep their locks for a while. And what a claim has passed over because
+#: another program had locked it, is looked for in a share of the time only, after seconds.
+ASSUMPTIONS = Assumptions(locks=5.0, order_slack=30.0)
 #: COMMITs take some milliseconds, so that a session can be met in the middle of one.
 SLOW_COMMITS = ("commit_delay=5000", "commit_siblings=0", "deadlock_timeout=50ms")
 SLOW_BINLOG = ("log-bin", "sync_binlog=1", "binlog_commit_wait_count=50")
@@ -95,7 +98,7 @@ def test_every_promise_is_kept_whatever_happens_to_the_database(
         url = with_options(database.url, f"timeout={PATIENCE}")
         with stressed(url, tmp_path) as stress:
             stress.suffer(faults_of(database), ROUNDS)
-            verdict = stress.load.finish(assumptions=Place(url).shared)
+            verdict = stress.load.finish(assumptions=ASSUMPTIONS)
     figures.prove(
         f"faults of {kind}",
         verdict,
@@ -117,7 +120,7 @@ def test_claims_stay_as_fast_as_they_are_while_another_program_holds_a_transacti
             with database.idle_transaction():
                 time.sleep(IDLE)
             end = time.monotonic()
-            verdict = stress.load.finish(assumptions=Place(database.url).shared)
+            verdict = stress.load.finish(assumptions=ASSUMPTIONS)
     took = [
         [
             (call.returned - call.called) * 1000

@@ -3,6 +3,7 @@
 import random
 import time
 from contextlib import suppress
+from typing import Any
 
 import redis
 
@@ -40,32 +41,43 @@ class RedisFaults:
         self.server.stop()
         self.server.start()
 
+    def _execute(self, *command: str | int) -> Any:
+        """Until the server is not BUSY: on a slow machine a script of the brokers counts as long,
+        too."""
+        while True:
+            try:
+                return self.server.execute(*command)
+            except redis.ResponseError as error:
+                if not str(error).startswith("BUSY"):
+                    raise
+                time.sleep(0.05)
+
     def cut_connections(self, times: int = 10, pause: float = 0.05) -> None:
         """All of them, again and again."""
         for _ in range(times):
             for kind in ("normal", "pubsub"):
-                self.cut += self.server.execute("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+                self.cut += self._execute("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
             time.sleep(pause)
 
     def forget_scripts(self, times: int = 20, pause: float = 0.02) -> None:
         for _ in range(times):
-            self.server.execute("SCRIPT", "FLUSH")
+            self._execute("SCRIPT", "FLUSH")
             time.sleep(pause)
 
     def run_long_script(self, seconds: float) -> None:
         """Another program does; meanwhile the server tells everybody that it is BUSY."""
-        self.server.execute("EVAL", _LONG_SCRIPT, 0, round(seconds * 1000))
+        self._execute("EVAL", _LONG_SCRIPT, 0, round(seconds * 1000))
 
     def be_full(self, seconds: float) -> None:
-        self.server.execute("CONFIG", "SET", "maxmemory", 1)
+        self._execute("CONFIG", "SET", "maxmemory", 1)
         time.sleep(seconds)
-        self.server.execute("CONFIG", "SET", "maxmemory", 0)
+        self._execute("CONFIG", "SET", "maxmemory", 0)
 
     def miss_replicas(self, seconds: float) -> None:
         """It wants replicas that it does not have."""
-        self.server.execute("CONFIG", "SET", "min-replicas-to-write", 1)
+        self._execute("CONFIG", "SET", "min-replicas-to-write", 1)
         time.sleep(seconds)
-        self.server.execute("CONFIG", "SET", "min-replicas-to-write", 0)
+        self._execute("CONFIG", "SET", "min-replicas-to-write", 0)
 
     def fail_to_save(self, seconds: float) -> None:
         """It cannot write its disk, and takes no change (MISCONF)."""
@@ -88,7 +100,7 @@ class RedisFaults:
         def done() -> bool:
             # One may be under way.
             with suppress(redis.ResponseError):
-                self.server.execute("BGSAVE")
+                self._execute("BGSAVE")
             status = self.server.info("persistence")
             return not status["rdb_bgsave_in_progress"] and bool(
                 status["rdb_last_bgsave_status"] == outcome
