@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -13,9 +13,11 @@ from towline_broker.domain.errors import Busy
 
 @asynccontextmanager
 async def taken(admission: Admission, jobs: int) -> AsyncIterator[None]:
-    """A Push of so many jobs is in the store, as long as the block runs; with one that is small, so
-    that no further call gets in by being one of the first."""
-    async with admission.of(jobs), admission.of(1):
+    """A Push of so many jobs is in the store, as long as the block runs; with some that are small,
+    so that no further call gets in by being one of the first."""
+    async with AsyncExitStack() as stack:
+        for each in (1,) * (module.LEAST_CALLS - 1) + (jobs,):
+            await stack.enter_async_context(admission.of(each))
         yield
 
 

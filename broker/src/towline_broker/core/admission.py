@@ -18,8 +18,8 @@ TARGET = 0.1
 #: Jobs at the same time: to begin with, and at least. So many calls are given in any case, if they
 #: are small: stores write what comes together in one go.
 FIRST = 4_000
-LEAST = 500
-LEAST_CALLS = 2
+LEAST = 1_000
+LEAST_CALLS = 4
 #: More jobs for each Push that came back in time while others waited.
 MORE = 200
 #: Jobs once the target was missed, as a share of those before.
