@@ -12,6 +12,8 @@ from tests.simulation.server import Refused, Server, ServerCall
 
 #: A connection that was cut is noticed within this, or not before the call's deadline; in seconds.
 _NOTICED = 0.2
+#: The longest that a reply waits for room on the wire, in seconds.
+_JAM = 0.1
 
 
 class Network:
@@ -52,7 +54,8 @@ class Network:
         """The reply. ``timeout`` is the deadline of the call; ``patience``: its client is gone
         before that, in seconds. Raises Refused."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        call = ServerCall(self._loop)
+        jammed = not self.calm and self._rng.random() < 0.2
+        call = ServerCall(self._loop, self._rng.uniform(0, _JAM) if jammed else 0.0)
         self._waiting[future] = None
         lasts = timeout if patience is None else min(timeout, patience)
         timer = self._later(lasts, _fail, future, Refused("DEADLINE_EXCEEDED"))

@@ -39,8 +39,10 @@ class CallOver(grpc.aio.BaseError):
 class ServerCall:
     """One call as its handler sees it: the part of gRPC's context that the services use."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, jam: float) -> None:
+        """``jam``: so long its reply waits for room on the wire, in seconds."""
         self._loop = loop
+        self._jam = jam
         self._deadline = 0.0
         self._process: Process | None = None
         self.over = False
@@ -55,7 +57,7 @@ class ServerCall:
         return max(0.0, self._deadline - self._loop.time())
 
     async def write(self, reply: object) -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(self._jam)
         if self.over:
             raise CallOver
 

@@ -29,6 +29,7 @@ def test_every_promise_is_kept_in_every_schedule(store: Store) -> None:
 
 
 @pytest.mark.parametrize("store", STORES)
+@pytest.mark.timeout(180)
 def test_a_schedule_is_the_same_each_time(store: Store) -> None:
     told = [traced(store, seed=7, schedules=3), traced(store, seed=7, schedules=3)]
     assert len(told[0]) > 1_500
