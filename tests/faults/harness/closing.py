@@ -27,7 +27,7 @@ def drained(link: Link, seconds: float) -> None:
                 return
         except grpc.RpcError:
             pass  # it may just be coming back
-        assert time.monotonic() < deadline, f"not drained within {seconds:g} s: {depth}"
+        assert time.monotonic() < deadline, f"P1, Stats: not drained within {seconds:g} s: {depth}"
         time.sleep(0.1)
 
 
