@@ -8,6 +8,7 @@ from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import SECOND
 from towline_broker.drivers.interface import JobQuery
 from towline_broker.drivers.sql import open_sqlite
+from towline_broker.drivers.sql.sqlite.offline import prepare
 from towline_broker.testing.factories import START, new_job
 from towline_broker.testing.heard import Heard
 
@@ -66,3 +67,13 @@ async def test_a_store_left_half_made_is_made_anew(tmp_path: Path) -> None:
     async with opened(path) as driver:
         await push(driver, new_job())
     assert names_in(tmp_path) == ["jobs.db", "jobs.db.acknowledged", "jobs.db.lock"]
+
+
+async def test_a_store_that_was_killed_before_it_had_a_log_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    prepare(path)
+    # SQLite takes it for a change to be undone.
+    write(Path(f"{path}-journal"), b"x" * 1_024)
+    async with opened(path) as driver:
+        await push(driver, new_job())
+    assert "jobs.db-journal" not in names_in(tmp_path)

@@ -74,6 +74,8 @@ def check_content(path: Path) -> None:
     """Reads all of it. Raises StoreRefused if SQLite finds that it does not hold together, which
     damage to what only stands in one place, as a payload does, never shows. Raises sqlite3.Error.
     """
+    if mark.is_interrupted(path):
+        return
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":

@@ -60,12 +60,18 @@ class Mark:
             os.close(self._file)
 
 
+def is_interrupted(store: Path) -> bool:
+    """A change from before the file had a log was cut off. Whoever opens it undoes that first, which
+    takes writing; it holds no jobs yet."""
+    return Path(f"{store}-journal").exists()
+
+
 def check(store: Path) -> None:
     """Raises StoreRefused, having changed nothing, if the store has lost what it acknowledged.
     Nobody else may use it meanwhile. Raises sqlite3.Error, OSError."""
     known = path_of(store)
     content = unsealed(known.read_bytes(), _CONTENT.size) if known.exists() else None
-    if content is None or not store.exists():
+    if content is None or not store.exists() or is_interrupted(store):
         return
     acknowledged, salt, frames, size = _CONTENT.unpack(content)
     if acknowledged == 0:
