@@ -61,8 +61,8 @@ class Mark:
 
 
 def is_interrupted(store: Path) -> bool:
-    """A change from before the file had a log was cut off. Whoever opens it undoes that first, which
-    takes writing; it holds no jobs yet."""
+    """A change from before the file had a log was cut off. Whoever opens it undoes that first,
+    which takes writing; it holds no jobs yet."""
     return Path(f"{store}-journal").exists()
 
 
