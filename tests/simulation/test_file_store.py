@@ -18,7 +18,7 @@ from tests.simulation.server import PLACE, file_driver
 from towline_broker.domain.errors import StoreFailed
 from towline_broker.drivers.file import FileDriver
 from towline_broker.drivers.file.segments import path_of
-from towline_broker.drivers.interface import JobQuery, PushBatch
+from towline_broker.drivers.interface import CancelRequest, JobQuery, PushBatch
 from towline_broker.testing.factories import START, new_job
 from towline_broker.testing.heard import Heard
 
@@ -114,3 +114,24 @@ def test_p1_a_segment_whose_name_was_not_durable_survives_the_loss_of_power() ->
     pushed = machine.life(push)
     machine.lose_power()
     assert pushed in machine.life(ids)
+
+
+def test_p1_a_segment_without_a_record_is_given_up_in_its_turn() -> None:
+    """The first record is larger than a segment, so that the first segment stays empty. A broker
+    that does not know of it gives up the second one before it, and the next one finds a gap."""
+    machine = Machine()
+    machine.life(lambda driver: push(driver, 3 * SEGMENT_BYTES))
+
+    async def compact(driver: FileDriver) -> None:
+        store = driver._opened
+        assert store is not None
+        for _ in range(12):
+            job_id = await push(driver, 3 * SEGMENT_BYTES)
+            await driver.cancel(CancelRequest([job_id], START, START))
+            await driver.forget(START, 100)
+        async with asyncio.timeout(60):
+            while store.compaction.given_up < 2:
+                await store.compaction.round()
+
+    machine.life(compact)
+    assert len(machine.life(ids)) == 1

@@ -114,7 +114,11 @@ def _read(
     _check_oldest(directory, reader.oldest, restoration.first_segment)
     spares = _spares(machine, url, directory, free, len(inventories))
     active = _active(machine, directory, reader.tail, last, spares)
-    inventories.setdefault(active.header.number, Inventory())
+    # Also of those that hold no frame, for the next record was too large for them: a segment that
+    # is passed over stays, and those behind it are given up.
+    first = active.header.number if reader.oldest is None else reader.oldest
+    for number in range(first, active.header.number + 1):
+        inventories.setdefault(number, Inventory())
     state = restoration.finish(max(now, restoration.clock))
     return OpenStore(lock, state, restoration.clock, active, spares, inventories)
 
