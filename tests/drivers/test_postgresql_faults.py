@@ -11,6 +11,9 @@ from tests.support.stores import ack, push, reserve, with_options
 from towline_broker.domain.errors import StoreFull, StoreUnavailable
 from towline_broker.domain.time import HOUR, MINUTE
 from towline_broker.drivers.interface import ExtendBatch, ExtendItem, ReserveRequest
+from towline_broker.drivers.sql.postgresql.database import PostgresDatabase
+from towline_broker.drivers.sql.postgresql.url import parse
+from towline_broker.drivers.sql.shared.session import Outcome
 from towline_broker.testing.factories import START, new_job, new_jobs
 
 
@@ -77,3 +80,28 @@ async def test_p1_a_call_that_the_server_rejects_takes_nothing_along(url: str) -
             assert one.lease_until == START + HOUR
         found = await driver.leases([one.ref for one in leased])
         assert [one and one.lease_until for one in found] == [START + HOUR] * 10
+
+
+async def test_p1_the_number_of_a_transaction_says_nothing_after_a_crash(
+    database: PostgreSQL,
+) -> None:
+    # Numbers that were not synced are given again, to other transactions.
+    with database.with_a_server_of_its_own() as own:
+        url = own.new_store()
+        async with opened(url):
+            pass
+        store = PostgresDatabase(parse(url))
+        before = await store.connect(changes=True)
+        await before.begin()
+        await before.change("DELETE FROM towline_notices")
+        await before.commit()
+        assert before.ticket is not None
+        assert await before.outcome(before.ticket) is Outcome.COMMITTED
+        await asyncio.to_thread(own.server.kill)
+        await asyncio.to_thread(own.server.start)
+        after = await store.connect(changes=True)
+        number, _, life = before.ticket.partition(" ")
+        for given in (int(number), int(number) + 10_000):
+            assert await after.outcome(f"{given} {life}") is Outcome.UNKNOWN
+        await before.close()
+        await after.close()

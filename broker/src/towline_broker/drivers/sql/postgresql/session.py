@@ -16,11 +16,16 @@ from towline_broker.drivers.sql.transaction import Row
 
 _NUMBERS = "SELECT nextval('towline_sequence'), pg_current_xact_id()::text"
 _TICKET = "SELECT pg_current_xact_id()::text"
-#: After a failover the numbers of transactions go on from what the new primary knew: those of the
-#: old one mean nothing then.
-_TIMELINE = "left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"
-_OUTCOME = f"SELECT pg_xact_status($1::text::xid8), {_TIMELINE}"
-TIMELINE = f"SELECT {_TIMELINE}"
+#: After a failover the numbers of transactions go on from what the new primary knew, and after a
+#: crash from what was synced: those of before mean nothing then. The statistics begin anew with
+#: every recovery, also with one that the server goes through without ending.
+_LIFE = (
+    "concat_ws(',', left(pg_walfile_name(pg_current_wal_insert_lsn()), 8),"
+    " pg_postmaster_start_time(), (SELECT stats_reset FROM pg_stat_bgwriter))"
+)
+#: (Of a number that was never given, the server knows no status but an error.)
+_OUTCOME = f"SELECT CASE WHEN {_LIFE} = $2 THEN pg_xact_status($1::text::xid8) END"
+TIMELINE = f"SELECT {_LIFE}"
 #: What one call of the sequence yields: numbers from its value on.
 BLOCK = 1 << 17
 _OUTCOMES = {
@@ -31,7 +36,7 @@ _OUTCOMES = {
 
 
 class PostgresSession:
-    """``ticket``: the server's timeline and the number of the transaction on it."""
+    """``ticket``: the number of the transaction, and the life of the server that gave it."""
 
     def __init__(
         self, connection: "Connection[Any]", timeline: str, counters: Counters | None
@@ -66,7 +71,7 @@ class PostgresSession:
         if self._changed:
             if self._number is None:
                 self._number = str(await self._connection.fetchval(_TICKET))
-            self.ticket = f"{self._timeline} {self._number}"
+            self.ticket = f"{self._number} {self._timeline}"
         status = await self._connection.execute("COMMIT")
         if status != "COMMIT":  # of a transaction in which a statement has failed
             raise RuntimeError("the database has rolled back what it was told to commit")
@@ -77,10 +82,8 @@ class PostgresSession:
         await self._connection.execute("ROLLBACK")
 
     async def outcome(self, ticket: str) -> Outcome:
-        timeline, number = ticket.split(" ")
-        ((status, now),) = await self._connection.fetch(_OUTCOME, number)
-        if timeline != now:
-            return Outcome.UNKNOWN
+        number, _, life = ticket.partition(" ")
+        status = await self._connection.fetchval(_OUTCOME, number, life)
         return _OUTCOMES.get(status, Outcome.UNKNOWN)
 
     async def close(self) -> None:
