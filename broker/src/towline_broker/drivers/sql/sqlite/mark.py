@@ -89,7 +89,8 @@ def check(store: Path) -> None:
             f"the last one found is {sequence}); its log {store.name}-wal is damaged or was lost"
             f"{way_out}"
         )
-    if log.salt != salt:
+    if log.salt != salt or not _begins_soundly(Path(f"{store}-wal")):
+        # It has begun anew since, or was about to: everything had been brought home.
         return
     if log.frames < frames:
         raise StoreRefused(
@@ -101,6 +102,20 @@ def check(store: Path) -> None:
             f"{store} is damaged at offset {store.stat().st_size}: the file was cut short, it had "
             f"{size} bytes{way_out}"
         )
+
+
+def _begins_soundly(log: Path) -> bool:
+    """By the checksum of its header, as SQLite's file format says."""
+    with log.open("rb") as file:
+        header = file.read(32)
+    if len(header) < 32:
+        return False
+    words = struct.unpack(">6I" if header[3] & 1 else "<6I", header[:24])
+    first = second = 0
+    for one, other in zip(words[::2], words[1::2], strict=True):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + other + first) & 0xFFFFFFFF
+    return struct.pack(">2I", first, second) == header[24:]
 
 
 def _found(store: Path) -> tuple[int, Log]:
