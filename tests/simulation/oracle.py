@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
 from typing import Any, TypeVar
 
-from towline_broker.domain.jobs import Depth, JobRecord, JobState, Leased, NewJob
+from towline_broker.domain.jobs import Depth, JobRecord, JobState, Leased, LeaseRef, NewJob
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.file import FileDriver
 from towline_broker.drivers.interface import (
@@ -58,6 +58,9 @@ class Oracle:
         #: So many of the changes have been answered.
         self._answered = 0
         self._durable = False
+        #: Deadlines before and after the last opening, of the leases that it renewed.
+        self._before_renewal: dict[LeaseRef, tuple[Micros, Micros]] = {}
+        self._renewed: dict[LeaseRef, tuple[Micros, Micros]] = {}
 
     def opened(self, driver: FileDriver | MemoryDriver, now: Micros) -> None:
         """Right after the driver has opened the store, before anything else."""
@@ -94,6 +97,7 @@ class Oracle:
     def _go_on_from(self, engine: Engine, now: Micros) -> None:
         """Finds the change after which the store stands as it does."""
         model = self._base or Model(now, self.model.window)
+        renewed: dict[LeaseRef, tuple[Micros, Micros]] = {}
         found = differences = ""
         for count in range(len(self._steps) + 1):
             if count:
@@ -101,16 +105,33 @@ class Oracle:
             if count >= self._answered:
                 candidate = deepcopy(model)
                 candidate.now = now
-                candidate.renew_leases()
+                self._renew(candidate, engine)
                 differences = difference(engine, candidate)
                 if not differences:
-                    self.model, found = candidate, "yes"
+                    self.model, found, renewed = candidate, "yes", self._renewed
         if not found:
             self._report(
                 f"after the crash the store stands as after none of the changes {self._answered} "
                 f"to {len(self._steps)}; beside the last of them: {differences}"
             )
+        self._before_renewal = renewed
         self._base, self._steps, self._answered = deepcopy(self.model), [], 0
+
+    def _renew(self, model: Model, engine: Engine) -> None:
+        """What the last opening had renewed may be recorded by now or not: with a clock that has
+        gone back since, that makes a difference, and both are a full term."""
+        before = {job.ref: job.lease_until for job in model.those(JobState.LEASED)}
+        model.renew_leases()
+        for job in model.those(JobState.LEASED):
+            stored = self._before_renewal.get(job.ref)
+            found = engine.state.jobs.get(job.id)
+            if stored is None or stored[1] != before[job.ref] or found is None or not found.lease:
+                continue
+            if found.lease.until == max(stored[0], model.now + job.lease_length):
+                job.lease_until = found.lease.until
+        self._renewed = {
+            job.ref: (before[job.ref], job.lease_until) for job in model.those(JobState.LEASED)
+        }
 
     def step(self, now: Micros | None, what: str, step: Step, got: object) -> None:
         """The engine has made this change and answered ``got``."""
