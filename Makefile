@@ -165,42 +165,9 @@ contract: install ## Run the contract suite over every store, with many random e
 simulate: install ## Play schedules of a simulated broker, disk and network (ARGS="--store file --seed 1 --seconds 600")
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
-.PHONY: kills
-kills: install ## Kill a broker a hundred times under load and look for lost jobs (about 3 minutes)
-	@TOWLINE_KILLS=$${TOWLINE_KILLS:-100} $(BIN)/python -m pytest -q tests/faults/test_broker_kills.py
-
-.PHONY: crash-points
-crash-points: install ## End or fail a short life of each store in files at every call that changes a file (40 minutes)
-	@TOWLINE_CRASH_POINTS=$${TOWLINE_CRASH_POINTS:-0} $(BIN)/python -m pytest -q -n 2 tests/faults/test_crash_points.py
-
-.PHONY: damage
-damage: install ## Damage the stores in files in every place: bits flipped, lengths cut (20 minutes)
-	@TOWLINE_DAMAGE=$${TOWLINE_DAMAGE:-0} TOWLINE_DAMAGED_BITS=$${TOWLINE_DAMAGED_BITS:-20000} $(BIN)/python -m pytest -q -n 2 tests/faults/test_damaged_files.py
-
-.PHONY: power-cuts
-power-cuts: install ## Cut the power of each store in files 250 times under load (as root; 5 minutes)
-	@TOWLINE_POWER_CUTS=$${TOWLINE_POWER_CUTS:-250} $(BIN)/python -m pytest -q -n 2 tests/faults/test_power_loss.py
-
-.PHONY: shared-kills
-shared-kills: install ## Kill brokers, workers and masters over shared stores, with 100,000 jobs each
-	@TOWLINE_SHARED_JOBS=$${TOWLINE_SHARED_JOBS:-100000} $(BIN)/python -m pytest -q tests/faults/test_shared_stores.py
-
 .PHONY: fuzz
 fuzz: install ## Fuzz every call, the journal and what reads answers (MESSAGES=10000000 SEED=7)
 	@$(BIN)/python -m tests.fuzz --messages $${MESSAGES:-1000000} $${SEED:+--seed $$SEED} $(ARGS)
-
-.PHONY: bad-peers
-bad-peers: install ## Let peers that break the rules of HTTP/2 and gRPC go on for long, and thousands wait
-	@TOWLINE_ATTACK_SECONDS=$${TOWLINE_ATTACK_SECONDS:-10} TOWLINE_IDLE=$${TOWLINE_IDLE:-10000} \
-	  TOWLINE_PARKED=$${TOWLINE_PARKED:-5000} \
-	  $(BIN)/python -m pytest -q tests/faults/test_bad_peers.py tests/faults/test_many_connections.py
-
-.PHONY: overload
-overload: install ## Push at ten times the rate that stores can take: goodput, memory, latency (about 5 minutes)
-	@TOWLINE_OVERLOAD_SECONDS=$${TOWLINE_OVERLOAD_SECONDS:-20} TOWLINE_OVERLOAD_BATCH=$${TOWLINE_OVERLOAD_BATCH:-1000} \
-	  TOWLINE_OVERLOAD_LEAST=$${TOWLINE_OVERLOAD_LEAST:-90} \
-	  TOWLINE_OVERLOAD_STORES="$${TOWLINE_OVERLOAD_STORES:-file sqlite postgresql mariadb redis valkey}" \
-	  $(BIN)/python -m pytest -q tests/faults/test_overload.py
 
 .PHONY: fuzz-coverage
 fuzz-coverage: install $(FUZZ_INSTALLED) ## Fuzz one target, guided by coverage (TARGET=calls RUNS=100000)
@@ -215,32 +182,6 @@ $(FUZZ_INSTALLED): requirements/fuzz.txt
 .PHONY: planted
 planted: install ## Plant bugs in a copy of the code, one after the other, and see that the fault suite finds each
 	@$(BIN)/python -m tests.planted $(ARGS)
-
-.PHONY: sigterms
-sigterms: install ## Tell a thousand workers to stop at random moments under load, and look for lost jobs
-	@TOWLINE_SIGTERMS=$${TOWLINE_SIGTERMS:-1000} $(BIN)/python -m pytest -q tests/faults/test_worker_sigterms.py
-
-.PHONY: orphans
-orphans: install ## Measure over every store how soon a killed worker's jobs are back (about 6 minutes)
-	@TOWLINE_ORPHANS=$${TOWLINE_ORPHANS:-200} $(BIN)/python -m pytest -q tests/faults/test_orphans.py $(ARGS)
-
-.PHONY: store-faults
-store-faults: install ## Let everything happen to servers of stores, to brokers and to clocks, many times (about an hour)
-	@TOWLINE_STORE_FAULTS=$${TOWLINE_STORE_FAULTS:-20} TOWLINE_FAILOVERS=$${TOWLINE_FAILOVERS:-5} \
-	  TOWLINE_CLOCK_JUMPS=$${TOWLINE_CLOCK_JUMPS:-60} TOWLINE_ROLLS=$${TOWLINE_ROLLS:-10} \
-	  TOWLINE_IDLE_SECONDS=$${TOWLINE_IDLE_SECONDS:-600} \
-	  $(BIN)/python -m pytest -q tests/faults/test_database_faults.py tests/faults/test_redis_faults.py \
-	  tests/faults/test_clock_jumps.py tests/faults/test_rolling_restarts.py $(ARGS)
-
-.PHONY: lost-replies
-lost-replies: install ## Repeat 100,000 pushes whose reply was lost over each store, and look for duplicates (about an hour)
-	@TOWLINE_LOST_REPLIES=$${TOWLINE_LOST_REPLIES:-100000} $(BIN)/python -m pytest -q tests/faults/test_lost_replies.py $(ARGS)
-
-.PHONY: network-faults
-network-faults: install ## Bad networks, parted networks and stopped processes, over every store (about 30 minutes)
-	@TOWLINE_NETWORK_ROUNDS=$${TOWLINE_NETWORK_ROUNDS:-3} TOWLINE_PARTITIONS=$${TOWLINE_PARTITIONS:-3} \
-	  TOWLINE_STOPS=$${TOWLINE_STOPS:-10} $(BIN)/python -m pytest -q tests/faults/test_cut_replies.py \
-	  tests/faults/test_sdk_on_bad_networks.py tests/faults/test_partitions.py tests/faults/test_stopped_processes.py $(ARGS)
 
 .PHONY: faults
 faults: install ## Run a representative hour of the fault suite (ARGS="kills simulation", ARGS=--full, ARGS=--help)

@@ -4,8 +4,9 @@
     python -m tests.faults kills simulation   only these
     python -m tests.faults --full             as in docs/reliability.md: half a day
 
-The seed is printed first; TOWLINE_SEED repeats a run. Everything that the families say goes to
-files in one folder, and their figures, a line of JSON each, to figures.jsonl there.
+A size of one's own is a variable, as in TOWLINE_KILLS=40. The seed is printed first; TOWLINE_SEED
+repeats a run. Everything that the families say goes to files in one folder, and their figures, a
+line of JSON each, to figures.jsonl there.
 """
 
 import argparse
@@ -70,10 +71,11 @@ def parsed() -> argparse.Namespace:
 def run(name: str, family: Family, seed: int, full: bool, folder: Path) -> int:
     """The exit code: of the first of its commands that fails."""
     sizes = {key: str(size[full]) for key, size in family.sizes.items()}
-    environment = os.environ | {
+    environment = {
+        **{f"TOWLINE_{key}": value for key, value in sizes.items()},
+        **os.environ,
         "TOWLINE_SEED": str(seed),
         "TOWLINE_FIGURES": str(folder / "figures.jsonl"),
-        **{f"TOWLINE_{key}": value for key, value in sizes.items()},
     }
     with (folder / f"{name}.log").open("wb") as log:
         for command in family.commands:

@@ -35,7 +35,7 @@ FAMILIES: dict[str, Family] = {
     "kills": Family(
         "kill -9 of the broker under load, over every durable store",
         [_tests("broker_kills")],
-        {"KILLS": (12, 170)},
+        {"KILLS": (8, 170)},
     ),
     "shared": Family(
         "kill -9 of brokers, workers and masters over shared stores; moves, several processes",
@@ -43,42 +43,53 @@ FAMILIES: dict[str, Family] = {
         {"SHARED_JOBS": (5000, 100_000)},
     ),
     "power": Family(
-        "power cuts on the stores in files",
-        [_tests("power_loss")],
-        {"POWER_CUTS": (50, 250)},
+        "power cuts on the stores in files; needs root",
+        [(*_tests("power_loss"), "-n", "2")],
+        {"POWER_CUTS": (40, 250)},
     ),
     "crash-points": Family(
-        "an end or a failure at every call that changes a file",
-        [(*_tests("crash_points"), "-n", "2")],
+        "an end or a failure at every call that changes a file, full disks, disks that fail",
+        [(*_tests("crash_points", "full_disk", "disk_errors"), "-n", "2")],
         {"CRASH_POINTS": (100, 0)},
+    ),
+    "damage": Family(
+        "bits flipped and files cut short, at every place",
+        [(*_tests("damaged_files"), "-n", "2")],
+        {"DAMAGE": (500, 0), "DAMAGED_BITS": (300, 20_000)},
     ),
     "lost-replies": Family(
         "calls whose reply was lost, repeated",
         [_tests("lost_replies")],
-        {"LOST_REPLIES": (3000, 100_000)},
+        {"LOST_REPLIES": (2000, 100_000)},
     ),
     "networks": Family(
-        "bad and parted networks, stopped processes",
+        "bad and parted networks, stopped processes, leases at their last moment",
         [
             _tests("cut_replies", "sdk_on_bad_networks", "worker_on_a_bad_network"),
-            _tests("partitions", "stopped_processes", "outages", "prompt_news"),
+            _tests("partitions", "outages", "prompt_news"),
+            _tests("stopped_processes", "last_moment_heartbeats", "rushes_on_a_slow_store"),
         ],
-        {"NETWORK_ROUNDS": (1, 3), "PARTITIONS": (1, 3), "STOPS": (2, 10)},
+        {"NETWORK_ROUNDS": (1, 3), "PARTITIONS": (1, 3), "STOPS": (1, 10)},
     ),
     "stores": Family(
         "crashes, restarts, ended sessions, refused transactions and failovers of store servers",
-        [_tests("database_faults", "redis_faults")],
-        {"STORE_FAULTS": (2, 20), "FAILOVERS": (1, 5)},
+        [_tests("database_faults", "lost_commits", "redis_faults")],
+        {"STORE_FAULTS": (1, 20), "FAILOVERS": (1, 5), "IDLE_SECONDS": (10, 600)},
     ),
     "clocks": Family(
         "wall clocks of every part that are set by hours",
         [_tests("clock_jumps")],
-        {"CLOCK_JUMPS": (12, 60)},
+        {"CLOCK_JUMPS": (6, 60)},
+    ),
+    "rolling": Family(
+        "brokers that are restarted one by one under load",
+        [_tests("rolling_restarts")],
+        {"ROLLS": (2, 10)},
     ),
     "orphans": Family(
         "how soon the jobs of a killed worker are back, over every store",
         [_tests("orphans")],
-        {"ORPHANS": (50, 200)},
+        {"ORPHANS": (40, 200)},
     ),
     "sigterms": Family(
         "workers of the SDK that are told to stop at any moment",
@@ -89,5 +100,25 @@ FAMILIES: dict[str, Family] = {
         "every call, the journal and the parsers, with bytes that nobody means",
         [("tests.fuzz", "--messages", "{FUZZED}", "--seed", "{seed}")],
         {"FUZZED": (500_000, 10_000_000)},
+    ),
+    "bad-peers": Family(
+        "clients that break the rules of HTTP/2 and gRPC, and thousands that wait",
+        [_tests("bad_peers", "many_connections")],
+        {"ATTACK_SECONDS": (3, 10), "IDLE": (3000, 10_000), "PARKED": (2000, 5000)},
+    ),
+    "planted": Family(
+        "bugs planted in a copy of the code, to see that the suite finds each",
+        [("tests.planted", "--seed", "{seed}")],
+        {},
+    ),
+    "overload": Family(
+        "pushes at ten times the rate that a store can take",
+        [_tests("overload")],
+        {
+            "OVERLOAD_SECONDS": (10, 20),
+            "OVERLOAD_BATCH": (1000, 1000),
+            "OVERLOAD_LEAST": (50, 90),
+            "OVERLOAD_EVERY": (0, 1),
+        },
     ),
 }

@@ -1,7 +1,7 @@
 """Peers that break the rules, or keep to them without mercy, over real sockets: a good client goes
 on meanwhile, and afterwards the broker has its memory back.
 
-    TOWLINE_ATTACK_SECONDS=20 make bad-peers
+    TOWLINE_ATTACK_SECONDS=20 make faults ARGS=bad-peers
 """
 
 import json

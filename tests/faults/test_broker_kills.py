@@ -1,6 +1,6 @@
 """P1 to P7, Stats: a broker that is killed again and again under load.
 
-`make kills` does it many times over every durable store, with the figures on the screen; a plain
+`make faults` does it many times over every durable store, with the figures on the screen; a plain
 test run a few times.
 """
 

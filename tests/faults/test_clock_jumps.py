@@ -1,7 +1,7 @@
 """P10: wall clocks of brokers, stores, workers and producers that are set by an hour, forward or
 back, change no lease and no delay.
 
-`make store-faults` does it over every store and in either direction, and for long under load.
+`make faults` does it over every store and in either direction, and for long under load.
 """
 
 import os

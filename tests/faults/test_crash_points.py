@@ -6,7 +6,7 @@ The process is killed before, after and in the middle of each such call; and eac
 what was answered says, in whichever state it is, with what hangs on it; what was under way at that
 moment must have happened as a whole or not at all; and the store goes on.
 
-A plain test run takes some of the points, by chance; `make crash-points` takes all.
+A plain test run takes some of the points, by chance; `make faults` takes all.
 """
 
 import json
@@ -27,7 +27,7 @@ from tests.support.strace import NoStrace, changing_calls
 #: For each store and each way; 0: all that there are.
 POINTS = int(os.environ.get("TOWLINE_CRASH_POINTS", "20"))
 SEED = int(os.environ.get("TOWLINE_SEED", str(random.SystemRandom().randrange(2**32))))
-AGAIN = "TOWLINE_SEED={seed} TOWLINE_CRASH_POINTS={points} make crash-points"
+AGAIN = "TOWLINE_SEED={seed} TOWLINE_CRASH_POINTS={points} make faults ARGS=crash-points"
 
 
 @pytest.fixture

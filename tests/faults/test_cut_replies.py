@@ -1,6 +1,6 @@
 """P1 to P7, P9, Stats: connections that are cut, slow, halved or silent, between any two parts.
 
-`make network-faults` does it for longer, with the figures on the screen.
+`make faults` does it for longer, with the figures on the screen.
 """
 
 from dataclasses import replace

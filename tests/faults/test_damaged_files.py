@@ -1,6 +1,6 @@
 """Bits that flip, and files that are cut short: a store is refused, or it is unharmed.
 
-A plain test run damages a store in some of all places, by chance; `make damage` in all of them (of
+A plain test run damages a store in some of all places, by chance; `make faults` in all of them (of
 the pages of SQLite: in each byte of the log, and in as many of the file as are given).
 """
 

@@ -1,7 +1,7 @@
 """P1 to P7, Stats: PostgreSQL and MariaDB that crash, restart, end sessions and give up
 transactions under two brokers at work.
 
-`make store-faults` does each of it many times; a plain test run a few of them once.
+`make faults` does each of it many times; a plain test run a few of them once.
 """
 
 import random

@@ -1,7 +1,7 @@
 """P2: leases at their last moment, while the broker is about to take them back: what a heartbeat
 was told holds, and the token of one that was taken back is good for nothing.
 
-`make network-faults` does it over every store; a plain test run over some.
+`make faults` does it over every store; a plain test run over some.
 """
 
 import os

@@ -2,7 +2,7 @@
 server never hears of it, sometimes its answer is lost. What was done is not done twice, what was
 not is not taken for done, and nobody outside hears of any of it.
 
-`make store-faults` does it for longer, over every database.
+`make faults` does it for longer, over every database.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """P3, P5, P9: calls whose reply is lost, and which are repeated, have one effect and one answer.
 
-`make lost-replies` repeats a hundred thousand pushes over each store, with the figures on the
+`make faults` repeats a hundred thousand pushes over each store, with the figures on the
 screen; a plain test run some hundreds.
 """
 

@@ -1,6 +1,6 @@
 """P11: thousands of connections that do nothing, and of workers that wait.
 
-TOWLINE_IDLE=10000 TOWLINE_PARKED=5000 make bad-peers
+TOWLINE_IDLE=10000 TOWLINE_PARKED=5000 make faults ARGS=bad-peers
 """
 
 import asyncio

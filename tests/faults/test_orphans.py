@@ -1,6 +1,6 @@
 """P8, P10: jobs whose worker was killed are back when their lease has run out, and within a second.
 
-`make orphans` measures it over every store, with hundreds of orphans each; a plain test run with
+`make faults` measures it over every store, with hundreds of orphans each; a plain test run with
 few, over some of them. Where brokers share the store, the one that granted the leases is
 killed along with the worker every other time.
 """

@@ -1,13 +1,12 @@
 """P11: producers at ten times the rate that a store can take cost its jobs and its workers little.
 
-    TOWLINE_OVERLOAD_SECONDS=30 TOWLINE_OVERLOAD_STORES="file sqlite postgresql redis" make overload
+    make faults ARGS="overload --full"
 
 Goodput is what workers acknowledge. The peak is measured in the same run, with producers that wait
 for their answers; then others push at ten times that rate and never slow down. How much goodput is
 left is held to only where the machine has nothing else to do (TOWLINE_OVERLOAD_LEAST, in percent).
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,8 @@ TIMES = size("OVERLOAD_TIMES", 10)
 BATCH = size("OVERLOAD_BATCH", 100)
 #: Of the peak, in percent; 0: as it comes. Beside other tests a measurement of seconds says little.
 LEAST = size("OVERLOAD_LEAST", 0)
-STORES = os.environ.get("TOWLINE_OVERLOAD_STORES", "file").split()
+#: Over every durable store, or the file store alone.
+STORES = tuple(EVERY) if size("OVERLOAD_EVERY", 0) else ("file",)
 DEPTH = 20_000
 #: What a broker may have resident. A queue that is full of jobs of 200 bytes is 20 MiB of it.
 MEMORY_CAP = 400 << 20

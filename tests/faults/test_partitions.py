@@ -1,7 +1,7 @@
 """P1 to P9, Stats: networks that are parted between machines, both ways or one way.
 
 Brokers run on machines of their own (network namespaces), with one cable to the machine of the
-store and one to that of the clients, which both are ours. `make network-faults` parts them more
+store and one to that of the clients, which both are ours. `make faults` parts them more
 often, with the figures on the screen.
 """
 

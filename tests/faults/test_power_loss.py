@@ -5,7 +5,7 @@ if the power went: what the kernel had not written by then is gone. Then it is m
 every job must stand as what was answered says, in whichever state it is; what was under way must
 have happened as a whole or not at all. And so on with what is there.
 
-A plain test run makes a few cuts; `make power-cuts` makes hundreds.
+A plain test run makes a few cuts; `make faults` makes hundreds.
 """
 
 import json
@@ -54,7 +54,7 @@ def test_p1_what_was_acknowledged_survives_the_loss_of_power(
             f" answered, {sum(answered.values())} changes in all, {len(wrong)} of them lost, undone"
             f" or done by half; seed {SEED}"
         )
-    again = f"again: TOWLINE_SEED={SEED} TOWLINE_POWER_CUTS={CUTS} make power-cuts"
+    again = f"again: TOWLINE_SEED={SEED} TOWLINE_POWER_CUTS={CUTS} make faults ARGS=power"
     assert not wrong, f"{wrong[0]}\n{again}"
     assert figures["cuts"] == CUTS
     assert answered["push"] > 5 * CUTS

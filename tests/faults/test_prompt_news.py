@@ -1,6 +1,6 @@
 """P8: a worker that waits gets a job at once, whatever made it ready, and at whichever broker.
 
-`make network-faults` does it over every store; a plain test run over some.
+`make faults` does it over every store; a plain test run over some.
 """
 
 import os

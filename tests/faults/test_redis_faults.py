@@ -1,7 +1,7 @@
 """P1 to P7, Stats: a Redis or Valkey that crashes, cuts connections, forgets scripts, is busy, is
 full or refuses changes under two brokers at work; and one whose master is replaced.
 
-`make store-faults` does each of it many times, a plain test run a few of them once and over one of
+`make faults` does each of it many times, a plain test run a few of them once and over one of
 the two.
 """
 
@@ -91,7 +91,7 @@ class Failover:
         return len(masters) == CLUSTER_MASTERS and before not in masters
 
 
-@pytest.mark.skipif(not FAILOVERS, reason="takes long: `make store-faults` does it")
+@pytest.mark.skipif(not FAILOVERS, reason="takes long: `make faults` does it")
 @pytest.mark.parametrize("waiting", [True, False])
 @pytest.mark.parametrize("topology", ["sentinel", "cluster"])
 @pytest.mark.timeout(180 + 60 * FAILOVERS)

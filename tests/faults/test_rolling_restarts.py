@@ -1,7 +1,7 @@
 """P1 to P7, Stats: brokers that are restarted one by one under load lose and double nothing; and
 where three share a store, no call fails that may be repeated.
 
-`make store-faults` goes round many times over every store; a plain test run once, over some.
+`make faults` goes round many times over every store; a plain test run once, over some.
 """
 
 import threading

@@ -1,6 +1,6 @@
 """P1, P3: the SDK's client and worker on bad networks repeat by themselves what has to be repeated.
 
-`make network-faults` does it for longer, with the figures on the screen.
+`make faults` does it for longer, with the figures on the screen.
 """
 
 import threading

@@ -1,7 +1,7 @@
 """P1 to P7, Stats: two brokers and workers in processes of their own on one store; brokers, workers
 and (of a cluster) a master are killed under load.
 
-`make shared-kills` runs it with a hundred thousand jobs over each store and shows the figures; a
+`make faults` runs it with a hundred thousand jobs over each store and shows the figures; a
 plain test run with a few thousand.
 """
 

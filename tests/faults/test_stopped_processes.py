@@ -1,6 +1,6 @@
 """P1 to P8, P10: workers and brokers that are stopped for three leases, and then go on.
 
-`make network-faults` does it more often, with the figures on the screen.
+`make faults` does it more often, with the figures on the screen.
 """
 
 import os

@@ -1,6 +1,6 @@
 """P3, P5: workers of the SDK that are told to stop at any moment, under load.
 
-`make sigterms` does it a thousand times, with the figures on the screen; a plain test run a few
+`make faults` does it a thousand times, with the figures on the screen; a plain test run a few
 dozen times.
 """
 
