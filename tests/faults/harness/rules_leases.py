@@ -79,7 +79,9 @@ def _answers(story: Story, grant: Grant, settle_memory: float) -> Iterator[Viola
     count; and a lease that is live is not refused."""
     told = sorted(((c, i) for c, i in grant.settles if i.answer), key=lambda pair: pair[0].called)
     for (first, one), (second, other) in combinations(told, 2):
-        if second.called < first.returned or second.called > first.returned + settle_memory:
+        # A settle whose answer was lost may have been the first that counted.
+        forgotten = second.returned > grant.given_up + settle_memory
+        if second.called < first.returned or forgotten:
             continue
         wrong = _contradiction(one, other)
         if wrong:
