@@ -5,7 +5,6 @@ one place.
 """
 
 import os
-import random
 from functools import cache
 from random import Random
 
@@ -19,7 +18,8 @@ from tests.faults.harness.honest_history import LATE, Losses, honest_history
 
 #: Histories for each test.
 HISTORIES = int(os.environ.get("TOWLINE_CHECKER_HISTORIES", "25"))
-SEED = int(os.environ.get("TOWLINE_SEED", str(random.SystemRandom().randrange(2**32))))
+#: The same ones in every plain run, so that a change is what makes it fail.
+SEED = int(os.environ.get("TOWLINE_SEED", "1"))
 SEEDS = range(SEED, SEED + HISTORIES)
 AGAIN = f"TOWLINE_SEED={SEED} TOWLINE_CHECKER_HISTORIES={HISTORIES}"
 
