@@ -10,8 +10,6 @@ A plain test run takes some of the points, by chance; `make faults` takes all.
 """
 
 import json
-import os
-import random
 import subprocess
 import sys
 from collections import Counter
@@ -21,12 +19,13 @@ from typing import Any
 import pytest
 
 from tests.faults.disks.points import PREFIX, STORES
+from tests.faults.harness.figures import seed, size
 from tests.support.failing_calls import NoCompiler, built, loaded
 from tests.support.strace import NoStrace, changing_calls
 
 #: For each store and each way; 0: all that there are.
-POINTS = int(os.environ.get("TOWLINE_CRASH_POINTS", "20"))
-SEED = int(os.environ.get("TOWLINE_SEED", str(random.SystemRandom().randrange(2**32))))
+POINTS = size("CRASH_POINTS", 20)
+SEED = seed()
 AGAIN = "TOWLINE_SEED={seed} TOWLINE_CRASH_POINTS={points} make faults ARGS=crash-points"
 
 
@@ -65,6 +64,10 @@ def told(result: dict[str, Any]) -> str:
     )
 
 
+def show(kind: str, result: dict[str, Any]) -> None:
+    print(f"\n{kind}: {len(result['wrong'])} wrong at {told(result)}")  # noqa: T201 -- the figures are wanted
+
+
 def never_wrong(result: dict[str, Any]) -> None:
     again = AGAIN.format(seed=SEED, points=POINTS)
     assert not result["wrong"], "\n".join([*result["wrong"][:5], f"again: {again}"])
@@ -77,7 +80,7 @@ def test_p1_nothing_answered_is_lost_wherever_the_process_is_killed(
 ) -> None:
     result = through_points(library, kind, "kills")
     with capsys.disabled():
-        print(f"\n{kind}: {len(result['wrong'])} wrong at {told(result)}")  # noqa: T201 -- the figures are wanted
+        show(kind, result)
     never_wrong(result)
     assert result["came to"]["killed"] >= 0.9 * result["points"]
 
@@ -89,7 +92,7 @@ def test_p1_nothing_is_answered_that_an_error_of_the_disk_has_lost(
 ) -> None:
     result = through_points(library, kind, "errors")
     with capsys.disabled():
-        print(f"\n{kind}: {len(result['wrong'])} wrong at {told(result)}")  # noqa: T201 -- the figures are wanted
+        show(kind, result)
     never_wrong(result)
     assert result["came to"].get("failed")
 

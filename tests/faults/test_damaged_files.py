@@ -5,7 +5,6 @@ the pages of SQLite: in each byte of the log, and in as many of the file as are 
 """
 
 import asyncio
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ import pytest
 
 from tests.faults.disks import damage
 from tests.faults.disks.damage import Files, KeptFiles, flipped, frames_of, outcome_of, rows_of
+from tests.faults.harness.figures import seed, size
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.file import segments
 from towline_broker.drivers.file.reading import Reader
@@ -24,10 +24,10 @@ from towline_broker.testing.factories import START
 from towline_broker.testing.heard import Heard
 
 #: How many places, of each kind of damage; 0: all.
-PLACES = int(os.environ.get("TOWLINE_DAMAGE", "150"))
+PLACES = size("DAMAGE", 150)
 #: Of the file of SQLite, which says little about most of its bits.
-BITS = int(os.environ.get("TOWLINE_DAMAGED_BITS", "60"))
-SEED = int(os.environ.get("TOWLINE_SEED", str(random.SystemRandom().randrange(2**32))))
+BITS = size("DAMAGED_BITS", 60)
+SEED = seed()
 #: What a page is of SQLite, and how its log is made.
 PAGE, LOG_HEADER, FRAME_HEADER = 4096, 32, 24
 

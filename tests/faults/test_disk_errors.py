@@ -5,13 +5,13 @@ clients that push until it is gone.
 """
 
 import errno
-import os
 import random
 from pathlib import Path
 
 import grpc
 import pytest
 
+from tests.faults.harness.figures import seed
 from tests.support.broker_process import BrokerProcess
 from tests.support.failing_calls import FOR_EVER, NoCompiler, What, armed, built, loaded
 from towline.ids import uuid7
@@ -21,7 +21,7 @@ from towline.v1.job_pb2 import Job, JobState
 from towline_broker.server.exits import ExitCode
 
 STORES = {"sqlite": "sqlite:///{}/jobs.db", "file": "file:///{}/jobs"}
-SEED = int(os.environ.get("TOWLINE_SEED", str(random.SystemRandom().randrange(2**32))))
+SEED = seed()
 #: Calls to sync: those of the start, and some more.
 SYNCS = (60, 120)
 

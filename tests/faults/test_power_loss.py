@@ -10,7 +10,6 @@ A plain test run makes a few cuts; `make faults` makes hundreds.
 
 import json
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -20,10 +19,11 @@ from typing import Any
 import pytest
 
 from tests.faults.disks.cuts import STORES
+from tests.faults.harness.figures import seed, size
 from tests.support.disks import ALONE
 
-CUTS = int(os.environ.get("TOWLINE_POWER_CUTS", "8"))
-SEED = int(os.environ.get("TOWLINE_SEED", str(random.SystemRandom().randrange(2**32))))
+CUTS = size("POWER_CUTS", 8)
+SEED = seed()
 
 
 @pytest.mark.parametrize("kind", STORES)

@@ -4,7 +4,6 @@
 dozen times.
 """
 
-import os
 import random
 import select
 import signal
@@ -19,14 +18,15 @@ from pathlib import Path
 import grpc
 import pytest
 
+from tests.faults.harness.figures import seed, size
 from tests.faults.sigterm_worker import QUEUE, in_thread, on_loop
 from tests.support.broker_process import BrokerProcess
 from towline import Client, Job
 from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
 
-SIGTERMS = int(os.environ.get("TOWLINE_SIGTERMS", "24"))
-SEED = int(os.environ.get("TOWLINE_SEED", str(random.SystemRandom().randrange(2**32))))
+SIGTERMS = size("SIGTERMS", 24)
+SEED = seed()
 POOLS = ("thread", "async", "process")
 #: Workers side by side.
 WORKERS = 3

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 
+from tests.faults.harness import answers
 from tests.faults.harness.history import (
     Beat,
     Call,
@@ -35,20 +36,6 @@ _UNKNOWN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL")
 #: Of one call, in seconds.
 TIMEOUT = 2.0
 _TRIES = 4
-
-_OUTCOMES = {
-    pb.LeaseOutcome.LEASE_OUTCOME_OK: "ok",
-    pb.LeaseOutcome.LEASE_OUTCOME_LEASE_LOST: "lease_lost",
-    pb.LeaseOutcome.LEASE_OUTCOME_ALREADY_SETTLED: "already_settled",
-    pb.LeaseOutcome.LEASE_OUTCOME_NOT_FOUND: "not_found",
-    pb.LeaseOutcome.LEASE_OUTCOME_CANCELLED: "cancelled",
-    pb.LeaseOutcome.LEASE_OUTCOME_REJECTED: "rejected",
-}
-_CANCELS = {
-    pb.CancelOutcome.CANCEL_OUTCOME_CANCELLED: "cancelled",
-    pb.CancelOutcome.CANCEL_OUTCOME_ALREADY_ENDED: "already_ended",
-    pb.CancelOutcome.CANCEL_OUTCOME_NOT_FOUND: "not_found",
-}
 
 #: In a rush, how long who gets no job waits for one, and when that comes; in seconds.
 _RUSH_SECONDS, _RUSH_AT = 3.0, 0.05
@@ -189,7 +176,7 @@ class Client:
         ids = [job_id for job_id, _ in picks]
 
         def told(reply: pb.CancelJobResponse) -> list[Cancelled]:
-            return [Cancelled(one.job_id, _CANCELS[one.outcome]) for one in reply.results]
+            return [Cancelled(one.job_id, answers.CANCELS[one.outcome]) for one in reply.results]
 
         await self._until_told(
             rng,
@@ -307,7 +294,7 @@ class Client:
                 nack.release.delay.CopyFrom(duration(delay))
 
         def told(reply: pb.AckResponse | pb.NackResponse) -> list[Settled]:
-            answer = _OUTCOMES[reply.results[0].outcome]
+            answer = answers.LEASES[reply.results[0].outcome]
             return [Settled(item.job_id, token, item.action, item.delay, answer)]
 
         if action == "ack":
@@ -330,7 +317,7 @@ class Client:
         def told(reply: pb.HeartbeatResponse) -> list[Beat]:
             [result] = reply.results
             left = result.lease_remaining.ToMicroseconds() / 1e6
-            return [Beat(lease.job.id, lease.lease_token, _OUTCOMES[result.outcome], left)]
+            return [Beat(lease.job.id, lease.lease_token, answers.LEASES[result.outcome], left)]
 
         asked = [Beat(lease.job.id, lease.lease_token)]
         await self.call("QueueService", "Heartbeat", request, asked, told)

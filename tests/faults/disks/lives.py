@@ -162,7 +162,7 @@ class Life:
             asyncio.run(_live(self._url, self._rounds, self._count, tell, self._doubtful))
         except Doubtful:
             pass
-        except BaseException as error:
+        except BaseException as error:  # told, whatever it is: nobody else hears of it
             tell("broken", repr(error), traceback.format_exc())
         os._exit(0)
 

@@ -1,7 +1,8 @@
 """What the broker says after everything has come to rest."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 
@@ -61,18 +62,19 @@ def _job(info: JobInfo) -> FinalJob:
 
 def _listed(link: Link) -> Iterator[JobInfo]:
     request = queues.ListJobsRequest(page_size=_PAGE, view=JobView.JOB_VIEW_BASIC)
-    while True:
-        page = link.queue.ListJobs(request, timeout=_CALL_SECONDS)
-        yield from page.jobs
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
+    return _pages(link.queue.ListJobs, request)
 
 
 def _dead(link: Link) -> Iterator[JobInfo]:
     request = dead.ListDeadRequest(page_size=_PAGE, view=JobView.JOB_VIEW_BASIC)
+    return _pages(link.dead.ListDead, request)
+
+
+def _pages(
+    ask: Callable[..., Any], request: queues.ListJobsRequest | dead.ListDeadRequest
+) -> Iterator[JobInfo]:
     while True:
-        page = link.dead.ListDead(request, timeout=_CALL_SECONDS)
+        page = ask(request, timeout=_CALL_SECONDS)
         yield from page.jobs
         if not page.next_page_token:
             return

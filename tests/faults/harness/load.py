@@ -193,7 +193,7 @@ class Load:
             try:
                 with Link(self._addresses, retries=self._retries) as link:
                     work(link, diary)
-            except BaseException as error:
+            except BaseException as error:  # raised at the end, in the thread of the test
                 self.failures.append(error)
             finally:
                 diary.close()

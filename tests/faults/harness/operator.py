@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from tests.faults.harness import answers
 from tests.faults.harness.diary import Diary
 from tests.faults.harness.habits import Habits
 from tests.faults.harness.history import Cancelled, Discarded, Requeued
@@ -21,12 +22,6 @@ from towline.v1.job_pb2 import JobState
 _PAGE = 20
 
 _LIVE = (JobState.JOB_STATE_SCHEDULED, JobState.JOB_STATE_READY, JobState.JOB_STATE_LEASED)
-
-_OUTCOMES = {
-    queues.CANCEL_OUTCOME_CANCELLED: "cancelled",
-    queues.CANCEL_OUTCOME_ALREADY_ENDED: "already_ended",
-    queues.CANCEL_OUTCOME_NOT_FOUND: "not_found",
-}
 
 
 class Operator:
@@ -52,7 +47,7 @@ class Operator:
                 "CancelJob",
                 [Cancelled(job_id)],
                 lambda: self._link.queue.CancelJob(cancel, timeout=self._habits.call_timeout),
-                lambda answer: [Cancelled(job_id, _OUTCOMES[answer.results[0].outcome])],
+                lambda answer: [Cancelled(job_id, answers.CANCELS[answer.results[0].outcome])],
             )
 
     def _requeue(self) -> None:

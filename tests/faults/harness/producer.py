@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable
 
+from tests.faults.harness import answers
 from tests.faults.harness.diary import Diary
 from tests.faults.harness.habits import Habits
 from tests.faults.harness.history import Pushed
@@ -17,12 +18,6 @@ MANY_ATTEMPTS = 1000
 #: How soon a job expires, if it does, in seconds.
 EXPIRES = (1, 3)
 UNIQUE_KEYS = 5
-
-_ANSWERS = {
-    pb.PushOutcome.PUSH_OUTCOME_CREATED: "created",
-    pb.PushOutcome.PUSH_OUTCOME_EXISTING: "existing",
-    pb.PushOutcome.PUSH_OUTCOME_REJECTED: "rejected",
-}
 
 
 class Producer:
@@ -98,6 +93,6 @@ class Producer:
         return Pushed(
             *(asked.job_id, asked.queue, asked.priority, asked.delay, asked.max_attempts),
             *(asked.expires, asked.unique_key),
-            answer=_ANSWERS[result.outcome],
+            answer=answers.PUSHES[result.outcome],
             stored_as=result.job_id,
         )

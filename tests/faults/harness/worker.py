@@ -9,6 +9,7 @@ from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 
+from tests.faults.harness import answers
 from tests.faults.harness.diary import Diary
 from tests.faults.harness.habits import Habits
 from tests.faults.harness.history import Beat, Delivered, Settled
@@ -24,16 +25,6 @@ RELEASE_DELAY = 0.1
 NO_LEASE = ("", "no-token")
 #: How many old leases are kept to be tried again.
 OLD = 50
-
-_OUTCOMES = {
-    pb.LeaseOutcome.LEASE_OUTCOME_OK: "ok",
-    pb.LeaseOutcome.LEASE_OUTCOME_LEASE_LOST: "lease_lost",
-    pb.LeaseOutcome.LEASE_OUTCOME_ALREADY_SETTLED: "already_settled",
-    pb.LeaseOutcome.LEASE_OUTCOME_NOT_FOUND: "not_found",
-    pb.LeaseOutcome.LEASE_OUTCOME_CANCELLED: "cancelled",
-    pb.LeaseOutcome.LEASE_OUTCOME_REJECTED: "rejected",
-}
-
 
 _SettleResponse: TypeAlias = pb.AckResponse | pb.NackResponse
 
@@ -122,7 +113,7 @@ class Worker:
 
         def told(answer: _SettleResponse) -> list[Settled]:
             return [
-                Settled(*each, action, delay, _OUTCOMES[result.outcome])
+                Settled(*each, action, delay, answers.LEASES[result.outcome])
                 for each, result in zip(sent, answer.results, strict=True)
                 if each != NO_LEASE
             ]
@@ -162,7 +153,7 @@ class Worker:
 
         def told(answer: pb.HeartbeatResponse) -> list[Beat]:
             return [
-                Beat(*each, _OUTCOMES[result.outcome], _seconds(result.lease_remaining))
+                Beat(*each, answers.LEASES[result.outcome], _seconds(result.lease_remaining))
                 for each, result in zip(tokens, answer.results, strict=True)
             ]
 
