@@ -115,7 +115,8 @@ FAMILIES: dict[str, Family] = {
         "pushes at ten times the rate that a store can take",
         [_tests("overload")],
         {
-            "OVERLOAD_SECONDS": (10, 20),
+            "OVERLOAD_SECONDS": (6, 6),
+            "OVERLOAD_ROUNDS": (1, 4),
             "OVERLOAD_BATCH": (1000, 1000),
             "OVERLOAD_LEAST": (50, 90),
             "OVERLOAD_EVERY": (0, 1),

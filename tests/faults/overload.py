@@ -109,41 +109,27 @@ class Memory:
 
 @dataclass(frozen=True)
 class Outcome:
-    peak: Phase
-    overload: Phase
+    #: In turn, of each round: what producers that wait for their answers get done, and what is left
+    #: of it under overload.
+    rounds: Sequence[tuple[Phase, Phase]]
     lost: int
-    #: Bytes resident, before the overload and at most during it.
+    #: Bytes resident, before the first overload and at most from then on.
     memory_before: int
     memory_most: int
+    #: Jobs that were acknowledged meanwhile, each of which is remembered.
+    settled: int
 
     @property
-    def share(self) -> float:
-        """Of the peak's goodput that is left under overload."""
-        return self.overload.goodput / self.peak.goodput if self.peak.goodput else float("nan")
-
-    def table(self, store: str) -> str:
-        head = (
-            f"{store:12} {'offered':>9} {'accepted':>9} {'goodput':>9} {'ack p50':>9} "
-            f"{'ack p99':>9} {'push p99':>9}  pushes"
-        )
-        rows = [
-            f"{name:12} {p.offered:>9,.0f} {p.accepted:>9,.0f} {p.goodput:>9,.0f} "
-            f"{p.ack_p50 * 1e3:>6,.1f} ms {p.ack_p99 * 1e3:>6,.1f} ms {p.push_p99 * 1e3:>6,.1f} ms"
-            f"  {dict(p.codes)}"
-            for name, p in (("peak", self.peak), ("overload", self.overload))
-        ]
-        end = (
-            f"goodput {self.share:.0%} of peak; accepted jobs lost: {self.lost}; "
-            f"memory {self.memory_before >> 20} MiB, at most {self.memory_most >> 20} MiB"
-        )
-        return "\n".join((head, *rows, end))
+    def shares(self) -> list[float]:
+        """Of the peak's goodput that is left under overload, in each round."""
+        return [worst.goodput / peak.goodput for peak, worst in self.rounds if peak.goodput]
 
 
 def overload(
-    address: str, pid: int, folder: Path, seconds: float, times: float, batch: int
+    address: str, pid: int, folder: Path, seconds: float, times: float, batch: int, rounds: int
 ) -> Outcome:
-    """First measures what the broker takes from few and from more producers that wait for their
-    answers, then pushes at so many ``times`` the rate that was accepted, each for so many
+    """In each round first measures what the broker takes from few and from more producers that wait
+    for their answers, then pushes at so many ``times`` the rate that was accepted, each for so many
     seconds."""
     size = ("--batch", str(batch), "--seconds", str(seconds))
     calls: list[Call] = []
@@ -158,18 +144,28 @@ def overload(
         spans.append((begin + RAMP, begin + seconds))
         return Phase.of(pushes, *spans[-1], batch).accepted
 
+    def peak() -> float:
+        return max(produce("--concurrency", str(number)) for number in CONCURRENCIES)
+
     with _workers(address, folder) as stop:
-        rate = max(produce("--concurrency", str(number)) for number in CONCURRENCIES)
+        rate = peak()
         before = psutil.Process(pid).memory_info().rss
         with Memory(pid) as memory:
-            produce("--rate", str(rate * times / batch), "--connections", "20")
+            for number in range(rounds):
+                if number:
+                    peak()
+                produce("--rate", str(rate * times / batch), "--connections", "20")
         _wait_until_empty(address)
         calls += stop()
     pushed = {job_id for call in calls if call.what == "push" for job_id in call.ids}
     acked = {job_id for call in calls if call.what == "ack" for job_id in call.ids}
-    *peaks, overloaded = (Phase.of(calls, *span, batch) for span in spans)
-    peak = max(peaks, key=lambda phase: phase.goodput)
-    return Outcome(peak, overloaded, len(pushed - acked), before, memory.most)
+    phases = [Phase.of(calls, *span, batch) for span in spans]
+    size_of_round = len(CONCURRENCIES) + 1
+    told = []
+    for first in range(0, len(phases), size_of_round):
+        *peaks, overloaded = phases[first : first + size_of_round]
+        told.append((max(peaks, key=lambda phase: phase.goodput), overloaded))
+    return Outcome(told, len(pushed - acked), before, memory.most, len(acked))
 
 
 def _command(kind: str, address: str, *options: str) -> list[str]:

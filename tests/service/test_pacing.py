@@ -60,26 +60,74 @@ def test_the_queue_of_a_push_is_found_unread(raw: bytes, queue: str) -> None:
 
 def test_a_full_queue_is_looked_at_by_one_push_at_a_time(moments: Callable[[float], None]) -> None:
     queues = FullQueues("default")
-    queues.found(push("q"), FULL)
+    queues.found(push("q"), FULL, again=False)
     with pytest.raises(QueueFull):
         queues.check(push("q"))
     assert not queues.check(push("r", "q"))
-    moments(full_queues.MEMORY)
+    moments(full_queues.FIRST_PAUSE)
     assert queues.check(push("q"))
     with pytest.raises(QueueFull):
         queues.check(push("q"))
-    queues.accepted(push("q"))
-    assert not queues.check(push("q"))
+
+
+def finds_out(queues: FullQueues, moments: Callable[[float], None]) -> int:
+    """How long it takes, in hundredths of a second, until a Push is to find out."""
+    for hundredths in range(100):
+        try:
+            assert queues.check(push("q"))
+        except QueueFull:
+            moments(0.01)
+        else:
+            return hundredths
+    raise AssertionError("none ever is")
+
+
+def test_a_queue_that_stays_full_is_looked_at_seldom(moments: Callable[[float], None]) -> None:
+    queues = FullQueues("default")
+    queues.found(push("q"), FULL, again=False)
+    waits = []
+    for _ in range(8):
+        waits.append(finds_out(queues, moments))
+        queues.found(push("q"), FULL, again=True)
+    assert waits == sorted(waits)
+    assert waits[0] <= 100 * full_queues.FIRST_PAUSE + 1
+    assert 100 * full_queues.MOST_PAUSE <= waits[-1] <= 100 * full_queues.MOST_PAUSE + 1
+
+
+def test_pushes_that_were_under_way_say_nothing_new(moments: Callable[[float], None]) -> None:
+    queues = FullQueues("default")
+    for _ in range(20):
+        queues.found(push("q"), FULL, again=False)
+    assert finds_out(queues, moments) <= 100 * full_queues.FIRST_PAUSE + 1
+
+
+def test_a_queue_with_room_again_counts_as_full_no_more_within_three_seconds(
+    moments: Callable[[float], None],
+) -> None:
+    queues = FullQueues("default")
+    queues.found(push("q"), FULL, again=False)
+    for _ in range(8):
+        finds_out(queues, moments)
+        queues.found(push("q"), FULL, again=True)
+    for _ in range(300):
+        try:
+            if not queues.check(push("q")):
+                return
+        except QueueFull:
+            moments(0.01)
+        else:
+            queues.accepted(push("q"))
+    raise AssertionError("it still counts as full")
 
 
 def test_a_queue_that_has_no_room_for_many_jobs_may_have_some_for_few() -> None:
     queues = FullQueues("default")
-    queues.found(push("q", "q", "q"), FULL)
+    queues.found(push("q", "q", "q"), FULL, again=False)
     assert not queues.check(push("q", "q"))
     queues.accepted(push("q", "q"))
     with pytest.raises(QueueFull):
         queues.check(push("q", "q", "q"))
-    queues.found(push("q", "q"), FULL)
+    queues.found(push("q", "q"), FULL, again=False)
     assert not queues.check(push("q"))
     with pytest.raises(QueueFull):
         queues.check(push("q", "q"))
@@ -87,7 +135,7 @@ def test_a_queue_that_has_no_room_for_many_jobs_may_have_some_for_few() -> None:
 
 def test_a_job_without_a_queue_is_one_of_the_default_queue() -> None:
     queues = FullQueues("q")
-    queues.found(push(""), FULL)
+    queues.found(push(""), FULL, again=False)
     with pytest.raises(QueueFull):
         queues.check(push(""))
 
@@ -96,7 +144,7 @@ def test_few_full_queues_are_kept_in_mind(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(full_queues, "MOST", 2)
     queues = FullQueues("default")
     for name in "abc":
-        queues.found(push(name), QueueFull(name, 5))
+        queues.found(push(name), QueueFull(name, 5), again=False)
     assert not queues.check(push("a"))
     with pytest.raises(QueueFull):
         queues.check(push("c"))

@@ -11,10 +11,15 @@ from towline.forks import in_forked_children
 _VERSION = 7 << 76
 _VARIANT = 2 << 62
 _RANDOM_BITS = 74
+_RANDOM_BYTES = 10
+# Drawn for so many ids at once: asking the kernel each time gives up the GIL each time.
+_DRAW = 256
 
 _lock = threading.Lock()
 _last_millisecond = 0
 _last_random = 0
+_drawn = b""
+_used = 0
 
 
 def uuid7() -> str:
@@ -23,10 +28,13 @@ def uuid7() -> str:
     Of two ids made one after the other in this process the later is always the greater, also when
     the clock is set back.
     """
-    global _last_millisecond, _last_random
+    global _last_millisecond, _last_random, _drawn, _used
     millisecond = time.time_ns() // 1_000_000
-    fresh = int.from_bytes(os.urandom(10), "big")
     with _lock:
+        if _used == len(_drawn):
+            _drawn, _used = os.urandom(_DRAW * _RANDOM_BYTES), 0
+        fresh = int.from_bytes(_drawn[_used : _used + _RANDOM_BYTES], "big")
+        _used += _RANDOM_BYTES
         if millisecond > _last_millisecond:
             _last_millisecond = millisecond
             # The top bit stays free, so that counting up has room.
@@ -44,10 +52,12 @@ def uuid7() -> str:
 
 def _after_fork() -> None:
     # A child that inherited a held lock would wait for ever, and one that inherited the counter
-    # could repeat what its parent makes.
-    global _lock, _last_random
+    # or what was drawn could repeat what its parent makes.
+    global _lock, _last_random, _drawn, _used
     _lock = threading.Lock()
-    _last_random = int.from_bytes(os.urandom(10), "big") & ((1 << (_RANDOM_BITS - 1)) - 1)
+    _drawn, _used = b"", 0
+    fresh = int.from_bytes(os.urandom(_RANDOM_BYTES), "big")
+    _last_random = fresh & ((1 << (_RANDOM_BITS - 1)) - 1)
 
 
 in_forked_children(_after_fork)

@@ -1,12 +1,12 @@
 """Seeds that are named, and figures that are shown.
 
-`TOWLINE_SEED` repeats a run; `TOWLINE_FIGURES` names a file to which every figure is added as a
-line of JSON, from which the tables of docs/reliability.md are made.
+A plain test run takes the same seed each time, so that a change is blamed for what it has done;
+`make faults` draws one, which `TOWLINE_SEED` repeats. `TOWLINE_FIGURES` names a file to which every
+figure is added as a line of JSON, from which the tables of docs/reliability.md are made.
 """
 
 import json
 import os
-import random
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ import pytest
 
 from tests.faults.harness.checker import Verdict
 
-_CHOSEN = random.SystemRandom().randrange(2**32)
+_PLAIN = 1
 
 
 def seed() -> int:
-    """One for the whole run, unless told otherwise."""
-    return int(os.environ.get("TOWLINE_SEED", _CHOSEN))
+    """One for the whole run."""
+    return int(os.environ.get("TOWLINE_SEED", _PLAIN))
 
 
 def size(name: str, default: int) -> int:

@@ -9,8 +9,14 @@ from towline.v1.queue_service_pb2 import PushRequest
 from towline_broker.domain.errors import QueueFull
 from towline_broker.interceptors.parts import fields_of
 
-#: Seconds for which a queue is taken to be full; then the next Push finds out.
-MEMORY = 0.1
+#: Seconds for which a queue that was found full is taken to be so; then the next Push finds out.
+FIRST_PAUSE = 0.02
+#: The pause grows each time it is found full still, and shrinks each time there was room: of the
+#: Pushes that are read while producers bring too much, most are stored.
+LONGER, SHORTER = 2.0, 0.9
+MOST_PAUSE = 0.2
+#: With so short a pause the queue counts as full no more.
+LEAST_PAUSE = 0.005
 #: Queues that are kept in mind; beyond it those that were found full longest ago are not.
 MOST = 1_000
 
@@ -18,9 +24,11 @@ MOST = 1_000
 class _Full(NamedTuple):
     #: Then the next Push finds out.
     until: float
+    pause: float
     #: Bytes of the smallest Push that found no room: smaller ones may find some.
     size: int
-    error: QueueFull
+    #: Of jobs in the queue.
+    limit: int
 
 
 class FullQueues:
@@ -30,10 +38,14 @@ class FullQueues:
         self._default = default
         self._full: OrderedDict[str, _Full] = OrderedDict()
 
-    def found(self, raw: bytes, error: QueueFull) -> None:
+    def found(self, raw: bytes, error: QueueFull, *, again: bool) -> None:
+        """``again``: by a Push that was to find out."""
         known = self._full.get(error.queue)
-        size = len(raw) if known is None else min(known.size, len(raw))
-        self._full[error.queue] = _Full(time.monotonic() + MEMORY, size, error)
+        size, pause = len(raw), FIRST_PAUSE
+        if known is not None:
+            size = min(known.size, size)
+            pause = min(known.pause * LONGER, MOST_PAUSE) if again else known.pause
+        self._full[error.queue] = _Full(time.monotonic() + pause, pause, size, error.limit)
         self._full.move_to_end(error.queue)
         if len(self._full) > MOST:
             self._full.popitem(last=False)
@@ -49,9 +61,9 @@ class FullQueues:
         if known is None or len(raw) < known.size:
             return False
         if time.monotonic() < known.until:
-            raise QueueFull(queue, known.error.limit)
+            raise QueueFull(queue, known.limit)
         # Others do not while this one does.
-        self._full[queue] = known._replace(until=time.monotonic() + MEMORY)
+        self._full[queue] = known._replace(until=time.monotonic() + known.pause)
         return True
 
     def accepted(self, raw: bytes) -> None:
@@ -60,7 +72,15 @@ class FullQueues:
             queue = first_queue(raw) or self._default
             known = self._full.get(queue)
             if known is not None and len(raw) >= known.size:
-                del self._full[queue]
+                self._found_room(queue, known)
+
+    def _found_room(self, queue: str, known: _Full) -> None:
+        pause = known.pause * SHORTER
+        if pause < LEAST_PAUSE:
+            del self._full[queue]
+        else:
+            until = min(known.until, time.monotonic() + pause)
+            self._full[queue] = known._replace(until=until, pause=pause)
 
 
 _PUSH = PushRequest.DESCRIPTOR

@@ -82,7 +82,7 @@ class PushPacing(WrappingInterceptor):
             try:
                 response = await behaviour(raw, context)
             except QueueFull as error:
-                self._full.found(raw, error)
+                self._full.found(raw, error, again=finds_out)
                 raise
             self._full.accepted(raw)
             return response

@@ -11,6 +11,7 @@ from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.domain.time import to_seconds
 from towline_broker.server.announcing import announce
 from towline_broker.server.exits import ExitCode, StartError
+from towline_broker.server.garbage import collect_seldom
 from towline_broker.server.open_files import allow_many
 from towline_broker.server.serving import BrokerServer
 from towline_broker.server.settings import Settings
@@ -64,6 +65,7 @@ async def serve_until(
         return refuse(f"store: {error}", ExitCode.STORE_REFUSED)
     except StoreUnavailable as error:
         return refuse(f"store: {error}", ExitCode.UNAVAILABLE)
+    collect_seldom()
     started(server)
     trimming = asyncio.create_task(give_memory_back())
     try:
