@@ -12,7 +12,6 @@ line of JSON each, to figures.jsonl there.
 import argparse
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.families import FAMILIES, Family
+from tests.faults.harness.figures import drawn_seed, told
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Lines of what a failed family said that are shown.
@@ -29,7 +29,7 @@ SHOWN = 60
 
 def main() -> int:
     options = parsed()
-    seed = int(os.environ.get("TOWLINE_SEED") or random.SystemRandom().randrange(2**32))
+    seed = drawn_seed()
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
@@ -104,9 +104,8 @@ def show(figures: Path) -> None:
         json.loads(line) for line in figures.read_text().splitlines()
     ]
     for row in rows:
-        numbers = {key: row[key] for key in row.keys() - {"test", "what", "seed"}}
-        told = ", ".join(f"{key.replace('_', ' ')} {numbers[key]}" for key in sorted(numbers))
-        print(f"{row['what']}: {told}")
+        numbers = {key: row[key] for key in row if key not in ("test", "what", "seed")}
+        print(f"{row['what']}: {told(numbers)}")
 
 
 if __name__ == "__main__":

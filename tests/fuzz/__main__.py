@@ -7,12 +7,12 @@ import argparse
 import faulthandler
 import multiprocessing
 import os
-import secrets
 import signal
 import sys
 import time
 import traceback
 
+from tests.faults.harness.figures import drawn_seed, record
 from tests.fuzz.running import Hang, Report, run_share
 
 #: An epoch that takes so long of the processor's time hangs, and is reported as what was found; one
@@ -36,7 +36,9 @@ def main() -> int:
         with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
             reports = pool.starmap(_share, shares)
     total = sum(reports[1:], start=reports[0])
-    sys.stdout.write(total.table(time.monotonic() - began) + "\n")
+    seconds = time.monotonic() - began
+    sys.stdout.write(total.table(seconds) + "\n")
+    record("tests.fuzz", "fuzzed", options.seed, total.figures(seconds))
     for found in total.found:
         sys.stderr.write(f"\n{found}\n")
     return 1 if total.found else 0
@@ -66,8 +68,7 @@ def _share(
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--messages", type=int, default=1_000_000, help="over all targets")
-    default = int(os.environ.get("TOWLINE_SEED") or secrets.randbelow(10**9))
-    parser.add_argument("--seed", type=int, default=default, help="default: TOWLINE_SEED")
+    parser.add_argument("--seed", type=int, default=drawn_seed(), help="default: TOWLINE_SEED")
     parser.add_argument("--target", default="", help="only this one")
     parser.add_argument("--epoch", type=int, help="only this one of the target")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)

@@ -93,11 +93,22 @@ class Report:
             self.found + other.found,
         )
 
+    @property
+    def messages(self) -> int:
+        return sum(line.messages for line in self.lines.values())
+
+    def figures(self, seconds: float) -> dict[str, object]:
+        return {
+            "messages": self.messages,
+            "seconds": round(seconds),
+            "most_growth_mib": round(max(line.growth for line in self.lines.values()) / 2**20, 1),
+            "found": len(self.found),
+        }
+
     def table(self, seconds: float) -> str:
         head = f"{'target':22} {'messages':>12} {'a second':>10} {'growth':>9}  answers"
         rows = [_row(name, line) for name, line in self.lines.items()]
-        messages = sum(line.messages for line in self.lines.values())
-        total = f"{messages:,} messages in {seconds:,.0f} s, {len(self.found)} found"
+        total = f"{self.messages:,} messages in {seconds:,.0f} s, {len(self.found)} found"
         return "\n".join((head, *rows, total))
 
 

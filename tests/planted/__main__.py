@@ -7,13 +7,13 @@ The exit code is 1 if a bug was missed or the sound code was blamed, 0 otherwise
 """
 
 import argparse
-import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from tests.faults.harness.figures import drawn_seed, record
 from tests.planted.catalogue import Bug, load
 from tests.planted.detectors import DETECTORS, Finding, Verdict
 from tests.planted.workshop import Workshop
@@ -82,8 +82,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.planted", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("names", nargs="*", default=["*"], help="of bugs; patterns may be used")
-    chance = random.SystemRandom().randrange(2**32)
-    parser.add_argument("--seed", type=int, default=chance)
+    parser.add_argument("--seed", type=int, default=drawn_seed(), help="default: TOWLINE_SEED")
     parser.add_argument("--list", action="store_true", help="say what there is, and do nothing")
     parser.add_argument("--trust", action="store_true", help="do not try the sound code first")
     parser.add_argument("--keep", type=Path, help="a folder for all that the detectors say")
@@ -124,6 +123,8 @@ def _summary(trials: Sequence[Trial], seed: int) -> int:
     missed = [trial for trial in trials if trial.missed]
     untried = [trial for trial in trials if not trial.tried]
     say(f"\n{len(caught)} of {len(trials)} planted bugs were caught, seed {seed}")
+    counts = {"caught": len(caught), "missed": len(missed), "not_tried": len(untried)}
+    record("tests.planted", "planted bugs", seed, counts)
     for trial in untried:
         say(f"not tried, for what it needs is missing here: {trial.bug.name}")
     for trial in missed:

@@ -12,8 +12,8 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from secrets import randbelow
 
+from tests.faults.harness.figures import drawn_seed, record
 from tests.simulation.plan import STORES, Plan, Store, drawn
 from tests.simulation.shrink import shrunk
 from tests.simulation.world import Result, play
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         if result.violations:
             say(f"schedule {played} (seed {plan.seed}, {plan.conditions.store}) fails")
             _tell(shrunk(result) if options.shrink else result)
+            _record(options, played, len(result.violations))
             return 1
     seconds, cpu = time.monotonic() - began, time.process_time() - cpu
     say(
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         f"({cpu:.1f} s of CPU): {60 * played / seconds:.0f} a minute "
         f"({60 * played / cpu:.0f} a minute of CPU); every promise was kept"
     )
+    _record(options, played, 0)
     return 0
 
 
@@ -55,8 +57,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.simulation", description=(__doc__ or "").partition("\n")[0]
     )
-    seed = os.environ.get("TOWLINE_SEED") or str(randbelow(1_000_000_000))
-    parser.add_argument("--seed", type=int, default=int(seed), help="of the first schedule")
+    parser.add_argument("--seed", type=int, default=drawn_seed(), help="of the first schedule")
     parser.add_argument("--store", choices=STORES, action="append", help="default: each in turn")
     parser.add_argument("--schedules", type=int, help="how many; default: 200, or 1 with --keep")
     parser.add_argument("--seconds", type=float, help="for so long, in place of a number")
@@ -84,6 +85,11 @@ def _plans(options: argparse.Namespace, began: float) -> Iterator[Plan]:
             plan = plan.keeping({int(one) for one in options.keep.split(",") if one}, options.salt)
         yield plan
         number += 1
+
+
+def _record(options: argparse.Namespace, schedules: int, violations: int) -> None:
+    numbers = {"schedules": schedules, "violations": violations}
+    record("tests.simulation", f"simulation, {', '.join(options.store)}", options.seed, numbers)
 
 
 def _tell(result: Result) -> None:

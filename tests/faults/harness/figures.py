@@ -7,6 +7,8 @@ figure is added as a line of JSON, from which the tables of docs/reliability.md 
 
 import json
 import os
+import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,27 @@ def seed() -> int:
     return int(os.environ.get("TOWLINE_SEED", _PLAIN))
 
 
+def drawn_seed() -> int:
+    """Of a program that looks for something new each time, unless a run is to be repeated."""
+    return int(os.environ.get("TOWLINE_SEED") or random.SystemRandom().randrange(2**32))
+
+
 def size(name: str, default: int) -> int:
     """How much of something a run does: ``TOWLINE_<name>``, or little."""
     return int(os.environ.get(f"TOWLINE_{name}", default))
+
+
+def told(numbers: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items())
+
+
+def record(source: str, what: str, seed: int, numbers: Mapping[str, Any]) -> None:
+    """In the file, if there is one. ``source``: the test or the program."""
+    place = os.environ.get("TOWLINE_FIGURES")
+    if place:
+        row = {"test": source, "what": what, "seed": seed, **numbers}
+        with Path(place).open("a") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 class Figures:
@@ -36,14 +56,9 @@ class Figures:
 
     def show(self, what: str, **numbers: Any) -> None:
         """On the screen, and in the file if there is one."""
-        told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items())
         with self._capsys.disabled():
-            print(f"\n{what} (seed {seed()}): {told}")  # noqa: T201 -- the figures are wanted
-        place = os.environ.get("TOWLINE_FIGURES")
-        if place:
-            row = {"test": self._test, "what": what, "seed": seed(), **numbers}
-            with Path(place).open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            print(f"\n{what} (seed {seed()}): {told(numbers)}")  # noqa: T201 -- figures are wanted
+        record(self._test, what, seed(), numbers)
 
     def prove(self, what: str, verdict: Verdict, **numbers: Any) -> None:
         """Shows the verdict; fails with the shortest history and the command that repeats it."""
