@@ -10,8 +10,6 @@ A plain test run takes some of the points, by chance; `make faults` takes all.
 """
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ from typing import Any
 import pytest
 
 from tests.faults.disks.points import PREFIX, STORES
-from tests.faults.harness.figures import seed, size
+from tests.faults.disks.programs import module, result_of
+from tests.faults.harness.figures import Figures, seed, size
 from tests.support.failing_calls import NoCompiler, built, loaded
 from tests.support.strace import NoStrace, changing_calls
 
@@ -37,51 +36,33 @@ def library(tmp_path: Path) -> Path:
         pytest.skip(f"crash points are not tested: {missing}")
 
 
-def command(library: Path, kind: str, which: str, points: int) -> list[str]:
-    program = "tests.faults.disks.points"
-    return [sys.executable, "-m", program, str(library), kind, which, str(SEED), str(points)]
+def life(library: Path, kind: str, which: str, points: int) -> list[str]:
+    return module("points", library, kind, which, SEED, points)
 
 
-def through_points(library: Path, kind: str, which: str) -> dict[str, Any]:
-    done = subprocess.run(
-        command(library, kind, which, POINTS),
-        env=loaded(library),
-        capture_output=True,
-        text=True,
-        check=False,
+def never_wrong(library: Path, kind: str, which: str, figures: Figures) -> dict[str, Any]:
+    """What came of the life at each of the points."""
+    result = result_of(life(library, kind, which, POINTS), loaded(library))
+    wrong = result["wrong"]
+    figures.show(
+        f"{which} at calls that change files, {kind}",
+        points=result["points"],
+        came_to=result["came to"],
+        calls_of_a_life=result["calls"],
+        rounds_answered=result["rounds"],
+        wrong=len(wrong),
     )
-    assert done.returncode == 0, f"seed {SEED}: {done.stderr}"
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
-def told(result: dict[str, Any]) -> str:
-    calls = ", ".join(f"{count} {name}" for name, count in sorted(result["calls"].items()))
-    came_to = ", ".join(f"{count} {what}" for what, count in sorted(result["came to"].items()))
-    return (
-        f"{result['points']} points ({came_to}) of a life with {sum(result['calls'].values())}"
-        f" calls ({calls}), {result['rounds']} rounds answered; seed {SEED}"
-    )
-
-
-def show(kind: str, result: dict[str, Any]) -> None:
-    print(f"\n{kind}: {len(result['wrong'])} wrong at {told(result)}")  # noqa: T201 -- the figures are wanted
-
-
-def never_wrong(result: dict[str, Any]) -> None:
     again = AGAIN.format(seed=SEED, points=POINTS)
-    assert not result["wrong"], "\n".join([*result["wrong"][:5], f"again: {again}"])
+    assert not wrong, "\n".join([*wrong[:5], f"again: {again}"])
+    return result
 
 
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.timeout(240 if POINTS else 7_200)
 def test_p1_nothing_answered_is_lost_wherever_the_process_is_killed(
-    kind: str, library: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, library: Path, figures: Figures
 ) -> None:
-    result = through_points(library, kind, "kills")
-    with capsys.disabled():
-        show(kind, result)
-    never_wrong(result)
+    result = never_wrong(library, kind, "kills", figures)
     # How often the journal is compacted depends on the machine: some lives have fewer calls.
     assert result["came to"]["killed"] >= 0.5 * result["points"]
 
@@ -89,23 +70,20 @@ def test_p1_nothing_answered_is_lost_wherever_the_process_is_killed(
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.timeout(240 if POINTS else 7_200)
 def test_p1_nothing_is_answered_that_an_error_of_the_disk_has_lost(
-    kind: str, library: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, library: Path, figures: Figures
 ) -> None:
-    result = through_points(library, kind, "errors")
-    with capsys.disabled():
-        show(kind, result)
-    never_wrong(result)
+    result = never_wrong(library, kind, "errors", figures)
     assert result["came to"].get("failed")
 
 
 @pytest.mark.parametrize("kind", STORES)
 def test_no_call_that_changes_files_is_overlooked(kind: str, library: Path, tmp_path: Path) -> None:
     """What strace sees of the kernel is what the points are made of."""
-    life = command(library, kind, "none", 0)
+    unharmed = life(library, kind, "none", 0)
     try:
         environment = {"LD_PRELOAD": str(library), "TMPDIR": str(tmp_path)}
         # What is in the folder, and the folder as a descriptor, but not the making of it.
-        seen, output = changing_calls(life, environment, rf"/{PREFIX}\w+[/>]", tmp_path)
+        seen, output = changing_calls(unharmed, environment, rf"/{PREFIX}\w+[/>]", tmp_path)
     except NoStrace as missing:
         pytest.skip(f"the calls of a store are not looked at from outside: {missing}")
     counted = Counter(json.loads(output)["calls"])

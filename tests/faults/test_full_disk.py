@@ -4,29 +4,23 @@ The store lies on a small file system of its own. It is filled by pushes until t
 a second run another program then takes all that the store had left free.
 """
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
 
 from tests.faults.disks.filling import BATCH, STORES
-from tests.support.disks import ALONE
+from tests.faults.disks.programs import module, result_on_a_disk
+from tests.faults.harness.figures import Figures
 
 
-def filled(kind: str, folder: Path, who: str) -> dict[str, Any]:
-    if os.geteuid() != 0 or which(ALONE[0]) is None:
-        pytest.skip("a full disk is not tested: only root, with unshare, can mount one of its own")
-    command = [*ALONE, sys.executable, "-m", "tests.faults.disks.filling", kind, str(folder), who]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    if "missing" in result:
-        pytest.skip(f"a full disk is not tested: {result['missing']}")
+def filled(kind: str, folder: Path, who: str, figures: Figures) -> dict[str, Any]:
+    result = result_on_a_disk("a full disk", module("filling", kind, folder, who))
+    counts = ("pushed", "acked", "lost", "back again", "changed by a restart")
+    figures.show(
+        f"a disk filled by {who}, {kind}",
+        **{each.replace(" ", "_"): result[each] for each in counts},
+    )
     assert result["why"].startswith("DISK_FULL: the disk of the store has ")
     assert "min_free_bytes" in result["why"]
     assert "running jobs can still be settled" in result["why"]
@@ -39,19 +33,23 @@ def filled(kind: str, folder: Path, who: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", STORES)
 def test_p11_a_store_that_has_filled_its_disk_settles_what_is_there(
-    kind: str, tmp_path: Path
+    kind: str, tmp_path: Path, figures: Figures
 ) -> None:
-    assert filled(kind, tmp_path, "own")["refused while full"] == {}
+    assert filled(kind, tmp_path, "own", figures)["refused while full"] == {}
 
 
-def test_p11_a_file_store_settles_with_no_byte_left_by_others(tmp_path: Path) -> None:
-    result = filled("file", tmp_path, "others")
+def test_p11_a_file_store_settles_with_no_byte_left_by_others(
+    tmp_path: Path, figures: Figures
+) -> None:
+    result = filled("file", tmp_path, "others", figures)
     assert result["free"] == 0
     # To give up old memories can wait.
     assert {what.split(":")[0] for what in result["refused while full"]} <= {"forget"}
 
 
-def test_sqlite_changes_nothing_with_no_byte_left_by_others(tmp_path: Path) -> None:
-    result = filled("sqlite", tmp_path, "others")
+def test_sqlite_changes_nothing_with_no_byte_left_by_others(
+    tmp_path: Path, figures: Figures
+) -> None:
+    result = filled("sqlite", tmp_path, "others", figures)
     told = {what.split(": ", 1)[1] for what in result["refused while full"]}
     assert told <= {"the disk is full: nothing was changed; make room and try again"}

@@ -8,19 +8,13 @@ have happened as a whole or not at all. And so on with what is there.
 A plain test run makes a few cuts; `make faults` makes hundreds.
 """
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from shutil import which
-from typing import Any
 
 import pytest
 
 from tests.faults.disks.cuts import STORES
-from tests.faults.harness.figures import seed, size
-from tests.support.disks import ALONE
+from tests.faults.disks.programs import module, result_on_a_disk
+from tests.faults.harness.figures import Figures, seed, size
 
 CUTS = size("POWER_CUTS", 8)
 SEED = seed()
@@ -29,33 +23,21 @@ SEED = seed()
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.timeout(60 + 5 * CUTS)
 def test_p1_what_was_acknowledged_survives_the_loss_of_power(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, tmp_path: Path, figures: Figures
 ) -> None:
-    if os.geteuid() != 0 or which(ALONE[0]) is None:
-        pytest.skip(
-            "power loss is not tested: only root, with unshare, can mount a disk of its own"
-        )
-    command = [*ALONE, sys.executable, "-m", "tests.faults.disks.cuts"]
-    done = subprocess.run(
-        [*command, kind, str(tmp_path), str(SEED), str(CUTS)],
-        capture_output=True,
-        text=True,
-        check=False,
+    result = result_on_a_disk("power loss", module("cuts", kind, tmp_path, SEED, CUTS))
+    answered, wrong = result["answered"], result["wrong"]
+    figures.show(
+        f"power cuts, {kind}",
+        cuts=result["cuts"],
+        while_tidying=result["while tidying"],
+        pushes_answered=answered.get("push", 0),
+        acks_answered=answered.get("ack", 0),
+        changes_answered=sum(answered.values()),
+        lost_undone_or_done_by_half=len(wrong),
     )
-    assert done.returncode == 0, f"seed {SEED}: {done.stderr}"
-    figures: dict[str, Any] = json.loads(done.stdout)
-    if "missing" in figures:
-        pytest.skip(f"power loss is not tested: {figures['missing']}")
-    answered, wrong = figures["answered"], figures["wrong"]
-    with capsys.disabled():
-        print(  # noqa: T201 -- the figures are wanted
-            f"\n{kind}: {figures['cuts']} power cuts, {figures['while tidying']} of them while the"
-            f" store tidied up: {answered.get('push', 0)} pushes and {answered.get('ack', 0)} acks"
-            f" answered, {sum(answered.values())} changes in all, {len(wrong)} of them lost, undone"
-            f" or done by half; seed {SEED}"
-        )
     again = f"again: TOWLINE_SEED={SEED} TOWLINE_POWER_CUTS={CUTS} make faults ARGS=power"
     assert not wrong, f"{wrong[0]}\n{again}"
-    assert figures["cuts"] == CUTS
+    assert result["cuts"] == CUTS
     assert answered["push"] > 5 * CUTS
     assert answered["ack"] > CUTS
