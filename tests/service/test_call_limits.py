@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tests.support.calls import Calls, calls_to, failure_of, seconds
+from tests.support.calls import Calls, answered, calls_to, failure_of, seconds
 from towline.v1 import admin_service_pb2, dead_letter_service_pb2, queue_service_pb2
 from towline.v1.job_pb2 import Job
 from towline_broker.server.serving import running_broker
@@ -199,5 +199,5 @@ async def test_a_request_beyond_a_bound_is_refused_by_the_path_of_its_field(
 
 async def test_a_wait_of_the_longest_length_is_granted(calls: Calls) -> None:
     # With a deadline, so that the test need not wait for so long.
-    reply = await calls.queue.Reserve(reserve(wait=seconds(60)), timeout=1)
+    reply = await answered(lambda: calls.queue.Reserve(reserve(wait=seconds(60)), timeout=1))
     assert list(reply.leases) == []
