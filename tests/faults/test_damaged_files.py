@@ -7,14 +7,14 @@ the pages of SQLite: in each byte of the log, and in as many of the file as are 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.disks import damage
 from tests.faults.disks.damage import Files, KeptFiles, flipped, frames_of, outcome_of, rows_of
-from tests.faults.harness.figures import seed, size
+from tests.faults.harness.figures import Figures, seed, size
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.file import segments
 from towline_broker.drivers.file.reading import Reader
@@ -35,17 +35,9 @@ PAGE, LOG_HEADER, FRAME_HEADER = 4096, 32, 24
 JOURNAL_PLACES = 20 * PLACES
 
 
-@pytest.fixture
-def report(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Counter[str]], None]:
-    def tell(what: str, outcomes: Counter[str]) -> None:
-        told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-        with capsys.disabled():
-            print(f"\n{what}: {told or 'none'}; seed {SEED}")  # noqa: T201 -- the figures are wanted
-
-    return tell
-
-
-Report = Callable[[str, Counter[str]], None]
+def shown(figures: Figures, what: str, outcomes: Counter[str]) -> None:
+    counts = {name: outcomes[name] for name in ("refused", "unharmed", "wrong")}
+    figures.show(what, places=outcomes.total(), **counts)
 
 
 # --- the journal ----------------------------------------------------------------------------------
@@ -82,12 +74,12 @@ def damaged_journals(files: Files, damages: Iterable[tuple[str, bytes]]) -> Coun
 
 
 @pytest.mark.timeout(240 if PLACES else 3_600)
-def test_a_flipped_bit_in_a_journal_is_refused(journal: Files, report: Report) -> None:
+def test_a_flipped_bit_in_a_journal_is_refused(journal: Files, figures: Figures) -> None:
     places = [(name, bit) for name, end in used(journal).items() for bit in range(8 * end)]
     chosen = damage.some(range(len(places)), JOURNAL_PLACES, SEED)
     damages = ((places[i][0], flipped(journal[places[i][0]], places[i][1])) for i in chosen)
     outcomes = damaged_journals(journal, damages)
-    report(f"file: bits flipped in {len(used(journal))} segments", outcomes)
+    shown(figures, f"file: bits flipped in {len(used(journal))} segments", outcomes)
     assert outcomes == {"refused": len(chosen)}
 
 
@@ -102,12 +94,12 @@ def test_a_flipped_bit_where_there_is_nothing_is_no_damage(journal: Files) -> No
 
 
 @pytest.mark.timeout(240 if PLACES else 3_600)
-def test_a_segment_of_any_other_length_is_refused(journal: Files, report: Report) -> None:
+def test_a_segment_of_any_other_length_is_refused(journal: Files, figures: Figures) -> None:
     lengths = [(name, length) for name in used(journal) for length in range(len(journal[name]))]
     chosen = damage.some(range(len(lengths)), JOURNAL_PLACES, SEED)
     damages = ((lengths[i][0], journal[lengths[i][0]][: lengths[i][1]]) for i in chosen)
     outcomes = damaged_journals(journal, damages)
-    report(f"file: lengths of {len(used(journal))} segments", outcomes)
+    shown(figures, f"file: lengths of {len(used(journal))} segments", outcomes)
     assert outcomes == {"refused": len(chosen)}
 
 
@@ -187,7 +179,7 @@ def damaged_databases(
 
 @pytest.mark.timeout(240 if PLACES else 7_200)
 def test_a_flipped_bit_in_the_log_of_sqlite_is_refused(
-    killed: Files, tmp_path: Path, report: Report
+    killed: Files, tmp_path: Path, figures: Figures
 ) -> None:
     log, chance = killed["jobs.db-wal"], random.Random(SEED)
     frame = FRAME_HEADER + PAGE
@@ -199,32 +191,32 @@ def test_a_flipped_bit_in_the_log_of_sqlite_is_refused(
     bits = damage.some(every, PLACES, SEED)
     contents = (flipped(log, bit) for bit in bits)
     outcomes = damaged_databases(killed, tmp_path, "jobs.db-wal", contents)
-    report("sqlite: bits flipped in the log", outcomes)
+    shown(figures, "sqlite: bits flipped in the log", outcomes)
     assert outcomes == {"refused": len(bits)}
 
 
 @pytest.mark.timeout(240 if PLACES else 7_200)
 @pytest.mark.parametrize("name", ["jobs.db", "jobs.db-wal"])
 def test_a_store_of_sqlite_that_was_cut_short_is_refused(
-    name: str, killed: Files, tmp_path: Path, report: Report
+    name: str, killed: Files, tmp_path: Path, figures: Figures
 ) -> None:
     lengths = damage.some(range(len(killed[name])), PLACES, SEED)
     contents = (killed[name][:length] for length in lengths)
     outcomes = damaged_databases(killed, tmp_path, name, contents)
-    report(f"sqlite: lengths of {name}, as a kill left it", outcomes)
+    shown(figures, f"sqlite: lengths of {name}, as a kill left it", outcomes)
     assert outcomes == {"refused": len(lengths)}
 
 
 @pytest.mark.timeout(240 if PLACES else 7_200)
 def test_a_closed_store_of_sqlite_that_was_cut_short_is_not_taken_for_whole(
-    closed: Files, tmp_path: Path, report: Report
+    closed: Files, tmp_path: Path, figures: Figures
 ) -> None:
     content = closed["jobs.db"]
     lengths = damage.some(range(len(content)), PLACES, SEED)
     outcomes = damaged_databases(
         closed, tmp_path, "jobs.db", (content[:length] for length in lengths)
     )
-    report("sqlite: lengths of jobs.db, closed", outcomes)
+    shown(figures, "sqlite: lengths of jobs.db, closed", outcomes)
     # Its last page may be one that holds nothing.
     assert outcomes["wrong"] == 0
     assert outcomes["unharmed"] <= PAGE
@@ -243,14 +235,14 @@ def test_a_store_of_sqlite_without_its_log_is_refused(killed: Files, tmp_path: P
 
 @pytest.mark.timeout(240 if BITS < 1_000 else 3_600)
 def test_of_flipped_bits_in_the_file_of_sqlite_is_told_what_was_noticed(
-    closed: Files, tmp_path: Path, report: Report
+    closed: Files, tmp_path: Path, figures: Figures
 ) -> None:
     """SQLite keeps no checksums of what it has brought home: docs/stores.md says so."""
     content = closed["jobs.db"]
     bits = damage.some(range(8 * len(content)), BITS, SEED)
     contents = (flipped(content, bit) for bit in bits)
     outcomes = damaged_databases(closed, tmp_path, "jobs.db", contents)
-    report("sqlite: bits flipped in jobs.db, closed", outcomes)
+    shown(figures, "sqlite: bits flipped in jobs.db, closed", outcomes)
     assert sum(outcomes.values()) == len(bits)
     # The header and the structure of pages are covered, in any case.
     damaged = flipped(content, 8 * PAGE)

@@ -18,7 +18,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.faults.harness.figures import seed, size
+from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.sigterm_worker import QUEUE, in_thread, on_loop
 from tests.support.broker_process import BrokerProcess
 from towline import Client, Job
@@ -78,19 +78,19 @@ class Producer:
 
     def _run(self) -> None:
         while not self._stopping.wait(0.05):
-            if figures(self._stub).total.depth.ready < BACKLOG:
+            if stats_of(self._stub).total.depth.ready < BACKLOG:
                 jobs: list[Job] = [each.job() for each in (in_thread, on_loop) for _ in range(100)]
                 handles = self._client.dispatch_batch(jobs, queue=QUEUE, max_attempts=1)
                 self.pushed.update(handle.id for handle in handles)
 
 
-def figures(stub: AdminServiceStub) -> StatsResponse:
+def stats_of(stub: AdminServiceStub) -> StatsResponse:
     return stub.Stats(StatsRequest(), timeout=10)
 
 
 @pytest.mark.timeout(60 + DRAIN_SECONDS + 3 * SIGTERMS)
 def test_no_job_is_lost_and_no_attempt_used_up_whenever_workers_are_told_to_stop(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, figures: Figures
 ) -> None:
     tally = Tally()
     store = f"sqlite:///{tmp_path / 'jobs.db'}"
@@ -113,19 +113,22 @@ def test_no_job_is_lost_and_no_attempt_used_up_whenever_workers_are_told_to_stop
             drained(stub)
             last.send_signal(signal.SIGTERM)
             assert last.wait(END_SECONDS) == 0
-        stats = figures(stub)
+        stats = stats_of(stub)
         tally.read(tmp_path)
         missing = [client.handle(each).status() for each in producer.pushed - set(tally.done)]
     totals, depth = stats.total.totals, stats.total.depth
-    cut_short = sum(tally.began.values()) - sum(tally.done.values())
-    with capsys.disabled():
-        print(  # noqa: T201 -- the figures are wanted
-            f"\n{SIGTERMS} workers told to stop, seed {SEED}: exit codes {dict(tally.exits)}, "
-            f"{len(producer.pushed)} jobs, {totals.completed} completed, {depth.dead} dead, "
-            f"{totals.lease_expired} leases run out, {totals.released} given back, "
-            f"{cut_short} of them while they ran, "
-            f"{sum(count > 1 for count in tally.done.values())} done twice"
-        )
+    figures.show(
+        "workers told to stop",
+        workers=SIGTERMS,
+        exit_codes=dict(tally.exits),
+        jobs=len(producer.pushed),
+        completed=totals.completed,
+        dead=depth.dead,
+        leases_run_out=totals.lease_expired,
+        given_back=totals.released,
+        given_back_while_they_ran=sum(tally.began.values()) - sum(tally.done.values()),
+        done_twice=sum(count > 1 for count in tally.done.values()),
+    )
     # Before and after it handles signals, a worker ends by them; in between they end it well.
     assert set(tally.exits) <= {0, -signal.SIGTERM}
     assert sum(tally.exits.values()) == SIGTERMS
@@ -177,6 +180,6 @@ class worker:  # noqa: N801 - used as a function
 
 def drained(stub: AdminServiceStub) -> None:
     until = time.monotonic() + DRAIN_SECONDS
-    while (depth := figures(stub).total.depth).ready or depth.scheduled or depth.leased:
+    while (depth := stats_of(stub).total.depth).ready or depth.scheduled or depth.leased:
         assert time.monotonic() < until, f"it goes on: {depth}"
         time.sleep(0.1)
