@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import grpc
 import pytest
@@ -91,12 +92,13 @@ def test_a_lease_is_prolonged_while_its_handler_runs(
     ):
         job_id = broker.add(type)
         context = handlers.wait_for_start()
-        begun = time.monotonic()
-        broker.wait_for(lambda: broker.heartbeats_of(job_id) >= 4)
-        # At least three to a lease length, with some room for a busy machine.
-        assert time.monotonic() - begun < 4 * (1 / 3) + 1
-        assert not context.possibly_lost
-        assert 0 < (context.lease_remaining or 0) <= 1
+        beats = []
+        for count in range(1, 6):
+            broker.wait_for(lambda: broker.heartbeats_of(job_id) >= count)  # noqa: B023
+            beats.append(time.monotonic())
+        # At least three to a lease length; a busy machine may spread some of them, not all.
+        assert min(later - earlier for earlier, later in pairwise(beats)) < 1 / 3 + 0.1
+        eventually(lambda: not context.possibly_lost and 0 < (context.lease_remaining or 0) <= 1)
         assert {request.worker_id for request in broker.heartbeats} == {"me"}
         handlers.go_on.set()
         broker.ack(job_id)
@@ -135,7 +137,8 @@ def test_a_lease_that_comes_late_is_prolonged_early(handlers: Handlers) -> None:
         handlers.wait_for_start()
         begun = time.monotonic()
         broker.wait_for(lambda: broker.heartbeats_of(job_id) >= 1)
-        assert time.monotonic() - begun < 1.5
+        # And not after a third of what leases usually have.
+        assert time.monotonic() - begun < 5
         handlers.go_on.set()
 
 
@@ -307,7 +310,8 @@ def test_progress_is_told_soon_and_once(handlers: Handlers, pool: PoolName) -> N
         begun = time.monotonic()
         context.progress(0.25, "a quarter")
         broker.wait_for(lambda: reports_of(broker))
-        assert time.monotonic() - begun < 3
+        # And not with the next heartbeat that the lease needs.
+        assert time.monotonic() - begun < 8
         context.progress(0.5, "\udc80 is no UTF-8")
         for step in range(1000):
             context.progress(step / 1000)
