@@ -231,7 +231,7 @@ async def test_a_job_that_is_on_its_way_may_be_stored_after_its_callers_time(
     crowd: Crowd, broker: ScriptedBroker
 ) -> None:
     under_way, *gathered = await crowd.behind_a_call(2)
-    impatient = crowd.dispatch("impatient", call_timeout=0.7)
+    impatient = crowd.dispatch("impatient", call_timeout=2)
     await until(lambda: crowd.gathered("default") == 3)
 
     def hold_the_next(message: job_pb2.Job) -> None:
@@ -273,7 +273,7 @@ async def test_those_behind_one_who_gave_up_do_not_wait_for_longer(
         broker.hold.clear()
         under_way = crowd.dispatch("first")
         await asyncio.to_thread(broker.until_called, "Push", 1)
-        first_to_gather = crowd.dispatch("impatient", call_timeout=0.3)
+        first_to_gather = crowd.dispatch("impatient", call_timeout=2)
         await until(lambda: crowd.gathered("default") == 1)
         others = [crowd.dispatch("x") for _ in range(3)]
         with pytest.raises(DeadlineExceeded):
