@@ -280,13 +280,13 @@ def test_max_time_and_stop_end_a_worker_whose_broker_accepts_and_never_answers()
 def test_a_job_that_runs_when_max_time_is_over_during_an_outage_is_settled_afterwards() -> None:
     with (
         fake_broker() as broker,
-        working(broker, registry, max_time=1, concurrency=2) as worker,
+        working(broker, registry, max_time=2, concurrency=2) as worker,
     ):
         running = broker.add("wait_for_it")
         assert started.acquire(timeout=PATIENCE)
         parked(broker)
         broker.stop()
-        assert not worker.join(timeout=1.5)
+        assert not worker.join(timeout=2.5)
         go_on.set()
         broker.start()
         assert worker.join(PATIENCE)
@@ -296,12 +296,12 @@ def test_a_job_that_runs_when_max_time_is_over_during_an_outage_is_settled_after
 def test_max_time_ends_a_worker_whose_slots_are_taken() -> None:
     with (
         fake_broker() as broker,
-        working(broker, registry, max_time=0.5, concurrency=1) as worker,
+        working(broker, registry, max_time=2, concurrency=1) as worker,
     ):
         running = broker.add("wait_for_it")
         assert started.acquire(timeout=PATIENCE)
         waiting = broker.add("quick")
-        assert not worker.join(timeout=0.7)
+        assert not worker.join(timeout=2.2)
         go_on.set()
         assert worker.join(PATIENCE)
         assert broker.is_settled(running)
