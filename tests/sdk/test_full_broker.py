@@ -67,19 +67,20 @@ async def test_it_is_told_when_the_time_is_over(either: Any, broker: ScriptedBro
     with pytest.raises(QueueFull, match="is full") as caught:
         await answer(either.dispatch("x", call_timeout=1))
     assert caught.value.retry_after == 0.2
-    assert time.monotonic() - began < 1.5
+    # And not after the twenty seconds for which the broker says so.
+    assert time.monotonic() - began < 10
     assert 2 <= len(broker.called("Push")) <= 5
 
 
 async def test_a_time_beyond_the_callers_own_is_not_waited_for(
     either: Any, broker: ScriptedBroker
 ) -> None:
-    broker.failures["Push"] = [full(30)]
+    broker.failures["Push"] = [full(60)]
     began = time.monotonic()
     with pytest.raises(QueueFull) as caught:
-        await answer(either.dispatch("x", call_timeout=5))
-    assert caught.value.retry_after == 30
-    assert time.monotonic() - began < 2
+        await answer(either.dispatch("x", call_timeout=30))
+    assert caught.value.retry_after == 60
+    assert time.monotonic() - began < 15
 
 
 async def test_what_gives_no_time_is_not_tried_again(either: Any, broker: ScriptedBroker) -> None:
