@@ -177,13 +177,17 @@ def test_a_request_arrives_whose_reply_is_lost(proxy: Proxy, echo: Echo) -> None
 
 def test_only_one_way_is_slow(proxy: Proxy, echo: Echo) -> None:
     proxy.fail(Delay(Way.REPLY, 0.3, 0.4))
+    arrived = []
     with connected(proxy) as connection:
-        begun = time.monotonic()
-        connection.sendall(b"slow")
-        wait_until(lambda: echo.heard == b"slow", "the request arrives")
-        assert time.monotonic() - begun < 0.3
-        assert exactly(connection, 4) == b"slow"
-        assert time.monotonic() - begun >= 0.3
+        for heard in (b"slow", b"slowslow", b"slowslowslow"):
+            begun = time.monotonic()
+            connection.sendall(b"slow")
+            wait_until(lambda: echo.heard == heard, "the request arrives")  # noqa: B023
+            arrived.append(time.monotonic() - begun)
+            assert exactly(connection, 4) == b"slow"
+            assert time.monotonic() - begun >= 0.3
+    # The machine may stand still meanwhile, and not each time.
+    assert min(arrived) < 0.3
 
 
 def test_half_arrives_and_the_rest_later(proxy: Proxy) -> None:
