@@ -1,41 +1,95 @@
-"""Every durable store, empty and with nobody else's jobs in it, for a test that harms no server.
+"""Every durable store, new and empty, for a test that may do anything to it: where it has a server,
+that is the test's own, and set up to sync."""
 
-Shared stores are on servers that tests share, which need not sync what they keep. Those of a test
-that stops or kills a server are in ``places.py``.
-"""
-
-import itertools
-import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
-import pytest
-
+from tests.faults.harness.checker import Assumptions
 from tests.support.servers.mariadb import MariaDBServer
 from tests.support.servers.postgres import PostgresServer
+from tests.support.servers.process import ServerProcess
 from tests.support.servers.redis import RedisServer
-from tests.support.stores import with_options
+from tests.support.servers.redis_cluster import RedisCluster
 
-EMBEDDED = ("file", "sqlite")
-SHARED = ("postgresql", "mariadb", "redis", "valkey")
-KINDS = EMBEDDED + SHARED
+SYNCED = ("appendonly yes", "appendfsync always")
 
-_FIXTURES = {
-    "postgresql": "postgres_server",
-    "mariadb": "mariadb_server",
-    "redis": "redis_server",
-    "valkey": "valkey_server",
+
+class Store(NamedTuple):
+    url: str
+    #: The server that holds the jobs of a queue now; None: there is none.
+    server: Callable[[], ServerProcess] | None = None
+    #: A server that fails may take with it what it had acknowledged: a replica takes its place.
+    forgets: bool = False
+    #: How long the claim of a broker that is gone may keep its jobs from others, in seconds; None:
+    #: not at all.
+    locks: float | None = None
+
+    @property
+    def assumptions(self) -> Assumptions:
+        """Of one broker."""
+        return Assumptions(locks=self.locks)
+
+    @property
+    def shared(self) -> Assumptions:
+        """Of several: under load it takes seconds until one finds what others have put in front."""
+        return Assumptions(locks=self.locks, order_slack=10.0)
+
+
+@contextmanager
+def file(folder: Path) -> Iterator[Store]:
+    """Segments are small, so that it is compacted all the time."""
+    yield Store(f"file:///{folder}/journal?segment_bytes=65536&min_free_bytes=0")
+
+
+@contextmanager
+def sqlite(folder: Path) -> Iterator[Store]:
+    yield Store(f"sqlite:///{folder}/jobs.db")
+
+
+@contextmanager
+def postgresql(_: Path) -> Iterator[Store]:
+    with PostgresServer(durable=True) as server:
+        yield Store(server.create_database(), lambda: server, locks=5.0)
+
+
+@contextmanager
+def mariadb(_: Path) -> Iterator[Store]:
+    with MariaDBServer(durable=True) as server:
+        yield Store(server.create_database(), lambda: server, locks=5.0)
+
+
+@contextmanager
+def redis(_: Path) -> Iterator[Store]:
+    with RedisServer("redis", *SYNCED) as server:
+        yield Store(server.url, lambda: server)
+
+
+@contextmanager
+def valkey(_: Path) -> Iterator[Store]:
+    with RedisServer("valkey", *SYNCED) as server:
+        yield Store(server.url, lambda: server)
+
+
+@contextmanager
+def redis_cluster(_: Path) -> Iterator[Store]:
+    with RedisCluster("redis", "appendonly yes", masters=3, replicas=1) as cluster:
+        yield Store(cluster.url, lambda: busiest_master(cluster), forgets=True)
+
+
+def busiest_master(cluster: RedisCluster) -> RedisServer:
+    """The one that holds the queue: no other has so many keys that change."""
+    return max(cluster.masters(), key=lambda node: int(node.info("memory")["used_memory"]))
+
+
+MakeStore: TypeAlias = Callable[[Path], AbstractContextManager[Store]]
+
+EMBEDDED: dict[str, MakeStore] = {"file": file, "sqlite": sqlite}
+SHARED: dict[str, MakeStore] = {
+    "postgresql": postgresql,
+    "mariadb": mariadb,
+    "redis": redis,
+    "valkey": valkey,
 }
-_numbers = itertools.count(1)
-
-
-def new_store(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
-    """The url of one."""
-    if kind == "file":
-        return f"file:///{folder}/journal?min_free_bytes=0"
-    if kind == "sqlite":
-        return f"sqlite:///{folder}/jobs.db"
-    server = request.getfixturevalue(_FIXTURES[kind])
-    if isinstance(server, RedisServer):
-        return with_options(server.url, f"prefix=t{os.getpid()}-{next(_numbers)}")
-    assert isinstance(server, PostgresServer | MariaDBServer)
-    return server.create_database()
+EVERY = EMBEDDED | SHARED

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.durable_stores import EVERY
 from tests.faults.harness.checker import Assumptions
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.habits import MIXED, PLAIN, Habits
 from tests.faults.harness.load import Load
-from tests.faults.places import EVERY
 from tests.support.broker_process import BrokerProcess
 
 #: Over each store, with each kind of load.
@@ -38,15 +38,15 @@ def test_every_promise_is_kept_whenever_the_broker_is_killed(
         folder = tmp_path / f"{number}"
         folder.mkdir()
         with (
-            EVERY[kind](folder) as place,
-            BrokerProcess(place.url, folder=folder) as broker,
+            EVERY[kind](folder) as store,
+            BrokerProcess(store.url, folder=folder) as broker,
             Load([broker.address], folder, seed=chance.getrandbits(32), habits=habits) as load,
         ):
             for _ in range(kills):
                 time.sleep(chance.uniform(*LIFE))
                 broker.kill()
                 broker.start()
-            verdict = load.finish(DRAIN_SECONDS, place.assumptions)
+            verdict = load.finish(DRAIN_SECONDS, store.assumptions)
         figures.prove(f"kill -9 of the broker, {kind}", verdict, kills=kills)
 
 

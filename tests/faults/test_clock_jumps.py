@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.clock_program import DELAY, QUEUE, WORK
+from tests.faults.durable_stores import EVERY, SHARED, Store
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.link import Link
 from tests.faults.harness.load import Load
-from tests.faults.places import EVERY, SHARED, Place
 from tests.faults.stressed import HABITS
 from tests.support.broker_process import BrokerProcess
 from tests.support.clock_shift import HOUR, ShiftedClock
@@ -105,7 +105,7 @@ def test_every_promise_is_kept_while_clocks_are_set_under_load(
         for _ in range(JUMPS):
             time.sleep(chance.uniform(*PAUSE))
             chance.choice(clocks).set_ahead(chance.uniform(-HOUR, HOUR))
-        verdict = load.finish(assumptions=Place("").shared)
+        verdict = load.finish(assumptions=Store("").shared)
     figures.prove(f"clocks set under load, {kind}", verdict, times=JUMPS)
 
 
@@ -113,18 +113,18 @@ def test_every_promise_is_kept_while_clocks_are_set_under_load(
 def clocked(kind: str, folder: Path) -> Iterator[tuple[list[ShiftedClock], list[BrokerProcess]]]:
     """Brokers over a store, two if it is shared; each part has a clock of its own, and so has the
     server of the store, if it takes one."""
-    with EVERY[kind](folder) as place, ExitStack() as running:
+    with EVERY[kind](folder) as store, ExitStack() as running:
         clocks = [ShiftedClock(folder)]
-        if place.server is not None:
-            clocks += [ShiftedClock(folder), set_up(place)]
-        brokers = [BrokerProcess(place.url, environment=each.environment) for each in clocks[:2]]
+        if store.server is not None:
+            clocks += [ShiftedClock(folder), set_up(store)]
+        brokers = [BrokerProcess(store.url, environment=each.environment) for each in clocks[:2]]
         yield clocks, [running.enter_context(broker) for broker in brokers]
 
 
-def set_up(place: Place) -> ShiftedClock:
+def set_up(store: Store) -> ShiftedClock:
     """Starts the store's server once more, with a clock that can be set."""
-    assert place.server is not None
-    server = place.server()
+    assert store.server is not None
+    server = store.server()
     clock = ShiftedClock(server.folder)
     server.stop()
     server.environment = clock.environment

@@ -6,11 +6,12 @@
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.faults.bad_networks import BAD_TIMES, bad_times
-from tests.faults.durable_stores import EMBEDDED, SHARED, new_store
+from tests.faults.durable_stores import EMBEDDED, SHARED
 from tests.faults.harness.checker import STRICT, Assumptions
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.habits import MIXED
@@ -37,17 +38,18 @@ ASSUMPTIONS = {
 LONGEST = max(ROUNDS, 1) * len(BAD_TIMES) * (2.0 + BACK_SECONDS)
 HABITS = replace(MIXED, pause=0.05)
 #: A plain test run leaves out what differs little from these.
-EMBEDDED_KINDS = EMBEDDED if ROUNDS else ("file",)
-SHARED_KINDS = SHARED if ROUNDS else ("postgresql", "redis")
+EMBEDDED_KINDS = list(EMBEDDED) if ROUNDS else ["file"]
+SHARED_KINDS = list(SHARED) if ROUNDS else ["postgresql", "redis"]
 
 
 @pytest.mark.parametrize("kind", EMBEDDED_KINDS)
 @pytest.mark.timeout(90 + DRAIN_SECONDS + LONGEST)
 def test_every_promise_is_kept_on_a_bad_network_between_clients_and_broker(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path, figures: Figures
+    kind: str, tmp_path: Path, figures: Figures
 ) -> None:
     with (
-        BrokerProcess(new_store(kind, request, tmp_path), folder=tmp_path) as broker,
+        EMBEDDED[kind](tmp_path) as store,
+        BrokerProcess(store.url, folder=tmp_path) as broker,
         Proxy(broker.address, seed=seed()) as proxy,
         Load(
             [proxy.address],
@@ -68,14 +70,15 @@ def test_every_promise_is_kept_on_a_bad_network_between_clients_and_broker(
 @pytest.mark.parametrize("kind", SHARED_KINDS)
 @pytest.mark.timeout(90 + DRAIN_SECONDS + LONGEST)
 def test_every_promise_is_kept_on_a_bad_network_between_broker_and_store(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path, figures: Figures
+    kind: str, tmp_path: Path, figures: Figures
 ) -> None:
-    url = new_store(kind, request, tmp_path)
-    host = url.rpartition("@")[2].removeprefix("redis://").partition("/")[0]
-    with Proxy(host, seed=seed()) as proxy:
-        store = with_options(proxy.behind(url), f"timeout={STORE_TIMEOUT}")
+    with (
+        SHARED[kind](tmp_path) as store,
+        Proxy(urlsplit(store.url).netloc.rpartition("@")[2], seed=seed()) as proxy,
+    ):
+        url = with_options(proxy.behind(store.url), f"timeout={STORE_TIMEOUT}")
         with (
-            BrokerProcess(store, folder=tmp_path) as broker,
+            BrokerProcess(url, folder=tmp_path) as broker,
             Load([broker.address], tmp_path, seed=seed(), habits=HABITS) as load,
         ):
             count = bad_times(proxy, ROUNDS, Random(seed()), lambda: goes_on(load))

@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 
+from tests.faults.durable_stores import EVERY
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.link import Link
-from tests.faults.places import EVERY
 from tests.support.broker_process import BrokerProcess
 from towline.ids import uuid7
 from towline.v1 import queue_service_pb2 as pb
@@ -39,8 +39,8 @@ def test_p2_a_lease_that_was_prolonged_at_its_last_moment_is_not_taken_back(
     chance = Random(seed())
     prolonged = 0
     with (
-        EVERY[kind](tmp_path) as place,
-        BrokerProcess(place.url, folder=tmp_path) as broker,
+        EVERY[kind](tmp_path) as store,
+        BrokerProcess(store.url, folder=tmp_path) as broker,
         Link([broker.address]) as link,
     ):
         for _ in range(ROUNDS):

@@ -16,10 +16,10 @@ from random import Random
 
 import pytest
 
+from tests.faults.durable_stores import SHARED
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.habits import MIXED
 from tests.faults.harness.load import Load
-from tests.faults.places import SHARED
 from tests.support.broker_process import BrokerProcess
 from tests.support.commit_proxy import CommitProxy, Cut
 
@@ -40,13 +40,13 @@ def test_every_promise_is_kept_when_commits_and_their_answers_are_lost(
     kind: str, tmp_path: Path, figures: Figures
 ) -> None:
     with (
-        SHARED[kind](tmp_path) as place,
-        lossy(place.url, COMMITS[kind]) as (proxy, enough),
+        SHARED[kind](tmp_path) as store,
+        lossy(store.url, COMMITS[kind]) as (proxy, enough),
         BrokerProcess(proxy.url, folder=tmp_path) as broker,
         Load([broker.address], tmp_path, seed=seed(), habits=HABITS) as load,
     ):
         assert enough.wait(60 + CUTS), f"only {proxy.cuts} of {CUTS} commits were cut"
-        verdict = load.finish(DRAIN_SECONDS, replace(place.assumptions, order_slack=None))
+        verdict = load.finish(DRAIN_SECONDS, replace(store.assumptions, order_slack=None))
     figures.prove(f"lost commits, {kind}", verdict, cuts=proxy.cuts)
 
 

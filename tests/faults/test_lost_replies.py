@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.faults.durable_stores import KINDS, new_store
+from tests.faults.durable_stores import EVERY
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.link import Link
 from tests.faults.lossy_calls import LossyCalls
@@ -30,7 +30,7 @@ from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 #: Pushes over each store whose first call had stored its jobs when its reply was lost.
 PUSHES = size("LOST_REPLIES", 250)
 #: A plain test run leaves out what differs little from these.
-OVER = KINDS if "TOWLINE_LOST_REPLIES" in os.environ else ("file", "postgresql", "redis")
+OVER = list(EVERY) if "TOWLINE_LOST_REPLIES" in os.environ else ["file", "postgresql", "redis"]
 QUEUE = "lossy"
 #: Calls whose replies are lost at the same time: many small ones, or few large ones.
 SMALL, LARGE = 250, 8
@@ -47,12 +47,13 @@ OK, SETTLED = pb.LEASE_OUTCOME_OK, pb.LEASE_OUTCOME_ALREADY_SETTLED
 @pytest.mark.parametrize("kind", OVER)
 @pytest.mark.timeout(120 + PUSHES / 50)
 def test_calls_whose_reply_was_lost_are_repeated_without_a_second_effect(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path, figures: Figures
+    kind: str, tmp_path: Path, figures: Figures
 ) -> None:
     chance = Random(seed())
     began = time.monotonic()
     with (
-        BrokerProcess(new_store(kind, request, tmp_path), folder=tmp_path) as broker,
+        EVERY[kind](tmp_path) as store,
+        BrokerProcess(store.url, folder=tmp_path) as broker,
         Proxy(broker.address, seed=seed()) as proxy,
         LossyCalls(proxy, chance) as calls,
     ):

@@ -18,9 +18,9 @@ import grpc
 import pytest
 
 from tests.faults import clock_program
+from tests.faults.durable_stores import EVERY, SHARED, MakeStore, Store, redis_cluster
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.link import Link
-from tests.faults.places import EVERY, SHARED, MakePlace, Place, redis_cluster
 from tests.support.broker_process import BrokerProcess
 from tests.support.servers.process import wait_until
 from towline import Client
@@ -45,11 +45,11 @@ CLOCK_ERROR = 0.05
 
 
 @contextmanager
-def memory(_: Path) -> Iterator[Place]:
-    yield Place("memory:")
+def memory(_: Path) -> Iterator[Store]:
+    yield Store("memory:")
 
 
-STORES: dict[str, MakePlace] = {"memory": memory, **EVERY, "redis_cluster": redis_cluster}
+STORES: dict[str, MakeStore] = {"memory": memory, **EVERY, "redis_cluster": redis_cluster}
 #: A plain test run leaves out what differs little from these.
 MEASURED = list(STORES) if LONG else ["file", "postgresql", "redis"]
 
@@ -61,10 +61,10 @@ def test_p8_an_orphaned_job_is_back_within_its_lease_and_a_second(
 ) -> None:
     late: list[float] = []
     brokers_killed = 0
-    with STORES[kind](tmp_path) as place, ExitStack() as running:
+    with STORES[kind](tmp_path) as store, ExitStack() as running:
         shared = kind in SHARED or STORES[kind] is redis_cluster
         granting, *others = [
-            running.enter_context(_broker(place, tmp_path / name))
+            running.enter_context(_broker(store, tmp_path / name))
             for name in (("granting", "other") if shared else ("only",))
         ]
         [other] = others or [granting]
@@ -141,9 +141,9 @@ def _leased(link: Link) -> int:
     return link.admin.Stats(StatsRequest(), timeout=20).total.depth.leased
 
 
-def _broker(place: Place, folder: Path) -> BrokerProcess:
+def _broker(store: Store, folder: Path) -> BrokerProcess:
     folder.mkdir()
-    return BrokerProcess(place.url, folder=folder)
+    return BrokerProcess(store.url, folder=folder)
 
 
 def _push(broker: BrokerProcess, queue: str) -> None:

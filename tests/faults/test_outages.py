@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.durable_stores import EMBEDDED
 from tests.faults.harness.link import Link
-from tests.faults.places import EMBEDDED
 from tests.support.broker_process import BrokerProcess
 from towline.ids import uuid7
 from towline.v1 import queue_service_pb2 as pb
@@ -24,7 +24,7 @@ JOBS = 20
 def test_p10_leases_outlast_a_broker_that_is_away_for_longer_than_they_last(
     kind: str, killed: bool, tmp_path: Path
 ) -> None:
-    with EMBEDDED[kind](tmp_path) as place, BrokerProcess(place.url, folder=tmp_path) as broker:
+    with EMBEDDED[kind](tmp_path) as store, BrokerProcess(store.url, folder=tmp_path) as broker:
         with Link([broker.address]) as link:
             jobs = [Job(id=uuid7(), queue=QUEUE, type="Long") for _ in range(JOBS)]
             link.queue.Push(pb.PushRequest(jobs=jobs))

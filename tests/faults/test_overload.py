@@ -15,9 +15,9 @@ from statistics import median
 
 import pytest
 
+from tests.faults.durable_stores import EVERY, Store
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.overload import overload
-from tests.faults.places import EVERY, Place
 from tests.support.broker_process import BrokerProcess
 
 SECONDS = size("OVERLOAD_SECONDS", 4)
@@ -28,7 +28,7 @@ ROUNDS = size("OVERLOAD_ROUNDS", 1)
 #: measurement of seconds says little.
 LEAST = size("OVERLOAD_LEAST", 0)
 #: Over every durable store, or the file store alone.
-STORES = tuple(EVERY) if size("OVERLOAD_EVERY", 0) else ("file",)
+KINDS = list(EVERY) if size("OVERLOAD_EVERY", 0) else ["file"]
 DEPTH = 20_000
 #: By how much what a broker has resident may grow: a full queue of jobs of 200 bytes and the calls
 #: that are under way, in MiB ...
@@ -38,21 +38,21 @@ MEMORY_PER_JOB = 1
 
 
 @contextmanager
-def file(folder: Path) -> Iterator[Place]:
+def file(folder: Path) -> Iterator[Store]:
     """With segments as they are unless told otherwise."""
-    yield Place(f"file:///{folder}/journal?min_free_bytes=0")
+    yield Store(f"file:///{folder}/journal?min_free_bytes=0")
 
 
-PLACES = EVERY | {"file": file}
+STORES = EVERY | {"file": file}
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.timeout(60 + 12 * SECONDS * ROUNDS)
-def test_ten_times_too_much_is_borne(store: str, tmp_path: Path, figures: Figures) -> None:
+def test_ten_times_too_much_is_borne(kind: str, tmp_path: Path, figures: Figures) -> None:
     environment = {"TOWLINE_CORE__MAX_QUEUE_DEPTH": str(DEPTH)}
     with (
-        PLACES[store](tmp_path) as place,
-        BrokerProcess(place.url, folder=tmp_path, environment=environment) as broker,
+        STORES[kind](tmp_path) as store,
+        BrokerProcess(store.url, folder=tmp_path, environment=environment) as broker,
     ):
         outcome = overload(broker.address, broker.pid, tmp_path, SECONDS, TIMES, BATCH, ROUNDS)
     peaks, worsts = zip(*outcome.rounds, strict=True)
@@ -64,7 +64,7 @@ def test_ten_times_too_much_is_borne(store: str, tmp_path: Path, figures: Figure
 
     share = median(outcome.shares)
     figures.show(
-        f"overload of {store}, {TIMES} times, {BATCH} jobs a call",
+        f"overload of {kind}, {TIMES} times, {BATCH} jobs a call",
         share=f"{share:.0%}",
         shares=" ".join(f"{one:.0%}" for one in outcome.shares),
         lost=outcome.lost,
@@ -76,7 +76,7 @@ def test_ten_times_too_much_is_borne(store: str, tmp_path: Path, figures: Figure
         settled=outcome.settled,
         pushes=dict(codes),
     )
-    again = f"TOWLINE_SEED={seed()} python -m pytest 'tests/faults/test_overload.py' -k {store}"
+    again = f"TOWLINE_SEED={seed()} python -m pytest 'tests/faults/test_overload.py' -k {kind}"
     assert outcome.lost == 0, again
     grown = outcome.memory_most - outcome.memory_before
     assert grown < (MEMORY_CAP << 20) + (MEMORY_PER_JOB << 10) * outcome.settled, again

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.durable_stores import postgresql
 from tests.faults.harness.figures import Figures, seed
 from tests.faults.harness.load import Load
-from tests.faults.places import postgresql
 from tests.support.broker_process import BrokerProcess
 
 PROCESSES = 3
@@ -24,8 +24,8 @@ def test_every_promise_is_kept_and_each_is_replaced(tmp_path: Path, figures: Fig
     chance = random.Random(seed())
     several = ("--processes", str(PROCESSES))
     with (
-        postgresql(tmp_path) as place,
-        BrokerProcess(place.url, *several, folder=tmp_path) as broker,
+        postgresql(tmp_path) as store,
+        BrokerProcess(store.url, *several, folder=tmp_path) as broker,
         Load([broker.address], tmp_path, seed=seed(), workers=3) as load,
     ):
         for kill in range(1, KILLS + 1):
@@ -33,7 +33,7 @@ def test_every_promise_is_kept_and_each_is_replaced(tmp_path: Path, figures: Fig
             os.kill(chance.choice(sorted(broker.members)), signal.SIGKILL)
             wait_for_replacements(broker, kill)
         load.wait_for_acknowledged(500)
-        verdict = load.finish(assumptions=place.shared)
+        verdict = load.finish(assumptions=store.shared)
         assert len(broker.members) == PROCESSES
         assert broker.stop() == 0
     figures.prove("kill -9 of one of several processes, postgresql", verdict, kills=KILLS)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.durable_stores import EVERY, SHARED
 from tests.faults.harness.figures import Figures
 from tests.faults.harness.link import Link
-from tests.faults.places import EVERY, SHARED
 from tests.support.broker_process import BrokerProcess
 from towline.ids import uuid7
 from towline.v1 import admin_service_pb2 as admin
@@ -147,11 +147,11 @@ WAYS = (pushed, delayed, released, retried, requeued, resumed)
 @contextmanager
 def links(kind: str, folder: Path) -> Iterator[tuple[Link, Link]]:
     """To two brokers on one store that brokers share, else twice to the only one."""
-    with EVERY[kind](folder) as place, ExitStack() as running:
+    with EVERY[kind](folder) as store, ExitStack() as running:
         brokers = []
         for name in ("one", "other") if kind in SHARED else ("only",):
             (folder / name).mkdir()
-            broker = BrokerProcess(place.url, folder=folder / name)
+            broker = BrokerProcess(store.url, folder=folder / name)
             brokers.append(running.enter_context(broker))
         yield (
             running.enter_context(Link([brokers[0].address])),

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.durable_stores import SYNCED, Store, busiest_master
 from tests.faults.harness.figures import Figures, seed, size
-from tests.faults.places import SYNCED, Place, busiest_master
 from tests.faults.stressed import Fault, stressed
 from tests.support.redis_faults import FAULTY, RedisFaults
 from tests.support.servers.process import wait_until
@@ -58,7 +58,7 @@ def test_every_promise_is_kept_whatever_happens_to_the_server(
         store = RedisFaults(server, random.Random(seed()))
         with stressed(with_options(server.url, f"timeout={PATIENCE}"), tmp_path) as stress:
             stress.suffer(faults_of(store), ROUNDS)
-            verdict = stress.load.finish(assumptions=Place(server.url).shared)
+            verdict = stress.load.finish(assumptions=Store(server.url).shared)
     figures.prove(f"faults of {kind}", verdict, faults=dict(stress.made), connections_cut=store.cut)
 
 
@@ -107,7 +107,7 @@ def test_a_failover_loses_nothing_with_wait_replicas_and_else_what_redis_loses(
         url = with_options(servers.url, *(["wait_replicas=1"] if waiting else []))
         with stressed(url, tmp_path) as stress:
             stress.suffer({"failover": Failover(servers)}, FAILOVERS)
-            verdict = stress.load.finish(assumptions=Place(url).shared)
+            verdict = stress.load.finish(assumptions=Store(url).shared)
     what = f"failover, {topology}, {'wait_replicas=1' if waiting else 'asynchronous'}"
     if waiting:
         figures.prove(what, verdict, failovers=FAILOVERS)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults import stressed
+from tests.faults.durable_stores import EMBEDDED, EVERY, SHARED, Store
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.history import Outcome
 from tests.faults.harness.load import Load
-from tests.faults.places import EMBEDDED, EVERY, SHARED, Place
 from tests.support.broker_process import BrokerProcess
 from towline import Client, Job, Registry, Worker, current_job, job
 from towline.channel import SAFE_TO_REPEAT
@@ -64,7 +64,7 @@ def test_no_call_of_grpc_fails_and_every_promise_is_kept(
         addresses = [broker.address for broker in brokers]
         with Load(addresses, tmp_path, seed=seed(), habits=HABITS, retries=True) as load:
             restarts = restarted(brokers, lambda: load.wait_for_acknowledged(PROGRESS))
-            verdict = load.finish(assumptions=Place("").shared)
+            verdict = load.finish(assumptions=Store("").shared)
         errors = [line for each in brokers for line in each.log.splitlines() if "ERROR" in line]
     # Those of operators that are not safe to repeat go out once.
     calls = [call for call in verdict.history.calls if call.rpc in REPEATED]
@@ -103,12 +103,12 @@ def test_no_call_of_the_sdk_fails_and_each_job_is_done_once(
 
 @contextmanager
 def brokers_over(kind: str, folder: Path, count: int) -> Iterator[list[BrokerProcess]]:
-    with EVERY[kind](folder) as place, ExitStack() as running:
+    with EVERY[kind](folder) as store, ExitStack() as running:
         brokers = []
         for number in range(count):
             its = folder / f"broker-{number}"
             its.mkdir()
-            brokers.append(running.enter_context(BrokerProcess(place.url, folder=its)))
+            brokers.append(running.enter_context(BrokerProcess(store.url, folder=its)))
         yield brokers
 
 

@@ -15,9 +15,9 @@ from typing import Self
 import pytest
 
 from tests.faults.bad_networks import BAD_TIMES, bad_times
+from tests.faults.durable_stores import EMBEDDED
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.link import Link
-from tests.faults.places import EMBEDDED
 from tests.faults.sdk_worker import TYPE, sdk_worker
 from tests.support.broker_process import BrokerProcess
 from tests.support.namespaces import Machine, Traffic, parted
@@ -128,8 +128,8 @@ def test_what_is_dispatched_on_a_bad_network_is_stored_once_and_done(
     tmp_path: Path, figures: Figures
 ) -> None:
     with (
-        EMBEDDED["file"](tmp_path) as place,
-        BrokerProcess(place.url, folder=tmp_path) as broker,
+        EMBEDDED["file"](tmp_path) as store,
+        BrokerProcess(store.url, folder=tmp_path) as broker,
         Proxy(broker.address, seed=seed()) as proxy,
         running(broker, proxy.address) as sdk,
     ):
@@ -156,9 +156,9 @@ def test_client_and_worker_are_back_soon_after_their_network_was_parted(
     with Machine() as machine:
         cable, ours = machine.cable(), machine.cable()
         with (
-            EMBEDDED["file"](tmp_path) as place,
+            EMBEDDED["file"](tmp_path) as store,
             BrokerProcess(
-                place.url,
+                store.url,
                 "--insecure",
                 folder=tmp_path,
                 address="0.0.0.0:0",

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.durable_stores import SHARED, Store, redis_cluster
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.habits import MIXED, PLAIN
 from tests.faults.harness.load import Load
-from tests.faults.places import SHARED, Place, redis_cluster
 from tests.support.broker_process import BrokerProcess
 
 JOBS = size("SHARED_JOBS", 3000)
@@ -36,9 +36,9 @@ def test_every_promise_is_kept_when_broker_worker_and_master_are_killed(
 ) -> None:
     chance = random.Random(seed())
     with (
-        STORES[kind](tmp_path) as place,
-        _broker(place, tmp_path, "a") as one,
-        _broker(place, tmp_path, "b") as two,
+        STORES[kind](tmp_path) as store,
+        _broker(store, tmp_path, "a") as one,
+        _broker(store, tmp_path, "b") as two,
         Load(
             [one.address, two.address],
             tmp_path,
@@ -49,15 +49,15 @@ def test_every_promise_is_kept_when_broker_worker_and_master_are_killed(
         ) as load,
     ):
         start = time.monotonic()
-        for fault in _faults(load, one, place):
+        for fault in _faults(load, one, store):
             load.wait_for_acknowledged(chance.randrange(JOBS // 8, JOBS // 4), JOBS / SLOWEST)
             fault()
         load.wait_for_acknowledged(JOBS // 4, JOBS / SLOWEST)
-        verdict = load.finish(60 + JOBS / SLOWEST, place.shared)
+        verdict = load.finish(60 + JOBS / SLOWEST, store.shared)
         took = time.monotonic() - start
     rate = round(verdict.counts["acked"] / took)
     what = f"kill -9 of broker and worker, {kind}, {habits}"
-    if place.forgets:
+    if store.forgets:
         # What a master had acknowledged and not yet sent to its replica is gone with it, a push as
         # well as an ack: Redis promises no more, and the figures say how much it was.
         rules = ("lost", "delivered after its end", "overlapping leases")
@@ -67,15 +67,15 @@ def test_every_promise_is_kept_when_broker_worker_and_master_are_killed(
     figures.prove(what, verdict, jobs_a_second=rate)
 
 
-def _faults(load: Load, broker: BrokerProcess, place: Place) -> list[Callable[[], object]]:
+def _faults(load: Load, broker: BrokerProcess, store: Store) -> list[Callable[[], object]]:
     faults: list[Callable[[], object]] = [load.processes[0].kill, broker.kill]
-    if place.forgets and place.server is not None:
+    if store.forgets and store.server is not None:
         # Which one it is, is asked when it is killed.
-        server = place.server
+        server = store.server
         faults.append(lambda: server().kill())
     return [*faults, broker.start]
 
 
-def _broker(place: Place, folder: Path, name: str) -> BrokerProcess:
+def _broker(store: Store, folder: Path, name: str) -> BrokerProcess:
     (folder / name).mkdir()
-    return BrokerProcess(place.url, folder=folder / name)
+    return BrokerProcess(store.url, folder=folder / name)

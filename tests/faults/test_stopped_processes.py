@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.durable_stores import EMBEDDED, EVERY, SHARED
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.habits import MIXED
 from tests.faults.harness.link import Link
 from tests.faults.harness.load import Load
-from tests.faults.places import EMBEDDED, EVERY, SHARED
 from tests.faults.sdk_worker import CONCURRENCY, SECONDS, TYPE, SdkWorker, sdk_worker
 from tests.support.broker_process import BrokerProcess
 from towline import Client, JobHandle
@@ -78,8 +78,8 @@ def test_p8_the_jobs_of_a_stopped_worker_are_given_to_another_and_its_late_acks_
 ) -> None:
     back: list[float] = []
     with (
-        EVERY[kind](tmp_path) as place,
-        BrokerProcess(place.url, folder=tmp_path) as broker,
+        EVERY[kind](tmp_path) as store,
+        BrokerProcess(store.url, folder=tmp_path) as broker,
         Client(broker.address) as client,
     ):
         for _ in range(STOPS):
@@ -113,8 +113,8 @@ def test_p10_a_broker_that_was_stopped_leaves_jobs_to_workers_that_are_alive(
     kind: str, tmp_path: Path, figures: Figures
 ) -> None:
     with (
-        EVERY[kind](tmp_path) as place,
-        BrokerProcess(place.url, folder=tmp_path) as broker,
+        EVERY[kind](tmp_path) as store,
+        BrokerProcess(store.url, folder=tmp_path) as broker,
         Client(broker.address) as client,
         worker(broker, STOPPED + LEASE) as alive,
     ):
@@ -138,13 +138,13 @@ def test_every_promise_is_kept_by_a_broker_that_is_stopped_under_load(
     kind: str, tmp_path: Path, figures: Figures
 ) -> None:
     with (
-        EVERY[kind](tmp_path) as place,
-        BrokerProcess(place.url, folder=tmp_path) as broker,
+        EVERY[kind](tmp_path) as store,
+        BrokerProcess(store.url, folder=tmp_path) as broker,
         Load([broker.address], tmp_path, seed=seed(), habits=HABITS) as load,
     ):
         for _ in range(STOPS):
             stop_and_wake(broker, load)
-        verdict = load.finish(DRAIN_SECONDS, place.assumptions)
+        verdict = load.finish(DRAIN_SECONDS, store.assumptions)
     figures.prove(f"stopped brokers, {kind}", verdict, stops=STOPS)
 
 
@@ -156,9 +156,9 @@ def test_every_promise_is_kept_by_two_brokers_of_which_one_is_stopped(
     for name in "ab":
         (tmp_path / name).mkdir()
     with (
-        EVERY[kind](tmp_path) as place,
-        BrokerProcess(place.url, folder=tmp_path / "a") as one,
-        BrokerProcess(place.url, folder=tmp_path / "b") as other,
+        EVERY[kind](tmp_path) as store,
+        BrokerProcess(store.url, folder=tmp_path / "a") as one,
+        BrokerProcess(store.url, folder=tmp_path / "b") as other,
         Load([one.address, other.address], tmp_path, seed=seed(), habits=HABITS) as load,
     ):
         for _ in range(STOPS):
@@ -167,7 +167,7 @@ def test_every_promise_is_kept_by_two_brokers_of_which_one_is_stopped(
             stop_and_wake(one, load)
             assert totals_of(other.address).lease_expired > expired
             stop_and_wake(other, load)
-        verdict = load.finish(DRAIN_SECONDS, place.shared)
+        verdict = load.finish(DRAIN_SECONDS, store.shared)
     figures.prove(f"two brokers, one stopped, {kind}", verdict, stops=2 * STOPS)
 
 
