@@ -159,7 +159,7 @@ DETECTORS: dict[str, Detector] = {
         for store in ("file", "sqlite")
     },
     **{
-        f"bad-network-{store}": _pytest("test_cut_replies", store)
+        f"bad-network-{store}": _pytest("test_cut_replies", store, NETWORK_ROUNDS=1)
         for store in ("file", "sqlite", "postgresql", "mariadb", "redis")
     },
     **{
