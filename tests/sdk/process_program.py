@@ -150,9 +150,9 @@ def report() -> dict[str, Any]:
         me.progress(step / 100, f"step {step}")
     me.checkpoint(b"here I was")
     me.logger.warning("half way")
-    until = time.monotonic() + 5.0
+    until = time.monotonic() + 20.0
     left, prolonged = me.lease_remaining or 0.0, 0
-    while time.monotonic() < until and prolonged < 4:
+    while time.monotonic() < until and prolonged < 3:
         assert not me.possibly_lost
         before, left = left, me.lease_remaining or 0.0
         prolonged += left > before

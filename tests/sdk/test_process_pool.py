@@ -153,9 +153,9 @@ def test_a_handler_without_a_lease_is_told_and_if_it_goes_on_killed(
 
 def test_progress_checkpoint_and_log_leave_the_child_and_the_lease_is_seen_there() -> None:
     earlier = job_pb2.Progress(fraction=0.1, checkpoint=b"there I was")
-    with fake_broker() as broker, program(broker, **POOL, lease=1) as worker:
+    with fake_broker() as broker, program(broker, **POOL, lease=3) as worker:
         reporting = add(broker, "report", last_progress=earlier)
-        assert result(broker, reporting) == {"prolonged": 4, "earlier": "there I was"}
+        assert result(broker, reporting) == {"prolonged": 3, "earlier": "there I was"}
         told = [lease.progress for request in broker.heartbeats for lease in request.leases]
         [last] = [each for each in told if each.checkpoint]
         assert last.fraction == 1.0
