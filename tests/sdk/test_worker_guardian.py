@@ -224,12 +224,15 @@ def test_a_job_with_a_timeout_is_kept_for_that_and_a_lease_and_no_longer(
     server: BrokerProcess, client: Client
 ) -> None:
     with program(server, "limited", "thread", lease=2) as first:
+        dispatched = time.monotonic()
         handle = dispatch(client, "limited", "hold_gil", PATIENCE, timeout=2)
         first.has_started_a_job()
         begun = time.monotonic()
         with SecondWorker(server, "limited"):
             assert handle.result(PATIENCE) == 2
-        assert 2 + 2 - 1 < time.monotonic() - begun < 2 + 2 + 2 + 2
+            given = time.monotonic()
+        assert given - dispatched > 2 + 2 - 1
+        assert given - begun < 2 + 2 + 2 + 2
 
 
 def test_a_guardian_that_is_not_needed_costs_next_to_nothing(
@@ -272,13 +275,13 @@ def test_a_worker_that_uses_no_processor_counts_as_hung_after_a_time(code: str, 
             eventually(lambda: hung or guardian_process.processor_seconds(process.pid) > 0.1)
             time.sleep(0.5 if hung else 0)
             worker = guardian_process.Worker(process.pid, hung_after=0.5)
+            assert not worker.is_hung(time.monotonic())
             begun = time.monotonic()
-            seen = []
             while time.monotonic() - begun < 1:
-                seen.append(worker.is_hung(time.monotonic()))
+                worker.is_hung(time.monotonic())
                 time.sleep(0.2)
-            assert seen[0] is False
-            assert seen[-1] is hung
+            # (One that works seems to hang just after the machine has.)
+            eventually(lambda: worker.is_hung(time.monotonic()) is hung)
         finally:
             process.kill()
 
