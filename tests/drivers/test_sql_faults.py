@@ -6,13 +6,13 @@ What is known to be undone is played again, what is committed is answered, and n
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.commit_proxy import CommitProxy, Cut
 from tests.support.databases import Database, GivenUp, opened
+from tests.support.proxy import Cut, CutAt, Proxy, Way
 from tests.support.stores import ack, push, reserve, stored_ids, with_options
 from tests.support.waiting import until
 from towline_broker.domain.errors import StoreUnavailable
@@ -27,50 +27,58 @@ def url(database: Database) -> str:
 
 
 @pytest.fixture
-async def proxy(database: Database, url: str) -> AsyncIterator[CommitProxy]:
-    async with database.proxy(url) as proxy:
+def proxy(url: str) -> Iterator[Proxy]:
+    with Proxy.to_store(url) as proxy:
         yield proxy
 
 
-@pytest.mark.parametrize("cut", Cut)
+@pytest.fixture
+def url_by_proxy(proxy: Proxy, url: str) -> str:
+    return with_options(proxy.behind(url), "sslmode=disable")
+
+
+@pytest.fixture(params=[False, True], ids=["commit lost", "answer lost"])
+def cut(request: pytest.FixtureRequest, database: Database) -> CutAt:
+    """Of the connection, at the next COMMIT."""
+    return CutAt(database.commit, done=request.param)
+
+
 async def test_p3_a_push_whose_commit_is_not_answered_has_one_effect(
-    proxy: CommitProxy, cut: Cut
+    proxy: Proxy, url_by_proxy: str, cut: CutAt
 ) -> None:
-    async with opened(proxy.url) as driver:
+    async with opened(url_by_proxy) as driver:
         await push(driver, new_job())
         job = new_job()
-        proxy.cut_next(cut)
+        proxy.fail(cut)
         (result,) = await push(driver, job)
-        assert proxy.cuts == 1
+        assert proxy.figures().cuts == 1
         assert result.outcome is PushOutcome.CREATED
         (counts,) = await driver.counts()
         assert (counts.totals.pushed, counts.depth.ready) == (2, 2)
         assert (await push(driver, job))[0].outcome is PushOutcome.EXISTING
 
 
-@pytest.mark.parametrize("cut", Cut)
 async def test_p3_an_ack_whose_commit_is_not_answered_has_one_effect(
-    proxy: CommitProxy, cut: Cut
+    proxy: Proxy, url_by_proxy: str, cut: CutAt
 ) -> None:
-    async with opened(proxy.url) as driver:
+    async with opened(url_by_proxy) as driver:
         await push(driver, *new_jobs(3))
         leased = await reserve(driver, 3)
-        proxy.cut_next(cut)
+        proxy.fail(cut)
         assert all(settled.applied for settled in await ack(driver, leased))
-        assert proxy.cuts == 1
+        assert proxy.figures().cuts == 1
         assert [one.before for one in await ack(driver, leased)] == [Settlement.ACKED] * 3
         (counts,) = await driver.counts()
         assert (counts.totals.completed, counts.depth.leased) == (3, 0)
 
 
-@pytest.mark.parametrize("cut", Cut)
 async def test_p2_a_reserve_whose_commit_is_not_answered_leases_each_job_once(
-    proxy: CommitProxy, cut: Cut
+    proxy: Proxy, url_by_proxy: str, cut: CutAt
 ) -> None:
-    async with opened(proxy.url) as driver:
+    async with opened(url_by_proxy) as driver:
         jobs = new_jobs(3)
         await push(driver, *jobs)
-        proxy.cut_next(cut)
+        proxy.fail(cut)
         leased = await reserve(driver, 2)
         assert [(one.ref.job_id, one.attempt) for one in leased] == [
             (job.id, 1) for job in jobs[:2]
@@ -126,7 +134,8 @@ async def test_p1_a_server_that_crashes_and_returns_has_lost_nothing(database: D
 
 async def test_an_outage_is_a_line_in_the_log_and_its_end_another(
     database: Database,
-    proxy: CommitProxy,
+    proxy: Proxy,
+    url_by_proxy: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -137,17 +146,19 @@ async def test_an_outage_is_a_line_in_the_log_and_its_end_another(
         return [each.getMessage() for each in caplog.records if "brokers" in each.getMessage()]
 
     async def tried() -> bool:
-        return proxy.refused >= 10
+        return proxy.figures().connections >= before + 10
 
     async def over() -> bool:
         return "the other brokers are heard again" in told()
 
-    async with opened(proxy.url) as driver:
+    async with opened(url_by_proxy) as driver:
         for outage in (1, 2):
-            proxy.refused = 0
-            proxy.leave()
+            before = proxy.figures().connections
+            # New ones are made, and end at once.
+            proxy.fail(Cut(Way.REQUEST, 0, 0))
+            proxy.cut_all()
             await until(tried, "several attempts to connect")
-            proxy.come_back()
+            proxy.heal()
             await until(over, "the connection is back")
             begin, end = told()
             assert begin.startswith("the other brokers cannot be heard: ")

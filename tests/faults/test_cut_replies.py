@@ -6,7 +6,6 @@
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -72,10 +71,7 @@ def test_every_promise_is_kept_on_a_bad_network_between_clients_and_broker(
 def test_every_promise_is_kept_on_a_bad_network_between_broker_and_store(
     kind: str, tmp_path: Path, figures: Figures
 ) -> None:
-    with (
-        SHARED[kind](tmp_path) as store,
-        Proxy(urlsplit(store.url).netloc.rpartition("@")[2], seed=seed()) as proxy,
-    ):
+    with SHARED[kind](tmp_path) as store, Proxy.to_store(store.url, seed=seed()) as proxy:
         url = with_options(proxy.behind(store.url), f"timeout={STORE_TIMEOUT}")
         with (
             BrokerProcess(url, folder=tmp_path) as broker,

@@ -17,10 +17,9 @@ from urllib.parse import urlsplit
 import asyncmy
 import asyncpg
 
-from tests.support.commit_proxy import CommitProxy
 from tests.support.servers.mariadb import MariaDBServer
 from tests.support.servers.postgres import PostgresServer
-from tests.support.stores import open_store, with_options
+from tests.support.stores import open_store
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.sql.mysql import news
 from towline_broker.drivers.sql.mysql.session import MySQLSession
@@ -59,7 +58,7 @@ class Database(ABC):
     #: In a transaction of another program: of two in a deadlock, the other one is given up.
     wins_deadlocks: str
     #: How a COMMIT looks on the wire.
-    _commit: bytes
+    commit: str
 
     def __init__(self, server: PostgresServer | MariaDBServer) -> None:
         self.server = server
@@ -67,9 +66,6 @@ class Database(ABC):
     def new_store(self) -> str:
         """The url of a database of its own."""
         return self.server.create_database()
-
-    def proxy(self, url: str) -> CommitProxy:
-        return CommitProxy(with_options(url, "sslmode=disable"), self._commit)
 
     @contextmanager
     def with_a_server_of_its_own(self) -> Iterator[Self]:
@@ -115,7 +111,7 @@ class PostgreSQL(Database):
     session = PostgresSession
     # Whoever notices first gives up.
     wins_deadlocks = "SET LOCAL deadlock_timeout = '30s'"
-    _commit = b"COMMIT\0"
+    commit = "COMMIT\0"
 
     @asynccontextmanager
     async def another_program(self, url: str) -> AsyncIterator[Execute]:
@@ -144,7 +140,7 @@ class MariaDB(Database):
     session = MySQLSession
     # The transaction that has changed less is given up.
     wins_deadlocks = "INSERT INTO towline_ticks (id) SELECT seq FROM seq_1000_to_2000"
-    _commit = b"\x07\x00\x00\x00\x03COMMIT"
+    commit = "\x07\x00\x00\x00\x03COMMIT"
 
     @asynccontextmanager
     async def another_program(self, url: str) -> AsyncIterator[Execute]:

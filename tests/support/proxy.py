@@ -61,6 +61,17 @@ class LoseReplies:
 
 
 @dataclass(frozen=True, slots=True)
+class CutAt:
+    """One connection ends: the next on which a request has these characters in it. It does not
+    arrive, or (``done``) it does and its reply does not. Then the fault is over."""
+
+    kind: ClassVar[str] = "cut-at"
+    mark: str
+    done: bool
+    end: End = End.RESET
+
+
+@dataclass(frozen=True, slots=True)
 class Delay:
     """Whatever was sent is on its way for so many seconds, and what comes meanwhile waits behind
     it."""
@@ -97,10 +108,10 @@ class Refuse:
     kind: ClassVar[str] = "refuse"
 
 
-Fault: TypeAlias = Cut | LoseReplies | Delay | Halve | Hold | Refuse
+Fault: TypeAlias = Cut | LoseReplies | CutAt | Delay | Halve | Hold | Refuse
 
 KINDS: dict[str, type[Fault]] = {
-    each.kind: each for each in (Cut, LoseReplies, Delay, Halve, Hold, Refuse)
+    each.kind: each for each in (Cut, LoseReplies, CutAt, Delay, Halve, Hold, Refuse)
 }
 
 BLACK_HOLE = (Hold(Way.REQUEST), Hold(Way.REPLY))
@@ -131,6 +142,11 @@ class Proxy:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self.address = ""
+
+    @classmethod
+    def to_store(cls, url: str, *, seed: int = 0) -> Self:
+        """Between a broker and the server that the url names."""
+        return cls(urlsplit(url).netloc.rpartition("@")[2], seed=seed)
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(

@@ -20,6 +20,7 @@ from typing import Any
 from tests.support.proxy import (
     KINDS,
     Cut,
+    CutAt,
     Delay,
     End,
     Fault,
@@ -89,6 +90,12 @@ class Network:
         else:
             await self.listen()
 
+    def spend(self, fault: Fault) -> bool:
+        """Whether it was in force; it is no more."""
+        left = [each for each in self.faults if each is not fault]
+        spent, self.faults = len(left) < len(self.faults), left
+        return spent
+
     def cut_all(self, end: End) -> None:
         for task, link in self._links.items():
             link.end = end
@@ -110,18 +117,20 @@ class Link:
     """One connection: two ways."""
 
     def __init__(self, network: Network, seed: str) -> None:
-        self._network = network
-        self._seed = seed
+        self.network = network
+        self.seed = seed
         self.end = End.RESET
+        #: What is left of it is one request: when the reply comes it is lost, and all ends so.
+        self.last_reply: End | None = None
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Until it ends; whatever happens, both sides are closed then."""
         sides = [writer]
         try:
-            up_reader, up_writer = await asyncio.open_connection(*self._network.upstream)
+            up_reader, up_writer = await asyncio.open_connection(*self.network.upstream)
             sides.append(up_writer)
-            request = Pipe(self._network, Way.REQUEST, reader, up_writer, self._seed)
-            reply = Pipe(self._network, Way.REPLY, up_reader, writer, self._seed)
+            request = Pipe(self, Way.REQUEST, reader, up_writer)
+            reply = Pipe(self, Way.REPLY, up_reader, writer)
             async with asyncio.TaskGroup() as ways:
                 ways.create_task(request.run())
                 ways.create_task(reply.run())
@@ -142,7 +151,7 @@ class Link:
                 await side.wait_closed()
 
     def _cut(self, sides: Sequence[asyncio.StreamWriter], end: End) -> None:
-        self._network.figures["cuts"] += 1
+        self.network.figures["cuts"] += 1
         _close(sides, end)
 
 
@@ -151,17 +160,17 @@ class Pipe:
 
     def __init__(
         self,
-        network: Network,
+        link: Link,
         way: Way,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        seed: str,
     ) -> None:
-        self._network = network
+        self._link = link
+        self._network = link.network
         self._way = way
         self._reader = reader
         self._writer = writer
-        self._chance = Random(f"{seed} {way}")
+        self._chance = Random(f"{link.seed} {way}")
         #: How many bytes may still pass before a cut, and the faults for which that was drawn.
         self._left = 0
         self._drawn_for: Sequence[Fault] | None = None
@@ -182,6 +191,9 @@ class Pipe:
             await self._network.changed.wait()
 
     async def _pass(self, data: bytes) -> None:
+        if self._way is Way.REPLY and self._link.last_reply is not None:
+            self._lose(data)
+            raise Severed(self._link.last_reply)
         for fault in self._network.faults:
             match fault:
                 case Delay(self._way, least, most):
@@ -196,6 +208,8 @@ class Pipe:
                     await asyncio.sleep(stall)
                 case Cut(self._way):
                     await self._pass_up_to(fault, data)
+                case CutAt() if self._way is Way.REQUEST and fault.mark.encode() in data:
+                    self._cut_at(fault, data)
                 case LoseReplies() if self._way is Way.REPLY:
                     await self._lose_all(fault, data)
         await self._held()
@@ -211,6 +225,14 @@ class Pipe:
             self._lose(data[self._left :])
             raise Severed(cut.end)
         self._left -= len(data)
+
+    def _cut_at(self, fault: CutAt, data: bytes) -> None:
+        if not self._network.spend(fault):
+            return
+        if not fault.done:
+            self._lose(data)
+            raise Severed(fault.end)
+        self._link.last_reply = fault.end
 
     async def _lose_all(self, fault: LoseReplies, data: bytes) -> None:
         lost = 0

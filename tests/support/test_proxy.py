@@ -12,6 +12,7 @@ import pytest
 from tests.support.proxy import (
     BLACK_HOLE,
     Cut,
+    CutAt,
     Delay,
     End,
     Halve,
@@ -198,6 +199,24 @@ def test_half_arrives_and_the_rest_later(proxy: Proxy) -> None:
         assert exactly(connection, 3) == b"abc"
         assert exactly(connection, 3) == b"def"
         assert time.monotonic() - begun >= 0.3
+
+
+@pytest.mark.parametrize("end", End)
+@pytest.mark.parametrize("done", [False, True])
+def test_one_connection_ends_at_a_request_that_is_marked(
+    proxy: Proxy, echo: Echo, done: bool, end: End
+) -> None:
+    with connected(proxy) as connection:
+        proxy.fail(CutAt("COMMIT", done, end))
+        connection.sendall(b"others")
+        assert exactly(connection, 6) == b"others"
+        connection.sendall(b"a COMMIT")
+        assert rest(connection) == (b"", end)
+    assert echo.heard == b"others" + (b"a COMMIT" if done else b"")
+    assert (proxy.figures().cuts, proxy.figures().lost) == (1, len(b"a COMMIT"))
+    with connected(proxy) as another:
+        another.sendall(b"a COMMIT")
+        assert exactly(another, 8) == b"a COMMIT"
 
 
 def test_half_arrives_and_no_more(proxy: Proxy, echo: Echo) -> None:
