@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from towline_broker.core import admission as module
+from towline_broker.core import line
 from towline_broker.core.admission import Admission
 from towline_broker.domain.errors import Busy
 
@@ -37,11 +38,11 @@ async def test_pushes_wait_in_the_order_in_which_they_came() -> None:
 
 
 async def test_a_crowd_that_does_not_move_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_WAIT", 0.0)
+    monkeypatch.setattr(line, "MOST_WAIT", 0.0)
     admission = Admission()
     async with taken(admission, module.FIRST):
         pushes = []
-        for _ in range(module.CROWD):
+        for _ in range(line.CROWD):
             assert not admission.crowded
             pushes.append(asyncio.create_task(push_in(admission)))
             await asyncio.sleep(0.001)

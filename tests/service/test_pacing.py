@@ -186,7 +186,6 @@ async def test_a_queue_that_was_full_takes_jobs_again_soon(calls: Calls) -> None
 async def test_a_crowd_of_pushes_is_refused_with_a_time_to_come_back(
     calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pacing, "CROWD", 0)
     monkeypatch.setattr(pacing, "MOST_BYTES", -1)
     failure = await failure_of(calls.queue.Push(jobs(1)))
     assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BROKER_BUSY")

@@ -7,10 +7,10 @@ too long.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from towline_broker.core.line import Line, Waiting
 from towline_broker.domain.errors import Busy
 
 #: What the store should need for a Push, in seconds. If it needs longer it is given fewer jobs.
@@ -24,21 +24,9 @@ LEAST_CALLS = 4
 MORE = 200
 #: Jobs once the target was missed, as a share of those before.
 FEWER = 0.7
-#: A Push is refused at once if so many wait and the first of them has waited for so long, in
-#: seconds ...
-CROWD = 32
-MOST_WAIT = 0.25
-#: ... and when it has waited for so long itself.
+#: A Push is refused at once if the line does not move, and when it has waited for so long itself,
+#: in seconds.
 LONGEST_WAIT = 5.0
-
-
-class _Waiting:
-    __slots__ = ("jobs", "since", "turn")
-
-    def __init__(self, jobs: int, since: float, turn: "asyncio.Future[None]") -> None:
-        self.jobs = jobs
-        self.since = since
-        self.turn = turn
 
 
 class Admission:
@@ -48,16 +36,13 @@ class Admission:
         self._limit = float(FIRST)
         self._calls = 0
         self._jobs = 0
-        self._line: deque[_Waiting] = deque()
+        self._line = Line()
         self._lowered = 0.0
 
     @property
     def crowded(self) -> bool:
         """Whether a further Push would be refused."""
-        line = self._line
-        if len(line) < CROWD:
-            return False
-        return asyncio.get_running_loop().time() - line[0].since > MOST_WAIT
+        return self._line.crowded
 
     @asynccontextmanager
     async def of(self, jobs: int) -> AsyncIterator[None]:
@@ -79,16 +64,13 @@ class Admission:
     async def _wait(self, jobs: int) -> None:
         if self.crowded:
             raise Busy
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(jobs, loop.time(), loop.create_future())
-        self._line.append(waiting)
-        timer = loop.call_later(LONGEST_WAIT, self._give_up, waiting)
+        waiting = self._line.join(jobs)
+        timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._give_up, waiting)
         try:
             await waiting.turn
         except asyncio.CancelledError:
-            if waiting in self._line:
-                self._line.remove(waiting)
-            elif not waiting.turn.cancelled():  # it was its turn, at the same moment
+            if not self._line.leave(waiting) and not waiting.turn.cancelled():
+                # It was its turn, at the same moment.
                 self._calls -= 1
                 self._jobs -= jobs
             self._let_in()
@@ -96,18 +78,17 @@ class Admission:
         finally:
             timer.cancel()
 
-    def _give_up(self, waiting: _Waiting) -> None:
+    def _give_up(self, waiting: Waiting) -> None:
         if not waiting.turn.done():
-            self._line.remove(waiting)
+            self._line.leave(waiting)
             waiting.turn.set_exception(Busy())
             self._let_in()
 
     def _let_in(self) -> None:
-        while self._line and self._has_room(self._line[0].jobs):
-            waiting = self._line.popleft()
-            if not waiting.turn.done():
-                self._enter(waiting.jobs)
-                waiting.turn.set_result(None)
+        while self._line and self._has_room(self._line.first.size):
+            waiting = self._line.advance()
+            if waiting is not None:
+                self._enter(waiting.size)
 
     def _has_room(self, jobs: int) -> bool:
         return self._calls < LEAST_CALLS or self._jobs + jobs <= self._limit

@@ -9,23 +9,19 @@ fast as they come; all others run at once, and Pushes by turns, when nothing mor
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 
+from towline_broker.core.line import Line
 from towline_broker.domain.errors import Busy, QueueFull
 from towline_broker.interceptors.full_queues import FullQueues
 from towline_broker.interceptors.wrapping import Behaviour, Handler, WrappingInterceptor
 
 PUSH = "/towline.v1.QueueService/Push"
 
-#: A further Push is refused once the one in front has waited for so long, in seconds ...
-MOST_WAIT = 0.25
-#: ... if so many wait: fewer are no crowd, but the machine stood still for a moment.
-CROWD = 32
-#: ... or if those that wait have so many bytes.
+#: A further Push is refused if the line does not move, or if those in it have so many bytes.
 MOST_BYTES = 256 * 1024 * 1024
 #: Nothing more comes in when no call has for so long, in seconds, and for so many turns of the
 #: loop: gRPC needs some to hand over the next.
@@ -34,14 +30,6 @@ TURNS = 4
 #: Longest wait for quiet, and how long Pushes may then be begun before it is waited for again.
 MOST_NOISE = 0.02
 SPELL = 0.002
-
-
-class _Waiting:
-    __slots__ = ("since", "turn")
-
-    def __init__(self, turn: "asyncio.Future[None]") -> None:
-        self.since = time.monotonic()
-        self.turn = turn
 
 
 class PushPacing(WrappingInterceptor):
@@ -56,7 +44,7 @@ class PushPacing(WrappingInterceptor):
         self._saturated = saturated
         self._full = FullQueues(default_queue)
         self._taken_in = 0
-        self._line: deque[_Waiting] = deque()
+        self._line = Line()
         self._bytes = 0
         self._pacer: asyncio.Task[None] | None = None
 
@@ -74,7 +62,7 @@ class PushPacing(WrappingInterceptor):
 
         async def in_turn(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             finds_out = self._full.check(raw)
-            if self._crowded():
+            if self._saturated() or self._bytes > MOST_BYTES or self._line.crowded:
                 raise Busy
             await self._turn(len(raw))
             if not finds_out:
@@ -89,15 +77,8 @@ class PushPacing(WrappingInterceptor):
 
         return in_turn
 
-    def _crowded(self) -> bool:
-        if self._saturated() or self._bytes > MOST_BYTES:
-            return True
-        line = self._line
-        return len(line) >= CROWD and time.monotonic() - line[0].since > MOST_WAIT
-
     async def _turn(self, size: int) -> None:
-        waiting = _Waiting(asyncio.get_running_loop().create_future())
-        self._line.append(waiting)
+        waiting = self._line.join(size)
         self._bytes += size
         if self._pacer is None:
             self._pacer = asyncio.ensure_future(self._pace())
@@ -112,9 +93,7 @@ class PushPacing(WrappingInterceptor):
                 await self._take_others_in()
                 spell_ends = time.monotonic() + SPELL
                 while self._line:
-                    turn = self._line.popleft().turn
-                    if not turn.done():  # cancelled, if its caller is gone
-                        turn.set_result(None)
+                    if self._line.advance() is not None:
                         await asyncio.sleep(0)
                         if time.monotonic() > spell_ends:
                             break
