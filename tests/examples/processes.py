@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -114,13 +113,6 @@ def program(*arguments: str, folder: Path, log: Path, **variables: str) -> Itera
 def _python(arguments: tuple[str, ...]) -> list[str]:
     is_file = arguments[0].endswith(".py")
     return [sys.executable, *arguments] if is_file else [sys.executable, "-m", *arguments]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def answers(url: str) -> bool:

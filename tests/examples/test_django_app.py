@@ -4,8 +4,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.examples.processes import answers, copy_of, free_port, program, run
+from tests.examples.processes import answers, copy_of, program, run
 from tests.support.broker_process import BrokerProcess
+from tests.support.servers.ports import free_port
 
 
 def test_its_own_tests_pass(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import httpx
 
-from tests.examples.processes import PATIENCE, answers, copy_of, free_port, program, run_its_tests
+from tests.examples.processes import PATIENCE, answers, copy_of, program, run_its_tests
 from tests.support.broker_process import BrokerProcess
+from tests.support.servers.ports import free_port
 
 
 def test_its_own_tests_pass(tmp_path: Path) -> None:
