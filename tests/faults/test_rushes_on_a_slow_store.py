@@ -28,8 +28,9 @@ from towline_broker.services.reserving import Context
 ROUNDS = 150 * max(1, size("NETWORK_ROUNDS", 1))
 QUEUE = "rushes"
 #: All in seconds. How long the store takes at most; within which everything happens; how long a
-#: Reserve waits, and after which time it should have its job.
-SLOW, MOMENT, WAIT, PROMPT = 0.003, 0.008, 3.0, 1.0
+#: Reserve waits, and after which time it should have its job: one that lies about stays so, and the
+#: machine may stand still for a moment.
+SLOW, MOMENT, WAIT, PROMPT = 0.003, 0.008, 20.0, 5.0
 
 
 class SlowStore:
