@@ -21,7 +21,10 @@ from tests.faults.harness.figures import Figures, size
 from tests.faults.overload import Memory, quantile
 from tests.support import http2
 from tests.support.broker_process import BrokerProcess
+from tests.support.servers.process import wait_until
 from towline.ids import uuid7
+from towline.v1.admin_service_pb2 import StatsRequest
+from towline.v1.admin_service_pb2_grpc import AdminServiceStub
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import (
     LEASE_OUTCOME_OK,
@@ -136,8 +139,9 @@ def test_leases_that_are_never_read_come_back(broker: BrokerProcess) -> None:
         request.lease.FromSeconds(3_600)
         with http2.greeted(broker.address, (http2.INITIAL_WINDOW, 0)) as peer:
             peer.sendall(http2.whole_call(1, RESERVE, request.SerializeToString()))
-            peer.recv(1 << 16)
-            time.sleep(0.2)
+            stats = StatsRequest(queues=["unread"])
+            admin = AdminServiceStub(channel)
+            wait_until(lambda: admin.Stats(stats).total.depth.leased == 1, "the job is leased")
             assert not stub.Reserve(request, timeout=SLOWEST).leases
         request.wait.FromSeconds(5)
         assert len(stub.Reserve(request, timeout=SLOWEST + 5).leases) == 1
