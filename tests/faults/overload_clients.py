@@ -135,10 +135,9 @@ async def work(
         ids = [lease.job.id for lease in reply.leases]
         acks = pb.AckRequest(acks=[pb.Ack(lease_token=lease.lease_token) for lease in reply.leases])
         ack = partial(stub.Ack, acks, timeout=PATIENCE)
-        while not stop.is_set():
-            answer = await timed(diary, "ack", ack, _settled(ids))
-            if answer is not None:
-                break
+        # Also once it is told to stop: an Ack whose answer was late may be done.
+        while await timed(diary, "ack", ack, _settled(ids)) is None:
+            pass
 
 
 def _settled(ids: list[str]) -> Callable[[Any], list[str]]:
