@@ -15,7 +15,7 @@ from towline.v1.job_pb2 import Job
 
 QUEUE = "outages"
 #: Both in seconds; upkeep takes leases back within half a second.
-LEASE, BACK = 2, 1.0
+LEASE, BACK = 3, 1.0
 JOBS = 20
 
 
