@@ -23,11 +23,12 @@ def url(mariadb_server: MariaDBServer) -> str:
 async def test_p8_a_push_and_an_end_at_one_broker_are_heard_at_the_other(url: str) -> None:
     heard_a, heard_b = Heard(), Heard()
     async with opened(url, heard_a) as a, opened(url, heard_b) as b:
-        await settled(heard_a, heard_b)
+        await meet(a, b)
         await push(a, *(jobs := new_jobs(3)))
 
         async def ready() -> bool:
-            return heard_b.ready["q"] == 3
+            # Told once more if it looks for what it may have missed before it was known.
+            return heard_b.ready["q"] >= 3
 
         await until(ready, "b hears of the jobs")
         await ack(b, await reserve(b, 3))
@@ -58,8 +59,8 @@ async def test_p8_what_was_missed_while_nothing_could_be_heard_is_found(
 ) -> None:
     monkeypatch.setattr(news, "RECONNECT", 0.05)
     heard_a, heard_b = Heard(), Heard()
-    async with opened(url, heard_a) as a, opened(url, heard_b):
-        await settled(heard_a, heard_b)
+    async with opened(url, heard_a) as a, opened(url, heard_b) as b:
+        await meet(a, b)
         await asyncio.to_thread(MariaDB(mariadb_server).end_sessions, url)
         await push(a, new_job())
 
@@ -72,7 +73,7 @@ async def test_p8_what_was_missed_while_nothing_could_be_heard_is_found(
 async def test_news_are_forgotten(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(news, "_KEPT", 0.1)
     async with opened(url) as a, opened(url) as b:
-        await settled()
+        await meet(a, b)
 
         async def first_is_gone() -> bool:
             await push(a, new_job())
@@ -82,11 +83,20 @@ async def test_news_are_forgotten(url: str, monkeypatch: pytest.MonkeyPatch) -> 
         await until(first_is_gone, "old news are gone")
 
 
-async def settled(*heard: Heard) -> None:
-    """Brokers that have just come have noticed each other, and told each other all."""
-    await asyncio.sleep(2 * news.LOOK_AROUND)
-    for one in heard:
-        one.take()
+async def meet(*drivers: SharedSqlDriver) -> None:
+    """Until each knows of the others, and so tells them what it does."""
+
+    async def met() -> bool:
+        return all(len(of(driver)._heard) == len(drivers) - 1 for driver in drivers)
+
+    await until(met, "the brokers know of each other")
+
+
+def of(driver: SharedSqlDriver) -> news.News:
+    assert driver._opened is not None
+    peers = driver._opened._peers
+    assert isinstance(peers, news.News)
+    return peers
 
 
 async def oldest_news(driver: SharedSqlDriver) -> int | None:
