@@ -47,7 +47,10 @@ _LATE = 6.0
 #: Of the disk, in bytes.
 _OTHER_FILES = 4096
 #: What a broker that has started with a wrong clock cannot keep.
-_OF_DELAYS = ("given too early", "left after a job that was ready later")
+_OF_DELAYS = (
+    *("given too early", "given although expired"),
+    "left after a job that was ready later",
+)
 _WALL_JUMPS = (3600.0, -3600.0)
 
 

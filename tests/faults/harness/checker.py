@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.faults.harness.history import Delivered, History, Outcome, Pushed, Settled
+from tests.faults.harness.rules_end import end_violations
 from tests.faults.harness.rules_figures import figure_violations
 from tests.faults.harness.rules_jobs import job_violations
 from tests.faults.harness.rules_leases import lease_violations
@@ -27,6 +28,8 @@ class Assumptions:
 
     #: How long after its client gave up a call may still take effect.
     late: float = 10.0
+    #: How long a client waits for an answer at most: one that was killed has not written it down.
+    patience: float = 10.0
     #: How much later than its Push every broker of the store knows of a job; None: the order is not
     #: judged (SQS, or a store that lost what it had acknowledged).
     order_slack: float | None = 0.0
@@ -75,12 +78,13 @@ class Verdict:
 
 def judge(history: History, assumptions: Assumptions = STRICT) -> Verdict:
     """After a full drain."""
-    stories = Stories(history, assumptions.late, assumptions.locks)
+    stories = Stories(history, assumptions.late, assumptions.locks, assumptions.patience)
     return Verdict(history, tuple(_violations(stories, assumptions)), _counts(history))
 
 
 def _violations(stories: Stories, assumptions: Assumptions) -> Iterator[Violation]:
     yield from job_violations(stories)
+    yield from end_violations(stories)
     yield from lease_violations(stories, assumptions.settle_memory)
     yield from unique_violations(stories)
     yield from early_violations(stories)

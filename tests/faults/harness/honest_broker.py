@@ -105,7 +105,7 @@ class HonestBroker:
         job = self.jobs.get(job_id)
         if job is None:
             return Cancelled(job_id, "not_found")
-        if job.state in ("SUCCEEDED", "DEAD"):
+        if job.state in ("SUCCEEDED", "DEAD", "DISCARDED"):
             return Cancelled(job_id, "already_ended")
         if job.state == "LEASED":
             self.ended[job.token] = "cancel"

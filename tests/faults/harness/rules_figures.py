@@ -6,6 +6,8 @@ from tests.faults.harness.history import Outcome
 from tests.faults.harness.stories import Stories, Story
 from tests.faults.harness.violations import Violation
 
+_ALL = ("ack", "retry", "reject", "release")
+
 
 def figure_violations(stories: Stories) -> Iterator[Violation]:
     """Depths are zero after a drain, and totals are what the history allows."""
@@ -37,15 +39,42 @@ def _bounds(stories: Stories) -> Iterator[Violation]:
     most = dead + requeued[1] + discarded[1]
     yield from _between(stories, "dead_lettered", dead + requeued[0] + discarded[0], most)
     yield from _between(stories, "requeued", *requeued)
-    granted = sum(len(story.grants) for story in everything)
-    released = sum(_releases(story, certainly=True) for story in everything)
+    least = sum(_cancelled(story, certainly=True) for story in everything)
+    most = sum(_cancelled(story, certainly=False) for story in everything)
+    yield from _between(stories, "cancelled", least, most)
+    yield from _leases(stories, everything)
+
+
+def _leases(stories: Stories, everything: list[Story]) -> Iterator[Violation]:
+    """How many were granted, and how each of them has ended."""
+    totals = stories.history.final.totals
+    grants = [(story, grant) for story in everything for grant in story.grants.values()]
+    granted = sum(_granted(story) for story in everything)
+    released = sum(grant.settled("release") for _, grant in grants)
+    left = sum(
+        not grant.settled(*_ALL, certainly=False) for story, grant in grants if not story.cancelled
+    )
     if stories.unseen:
-        yield from _between(stories, "started", granted, None)
+        told = all(
+            story.final is not None and not story.revived for story in everything if story.stored
+        )
+        yield from _between(stories, "started", granted, granted if told else None)
         yield from _between(stories, "released", released, None)
+        yield from _between(stories, "lease_expired", left, None)
     else:
         yield from _between(stories, "started", granted, granted)
-        most = sum(_releases(story, certainly=False) for story in everything)
+        most = sum(grant.settled("release", certainly=False) for _, grant in grants)
         yield from _between(stories, "released", released, most)
+        most = sum(not grant.settled(*_ALL) for _, grant in grants)
+        yield from _between(stories, "lease_expired", left, most)
+    # No lease that nobody saw was ended by a Nack.
+    least, most = (
+        sum(grant.settled("retry", "reject", certainly=sure) for _, grant in grants)
+        for sure in (True, False)
+    )
+    nacked = totals["failed"] - totals["lease_expired"]
+    if not least <= nacked <= most:
+        yield _of("sum", f"failed is not lease_expired + {least} to {most} by Nacks: {totals}")
 
 
 def _sums(stories: Stories) -> Iterator[Violation]:
@@ -55,22 +84,33 @@ def _sums(stories: Stories) -> Iterator[Violation]:
     cancelled = totals["cancelled"]
     if not ended <= totals["started"] <= ended + cancelled:
         yield _of("sum", f"started is not completed + failed + released (+ cancelled): {totals}")
-    if any(story.revived or story.discarded for story in stories):
-        return
-    expired = sum(job.dead_reason == "EXPIRED" for job in stories.history.final.jobs)
-    shown = sum(job.state == "DEAD" for job in stories.history.final.jobs)
-    if shown == totals["dead_lettered"]:
-        died = totals["dead_lettered"] - expired
-        if totals["failed"] != totals["retried"] + died:
-            yield _of("sum", f"failed is not retried + dead ({died}, {expired} expired): {totals}")
+    shown = [job for job in stories.history.final.jobs if job.dead_reason == "EXPIRED"]
+    # Of those that are not shown as dead any more some may have expired, too.
+    hidden = sum(len(story.requeues) + len(story.discards) for story in stories if _expires(story))
+    died = totals["dead_lettered"] - len(shown)
+    if not died - hidden <= totals["failed"] - totals["retried"] <= died:
+        text = f"failed is not retried + dead ({died}, {len(shown)} expired): {totals}"
+        yield _of("sum", text)
 
 
 def _perhaps_stored(story: Story) -> bool:
     return not story.stored and any(call.outcome is Outcome.UNKNOWN for call, _ in story.pushes)
 
 
-def _releases(story: Story, *, certainly: bool) -> int:
-    return sum(grant.settled("release", certainly=certainly) for grant in story.grants.values())
+def _granted(story: Story) -> int:
+    """At least, as far as is known, by what is shown of the job or by what was seen."""
+    if story.final is None or story.revived:
+        return len(story.grants)
+    return story.final.attempt + story.final.releases
+
+
+def _cancelled(story: Story, *, certainly: bool) -> bool:
+    answers = ("cancelled",) if certainly else ("cancelled", "")
+    return any(item.answer in answers for _, item in story.cancels)
+
+
+def _expires(story: Story) -> bool:
+    return story.spec is not None and story.spec.expires is not None
 
 
 def _counted(everything: list[Story]) -> tuple[tuple[int, int], tuple[int, int]]:

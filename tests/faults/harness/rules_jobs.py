@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from tests.faults.harness.history import Call, Outcome, Settled
-from tests.faults.harness.stories import Stories, Story
+from tests.faults.harness.history import Call, Outcome, Pushed, Settled
+from tests.faults.harness.stories import CLOCK_ERROR, Stories, Story
 from tests.faults.harness.violations import Violation
 
 _ENDED = ("SUCCEEDED", "DEAD", "CANCELLED")
@@ -16,6 +16,7 @@ def job_violations(stories: Stories) -> Iterator[Violation]:
         yield from _created_once(story)
         yield from _ended_once(story)
         yield from _dead_letters(story, stories)
+        yield from _given_although_expired(story, stories)
 
 
 def _kept(story: Story, stories: Stories) -> Iterator[Violation]:
@@ -25,13 +26,15 @@ def _kept(story: Story, stories: Stories) -> Iterator[Violation]:
         yield _of(story, "P1", "never came to an end", f"it is {final.state} after the drain")
         return
     completed = story.settled("ack", certainly=False)
-    somewhere = final is not None or story.dead or story.cancelled or story.discarded
-    if story.acknowledged and not completed and not somewhere:
+    forgotten = stories.history.final.forgets_succeeded
+    # What has ended well is shown as long as its retention says; only a purge takes it away.
+    purged = any(not item.answer for _, item in story.cancels)
+    gone = story.discarded or purged or (forgotten and (completed or story.cancelled))
+    if story.acknowledged and final is None and not story.dead and not gone:
         calls = tuple(call for call, item in story.pushes if item.answer)[:1]
         yield _of(story, "P1", "lost", "its Push returned, and it is nowhere", *calls)
     if final is not None and final.state == "SUCCEEDED" and not completed:
         yield _of(story, "P1", "succeeded by itself", "nobody acknowledged it")
-    forgotten = stories.history.final.forgets_succeeded
     if story.settled("ack") and not forgotten and (final is None or final.state != "SUCCEEDED"):
         state = "nowhere" if final is None else final.state
         calls = _settling(story, "ack")
@@ -43,10 +46,19 @@ def _refused(story: Story) -> Iterator[Violation]:
     refused = [
         call
         for call, item in story.pushes
-        if item.answer == "rejected" or call.outcome is Outcome.FAILED
+        if item.answer == "rejected" or call.outcome is Outcome.FAILED or _elsewhere(story, item)
     ]
     if refused and len(refused) == len(story.pushes) and story.stored:
         yield _of(story, "P9", "stored although refused", "every Push was refused", refused[0])
+
+
+def _stands(story: Story, item: Pushed) -> bool:
+    return item.answer in ("created", "existing") and not _elsewhere(story, item)
+
+
+def _elsewhere(story: Story, item: Pushed) -> bool:
+    """It was told that another job holds its unique key."""
+    return item.answer == "existing" and item.stored_as not in ("", story.job_id)
 
 
 def _created_once(story: Story) -> Iterator[Violation]:
@@ -54,6 +66,9 @@ def _created_once(story: Story) -> Iterator[Violation]:
     created = [call for call, item in story.pushes if item.answer == "created"]
     if len(created) > 1:
         yield _of(story, "P3", "stored twice", "two pushes created it", *created[:2])
+    for call, item in story.pushes:
+        if item.answer == "created" and item.stored_as not in ("", story.job_id):
+            yield _of(story, "P3", "stored under another id", f"as {item.stored_as}", call)
     existing = [
         (call, item)
         for call, item in story.pushes
@@ -62,7 +77,11 @@ def _created_once(story: Story) -> Iterator[Violation]:
     for call, item in existing:
         # It may stand twice in one call.
         others = [(each, one) for each, one in story.pushes if one is not item]
-        before = [each for each, one in others if one.answer != "rejected"]
+        before = [
+            each
+            for each, one in others
+            if one.answer != "rejected" and each.outcome is not Outcome.FAILED
+        ]
         if not any(each.called < call.returned for each in before):
             yield _of(story, "P3", "existed before its Push", "nobody had pushed it", call)
 
@@ -96,6 +115,21 @@ def _dead_letters(story: Story, stories: Stories) -> Iterator[Violation]:
         yield _of(story, "P7", "dead for another reason", f"it says {reason}")
 
 
+def _given_although_expired(story: Story, stories: Stories) -> Iterator[Violation]:
+    """A job that was not started by then is dead, and not given."""
+    stood = [call.returned for call, item in story.pushes if _stands(story, item)]
+    if not stood or story.spec is None or story.spec.expires is None or story.revived:
+        return
+    over = min(stood) + story.spec.expires + CLOCK_ERROR
+    for grant in story.grants.values():
+        first = grant.deliveries[0][0]
+        unseen = stories.unseen_by.get(first.client)
+        earlier = unseen is not None and unseen.touch(min(stood), first.called)
+        if grant.attempt == 1 and grant.called > over and not earlier:
+            text = f"it had expired by {over:.4f}"
+            yield _of(story, "P7", "given although expired", text, first)
+
+
 def _must_be_dead(story: Story) -> tuple[str, Call] | None:
     """Why, and the call that says so."""
     for grant in story.grants.values():
@@ -118,7 +152,10 @@ def _may_be_dead(story: Story, stories: Stories) -> bool:
 
 def _explains(reason: str, story: Story, stories: Stories) -> bool:
     """Whether what was seen can have led to it."""
-    spec, grants = story.spec, story.grants.values()
+    spec, grants, final = story.spec, story.grants.values(), story.final
+    used_up = reason in ("ATTEMPTS_EXHAUSTED", "LEASE_EXPIRED")
+    if used_up and final is not None and final.attempt != _limit(story):
+        return False
     last = [grant for grant in grants if grant.attempt == _limit(story)]
     match reason:
         case "REJECTED":

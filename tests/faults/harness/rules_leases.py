@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 
-from tests.faults.harness.history import Call, Settled
+from tests.faults.harness.history import Beat, Call, Settled
 from tests.faults.harness.stories import Grant, Stories, Story
 from tests.faults.harness.violations import Violation
 
@@ -12,20 +12,25 @@ _ENDS = ("ack", "reject")
 
 
 def lease_violations(stories: Stories, settle_memory: float) -> Iterator[Violation]:
+    for call, item in stories.made_up:
+        text = "a lease that nobody was given"
+        yield Violation("P2", "unknown token accepted", (item.job_id,), text, (call,))
     for story in stories:
         if story.grants:
             yield from _overlaps(story)
             yield from _after_the_end(story)
             yield from _attempts(story, stories)
             for grant in story.grants.values():
+                yield from _given_twice(story, grant)
                 yield from _answers(story, grant, settle_memory)
+                yield from _refused(story, grant)
 
 
 def _overlaps(story: Story) -> Iterator[Violation]:
     for one, other in combinations(story.in_order, 2):
         if not _follows(other, one, story):
             continue
-        if other.returned < min(one.lasts, one.given_up) and not story.cancelled:
+        if other.returned < min(one.lasts, one.given_up):
             text = f"attempt {other.attempt} was there while attempt {one.attempt} was live"
             yield _violation("P2", "overlapping leases", story, text, one, other)
         yield from _stale(story, one, other)
@@ -88,15 +93,32 @@ def _answers(story: Story, grant: Grant, settle_memory: float) -> Iterator[Viola
             yield Violation(
                 "P3", wrong, (story.job_id,), f"{one.answer}, then {other.answer}", (first, second)
             )
-    if story.cancelled or story.discarded or not told:
+
+
+def _refused(story: Story, grant: Grant) -> Iterator[Violation]:
+    """P2: a lease that is live is not refused, and has not been settled by nobody."""
+    if story.cancelled or story.discarded:
         return
-    first, one = told[0]
-    alone = first.called <= grant.given_up
-    if alone and one.answer in ("lease_lost", "not_found") and first.returned < grant.lasts:
-        text = f"{one.action} was answered {one.answer} although the lease was live"
-        yield Violation(
-            "P2", "live lease refused", (story.job_id,), text, (*_brought(grant), first)
-        )
+    asked: list[tuple[Call, Settled | Beat]] = [*grant.settles, *grant.beats]
+    for call, item in asked:
+        others = [each for each, other in grant.settles if other is not item]
+        alone = all(each.called > call.returned for each in others)
+        refused = item.answer in ("lease_lost", "not_found") and call.returned < grant.lasts
+        if alone and (refused or item.answer == "already_settled"):
+            what = item.action if isinstance(item, Settled) else "heartbeat"
+            text = f"{what} was answered {item.answer} although the lease was live"
+            yield Violation(
+                "P2", "live lease refused", (story.job_id,), text, (*_brought(grant), call)
+            )
+
+
+def _given_twice(story: Story, grant: Grant) -> Iterator[Violation]:
+    """P2: only a Reserve that is repeated by its name brings what it has brought before."""
+    names = {call.name for call, _ in grant.deliveries}
+    if len(grant.deliveries) > 1 and (len(names) > 1 or "" in names):
+        calls = tuple(call for call, _ in grant.deliveries[:2])
+        text = f"two calls brought attempt {grant.attempt}"
+        yield Violation("P2", "one lease given twice", (story.job_id,), text, calls)
 
 
 def _contradiction(one: Settled, other: Settled) -> str:
@@ -105,7 +127,7 @@ def _contradiction(one: Settled, other: Settled) -> str:
             return "another answer to the same settle"
         if other.action != one.action and other.answer == "ok":
             return "settled in two ways"
-    if one.answer == "lease_lost" and other.answer == "ok":
+    if one.answer in ("lease_lost", "not_found") and other.answer == "ok":
         return "a lost lease was settled"
     return ""
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from math import inf
 
-from tests.faults.harness.history import Call
+from tests.faults.harness.history import Call, Pushed
 from tests.faults.harness.stories import Stories, Story
 from tests.faults.harness.violations import Violation
 
@@ -16,12 +16,12 @@ def unique_violations(stories: Stories) -> Iterator[Violation]:
     holders: dict[tuple[str, str], list[tuple[Call, Story]]] = defaultdict(list)
     for story in stories:
         for call, item in story.pushes:
-            if not item.unique_key:
-                continue
-            if item.answer == "created":
+            if item.answer == "existing" and item.stored_as not in ("", story.job_id):
+                holder = stories.by_id.get(item.stored_as)
+                yield from _never_held(story, call, item, holder)
+                yield from _still_held(story, call, holder)
+            elif item.answer == "created" and item.unique_key:
                 holders[item.queue, item.unique_key].append((call, story))
-            elif item.answer == "existing" and item.stored_as not in ("", story.job_id):
-                yield from _still_held(story, call, stories.by_id.get(item.stored_as))
     for pushes in holders.values():
         yield from _held_twice(pushes)
 
@@ -39,6 +39,18 @@ def _held_twice(pushes: list[tuple[Call, Story]]) -> Iterator[Violation]:
                 yield Violation("P3", "unique key held twice", ids, text, (first, call))
         if longest is None or _lives_until(story) > _lives_until(longest[1]):
             longest = (call, story)
+
+
+def _never_held(
+    story: Story, call: Call, item: Pushed, holder: Story | None
+) -> Iterator[Violation]:
+    """It was refused for the sake of a job that nobody had pushed with its key."""
+    for push, other in holder.pushes if holder is not None else ():
+        same = (other.queue, other.unique_key) == (item.queue, item.unique_key)
+        if item.unique_key and same and push.called < call.returned:
+            return
+    text = f"it was said to stand as {item.stored_as}"
+    yield Violation("P3", "refused for the sake of nobody", (story.job_id,), text, (call,))
 
 
 def _still_held(story: Story, call: Call, holder: Story | None) -> Iterator[Violation]:

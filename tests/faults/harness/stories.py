@@ -121,9 +121,11 @@ class Story:
 
 
 class Stories:
-    def __init__(self, history: History, late: float, locks: float | None = None) -> None:
-        """``late`` and ``locks`` as of :class:`~tests.faults.harness.checker.Assumptions`."""
+    def __init__(self, history: History, late: float, locks: float | None, patience: float) -> None:
+        """The rest as of :class:`~tests.faults.harness.checker.Assumptions`."""
         self.history = history
+        #: What was taken of a lease that nobody was given.
+        self.made_up: list[tuple[Call, Settled | Beat]] = []
         self.by_id: dict[str, Story] = _ById()
         self._first: dict[str, float] = {}
         for call in history.calls:
@@ -133,6 +135,8 @@ class Stories:
         later: list[tuple[Call, Settled | Beat]] = []
         for call in history.calls:
             for item in call.items:
+                if call.outcome is Outcome.FAILED and not isinstance(item, Pushed):
+                    continue  # it did nothing
                 if isinstance(item, Settled | Beat):
                     later.append((call, item))
                 else:
@@ -143,16 +147,20 @@ class Stories:
             self.by_id[job.job_id].final = job
         for job_id in history.final.dead:
             self.by_id[job_id].dead += 1
+
+        def given_up(call: Call) -> float:
+            return min(call.returned, call.called + patience)
+
         lost = [c for c in history.calls if c.rpc == "Reserve" and c.outcome is Outcome.UNKNOWN]
         #: When leases may have been granted that nobody saw.
-        self.unseen = Spans((call.called, call.returned + late) for call in lost)
+        self.unseen = Spans((call.called, given_up(call) + late) for call in lost)
         #: By client: what its calls of unknown outcome were granted, a later one may have brought.
         self.unseen_by = {
-            client: Spans((call.called, call.returned) for call in lost if call.client == client)
+            client: Spans((call.called, given_up(call)) for call in lost if call.client == client)
             for client in {call.client for call in lost}
         }
         #: When claims that came to nothing may have kept others from the jobs.
-        kept = [] if locks is None else [(c.called, c.returned + locks) for c in lost]
+        kept = [] if locks is None else [(c.called, given_up(c) + locks) for c in lost]
         self.locked = Spans(kept)
 
     def __iter__(self) -> Iterator[Story]:
@@ -176,10 +184,12 @@ class Stories:
                 story.discards.append((call, item))
 
     def _write_on_lease(self, call: Call, item: Settled | Beat) -> None:
-        grant = self.by_id[item.job_id].grants.get(item.token)
+        story = self.by_id.get(item.job_id)
+        grant = story.grants.get(item.token) if story is not None else None
         if grant is None:
-            return
-        if isinstance(item, Settled):
+            if item.answer == "ok":
+                self.made_up.append((call, item))
+        elif isinstance(item, Settled):
             grant.settles.append((call, item))
         else:
             grant.beats.append((call, item))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import inf
 from typing import Any, Self
 
+from tests.faults.harness.checker import judge
 from tests.faults.harness.history import (
     Beat,
     Call,
@@ -82,6 +83,13 @@ class Told:
         self._calls.append(replace(call, returned=inf, outcome=Outcome.UNKNOWN, items=items))
         return self
 
+    def refused(self) -> Self:
+        """The last call was: as a whole, by its status."""
+        call = self._calls.pop()
+        items = tuple(_without_answer(item) for item in call.items)
+        self._calls.append(replace(call, outcome=Outcome.FAILED, items=items))
+        return self
+
     def told(self, *jobs: FinalJob, **totals: int) -> History:
         """``totals``: those that are not none. Without any, Stats was not asked."""
         dead = [job.job_id for job in jobs if job.state == "DEAD"]
@@ -110,3 +118,44 @@ def _without_answer(item: Item) -> Item:
     if isinstance(item, Requeued | Discarded):
         return replace(item, done=None)
     return item if isinstance(item, Delivered) else replace(item, answer="")
+
+
+# --- what many begin with, and how they end ---
+
+
+def rules(history: History) -> set[str]:
+    return {f"{each.promise} {each.rule}" for each in judge(history).violations}
+
+
+def done(attempt: int = 1) -> Told:
+    """Job a was pushed, reserved and acknowledged."""
+    return (
+        Told()
+        .push("a", at=1)
+        .reserve("a", at=2, attempt=attempt)
+        .settle("ack", "a", at=3, of=attempt)
+    )
+
+
+def failed(action: str = "retry", max_attempts: int = 3) -> Told:
+    """Job a has failed once."""
+    return (
+        Told()
+        .push("a", at=1, max_attempts=max_attempts)
+        .reserve("a", at=2)
+        .settle(action, "a", at=3)
+    )
+
+
+def holder() -> Told:
+    """Job a, which holds a unique key, is at work."""
+    return Told().push("a", at=1, max_attempts=1000, unique_key="k").reserve("a", at=2)
+
+
+def lost_lease() -> Told:
+    """Job a is at its second worker, for the first has not been heard of."""
+    return Told().push("a", at=1).reserve("a", at=2).reserve("a", at=8, attempt=2)
+
+
+A, B = succeeded("a"), succeeded("b")
+A2 = succeeded("a", attempt=2)
