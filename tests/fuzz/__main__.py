@@ -4,21 +4,13 @@ What is found is printed with the command that finds it again.
 """
 
 import argparse
-import faulthandler
 import multiprocessing
 import os
-import signal
 import sys
 import time
-import traceback
 
 from tests.faults.harness.figures import drawn_seed, record
-from tests.fuzz.running import Hang, Report, run_share
-
-#: An epoch that takes so long of the processor's time hangs, and is reported as what was found; one
-#: that takes so long by the clock is stuck where Python cannot help, and the stacks are printed.
-HANG_SECONDS = 60
-STUCK_SECONDS = 1_800
+from tests.fuzz.watched import run_watched
 
 
 def main() -> int:
@@ -31,10 +23,10 @@ def main() -> int:
         for number in range(options.processes)
     ]
     if options.processes == 1:
-        reports = [_share(*shares[0])]
+        reports = [run_watched(*shares[0])]
     else:
         with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-            reports = pool.starmap(_share, shares)
+            reports = pool.starmap(run_watched, shares)
     total = sum(reports[1:], start=reports[0])
     seconds = time.monotonic() - began
     sys.stdout.write(total.table(seconds) + "\n")
@@ -42,27 +34,6 @@ def main() -> int:
     for found in total.found:
         sys.stderr.write(f"\n{found}\n")
     return 1 if total.found else 0
-
-
-def _share(
-    seed: int, messages: int, only: str, number: int, shares: int, epoch: int | None
-) -> Report:
-    faulthandler.enable()
-
-    def hangs(*_: object) -> None:
-        where = "".join(traceback.format_stack()[-12:])
-        raise Hang(f"no end after {HANG_SECONDS} s of the processor\n{where}")
-
-    def alive() -> None:
-        signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
-        faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
-
-    signal.signal(signal.SIGPROF, hangs)
-    try:
-        return run_share(seed, messages, only, number, shares, epoch, alive)
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        faulthandler.cancel_dump_traceback_later()
 
 
 def _options() -> argparse.Namespace:

@@ -1,19 +1,20 @@
 """Bytes that no good client would send, for a moment each. `make fuzz` goes on for longer."""
 
 import os
-import secrets
+import subprocess
 import sys
 from random import Random
 
 import pytest
 
+from tests.faults.harness.figures import seed
 from tests.fuzz.calls import CallsTarget
 from tests.fuzz.parsers import ParserTarget
 from tests.fuzz.running import all_targets
 from tests.fuzz.targets import Found, Target
 
 TARGETS = all_targets()
-SEED = int(os.environ.get("TOWLINE_SEED") or secrets.randbelow(10**9))
+SEED = seed()
 EPOCHS = int(os.environ.get("TOWLINE_FUZZ_EPOCHS", "1"))
 
 
@@ -36,6 +37,15 @@ def test_bad_bytes_do_no_harm(target: Target) -> None:
             raise AssertionError(f"{error}\n  again: {again}") from error
         # Good ones are among them, or nothing behind the first check would be met.
         assert len(answers) > 1
+
+
+def test_the_messages_are_shared_out_to_processes() -> None:
+    options = ("--messages", "300", "--seed", "1", "--processes", "2")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert " 0 found" in done.stdout
 
 
 class _Picky(ParserTarget):
