@@ -44,6 +44,7 @@ def test_every_promise_is_kept_whenever_the_broker_is_killed(
         ):
             for _ in range(kills):
                 time.sleep(chance.uniform(*LIFE))
+                assert broker.returncode is None, f"it ended by itself:\n{broker.log}"
                 broker.kill()
                 broker.start()
             verdict = load.finish(DRAIN_SECONDS, store.assumptions)

@@ -33,6 +33,11 @@ _UNKNOWN = frozenset(
 )
 
 
+def excused(code: grpc.StatusCode) -> bool:
+    """Whether a fault, or a limit, explains it."""
+    return code in _REFUSED or code in _UNKNOWN
+
+
 class Diary:
     """Each line is written before anything else happens, so that a kill loses none."""
 
@@ -65,7 +70,7 @@ class Diary:
             code = error.code()
             outcome = Outcome.FAILED if code in _REFUSED else Outcome.UNKNOWN
             self._write(rpc, called, time.monotonic(), outcome, asked, code.name, name)
-            if code not in _REFUSED and code not in _UNKNOWN:
+            if not excused(code):
                 raise
             return None
         self._write(rpc, called, time.monotonic(), Outcome.OK, told(answer), "", name)

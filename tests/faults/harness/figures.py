@@ -61,8 +61,10 @@ class Figures:
         record(self._test, what, seed(), numbers)
 
     def prove(self, what: str, verdict: Verdict, **numbers: Any) -> None:
-        """Shows the verdict; fails with the shortest history and the command that repeats it."""
+        """Shows the verdict; fails with the shortest history and the command that repeats it, and
+        where so little was done that the verdict says nothing."""
         counts = verdict.counts
+        assert counts["acked"], f"{what}: no job was acknowledged: {verdict}"
         names = ("jobs", "deliveries", "acked", "dead", "unknown")
         self.show(
             what,

@@ -1,7 +1,11 @@
 """How producers and workers behave: plainly, or with all that the contract allows."""
 
 import json
+import random
 from dataclasses import asdict, dataclass, replace
+
+#: Of every job.
+TYPE = "Load"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,11 @@ class Habits:
     @classmethod
     def from_json(cls, text: str) -> "Habits":
         return cls(**json.loads(text))
+
+
+def payload_of(job_id: str, habits: Habits) -> bytes:
+    """Whoever gets the job can tell whether it is the one that was pushed."""
+    return random.Random(job_id).randbytes(habits.payload)
 
 
 #: As fast as it goes: for many jobs.

@@ -50,6 +50,8 @@ class Delivered:
     token: str
     #: Seconds left of the lease when the answer was made.
     remaining: float
+    #: The job is what was pushed, as far as that can be told by its id.
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Clients under load, in threads and in processes that can be killed, and the verdict on all."""
 
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -33,6 +34,8 @@ from tests.faults.harness.worker_process import CALM
 JOIN_SECONDS = 90.0
 #: The file that says how it ended.
 FINAL = "final.json"
+#: How a worker process may have ended that did not fail: it was stopped, or killed by a test.
+_ENDS = (None, 0, -signal.SIGTERM, -signal.SIGKILL)
 
 
 class Load:
@@ -118,8 +121,7 @@ class Load:
         """Returns once so many jobs more are acknowledged than are now; fails after so long."""
         goal, deadline = self.acknowledged() + count, time.monotonic() + seconds
         while self.acknowledged() < goal:
-            if self.failures:
-                raise self.failures[0]
+            self._raise_failure()
             assert time.monotonic() < deadline, f"{goal - self.acknowledged()} acks are missing"
             time.sleep(0.02)
 
@@ -135,14 +137,24 @@ class Load:
         """After all faults have ended: no more pushes, everything is worked off, and judged."""
         self.stop_producing()
         with Link(self._admin_addresses) as link:
-            drained(link, drain_seconds)
-            self._stop()
-            if self.failures:
-                raise self.failures[0]
+            try:
+                drained(link, drain_seconds)
+            finally:
+                self._stop()
+                self._raise_failure()  # which may be why nothing was drained
             forgets = not self._habits.retention
             final = final_state(link, forgets_succeeded=forgets)
         (self._folder / FINAL).write_text(final_to_json(final))
         return judge(recorded(self._folder), assumptions)
+
+    def _raise_failure(self) -> None:
+        """What a client met that no fault excuses, if any has."""
+        if self.failures:
+            raise self.failures[0]
+        for number, process in enumerate(self.processes):
+            if process.poll() not in _ENDS:
+                said = (self._folder / f"worker-process-{number}.err").read_text()
+                raise AssertionError(f"worker process {number} ended by itself: {said}")
 
     def _diaries(self, kind: str) -> list[Path]:
         return sorted(self._folder.glob(f"{kind}*.jsonl"))
@@ -161,6 +173,7 @@ class Load:
         for thread in (*self._producers, *self._workers):
             if thread.is_alive():
                 thread.join(JOIN_SECONDS)
+                assert not thread.is_alive(), f"{thread.name} hangs"
 
     def _producer(self, number: int) -> threading.Thread:
         name, seed = f"producer-{number}", self._rng.getrandbits(32)

@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from tests.faults.harness import answers
-from tests.faults.harness.diary import Diary
+from tests.faults.harness.diary import Diary, excused
 from tests.faults.harness.habits import Habits
 from tests.faults.harness.history import Cancelled, Discarded, Requeued
 from tests.faults.harness.link import Link
@@ -79,10 +79,15 @@ class Operator:
         return None if job_id is None else dead.DeadSelection(ids=[job_id])
 
     def _one_of(self, look: Callable[..., Any], request: Message) -> str | None:
-        """The id of one of the jobs that this call lists, if it is answered."""
+        """The id of one of the jobs that this call lists, if it is answered.
+
+        Raises grpc.RpcError for a status that no fault excuses.
+        """
         try:
             jobs = look(request, timeout=self._habits.call_timeout).jobs
-        except grpc.RpcError:
+        except grpc.RpcError as error:
+            if not excused(error.code()):
+                raise
             self._link.pause()
             return None
         return self._rng.choice(jobs).job.id if jobs else None

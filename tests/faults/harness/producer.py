@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tests.faults.harness import answers
 from tests.faults.harness.diary import Diary
-from tests.faults.harness.habits import Habits
+from tests.faults.harness.habits import TYPE, Habits, payload_of
 from tests.faults.harness.history import Pushed
 from tests.faults.harness.link import Link
 from towline.ids import uuid7
@@ -58,9 +58,8 @@ class Producer:
 
     def _job(self) -> Job:
         habits, rng = self._habits, self._rng
-        job = Job(
-            id=uuid7(), queue=habits.queue, type="Load", payload=rng.randbytes(habits.payload)
-        )
+        job = Job(id=uuid7(), queue=habits.queue, type=TYPE)
+        job.payload = payload_of(job.id, habits)
         job.retry.max_attempts = MANY_ATTEMPTS
         job.priority = rng.randrange(habits.priorities)
         job.retention.FromMilliseconds(round(habits.retention * 1000))

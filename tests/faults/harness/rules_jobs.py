@@ -14,6 +14,7 @@ def job_violations(stories: Stories) -> Iterator[Violation]:
         yield from _kept(story, stories)
         yield from _refused(story)
         yield from _created_once(story)
+        yield from _whole(story)
         yield from _ended_once(story)
         yield from _dead_letters(story, stories)
         yield from _given_although_expired(story, stories)
@@ -84,6 +85,15 @@ def _created_once(story: Story) -> Iterator[Violation]:
         ]
         if not any(each.called < call.returned for each in before):
             yield _of(story, "P3", "existed before its Push", "nobody had pushed it", call)
+
+
+def _whole(story: Story) -> Iterator[Violation]:
+    """P1: what is given is what was pushed."""
+    for grant in story.grants.values():
+        for call, item in grant.deliveries:
+            if not item.whole:
+                yield _of(story, "P1", "changed", "it is not what was pushed", call)
+                return
 
 
 def _ended_once(story: Story) -> Iterator[Violation]:

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.harness.history import FinalJob, History
+from tests.faults.harness.history import Delivered, FinalJob, History
 from tests.faults.harness.told_histories import (
     A2,
+    LEASE,
     A,
     B,
     Told,
@@ -19,6 +20,7 @@ from tests.faults.harness.told_histories import (
     succeeded,
 )
 
+CHANGED = Delivered("a", 1, "a/1", LEASE, whole=False)
 EXPIRED = dead("a", "EXPIRED", attempt=0)
 CANCELLED = FinalJob("a", "CANCELLED", 0, 0)
 
@@ -27,6 +29,7 @@ HIDDEN = {
         Told().push("a", at=1).reserve("a", at=2).settle("ack", "a", at=3).unanswered().told()
     ),
     "P1 lost, behind a cancel": Told().push("a", at=1).cancel("a", at=2).told(),
+    "P1 changed": (Told().push("a", at=1).gives(CHANGED, at=2).settle("ack", "a", at=3).told(A)),
     "P1 cancelled by itself": Told().push("a", at=1).told(CANCELLED),
     "P1 a cancel was lost": (
         Told()

@@ -51,6 +51,9 @@ class Told:
         jobs = (Delivered(i, attempt, _token(i, of or attempt), LEASE) for i in ids)
         return self._add("Reserve", at, *jobs)
 
+    def gives(self, delivered: Delivered, at: float) -> Self:
+        return self._add("Reserve", at, delivered)
+
     def settle(
         self,
         action: str,

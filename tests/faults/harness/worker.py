@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from tests.faults.harness import answers
 from tests.faults.harness.diary import Diary
-from tests.faults.harness.habits import Habits
+from tests.faults.harness.habits import TYPE, Habits, payload_of
 from tests.faults.harness.history import Beat, Delivered, Settled
 from tests.faults.harness.link import Link
 from towline.v1 import queue_service_pb2 as pb
@@ -72,7 +72,7 @@ class Worker:
                 "Reserve",
                 (),
                 lambda: self._link.queue.Reserve(request, timeout=habits.call_timeout),
-                lambda answer: [_delivered(lease) for lease in answer.leases],
+                lambda answer: [_delivered(lease, habits) for lease in answer.leases],
                 request.request_id,
             )
             if answer is not None:
@@ -115,7 +115,6 @@ class Worker:
             return [
                 Settled(*each, action, delay, answers.LEASES[result.outcome])
                 for each, result in zip(sent, answer.results, strict=True)
-                if each != NO_LEASE
             ]
 
         if action == "ack":
@@ -165,9 +164,11 @@ class Worker:
         )
 
 
-def _delivered(lease: Lease) -> Delivered:
-    remaining = _seconds(lease.lease_remaining)
-    return Delivered(lease.job.id, lease.attempt, lease.lease_token, remaining)
+def _delivered(lease: Lease, habits: Habits) -> Delivered:
+    job, remaining = lease.job, _seconds(lease.lease_remaining)
+    pushed = (habits.queue, TYPE, payload_of(job.id, habits))
+    whole = (job.queue, job.type, job.payload) == pushed
+    return Delivered(job.id, lease.attempt, lease.lease_token, remaining, whole)
 
 
 def _seconds(duration: Duration) -> float:
