@@ -120,11 +120,13 @@ def promises_in(output: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def _pytest(file: str, chosen: str, seconds: float = 180.0, **sizes: int) -> Detector:
-    """Of a file the tests whose names match, at these sizes."""
+def _pytest(
+    file: str, chosen: str, seconds: float = 180.0, room: str = "faults", **sizes: int
+) -> Detector:
+    """Of a file in a room of the tests those whose names match, at these sizes."""
     options = ("-q", "-x", "-n", "0", "-p", "no:cacheprovider", "--tb=short")
     sized = {f"TOWLINE_{name}": str(size) for name, size in sizes.items()}
-    arguments = ("-m", "pytest", *options, f"tests/faults/{file}.py", "-k", chosen)
+    arguments = ("-m", "pytest", *options, f"tests/{room}/{file}.py", "-k", chosen)
     return Detector(arguments, sized, seconds)
 
 
@@ -175,11 +177,25 @@ DETECTORS: dict[str, Detector] = {
         f"last-moment-{store}": _pytest("test_last_moment_heartbeats", store)
         for store in ("file", "postgresql", "redis")
     },
+    "last-moment-stopped": _pytest("test_last_moment_heartbeats", "look_for_it or just_being"),
+    "racing-pushes-postgresql": _pytest("test_postgresql", "pushed_at_both", room="contract"),
+    "racing-pushes-mariadb": _pytest("test_mysql", "pushed_at_both", room="contract"),
+    "late-repeats": _pytest("test_postgresql_races", "settled_while_its_push", room="drivers"),
+    "reserve-file": _pytest("test_file_disk", "p11 and full_disk", room="drivers"),
+    "reserve-sqlite": _pytest("test_sqlite_disk", "reserve", room="drivers"),
+    "workers-of-all-brokers": _pytest(
+        "test_brokers_on_one_store", "of_all or another_broker", room="core"
+    ),
+    "sdk-client": _pytest("test_sdk_on_bad_networks", "bad_network"),
+    "sdk-settler": _pytest("test_worker_settling", "without_an_answer", room="sdk"),
     "lost-commits-postgresql": _pytest("test_lost_commits", "postgresql"),
     "rushes": _pytest("test_rushes_on_a_slow_store", "test"),
     "full-disk-file": _pytest("test_full_disk", "file"),
     "damage-file": _pytest("test_damaged_files", "file"),
     "sdk-worker": _pytest("test_worker_on_a_bad_network", "test", NETWORK_ROUNDS=3),
     "moves-and-kills": _pytest("test_moves_and_kills", "test"),
+    "deadlocks-postgresql": _pytest(
+        "test_sql_faults", "real_deadlock and postgresql", room="drivers"
+    ),
     "clock-jumps": _pytest("test_clock_jumps", "p10 and (file or worker)"),
 }
