@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from tests.faults.harness.checker import Assumptions
+from tests.support.broker_process import BrokerProcess
 from tests.support.servers.mariadb import MariaDBServer
 from tests.support.servers.postgres import PostgresServer
 from tests.support.servers.process import ServerProcess
@@ -25,6 +26,11 @@ class Store(NamedTuple):
     #: How long the claim of a broker that is gone may keep its jobs from others, in seconds; None:
     #: not at all.
     locks: float | None = None
+
+    def broker(self, folder: Path, name: str) -> BrokerProcess:
+        """One of several on this store; it works in a folder of this name."""
+        (folder / name).mkdir()
+        return BrokerProcess(self.url, folder=folder / name)
 
     @property
     def assumptions(self) -> Assumptions:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from tests.faults.durable_stores import Store
 from tests.faults.harness.figures import seed
 from tests.faults.harness.habits import MIXED, Habits
 from tests.faults.harness.load import Load
@@ -51,12 +52,10 @@ class Stress:
 def stressed(
     url: str, folder: Path, *, habits: Habits = HABITS, workers: int = 3
 ) -> Iterator[Stress]:
-    folders = [folder / name for name in ("broker-a", "broker-b")]
-    for each in folders:
-        each.mkdir()
+    store = Store(url)
     with (
-        BrokerProcess(url, folder=folders[0]) as one,
-        BrokerProcess(url, folder=folders[1]) as other,
+        store.broker(folder, "broker-a") as one,
+        store.broker(folder, "broker-b") as other,
         Load(
             *([one.address, other.address], folder),
             seed=seed(),

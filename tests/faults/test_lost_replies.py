@@ -15,14 +15,13 @@ import pytest
 
 from tests.faults.durable_stores import EVERY
 from tests.faults.harness.figures import Figures, seed, size
-from tests.faults.harness.link import Link
+from tests.faults.harness.link import total_of
 from tests.faults.lossy_calls import LossyCalls
 from tests.support.broker_process import BrokerProcess
 from tests.support.proxy import Proxy
 from towline.ids import uuid7
 from towline.v1 import queue_service_pb2 as pb
-from towline.v1.admin_service_pb2 import Depth, StatsRequest
-from towline.v1.admin_service_pb2 import Figures as TotalFigures
+from towline.v1.admin_service_pb2 import Depth
 from towline.v1.job_pb2 import Job
 from towline.v1.job_pb2 import Lease as WireLease
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
@@ -58,10 +57,10 @@ def test_calls_whose_reply_was_lost_are_repeated_without_a_second_effect(
         LossyCalls(proxy, chance) as calls,
     ):
         jobs, in_vain = pushed(calls, chance)
-        assert totals_of(broker.address).depth == Depth(ready=len(jobs))
+        assert total_of(broker.address).depth == Depth(ready=len(jobs))
         repeated = calls.lost
         nacked = worked_off(calls, jobs, chance)
-        total = totals_of(broker.address)
+        total = total_of(broker.address)
     figures.show(
         f"lost replies, {kind}",
         pushes_repeated=repeated,
@@ -79,11 +78,6 @@ def test_calls_whose_reply_was_lost_are_repeated_without_a_second_effect(
     assert totals.retried == totals.failed == nacked
     assert totals.started - totals.released == len(jobs) + nacked
     assert (totals.lease_expired, totals.dead_lettered) == (0, 0)
-
-
-def totals_of(address: str) -> TotalFigures:
-    with Link([address]) as link:
-        return link.admin.Stats(StatsRequest()).total
 
 
 def pushed(calls: LossyCalls, chance: Random) -> tuple[set[str], int]:

@@ -26,7 +26,6 @@ from tests.support.servers.process import wait_until
 from towline import Client
 from towline.ids import uuid7
 from towline.v1 import queue_service_pb2 as pb
-from towline.v1.admin_service_pb2 import StatsRequest
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 
@@ -64,7 +63,7 @@ def test_p8_an_orphaned_job_is_back_within_its_lease_and_a_second(
     with STORES[kind](tmp_path) as store, ExitStack() as running:
         shared = kind in SHARED or STORES[kind] is redis_cluster
         granting, *others = [
-            running.enter_context(_broker(store, tmp_path / name))
+            running.enter_context(store.broker(tmp_path, name))
             for name in (("granting", "other") if shared else ("only",))
         ]
         [other] = others or [granting]
@@ -110,7 +109,9 @@ def test_p8_jobs_of_a_killed_worker_of_the_sdk_are_back_within_a_lease_and_a_sec
         for _ in range(ORPHANS // CONCURRENCY if LONG else 1):
             client.dispatch_batch([clock_program.long_work.job() for _ in range(CONCURRENCY)])
             with sdk_worker(broker) as worker:
-                wait_until(lambda: _leased(link) == CONCURRENCY, "the worker has the jobs")
+                wait_until(
+                    lambda: link.total().depth.leased == CONCURRENCY, "the worker has the jobs"
+                )
                 time.sleep(chance.uniform(0.0, clock_program.WORK * 0.6))
                 worker.kill()
                 killed = time.monotonic()
@@ -135,15 +136,6 @@ def sdk_worker(broker: BrokerProcess) -> "Iterator[subprocess.Popen[bytes]]":
             yield worker
         finally:
             worker.kill()
-
-
-def _leased(link: Link) -> int:
-    return link.admin.Stats(StatsRequest(), timeout=20).total.depth.leased
-
-
-def _broker(store: Store, folder: Path) -> BrokerProcess:
-    folder.mkdir()
-    return BrokerProcess(store.url, folder=folder)
 
 
 def _push(broker: BrokerProcess, queue: str) -> None:

@@ -14,7 +14,6 @@ import pytest
 from tests.faults.durable_stores import EVERY, SHARED
 from tests.faults.harness.figures import Figures
 from tests.faults.harness.link import Link
-from tests.support.broker_process import BrokerProcess
 from towline.ids import uuid7
 from towline.v1 import admin_service_pb2 as admin
 from towline.v1 import dead_letter_service_pb2 as dead
@@ -148,11 +147,8 @@ WAYS = (pushed, delayed, released, retried, requeued, resumed)
 def links(kind: str, folder: Path) -> Iterator[tuple[Link, Link]]:
     """To two brokers on one store that brokers share, else twice to the only one."""
     with EVERY[kind](folder) as store, ExitStack() as running:
-        brokers = []
-        for name in ("one", "other") if kind in SHARED else ("only",):
-            (folder / name).mkdir()
-            broker = BrokerProcess(store.url, folder=folder / name)
-            brokers.append(running.enter_context(broker))
+        names = ("one", "other") if kind in SHARED else ("only",)
+        brokers = [running.enter_context(store.broker(folder, name)) for name in names]
         yield (
             running.enter_context(Link([brokers[0].address])),
             running.enter_context(Link([brokers[-1].address])),

@@ -104,12 +104,8 @@ def test_no_call_of_the_sdk_fails_and_each_job_is_done_once(
 @contextmanager
 def brokers_over(kind: str, folder: Path, count: int) -> Iterator[list[BrokerProcess]]:
     with EVERY[kind](folder) as store, ExitStack() as running:
-        brokers = []
-        for number in range(count):
-            its = folder / f"broker-{number}"
-            its.mkdir()
-            brokers.append(running.enter_context(BrokerProcess(store.url, folder=its)))
-        yield brokers
+        brokers = [store.broker(folder, f"broker-{number}") for number in range(count)]
+        yield [running.enter_context(broker) for broker in brokers]
 
 
 def restarted(brokers: Sequence[BrokerProcess], progress: Callable[[], None]) -> int:

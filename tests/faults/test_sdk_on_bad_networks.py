@@ -17,7 +17,7 @@ import pytest
 from tests.faults.bad_networks import BAD_TIMES, bad_times
 from tests.faults.durable_stores import EMBEDDED
 from tests.faults.harness.figures import Figures, seed, size
-from tests.faults.harness.link import Link
+from tests.faults.harness.link import total_of
 from tests.faults.sdk_worker import TYPE, sdk_worker
 from tests.support.broker_process import BrokerProcess
 from tests.support.namespaces import Machine, Traffic, parted
@@ -25,7 +25,6 @@ from tests.support.proxy import Proxy
 from tests.support.servers.process import wait_until
 from towline import CallFailed, Client, JobHandle
 from towline.v1.admin_service_pb2 import Figures as TotalFigures
-from towline.v1.admin_service_pb2 import StatsRequest
 
 #: How often everything happens that a network can do; 0: only some of it.
 ROUNDS = size("NETWORK_ROUNDS", 0)
@@ -76,11 +75,6 @@ class Producers:
                 else:
                     break
             time.sleep(PAUSE)
-
-
-def total_of(address: str) -> TotalFigures:
-    with Link([address]) as link:
-        return link.admin.Stats(StatsRequest(), timeout=DRAIN_SECONDS).total
 
 
 class Running:

@@ -37,8 +37,8 @@ def test_every_promise_is_kept_when_broker_worker_and_master_are_killed(
     chance = random.Random(seed())
     with (
         STORES[kind](tmp_path) as store,
-        _broker(store, tmp_path, "a") as one,
-        _broker(store, tmp_path, "b") as two,
+        store.broker(tmp_path, "a") as one,
+        store.broker(tmp_path, "b") as two,
         Load(
             [one.address, two.address],
             tmp_path,
@@ -74,8 +74,3 @@ def _faults(load: Load, broker: BrokerProcess, store: Store) -> list[Callable[[]
         server = store.server
         faults.append(lambda: server().kill())
     return [*faults, broker.start]
-
-
-def _broker(store: Store, folder: Path, name: str) -> BrokerProcess:
-    (folder / name).mkdir()
-    return BrokerProcess(store.url, folder=folder / name)

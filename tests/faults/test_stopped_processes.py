@@ -15,13 +15,12 @@ import pytest
 from tests.faults.durable_stores import EMBEDDED, EVERY, SHARED
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.habits import MIXED
-from tests.faults.harness.link import Link
+from tests.faults.harness.link import Link, total_of
 from tests.faults.harness.load import Load
 from tests.faults.sdk_worker import CONCURRENCY, SECONDS, TYPE, SdkWorker, sdk_worker
 from tests.support.broker_process import BrokerProcess
 from towline import Client, JobHandle
 from towline.v1 import queue_service_pb2 as pb
-from towline.v1.admin_service_pb2 import StatsRequest, Totals
 
 #: How often.
 STOPS = size("STOPS", 1)
@@ -66,11 +65,6 @@ def seen_back(address: str) -> list[float]:
     return times
 
 
-def totals_of(address: str) -> Totals:
-    with Link([address]) as link:
-        return link.admin.Stats(StatsRequest(), timeout=SECONDS).total.totals
-
-
 @pytest.mark.parametrize("kind", WORKERS_OVER)
 @pytest.mark.timeout(90 + 10 * STOPS)
 def test_p8_the_jobs_of_a_stopped_worker_are_given_to_another_and_its_late_acks_are_refused(
@@ -100,7 +94,7 @@ def test_p8_the_jobs_of_a_stopped_worker_are_given_to_another_and_its_late_acks_
             assert {attempt for attempt, _ in begun.values()} == {1}
             assert {attempt for attempt, _ in again.values()} == {2}
             assert all(handle.id in lost for handle in handles)
-        totals = totals_of(broker.address)
+        totals = total_of(broker.address).totals
     jobs = STOPS * CONCURRENCY
     figures.show(f"stopped workers, {kind}", stops=STOPS, jobs=jobs, latest_back=max(back))
     assert max(back) <= LEASE + PROMPT
@@ -125,7 +119,7 @@ def test_p10_a_broker_that_was_stopped_leaves_jobs_to_workers_that_are_alive(
             time.sleep(STOPPED)
             broker.send_signal(signal.SIGCONT)
             assert {handle.wait(SECONDS).attempt for handle in handles} == {1}
-        totals = totals_of(broker.address)
+        totals = total_of(broker.address).totals
         assert broker.log.count("stood still") >= STOPS
     jobs = STOPS * CONCURRENCY
     figures.show(f"stopped brokers, live workers, {kind}", stops=STOPS, jobs=jobs)
@@ -153,19 +147,17 @@ def test_every_promise_is_kept_by_a_broker_that_is_stopped_under_load(
 def test_every_promise_is_kept_by_two_brokers_of_which_one_is_stopped(
     kind: str, tmp_path: Path, figures: Figures
 ) -> None:
-    for name in "ab":
-        (tmp_path / name).mkdir()
     with (
         EVERY[kind](tmp_path) as store,
-        BrokerProcess(store.url, folder=tmp_path / "a") as one,
-        BrokerProcess(store.url, folder=tmp_path / "b") as other,
+        store.broker(tmp_path, "a") as one,
+        store.broker(tmp_path, "b") as other,
         Load([one.address, other.address], tmp_path, seed=seed(), habits=HABITS) as load,
     ):
         for _ in range(STOPS):
             # While the one stands still the other one takes back what it had handed out.
-            expired = totals_of(other.address).lease_expired
+            expired = total_of(other.address).totals.lease_expired
             stop_and_wake(one, load)
-            assert totals_of(other.address).lease_expired > expired
+            assert total_of(other.address).totals.lease_expired > expired
             stop_and_wake(other, load)
         verdict = load.finish(DRAIN_SECONDS, store.shared)
     figures.prove(f"two brokers, one stopped, {kind}", verdict, stops=2 * STOPS)

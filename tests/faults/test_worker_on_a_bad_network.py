@@ -11,13 +11,13 @@ from pathlib import Path
 from random import Random
 
 from tests.faults.flaky_worker import QUEUE
+from tests.faults.harness.closing import drained
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.link import Link
 from tests.support.broker_process import BrokerProcess
 from tests.support.proxy import Cut, Fault, LoseReplies, Proxy, Way
 from towline.ids import uuid7
 from towline.v1 import queue_service_pb2 as pb
-from towline.v1.admin_service_pb2 import Depth, StatsRequest
 from towline.v1.job_pb2 import Job
 
 #: How often the network is bad.
@@ -48,8 +48,8 @@ def test_p5_each_job_runs_once_and_its_outcome_is_recorded(
             time.sleep(chance.uniform(*BAD))
             proxy.heal()
             time.sleep(WHOLE)
-        drain(link)
-        totals = link.admin.Stats(StatsRequest()).total.totals
+        drained(link, DRAIN_SECONDS)
+        totals = link.total().totals
         cuts = proxy.figures().cuts
     runs = Counter(line.split()[0] for line in (tmp_path / "diary").read_text().splitlines())
     jobs = LONG_JOBS + ROUNDS * JOBS
@@ -78,10 +78,3 @@ def push(link: Link, name: str, count: int) -> None:
     """Jobs without arguments."""
     jobs = [Job(id=uuid7(), queue=QUEUE, type=name, payload=b"{}") for _ in range(count)]
     link.queue.Push(pb.PushRequest(jobs=jobs))
-
-
-def drain(link: Link) -> None:
-    deadline = time.monotonic() + DRAIN_SECONDS
-    while (depth := link.admin.Stats(StatsRequest()).total.depth) != Depth():
-        assert time.monotonic() < deadline, f"P1: not worked off: {depth}"
-        time.sleep(0.05)

@@ -15,15 +15,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
 import pytest
 
+from tests.faults.harness.closing import drained
 from tests.faults.harness.figures import Figures, seed, size
+from tests.faults.harness.link import Link
 from tests.faults.sigterm_worker import QUEUE, in_thread, on_loop
 from tests.support.broker_process import BrokerProcess
 from towline import Client, Job
-from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
-from towline.v1.admin_service_pb2_grpc import AdminServiceStub
 
 SIGTERMS = size("SIGTERMS", 24)
 SEED = seed()
@@ -61,10 +60,10 @@ class Tally:
 class Producer:
     """Keeps jobs waiting, each of which has one attempt: one that is used up wrongly is seen."""
 
-    def __init__(self, client: Client, stub: AdminServiceStub) -> None:
+    def __init__(self, client: Client, link: Link) -> None:
         self.pushed: set[str] = set()
         self._client = client
-        self._stub = stub
+        self._link = link
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -78,14 +77,10 @@ class Producer:
 
     def _run(self) -> None:
         while not self._stopping.wait(0.05):
-            if stats_of(self._stub).total.depth.ready < BACKLOG:
+            if self._link.total().depth.ready < BACKLOG:
                 jobs: list[Job] = [each.job() for each in (in_thread, on_loop) for _ in range(100)]
                 handles = self._client.dispatch_batch(jobs, queue=QUEUE, max_attempts=1)
                 self.pushed.update(handle.id for handle in handles)
-
-
-def stats_of(stub: AdminServiceStub) -> StatsResponse:
-    return stub.Stats(StatsRequest(), timeout=10)
 
 
 @pytest.mark.timeout(60 + DRAIN_SECONDS + 3 * SIGTERMS)
@@ -97,10 +92,9 @@ def test_no_job_is_lost_and_no_attempt_used_up_whenever_workers_are_told_to_stop
     with (
         BrokerProcess(store, folder=tmp_path) as broker,
         Client(broker.address) as client,
-        grpc.insecure_channel(broker.address) as channel,
+        Link([broker.address]) as link,
     ):
-        stub = AdminServiceStub(channel)
-        with Producer(client, stub) as producer:
+        with Producer(client, link) as producer:
             lanes = [
                 threading.Thread(target=one_after_another, args=(lane, broker, tmp_path, tally))
                 for lane in range(WORKERS)
@@ -110,13 +104,13 @@ def test_no_job_is_lost_and_no_attempt_used_up_whenever_workers_are_told_to_stop
             for each in lanes:
                 each.join()
         with worker(broker, "thread", 30.0, tmp_path / "last.diary") as last:
-            drained(stub)
+            drained(link, DRAIN_SECONDS)
             last.send_signal(signal.SIGTERM)
             assert last.wait(END_SECONDS) == 0
-        stats = stats_of(stub)
+        total = link.total()
         tally.read(tmp_path)
         missing = [client.handle(each).status() for each in producer.pushed - set(tally.done)]
-    totals, depth = stats.total.totals, stats.total.depth
+    totals, depth = total.totals, total.depth
     figures.show(
         "workers told to stop",
         workers=SIGTERMS,
@@ -176,10 +170,3 @@ class worker:  # noqa: N801 - used as a function
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
-
-
-def drained(stub: AdminServiceStub) -> None:
-    until = time.monotonic() + DRAIN_SECONDS
-    while (depth := stats_of(stub).total.depth).ready or depth.scheduled or depth.leased:
-        assert time.monotonic() < until, f"it goes on: {depth}"
-        time.sleep(0.1)

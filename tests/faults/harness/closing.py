@@ -23,7 +23,7 @@ def drained(link: Link, seconds: float) -> None:
     depth: admin.Depth | None = None
     while True:
         try:
-            depth = link.admin.Stats(admin.StatsRequest(), timeout=_CALL_SECONDS).total.depth
+            depth = link.total().depth
             if not (depth.scheduled or depth.ready or depth.leased):
                 return
         except grpc.RpcError:
@@ -33,12 +33,12 @@ def drained(link: Link, seconds: float) -> None:
 
 
 def final_state(link: Link, *, forgets_succeeded: bool) -> Final:
-    stats = link.admin.Stats(admin.StatsRequest(), timeout=_CALL_SECONDS).total
+    total = link.total()
     return Final(
         jobs=[_job(info) for info in _listed(link)],
         dead=[info.job.id for info in _dead(link)],
-        totals=_numbers(stats.totals),
-        depth=_numbers(stats.depth),
+        totals=_numbers(total.totals),
+        depth=_numbers(total.depth),
         forgets_succeeded=forgets_succeeded,
     )
 

@@ -8,6 +8,7 @@ from typing import Self
 import grpc
 
 from towline.channel import SERVICE_CONFIG
+from towline.v1.admin_service_pb2 import Figures, StatsRequest
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
 from towline.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from towline.v1.queue_service_pb2_grpc import QueueServiceStub
@@ -23,8 +24,8 @@ _OPTIONS = (
     # Clients of one process do not share their connections.
     ("grpc.use_local_subchannel_pool", 1),
 )
-#: After a call that failed, in seconds.
-_PAUSE = 0.05
+#: All in seconds. After a call that failed; how long Stats may take of a broker that is busy.
+_PAUSE, _STATS_SECONDS = 0.05, 30.0
 
 
 class Link:
@@ -42,6 +43,15 @@ class Link:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
 
+    def total(self) -> Figures:
+        """What Stats says of all queues together."""
+        return self.admin.Stats(StatsRequest(), timeout=_STATS_SECONDS).total
+
     def pause(self) -> None:
         """Before a call is made again."""
         time.sleep(_PAUSE)
+
+
+def total_of(address: str) -> Figures:
+    with Link([address]) as link:
+        return link.total()
