@@ -46,7 +46,10 @@ def main() -> int:
         if code:
             failed.append(name)
             print(tail(folder / f"{name}.log"))
-            print(f"again: TOWLINE_SEED={seed} python -m tests.faults {name}", flush=True)
+            print(f"again: {again(name, family, seed, options.full)}", flush=True)
+        else:
+            for line in left_out(folder / f"{name}.log"):
+                print(f"  {line}", flush=True)
     show(folder / "figures.jsonl")
     return 1 if failed else 0
 
@@ -68,9 +71,19 @@ def parsed() -> argparse.Namespace:
     return options
 
 
+def again(name: str, family: Family, seed: int, full: bool) -> str:
+    """The command that does the same once more, as much of it as well."""
+    variables = [f"TOWLINE_{key}" for key in family.sizes]
+    own = [f"{variable}={os.environ[variable]}" for variable in variables if variable in os.environ]
+    command = ["python", "-m", "tests.faults", name, *(["--full"] if full else [])]
+    return " ".join([f"TOWLINE_SEED={seed}", *own, *command])
+
+
 def run(name: str, family: Family, seed: int, full: bool, folder: Path) -> int:
     """The exit code: of the first of its commands that fails."""
-    sizes = {key: str(size[full]) for key, size in family.sizes.items()}
+    sizes = {
+        key: os.environ.get(f"TOWLINE_{key}", str(size[full])) for key, size in family.sizes.items()
+    }
     environment = {
         **{f"TOWLINE_{key}": value for key, value in sizes.items()},
         **os.environ,
@@ -94,6 +107,12 @@ def run(name: str, family: Family, seed: int, full: bool, folder: Path) -> int:
 
 def tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-SHOWN:])
+
+
+def left_out(log: Path) -> list[str]:
+    """What was not tested here, and why: a family whose tests are all skipped shows nothing."""
+    lines = log.read_text(errors="replace").splitlines()
+    return [line for line in lines if line.startswith("SKIPPED [")]
 
 
 def show(figures: Path) -> None:
