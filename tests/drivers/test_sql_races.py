@@ -10,8 +10,10 @@ import pytest
 from tests.support.databases import Database, opened
 from tests.support.stores import ack, push, reserve, with_options
 from tests.support.waiting import until
+from towline_broker.domain.time import HOUR
 from towline_broker.drivers.interface import Driver, PushBatch, PushOutcome
-from towline_broker.testing.factories import START, new_job
+from towline_broker.drivers.sql.shared import heads
+from towline_broker.testing.factories import START, new_job, new_jobs
 
 
 @pytest.fixture
@@ -99,6 +101,24 @@ async def test_p11_a_limit_holds_for_calls_one_after_the_other_at_any_broker(url
             (result,) = await (a, b)[number % 2].push(batch)
             full = number >= 7
             assert result.outcome is (PushOutcome.QUEUE_FULL if full else PushOutcome.CREATED)
+
+
+async def test_p8_a_lease_that_another_broker_granted_is_found_where_looks_begin_later(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "SLOW", -1.0)  # every look counts as slow
+    async with opened(url) as a, opened(url) as b:
+        await push(a, *new_jobs(2))
+        (late,) = await reserve(a, 1, now=START + HOUR)
+        assert await a.next_due() == late.lease_until
+        (early,) = await reserve(b, 1)
+
+        async def seen() -> bool:
+            return await a.next_due() == early.lease_until
+
+        await until(seen, "the earlier lease is seen", 5)
+        overdue = await a.expired_leases(early.lease_until, 10)
+        assert [lease.ref for lease in overdue] == [early.ref]
 
 
 async def test_brokers_that_start_at_once_on_a_new_database_do_not_clash(url: str) -> None:

@@ -1,5 +1,7 @@
 """Where looks at an index by time begin: at its beginning, unless that has become slow."""
 
+from towline_broker.core.settings import CoreSettings
+from towline_broker.domain.time import SECOND
 from towline_broker.drivers.sql.shared.heads import PAUSE, SHARE, SLOW, TimeHeads
 
 
@@ -52,6 +54,10 @@ def test_what_another_broker_puts_in_front_is_seen_after_a_bounded_time() -> Non
         assert look(heads, clock, 0.0, None) == 50
         clock.now += 0.002
         assert heads.since("due") == 0
+
+
+def test_p8_it_is_seen_in_time_as_long_as_a_look_is_not_much_slower() -> None:
+    assert CoreSettings().upkeep_interval / SECOND + max(PAUSE, SHARE * 1.5 * SLOW) < 1.0
 
 
 def test_an_index_is_slow_for_itself() -> None:

@@ -180,6 +180,7 @@ DETECTORS: dict[str, Detector] = {
     "last-moment-stopped": _pytest("test_last_moment_heartbeats", "look_for_it or just_being"),
     "racing-pushes-postgresql": _pytest("test_postgresql", "pushed_at_both", room="contract"),
     "racing-pushes-mariadb": _pytest("test_mysql", "pushed_at_both", room="contract"),
+    "slow-looks": _pytest("test_sql_races", "looks_begin_later", room="drivers"),
     "late-repeats": _pytest("test_postgresql_races", "settled_while_its_push", room="drivers"),
     "reserve-file": _pytest("test_file_disk", "p11 and full_disk", room="drivers"),
     "reserve-sqlite": _pytest("test_sqlite_disk", "reserve", room="drivers"),
@@ -187,6 +188,7 @@ DETECTORS: dict[str, Detector] = {
         "test_brokers_on_one_store", "of_all or another_broker", room="core"
     ),
     "sdk-client": _pytest("test_sdk_on_bad_networks", "bad_network"),
+    "sdk-reserver": _pytest("test_worker_reserving", "got_lost or on_their_way", room="sdk"),
     "sdk-settler": _pytest("test_worker_settling", "without_an_answer", room="sdk"),
     "lost-commits-postgresql": _pytest("test_lost_commits", "postgresql"),
     "rushes": _pytest("test_rushes_on_a_slow_store", "test"),

@@ -13,8 +13,8 @@ from towline_broker.domain.time import Micros
 #: A look that takes longer, in seconds, is slow.
 SLOW = 0.025
 #: The least time between two looks from the beginning when they are slow, in seconds; and how many
-#: times as long as they last.
-PAUSE, SHARE = 1.0, 10.0
+#: times as long as they last. An orphan of a broker that is gone has to be seen within a second.
+PAUSE, SHARE = 0.4, 10.0
 
 
 class _Head:
