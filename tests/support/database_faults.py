@@ -1,7 +1,7 @@
 """What goes wrong in a database that brokers share, made to happen on purpose while they use it.
 
-Over PostgreSQL and MariaDB the same things happen, by other statements. What is about the driver
-alone has tests/support/databases.py.
+Over PostgreSQL and MariaDB the same things happen, by other statements. They happen to brokers in
+processes of their own, so these calls may block; a driver on the loop of a test has databases.py.
 """
 
 import random
@@ -11,12 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 import psycopg
 import pymysql  # type: ignore[import-untyped]
 
-from tests.support.servers.mariadb import MariaDBServer
+from tests.support.servers.mariadb import MariaDBServer, login_of
 from tests.support.servers.postgres import PostgresServer
 
 #: Runs a statement over a connection of another program and returns its rows.
@@ -217,15 +216,7 @@ class MariaDBFaults(DatabaseFaults):
 
     @contextmanager
     def program(self) -> Iterator[Execute]:
-        parts = urlsplit(self.url)
-        connection = pymysql.connect(
-            host=parts.hostname,
-            port=parts.port or 0,
-            user=parts.username,
-            password=parts.password or "",
-            database=parts.path[1:],
-            autocommit=True,
-        )
+        connection = pymysql.connect(**login_of(self.url), autocommit=True)
 
         def execute(sql: str) -> Sequence[Sequence[Any]]:
             with connection.cursor() as cursor:

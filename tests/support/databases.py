@@ -1,7 +1,7 @@
 """The databases that brokers share, as a test meets them that is about any of them.
 
 The driver is the same over each. What differs is how another program, an operator or a crash gets
-in its way, and that is here.
+in its way, and that is here, for a test that has a driver on its own loop.
 """
 
 import os
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import asyncmy
 import asyncpg
 
-from tests.support.servers.mariadb import MariaDBServer
+from tests.support.servers.mariadb import MariaDBServer, login_of
 from tests.support.servers.postgres import PostgresServer
 from tests.support.stores import open_store
 from towline_broker.drivers.registry import create_driver
@@ -144,15 +144,7 @@ class MariaDB(Database):
 
     @asynccontextmanager
     async def another_program(self, url: str) -> AsyncIterator[Execute]:
-        parts = urlsplit(url)
-        connection = await asyncmy.connect(
-            host=parts.hostname,
-            port=parts.port or 0,
-            user=parts.username,
-            password=parts.password or "",
-            database=parts.path[1:],
-            autocommit=True,
-        )
+        connection = await asyncmy.connect(**login_of(url), autocommit=True)
 
         async def execute(sql: str) -> list[Any]:
             cursor = connection.cursor()

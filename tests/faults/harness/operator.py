@@ -1,7 +1,6 @@
 """An operator who cancels jobs, and requeues or discards dead ones, and writes down what came of
 it."""
 
-import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +9,9 @@ import grpc
 from google.protobuf.message import Message
 
 from tests.faults.harness import answers
-from tests.faults.harness.diary import Diary, excused
-from tests.faults.harness.habits import Habits
+from tests.faults.harness.client import Client
+from tests.faults.harness.diary import excused
 from tests.faults.harness.history import Cancelled, Discarded, Requeued
-from tests.faults.harness.link import Link
 from towline.v1 import dead_letter_service_pb2 as dead
 from towline.v1 import queue_service_pb2 as queues
 from towline.v1.job_pb2 import JobState
@@ -24,13 +22,7 @@ _PAGE = 20
 _LIVE = (JobState.JOB_STATE_SCHEDULED, JobState.JOB_STATE_READY, JobState.JOB_STATE_LEASED)
 
 
-class Operator:
-    def __init__(self, link: Link, diary: Diary, habits: Habits, seed: int) -> None:
-        self._link = link
-        self._diary = diary
-        self._habits = habits
-        self._rng = random.Random(seed)
-
+class Operator(Client):
     def run(self, goes_on: Callable[[], bool]) -> None:
         while goes_on():
             [deed] = self._rng.choices((self._cancel, self._requeue, self._discard), (2, 2, 1))

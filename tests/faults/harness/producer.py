@@ -1,14 +1,12 @@
 """A producer that goes on through every failure, and writes down what it saw."""
 
-import random
 import time
 from collections.abc import Callable
 
 from tests.faults.harness import answers
-from tests.faults.harness.diary import Diary
-from tests.faults.harness.habits import TYPE, Habits, payload_of
+from tests.faults.harness.client import Client
+from tests.faults.harness.habits import TYPE, payload_of
 from tests.faults.harness.history import Pushed
-from tests.faults.harness.link import Link
 from towline.ids import uuid7
 from towline.v1 import queue_service_pb2 as pb
 from towline.v1.job_pb2 import Job
@@ -20,15 +18,7 @@ EXPIRES = (1, 3)
 UNIQUE_KEYS = 5
 
 
-class Producer:
-    """Raw calls without the SDK, so that nothing is repeated but by what stands here."""
-
-    def __init__(self, link: Link, diary: Diary, habits: Habits, seed: int) -> None:
-        self._link = link
-        self._diary = diary
-        self._habits = habits
-        self._rng = random.Random(seed)
-
+class Producer(Client):
     def run(self, goes_on: Callable[[], bool]) -> None:
         while goes_on():
             jobs = [self._job() for _ in range(self._habits.push_batch)]

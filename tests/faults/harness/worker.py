@@ -1,6 +1,5 @@
 """A worker that goes on through every failure, and writes down what it saw."""
 
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 
 from tests.faults.harness import answers
+from tests.faults.harness.client import Client
 from tests.faults.harness.diary import Diary
 from tests.faults.harness.habits import TYPE, Habits, payload_of
 from tests.faults.harness.history import Beat, Delivered, Settled
@@ -29,15 +29,10 @@ OLD = 50
 _SettleResponse: TypeAlias = pb.AckResponse | pb.NackResponse
 
 
-class Worker:
-    """Raw calls without the SDK, so that nothing is repeated but by what stands here."""
-
+class Worker(Client):
     def __init__(self, link: Link, diary: Diary, habits: Habits, name: str, seed: int) -> None:
-        self._link = link
-        self._diary = diary
-        self._habits = habits
+        super().__init__(link, diary, habits, seed)
         self._name = name
-        self._rng = random.Random(seed)
         self._old: deque[tuple[Lease, str]] = deque(maxlen=OLD)
 
     def run(self, goes_on: Callable[[], bool], misbehaves: Callable[[], bool]) -> None:

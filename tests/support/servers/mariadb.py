@@ -4,6 +4,8 @@ import os
 import subprocess
 from itertools import count
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from tests.support.servers.binaries import find_program, require_server
 from tests.support.servers.process import HOST, ServerProcess
@@ -106,6 +108,18 @@ class MariaDBServer(ServerProcess):
         )
         assert done.returncode == 0, f"{Path(command[0]).name}: {done.stderr or done.stdout}"
         return done.stdout.strip()
+
+
+def login_of(url: str) -> dict[str, Any]:
+    """What a client is told to connect to the database of this url."""
+    parts = urlsplit(url)
+    return {
+        "host": parts.hostname,
+        "port": parts.port or 0,
+        "user": parts.username,
+        "password": parts.password or "",
+        "database": parts.path[1:],
+    }
 
 
 def _program(name: str) -> Path:
