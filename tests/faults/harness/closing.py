@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 
+from tests.faults.harness.diary import excused
 from tests.faults.harness.history import Final, FinalJob
 from tests.faults.harness.link import Link
 from towline.v1 import admin_service_pb2 as admin
@@ -18,7 +19,10 @@ _CALL_SECONDS = 30.0
 
 
 def drained(link: Link, seconds: float) -> None:
-    """Returns once no job is scheduled, ready or leased; fails after so long."""
+    """Returns once no job is scheduled, ready or leased; fails after so long.
+
+    Raises grpc.RpcError for a status that no fault excuses.
+    """
     deadline = time.monotonic() + seconds
     depth: admin.Depth | None = None
     while True:
@@ -26,8 +30,9 @@ def drained(link: Link, seconds: float) -> None:
             depth = link.total().depth
             if not (depth.scheduled or depth.ready or depth.leased):
                 return
-        except grpc.RpcError:
-            pass  # it may just be coming back
+        except grpc.RpcError as error:
+            if not excused(error.code()):  # it may just be coming back
+                raise
         assert time.monotonic() < deadline, f"P1, Stats: not drained within {seconds:g} s: {depth}"
         time.sleep(0.1)
 

@@ -18,7 +18,8 @@ _ROUND_ROBIN = '{"loadBalancingConfig": [{"round_robin": {}}]}'
 #: The same, and gRPC makes a call again that failed with UNAVAILABLE.
 _RETRIES = json.dumps(SERVICE_CONFIG)
 _OPTIONS = (
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # In spite of its name: so long it may take to connect, which on a busy machine is no moment.
+    ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 200),
     ("grpc.initial_reconnect_backoff_ms", 100),
     # Clients of one process do not share their connections.
