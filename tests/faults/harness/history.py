@@ -52,6 +52,8 @@ class Delivered:
     remaining: float
     #: The job is what was pushed, as far as that can be told by its id.
     whole: bool = True
+    #: Seconds for which the lease was asked; None: as long as the broker likes.
+    term: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Beat:
     answer: str = ""
     #: Seconds left of the lease when the answer was made.
     remaining: float = 0.0
+    #: As of a delivery.
+    term: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 
-from tests.faults.harness.history import Beat, Call, Settled
-from tests.faults.harness.stories import Grant, Stories, Story
+from tests.faults.harness.history import Beat, Call, Delivered, Settled
+from tests.faults.harness.stories import CLOCK_ERROR, Grant, Stories, Story
 from tests.faults.harness.violations import Violation
 
 #: What ends a job for good; a reject can be taken back by a requeue.
@@ -22,6 +22,7 @@ def lease_violations(stories: Stories, settle_memory: float) -> Iterator[Violati
             yield from _attempts(story, stories)
             for grant in story.grants.values():
                 yield from _given_twice(story, grant)
+                yield from _terms(story, grant)
                 yield from _answers(story, grant, settle_memory)
                 yield from _refused(story, grant)
 
@@ -110,6 +111,21 @@ def _refused(story: Story, grant: Grant) -> Iterator[Violation]:
             yield Violation(
                 "P2", "live lease refused", (story.job_id,), text, (*_brought(grant), call)
             )
+
+
+def _terms(story: Story, grant: Grant) -> Iterator[Violation]:
+    """P10: a lease is granted, and prolonged, for as long as was asked."""
+    told: list[tuple[Call, Delivered | Beat, float]] = [
+        *((call, item, grant.called) for call, item in grant.deliveries),
+        *((call, beat, call.called) for call, beat in grant.beats if beat.answer == "ok"),
+    ]
+    for call, item, since in told:
+        if item.term is None:
+            continue
+        least = item.term - (call.returned - since) - CLOCK_ERROR
+        if not least <= item.remaining <= item.term + CLOCK_ERROR:
+            text = f"{item.remaining:.3f} s were left of the {item.term:g} s that were asked"
+            yield Violation("P10", "another term than asked", (story.job_id,), text, (call,))
 
 
 def _given_twice(story: Story, grant: Grant) -> Iterator[Violation]:

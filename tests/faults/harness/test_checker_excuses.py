@@ -151,6 +151,21 @@ HIDDEN = {
         .settle("ack", "b", at=5)
         .told(A, B)
     ),
+    "P10 another term than asked": (
+        Told()
+        .push("a", at=1)
+        .gives(Delivered("a", 1, "a/1", LEASE / 2, term=LEASE), at=2)
+        .settle("ack", "a", at=3)
+        .told(A)
+    ),
+    "P10 another term than asked, of a heartbeat": (
+        Told()
+        .push("a", at=1)
+        .reserve("a", at=2)
+        .beat("a", at=3, term=2 * LEASE)
+        .settle("ack", "a", at=4)
+        .told(A)
+    ),
     "Stats sum, behind a Reserve that was not answered": (
         Told()
         .push("a", at=1)

@@ -66,8 +66,16 @@ class Told:
         settles = (Settled(i, _token(i, of), action, delay, answer) for i in ids)
         return self._add("Settle", at, *settles)
 
-    def beat(self, job_id: str, at: float, of: str | int = 1, answer: str = "ok") -> Self:
-        return self._add("Heartbeat", at, Beat(job_id, _token(job_id, of), answer, LEASE))
+    def beat(
+        self,
+        job_id: str,
+        at: float,
+        of: str | int = 1,
+        answer: str = "ok",
+        term: float | None = None,
+    ) -> Self:
+        beat = Beat(job_id, _token(job_id, of), answer, LEASE, term)
+        return self._add("Heartbeat", at, beat)
 
     def cancel(self, job_id: str, at: float, answer: str = "cancelled") -> Self:
         return self._add("CancelJob", at, Cancelled(job_id, answer))
