@@ -39,6 +39,7 @@ from towline_broker.drivers.registry import create_driver
 #: A plain test run leaves out what differs little from these.
 KINDS = list(EVERY) if "TOWLINE_NETWORK_ROUNDS" in os.environ else ["file", "postgresql", "redis"]
 ROUNDS = 4 * max(1, size("NETWORK_ROUNDS", 1))
+MOST_ROUNDS = 5 * ROUNDS
 QUEUE = "moments"
 #: Leases that run out together.
 LEASES = 60
@@ -109,18 +110,24 @@ async def test_p2_a_lease_that_is_just_being_taken_back_is_not_prolonged(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.timeout(120 + 5 * ROUNDS)
+@pytest.mark.timeout(120 + 5 * MOST_ROUNDS)
 def test_p2_a_lease_that_was_prolonged_at_its_last_moment_is_not_taken_back(
     kind: str, tmp_path: Path, figures: Figures
 ) -> None:
     chance = Random(seed())
-    prolonged = 0
+    rounds = prolonged = 0
+
+    def missed() -> bool:
+        return not 0 < prolonged < rounds * LEASES
+
     with (
         EVERY[kind](tmp_path) as store,
         BrokerProcess(store.url, folder=tmp_path) as broker,
         Link([broker.address]) as link,
     ):
-        for _ in range(ROUNDS):
+        # A machine that is slow just then may miss the moment: so it goes on until it met it.
+        while rounds < ROUNDS or (missed() and rounds < MOST_ROUNDS):
+            rounds += 1
             leases, deadline = leased(link)
             kept = beaten(link, leases, deadline, chance)
             prolonged += len(kept)
@@ -133,8 +140,8 @@ def test_p2_a_lease_that_was_prolonged_at_its_last_moment_is_not_taken_back(
                 f"prolonged them (seed {seed()})"
             )
             stale_tokens_change_nothing(link, leases)
-    figures.show(f"heartbeats at the last moment, {kind}", leases=ROUNDS * LEASES, kept=prolonged)
-    assert 0 < prolonged < ROUNDS * LEASES, "the moment was missed"
+    figures.show(f"heartbeats at the last moment, {kind}", leases=rounds * LEASES, kept=prolonged)
+    assert not missed(), "the moment was missed"
 
 
 def leased(link: Link) -> tuple[list[Lease], float]:
