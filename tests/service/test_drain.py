@@ -164,7 +164,11 @@ async def push_with_retries(calls: Calls, pushed: list[str], stop: asyncio.Event
             try:
                 await calls.queue.Push(one_job(id=job_id), wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                # gRPC cancels a call that reaches a server while it stops.
+                if error.code() not in (
+                    grpc.StatusCode.UNAVAILABLE,
+                    grpc.StatusCode.CANCELLED,
+                ):
                     raise
                 # A broker that is not there says nothing; one that is says how long to wait.
                 if error.trailing_metadata():
