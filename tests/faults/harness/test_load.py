@@ -55,9 +55,7 @@ def test_an_operator_for_whom_lists_fail_does_not_go_on(tmp_path: Path) -> None:
         operator.run(lambda: True)
 
 
-def test_a_job_that_is_not_what_was_pushed_and_a_token_that_is_made_up_are_found(
-    tmp_path: Path,
-) -> None:
+def test_another_job_another_term_and_a_token_that_is_made_up_are_found(tmp_path: Path) -> None:
     def reserve(*_: object, **__: object) -> pb.ReserveResponse:
         answer = pb.ReserveResponse()
         lease = answer.leases.add(lease_token="token", attempt=1)
@@ -76,7 +74,7 @@ def test_a_job_that_is_not_what_was_pushed_and_a_token_that_is_made_up_are_found
     worker.run(lambda: next(once, False), lambda: False)
     history = History(list(read_diary(tmp_path / "worker.jsonl")), Final())
     found = {violation.rule for violation in judge(history).violations}
-    assert {"changed", "unknown token accepted"} <= found
+    assert {"changed", "another term than asked", "unknown token accepted"} <= found
 
 
 def linked(**stubs: Any) -> Link:

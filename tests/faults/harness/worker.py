@@ -21,6 +21,8 @@ from towline.v1.job_pb2 import Lease
 WAIT = 0.5
 #: A release asks for so long a pause, in seconds.
 RELEASE_DELAY = 0.1
+#: A heartbeat asks for so many terms: more than is left in any case, so that it is seen to count.
+PROLONGED = 1.5
 #: A job and a token that no broker knows.
 NO_LEASE = ("", "no-token")
 #: How many old leases are kept to be tried again.
@@ -140,14 +142,20 @@ class Worker(Client):
 
     def _heartbeat(self, leases: Sequence[Lease]) -> None:
         request = pb.HeartbeatRequest(worker_id=self._name)
+        term = PROLONGED * self._habits.lease
         for lease in leases:
             beat = request.leases.add(lease_token=lease.lease_token)
-            beat.extend.FromMilliseconds(round(self._habits.lease * 1000))
+            beat.extend.FromMilliseconds(round(term * 1000))
         tokens = [(lease.job.id, lease.lease_token) for lease in leases]
 
         def told(answer: pb.HeartbeatResponse) -> list[Beat]:
             return [
-                Beat(*each, answers.LEASES[result.outcome], _seconds(result.lease_remaining))
+                Beat(
+                    *each,
+                    answers.LEASES[result.outcome],
+                    _seconds(result.lease_remaining),
+                    term,
+                )
                 for each, result in zip(tokens, answer.results, strict=True)
             ]
 
@@ -163,7 +171,7 @@ def _delivered(lease: Lease, habits: Habits) -> Delivered:
     job, remaining = lease.job, _seconds(lease.lease_remaining)
     pushed = (habits.queue, TYPE, payload_of(job.id, habits))
     whole = (job.queue, job.type, job.payload) == pushed
-    return Delivered(job.id, lease.attempt, lease.lease_token, remaining, whole)
+    return Delivered(job.id, lease.attempt, lease.lease_token, remaining, whole, habits.lease)
 
 
 def _seconds(duration: Duration) -> float:
