@@ -77,7 +77,7 @@ function details(error) {
   return found;
 }
 
-const { UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED } = grpc.status;
+const { CANCELLED, UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED } = grpc.status;
 
 /**
  * Makes a call, and makes it again for as long as the broker is away, draining or full. Only for
@@ -91,6 +91,8 @@ async function untilAnswered(call, signal) {
       const { RetryInfo: retry } = details(error);
       const again =
         [UNAVAILABLE, DEADLINE_EXCEEDED].includes(error.code) ||
+        // By a broker that stopped just then, unless we did it ourselves.
+        (error.code === CANCELLED && !signal?.aborted) ||
         (error.code === RESOURCE_EXHAUSTED && retry);
       if (!again) throw error;
       console.error(`trying again: ${error.message}`);

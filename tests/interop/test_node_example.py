@@ -109,6 +109,32 @@ def test_the_worker_takes_up_its_work_again_after_the_broker_was_killed(
         assert worker.poll() is None
 
 
+#: Prints how often a call was made that was cancelled once: by the broker, and by its caller.
+CANCELLED = """
+const { untilAnswered } = require(process.argv[1]);
+
+async function made(signal) {
+  let calls = 0;
+  const call = async () => {
+    if (++calls === 1) throw Object.assign(new Error('CANCELLED'), { code: 1 });
+  };
+  await untilAnswered(call, signal).catch(() => {});
+  return calls;
+}
+
+(async () => {
+  const byBroker = await made();
+  const byCaller = await made(AbortSignal.abort());
+  console.log(JSON.stringify({ byBroker, byCaller }));
+})();
+"""
+
+
+def test_a_call_that_a_stopping_broker_cancels_is_made_again() -> None:
+    command = [node(), "-e", CANCELLED, str(EXAMPLE / "towline.js")]
+    assert printed(command, "") == {"byBroker": 2, "byCaller": 1}
+
+
 def test_the_worker_says_why_it_cannot_do_a_job(broker: BrokerProcess, tmp_path: Path) -> None:
     with running(node_worker(broker.address), broker.address, tmp_path):
         assert play(broker.address, "worker.refusals", "texts") == {
