@@ -33,10 +33,13 @@ from tests.support.servers.redis_cluster import RedisCluster
 from tests.support.stores import with_options
 from towline.v1 import queue_service_pb2 as pb
 from towline.v1.admin_service_pb2 import StatsRequest
+from towline_broker.server.exits import ExitCode
 
 #: How often each cable is parted in each way; 0: some of them, once.
 PARTITIONS = size("PARTITIONS", 0)
 SOME = 2
+#: How often a broker is started until its store has answered in time.
+STARTS = 5
 #: All seconds. A driver waits for an answer of its store for so long.
 STORE_TIMEOUT = 1
 #: Some are shorter than that, some longer.
@@ -130,14 +133,30 @@ def remote(store: Reachable, folder: Path) -> Iterator[Remote]:
     folder.mkdir()
     with Machine() as machine:
         to_store, to_clients = machine.cable(), machine.cable()
-        with BrokerProcess(
+        broker = BrokerProcess(
             store.url_at(to_store.here),
             "--insecure",
             folder=folder,
             address=f"{to_clients.there}:0",
             run_by=machine.run_by,
-        ) as broker:
+        )
+        try:
+            started(broker)
             yield Remote(broker, to_store, to_clients)
+        finally:
+            broker.__exit__()
+
+
+def started(broker: BrokerProcess) -> None:
+    """As a supervisor does it: again, if the store took longer to answer than it may."""
+    for left in reversed(range(STARTS)):
+        try:
+            broker.start()
+        except AssertionError:
+            if not left or broker.returncode != ExitCode.UNAVAILABLE:
+                raise
+        else:
+            return
 
 
 def seconds_until_well(broker: BrokerProcess) -> float:
