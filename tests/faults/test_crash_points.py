@@ -6,6 +6,9 @@ The process is killed before, after and in the middle of each such call; and eac
 what was answered says, in whichever state it is, with what hangs on it; what was under way at that
 moment must have happened as a whole or not at all; and the store goes on.
 
+So is the process that moves a queue from one store to another; then every job must have arrived as
+it was, once, in its order.
+
 A plain test run takes some of the points, by chance; `make faults` takes all.
 """
 
@@ -74,6 +77,25 @@ def test_p1_nothing_is_answered_that_an_error_of_the_disk_has_lost(
 ) -> None:
     result = never_wrong(library, kind, "errors", figures)
     assert result["came to"].get("failed")
+
+
+@pytest.mark.parametrize(("old", "new"), [("sqlite", "file"), ("file", "sqlite")])
+@pytest.mark.timeout(240 if POINTS else 7_200)
+def test_every_job_arrives_once_wherever_the_process_that_moves_its_queue_is_killed(
+    old: str, new: str, library: Path, figures: Figures
+) -> None:
+    result = result_of(module("moves", library, old, new, SEED, POINTS // 2), loaded(library))
+    wrong = result["wrong"]
+    figures.show(
+        f"kills at calls of a move from {old} to {new} that change files",
+        points=result["points"],
+        killed=result["killed"],
+        calls_of_a_move=result["calls"],
+        wrong=len(wrong),
+    )
+    again = AGAIN.format(seed=SEED, points=POINTS)
+    assert not wrong, "\n".join([*wrong[:5], f"again: {again}"])
+    assert result["killed"] >= 0.5 * result["points"]
 
 
 @pytest.mark.parametrize("kind", STORES)

@@ -199,5 +199,6 @@ DETECTORS: dict[str, Detector] = {
     "deadlocks-postgresql": _pytest(
         "test_sql_faults", "real_deadlock and postgresql", room="drivers"
     ),
+    "moves-at-crash-points": _pytest("test_crash_points", "arrives_once", CRASH_POINTS=40),
     "clock-jumps": _pytest("test_clock_jumps", "p10 and (file or worker)"),
 }

@@ -100,7 +100,7 @@ class Lives:
 
     def through(self, point: Point) -> Told:
         """Raises Wrong if what is found afterwards is not what must be there."""
-        with _folder() as folder:
+        with new_folder() as folder:
             try:
                 told, rounds = self._live(folder, point)
                 asyncio.run(judge(self._url.format(folder), rounds, told, more=MORE_ROUNDS))
@@ -125,7 +125,7 @@ class Lives:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def new_folder() -> Iterator[Path]:
     place = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as folder:
         yield Path(folder)
@@ -135,7 +135,7 @@ def run(library: Path, kind: str, which: str, seed: int, count: int) -> dict[str
     lives = Lives(library, kind, seed)
     if which == "none":
         return {"calls": Counter(lives.calls(Path(tempfile.mkdtemp(prefix=PREFIX))))}
-    with _folder() as folder:
+    with new_folder() as folder:
         calls = lives.calls(folder)
     points = {"kills": kills, "errors": errors}[which](calls)
     if count:
