@@ -39,7 +39,10 @@ FAMILIES: dict[str, Family] = {
     ),
     "shared": Family(
         "kill -9 of brokers, workers and masters over shared stores; moves, several processes",
-        [_tests("shared_stores", "moves_and_kills", "processes_and_kills")],
+        [
+            _tests("shared_stores", "moves_and_kills", "processes_and_kills"),
+            _tests("workers_of_all_brokers"),
+        ],
         {"SHARED_JOBS": (5000, 100_000)},
     ),
     "power": Family(
