@@ -1,4 +1,5 @@
-"""The parts of the fault suite that are set on a broken copy, each as a command with a bound.
+"""What is set on a broken copy, each as a command with a bound: parts of the fault suite, and tests
+of other rooms where they stop the code at the very moment that a fault would have to meet.
 
 They are the same that are run on the sound code, at a small size. Nothing here knows of a bug.
 """
