@@ -126,6 +126,7 @@ def test_no_job_is_lost_and_no_attempt_used_up_whenever_workers_are_told_to_stop
     # Before and after it handles signals, a worker ends by them; in between they end it well.
     assert set(tally.exits) <= {0, -signal.SIGTERM}
     assert sum(tally.exits.values()) == SIGTERMS
+    assert tally.exits[0] > SIGTERMS // 4, "hardly any was up when it was told to stop"
     assert missing == []
     assert set(tally.done) == producer.pushed
     assert set(tally.attempts) == {1}
