@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import Capabilities, Driver, Durability, Listener
+from towline_broker.drivers.interface import Capabilities, Driver, Durability, Listener, tell
 from towline_broker.drivers.memory import Engine, MemoryDriver
 from towline_broker.drivers.memory.state import Events
 from towline_broker.testing import Harness
@@ -55,13 +55,8 @@ class SharedDriver(MemoryDriver):
         await super().close()
 
     def hear(self, events: Events) -> None:
-        if self._listener is None:
-            return
-        for queue, count in events.ready.items():
-            if count:
-                self._listener.jobs_ready(queue, count)
-        if events.ended:
-            self._listener.jobs_ended(events.ended)
+        if self._listener is not None:
+            tell(self._listener, events.ready, events.ended)
 
     def _tell(self) -> None:
         events = self.server.engine.take_events()

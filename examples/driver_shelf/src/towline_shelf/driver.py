@@ -41,6 +41,7 @@ from towline_broker.drivers.interface import (
     SoleOwner,
     Standing,
     Transfer,
+    tell,
 )
 from towline_broker.drivers.memory import Engine
 from towline_broker.drivers.memory.state import Events
@@ -166,11 +167,7 @@ class ShelfDriver(SoleOwner):
 
     def _tell(self, events: Events) -> None:
         if self._listener is not None:
-            for queue, count in events.ready.items():
-                if count:
-                    self._listener.jobs_ready(queue, count)
-            if events.ended:
-                self._listener.jobs_ended(events.ended)
+            tell(self._listener, events.ready, events.ended)
 
     # --- jobs ---------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from towline_broker.drivers.file.recording import Recorder
 from towline_broker.drivers.file.rows import Record
 from towline_broker.drivers.file.store import OpenStore
 from towline_broker.drivers.file.url import FileUrl
-from towline_broker.drivers.interface import Listener
+from towline_broker.drivers.interface import Listener, tell
 from towline_broker.drivers.memory.engine import Engine
 from towline_broker.drivers.memory.state import Events
 
@@ -100,8 +100,4 @@ class LiveStore:
             self.journal.when_durable(lambda: self._tell(events))
 
     def _tell(self, events: Events) -> None:
-        for queue, count in events.ready.items():
-            if count:
-                self._listener.jobs_ready(queue, count)
-        if events.ended:
-            self._listener.jobs_ended(events.ended)
+        tell(self._listener, events.ready, events.ended)

@@ -61,7 +61,7 @@ from towline_broker.drivers.interface.leases import (
     ReserveRequest,
     Settled,
 )
-from towline_broker.drivers.interface.listener import Listener
+from towline_broker.drivers.interface.listener import Listener, tell
 from towline_broker.drivers.interface.peers import PeerStore, SoleOwner
 from towline_broker.drivers.interface.queues import PurgeRequest, QueueState, QueueStore
 from towline_broker.drivers.interface.transfers import Standing, Transfer, TransferStore
@@ -104,4 +104,5 @@ __all__ = [
     "Transfer",
     "TransferStore",
     "UpkeepStore",
+    "tell",
 ]

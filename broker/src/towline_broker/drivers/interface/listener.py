@@ -1,6 +1,6 @@
 """Who hears what has become of jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
@@ -15,3 +15,13 @@ class Listener(Protocol):
     def jobs_ended(self, job_ids: Sequence[str]) -> None:
         """These jobs became SUCCEEDED, DEAD or CANCELLED (purged ones among them). May also name
         jobs that had ended before and are now removed."""
+
+
+def tell(listener: Listener, ready: Mapping[str, int], ended: Sequence[str]) -> None:
+    """What a driver has gathered: how many jobs became READY, by queue, and the ids of those that
+    ended."""
+    for queue, count in ready.items():
+        if count:
+            listener.jobs_ready(queue, count)
+    if ended:
+        listener.jobs_ended(ended)

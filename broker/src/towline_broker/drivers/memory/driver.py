@@ -34,6 +34,7 @@ from towline_broker.drivers.interface import (
     SoleOwner,
     Standing,
     Transfer,
+    tell,
 )
 from towline_broker.drivers.memory.engine import Engine
 
@@ -64,11 +65,7 @@ class MemoryDriver(SoleOwner):
         events = self._engine.take_events()
         if self._listener is None:
             return
-        for queue, count in events.ready.items():
-            if count:
-                self._listener.jobs_ready(queue, count)
-        if events.ended:
-            self._listener.jobs_ended(events.ended)
+        tell(self._listener, events.ready, events.ended)
 
     # --- jobs ---------------------------------------------------------------------------------
 

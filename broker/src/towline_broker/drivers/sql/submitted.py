@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from towline_broker.drivers.interface import Listener
+from towline_broker.drivers.interface import Listener, tell
 from towline_broker.drivers.sql.transaction import Effects, Operation
 
 
@@ -41,9 +41,5 @@ def deliver(batch: Sequence[Submitted], listener: Listener) -> None:
         else:
             submitted.answer.set_result(submitted.result)
     for submitted in batch:
-        if submitted.effects is None:
-            continue
-        for name, count in submitted.effects.ready.items():
-            listener.jobs_ready(name, count)
-        if submitted.effects.ended:
-            listener.jobs_ended(submitted.effects.ended)
+        if submitted.effects is not None:
+            tell(listener, submitted.effects.ready, submitted.effects.ended)

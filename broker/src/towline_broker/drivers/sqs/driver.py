@@ -29,6 +29,7 @@ from towline_broker.drivers.interface import (
     ReserveRequest,
     Settled,
     SoleOwner,
+    tell,
 )
 from towline_broker.drivers.sqs.claims import Claims
 from towline_broker.drivers.sqs.connection import Connection, Denied
@@ -105,13 +106,8 @@ class SqsDriver(Missing, SoleOwner):
         await self._connection.close()
 
     def _tell(self, ready: "Counter[str] | None" = None, ended: Sequence[str] = ()) -> None:
-        if self._listener is None:
-            return
-        for queue, count in (ready or {}).items():
-            if count:
-                self._listener.jobs_ready(queue, count)
-        if ended:
-            self._listener.jobs_ended(ended)
+        if self._listener is not None:
+            tell(self._listener, ready or {}, ended)
 
     # --- jobs ---------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from towline_broker.domain.errors import StoreError
-from towline_broker.drivers.interface import Listener
+from towline_broker.drivers.interface import Listener, tell
 from towline_broker.drivers.sql.mysql.database import MySQLDatabase
 from towline_broker.drivers.sql.mysql.session import MySQLSession
 from towline_broker.drivers.sql.mysql.writers import NOW
@@ -179,10 +179,7 @@ class News:
             news = json.loads(bytes(body))
             if news.get("all") or (last and serial != last + 1):
                 self._missed = True
-            for queue, count in news["ready"].items():
-                self._listener.jobs_ready(queue, count)
-            if news["ended"]:
-                self._listener.jobs_ended(news["ended"])
+            tell(self._listener, news["ready"], news["ended"])
 
     async def _leave(self) -> None:
         if self._session is None:

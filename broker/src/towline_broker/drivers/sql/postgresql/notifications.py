@@ -20,7 +20,7 @@ from typing import Any
 from asyncpg import Connection
 
 from towline_broker.domain.errors import StoreError
-from towline_broker.drivers.interface import Listener
+from towline_broker.drivers.interface import Listener, tell
 from towline_broker.drivers.sql.postgresql.database import PostgresDatabase
 from towline_broker.drivers.sql.shared.peers import outage_of_peers
 from towline_broker.drivers.sql.transaction import Effects
@@ -205,10 +205,7 @@ def pass_on(payload: str, listener: Listener) -> None:
         return
     if not isinstance(news, dict):
         return
-    for queue, count in news.get("ready", {}).items():
-        listener.jobs_ready(queue, count)
-    if news.get("ended"):
-        listener.jobs_ended(news["ended"])
+    tell(listener, news.get("ready", {}), news.get("ended", ()))
 
 
 def _payloads(ready: Counter[str], ended: list[str]) -> Iterator[str]:
