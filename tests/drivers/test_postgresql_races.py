@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.databases import opened
 from tests.support.servers.postgres import PostgresServer
+from tests.support.standstill import Standstill
 from tests.support.stores import ack, push, reserve, with_options
 from tests.support.waiting import until
 from towline_broker.domain.errors import StoreUnavailable
@@ -108,18 +109,20 @@ async def test_p8_of_two_pushes_the_one_that_is_committed_late_is_found_at_once(
         go_on.set()
         await slow
         heard.take()
-        begun = time.monotonic()
-        leased = await reserve(driver, 5)
-        while not leased:
-            # Whoever waits is told.
-            async def told() -> bool:
-                return heard.ready["q"] > 0
-
-            await until(told, "the job is told of", 5)
-            heard.take()
+        with Standstill() as standstill:
+            begun = time.monotonic()
             leased = await reserve(driver, 5)
+            while not leased:
+                # Whoever waits is told.
+                async def told() -> bool:
+                    return heard.ready["q"] > 0
+
+                await until(told, "the job is told of", 5)
+                heard.take()
+                leased = await reserve(driver, 5)
+            took = time.monotonic() - begun
         assert [one.ref.job_id for one in leased] == [late.id]
-        assert time.monotonic() - begun < 1
+        assert took < 1 + standstill.longest
 
 
 async def test_p8_jobs_below_what_was_claimed_are_found_soon(url: str) -> None:

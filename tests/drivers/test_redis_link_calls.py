@@ -219,7 +219,7 @@ async def test_a_server_that_cannot_write_its_disk_is_unavailable() -> None:
 async def test_a_demoted_server_takes_no_change_until_it_is_master_again(
     server: RedisServer,
 ) -> None:
-    async with linked(own_keys(server.url, timeout=0.5)) as here:
+    async with linked(own_keys(server.url, timeout=3)) as here:
         assert await here.count() == 1
         server.execute("REPLICAOF", "127.0.0.1", 1)
         try:

@@ -10,6 +10,7 @@ import sys
 import time
 
 from tests.faults.harness.figures import drawn_seed, record
+from tests.fuzz.running import all_targets
 from tests.fuzz.watched import run_watched
 
 
@@ -43,7 +44,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--target", default="", help="only this one")
     parser.add_argument("--epoch", type=int, help="only this one of the target")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    return parser.parse_args()
+    options = parser.parse_args()
+    names = [target.name for target in all_targets()]
+    if options.target not in ("", *names):
+        parser.error(f"there is no target {options.target!r}; there are {', '.join(names)}")
+    return options
 
 
 if __name__ == "__main__":

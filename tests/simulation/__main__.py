@@ -59,9 +59,11 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=drawn_seed(), help="of the first schedule")
     parser.add_argument("--store", choices=STORES, action="append", help="default: each in turn")
-    parser.add_argument("--schedules", type=int, help="how many; default: 200, or 1 with --keep")
+    parser.add_argument("--schedules", type=_some, help="how many; default: 200, or 1 with --keep")
     parser.add_argument("--seconds", type=float, help="for so long, in place of a number")
-    parser.add_argument("--keep", help="only these operations of the schedule, by number")
+    parser.add_argument(
+        "--keep", type=_numbers, help="only these operations of the schedule, by number: 3,17"
+    )
     parser.add_argument("--salt", type=int, default=0, help="another throw of the dice")
     parser.add_argument("--trace", action="store_true", help="tell what happened in any case")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false")
@@ -74,6 +76,19 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def _some(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1 on")
+    return int(text)
+
+
+def _numbers(text: str) -> set[int]:
+    parts = [part for part in text.split(",") if part]
+    if not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers, as in 3,17")
+    return {int(part) for part in parts}
+
+
 def _plans(options: argparse.Namespace, began: float) -> Iterator[Plan]:
     number = 0
     while options.schedules is None or number < options.schedules:
@@ -82,7 +97,7 @@ def _plans(options: argparse.Namespace, began: float) -> Iterator[Plan]:
         stores: list[Store] = options.store
         plan = drawn(options.seed + number // len(stores), stores[number % len(stores)])
         if options.keep is not None:
-            plan = plan.keeping({int(one) for one in options.keep.split(",") if one}, options.salt)
+            plan = plan.keeping(options.keep, options.salt)
         yield plan
         number += 1
 

@@ -23,6 +23,8 @@ def main() -> int:
     parser.add_argument("--order-slack", type=float, default=0.0, help="of several brokers: 10")
     parser.add_argument("--locks", type=float, help="of a shared SQL database: 5")
     options = parser.parse_args()
+    if not options.folder.is_dir():
+        parser.error(f"there is no folder {options.folder}")
     assumptions = Assumptions(order_slack=options.order_slack, locks=options.locks)
     verdict = judge(recorded(options.folder), assumptions)
     sys.stdout.write(verdict.told() + "\n")

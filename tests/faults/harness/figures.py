@@ -21,17 +21,25 @@ _PLAIN = 1
 
 def seed() -> int:
     """One for the whole run."""
-    return int(os.environ.get("TOWLINE_SEED", _PLAIN))
+    return size("SEED", _PLAIN)
 
 
 def drawn_seed() -> int:
-    """Of a program that looks for something new each time, unless a run is to be repeated."""
-    return int(os.environ.get("TOWLINE_SEED") or random.SystemRandom().randrange(2**32))
+    """Of a program that looks for something new each time, unless a run is to be repeated. Ends the
+    program if TOWLINE_SEED is no number."""
+    try:
+        return size("SEED", random.SystemRandom().randrange(2**32))
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
 
 
 def size(name: str, default: int) -> int:
-    """How much of something a run does: ``TOWLINE_<name>``, or little."""
-    return int(os.environ.get(f"TOWLINE_{name}", default))
+    """How much of something a run does: ``TOWLINE_<name>``, or little. Raises ValueError."""
+    given = os.environ.get(f"TOWLINE_{name}") or str(default)
+    try:
+        return int(given)
+    except ValueError:
+        raise ValueError(f"TOWLINE_{name} is {given!r}: expected a whole number") from None
 
 
 def told(numbers: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from towline_broker.drivers.redis.link.topology import OnChange, Search, endpoin
 from towline_broker.drivers.redis.link.url import Address, Settings
 
 _SLOTS = 16384
-#: How many nodes are asked at once, and how many seconds an answer may take.
+#: How many nodes are asked at once, and how many seconds further answers may take.
 _MOST_ASKED, _PATIENCE = 8, 1.0
 #: Seconds until they are asked again if they disagreed.
 _AGREEMENT = 0.5
@@ -108,7 +108,10 @@ class InCluster:
         asked = random.sample(known, min(len(known), _MOST_ASKED))
         tasks = [asyncio.create_task(self._view_of(address)) for address in asked]
         try:
-            await asyncio.wait(tasks, timeout=_PATIENCE)
+            done, late = await asyncio.wait(tasks, timeout=_PATIENCE)
+            if not done:  # this machine stood still, or the network does
+                timeout = self._settings.timeout
+                await asyncio.wait(late, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
