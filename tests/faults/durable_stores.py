@@ -21,8 +21,6 @@ class Store(NamedTuple):
     url: str
     #: The server that holds the jobs of a queue now; None: there is none.
     server: Callable[[], ServerProcess] | None = None
-    #: A server that fails may take with it what it had acknowledged: a replica takes its place.
-    forgets: bool = False
     #: How long the claim of a broker that is gone may keep its jobs from others, in seconds; None:
     #: not at all.
     locks: float | None = None
@@ -81,7 +79,7 @@ def valkey(_: Path) -> Iterator[Store]:
 @contextmanager
 def redis_cluster(_: Path) -> Iterator[Store]:
     with RedisCluster("redis", "appendonly yes", masters=3, replicas=1) as cluster:
-        yield Store(cluster.url, lambda: busiest_master(cluster), forgets=True)
+        yield Store(cluster.url, lambda: busiest_master(cluster))
 
 
 def busiest_master(cluster: RedisCluster) -> RedisServer:

@@ -6,7 +6,6 @@ the two.
 """
 
 import random
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.durable_stores import SYNCED, Store, busiest_master
-from tests.faults.harness.figures import Figures, seed, size
+from tests.faults.harness.figures import LOST_BY_A_FAILOVER, Figures, seed, size
 from tests.faults.stressed import Fault, stressed
 from tests.support.redis_faults import FAULTY, RedisFaults
 from tests.support.servers.process import wait_until
@@ -113,13 +112,4 @@ def test_a_failover_loses_nothing_with_wait_replicas_and_else_what_redis_loses(
         figures.prove(what, verdict, failovers=FAILOVERS)
         return
     # What the master had answered and not yet sent to its replica is gone: pushes, leases, acks.
-    lost = Counter(violation.rule for violation in verdict.violations)
-    jobs = {job for violation in verdict.violations for job in violation.job_ids}
-    figures.show(
-        what,
-        failovers=FAILOVERS,
-        jobs=verdict.counts["jobs"],
-        acked=verdict.counts["acked"],
-        jobs_concerned=len(jobs),
-        **{rule.replace(" ", "_"): count for rule, count in lost.items()},
-    )
+    figures.bear(what, verdict, LOST_BY_A_FAILOVER * FAILOVERS, failovers=FAILOVERS)
