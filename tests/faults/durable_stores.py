@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from tests.faults.harness.checker import Assumptions
+from tests.faults.harness.assumptions import Assumptions
 from tests.support.broker_process import BrokerProcess
 from tests.support.servers.mariadb import MariaDBServer
 from tests.support.servers.postgres import PostgresServer

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.durable_stores import EVERY
-from tests.faults.harness.checker import Assumptions
+from tests.faults.harness.assumptions import Assumptions
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.habits import MIXED, PLAIN, Habits
 from tests.faults.harness.load import Load

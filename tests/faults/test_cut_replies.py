@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.bad_networks import BAD_TIMES, bad_times
 from tests.faults.durable_stores import EMBEDDED, SHARED
-from tests.faults.harness.checker import STRICT, Assumptions
+from tests.faults.harness.assumptions import STRICT, Assumptions
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.habits import MIXED
 from tests.faults.harness.load import Load

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness.checker import Assumptions
+from tests.faults.harness.assumptions import Assumptions
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.habits import PLAIN
 from tests.faults.stressed import Fault, stressed

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 
-from tests.faults.harness.checker import STRICT, Assumptions
+from tests.faults.harness.assumptions import STRICT, Assumptions
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.habits import MIXED
 from tests.faults.harness.link import Link

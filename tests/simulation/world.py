@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from tests.faults.harness.checker import Assumptions, judge
+from tests.faults.harness.assumptions import Assumptions
+from tests.faults.harness.checker import judge
 from tests.faults.harness.history import Final, FinalJob, History
 from tests.simulation.clients import Client, Shared
 from tests.simulation.disk import Disk

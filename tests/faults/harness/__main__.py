@@ -9,7 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.faults.harness.checker import Assumptions, judge
+from tests.faults.harness.assumptions import Assumptions
+from tests.faults.harness.checker import judge
 from tests.faults.harness.load import recorded
 
 

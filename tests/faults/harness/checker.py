@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.faults.harness.assumptions import STRICT, Assumptions
 from tests.faults.harness.history import Delivered, History, Outcome, Pushed, Settled
 from tests.faults.harness.rules_end import end_violations
 from tests.faults.harness.rules_figures import figure_violations
@@ -20,28 +21,6 @@ from tests.faults.harness.violations import Violation
 
 #: How many violations are told in full.
 _TOLD = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Assumptions:
-    """All in seconds."""
-
-    #: How long after its client gave up a call may still take effect.
-    late: float = 10.0
-    #: How long a client waits for an answer at most: one that was killed has not written it down.
-    patience: float = 10.0
-    #: How much later than its Push every broker of the store knows of a job; None: the order is not
-    #: judged (SQS, or a store that lost what it had acknowledged).
-    order_slack: float | None = 0.0
-    #: How long the claim of a broker that is gone may keep others from its jobs, for a store that
-    #: locks them; None: the store has no such locks.
-    locks: float | None = None
-    #: How long ids and tokens are remembered.
-    settle_memory: float = 600.0
-
-
-#: Of one broker on a durable store.
-STRICT = Assumptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +57,7 @@ class Verdict:
 
 def judge(history: History, assumptions: Assumptions = STRICT) -> Verdict:
     """After a full drain."""
-    stories = Stories(history, assumptions.late, assumptions.locks, assumptions.patience)
+    stories = Stories(history, assumptions)
     return Verdict(history, tuple(_violations(stories, assumptions)), _counts(history))
 
 

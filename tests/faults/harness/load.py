@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from tests.faults.harness.checker import STRICT, Assumptions, Verdict, judge
+from tests.faults.harness.assumptions import STRICT, Assumptions
+from tests.faults.harness.checker import Verdict, judge
 from tests.faults.harness.closing import drained, final_state
 from tests.faults.harness.diary import Diary
 from tests.faults.harness.habits import MIXED, Habits

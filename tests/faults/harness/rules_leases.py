@@ -31,7 +31,7 @@ def _overlaps(story: Story) -> Iterator[Violation]:
     for one, other in combinations(story.in_order, 2):
         if not _follows(other, one, story):
             continue
-        if other.returned < min(one.lasts, one.given_up):
+        if other.returned < min(one.lasts, one.held_until):
             text = f"attempt {other.attempt} was there while attempt {one.attempt} was live"
             yield _violation("P2", "overlapping leases", story, text, one, other)
         yield from _stale(story, one, other)
@@ -48,7 +48,7 @@ def _stale(story: Story, old: Grant, new: Grant) -> Iterator[Violation]:
     """A first settle of the old token, or a heartbeat of it, was taken although the new one was
     there."""
     taken = [call for call, item in old.settles if item.answer == "ok"]
-    if taken and old.given_up > new.returned:
+    if taken and old.held_until > new.returned:
         text = f"a settle of attempt {old.attempt} was taken after attempt {new.attempt} was there"
         yield Violation(
             "P2", "stale token accepted", (story.job_id,), text, (*_brought(new), *taken[:1])
@@ -86,7 +86,7 @@ def _answers(story: Story, grant: Grant, settle_memory: float) -> Iterator[Viola
     told = sorted(((c, i) for c, i in grant.settles if i.answer), key=lambda pair: pair[0].called)
     for (first, one), (second, other) in combinations(told, 2):
         # A settle whose answer was lost may have been the first that counted.
-        forgotten = second.returned > grant.given_up + settle_memory
+        forgotten = second.returned > grant.held_until + settle_memory
         if second.called < first.returned or forgotten:
             continue
         wrong = _contradiction(one, other)

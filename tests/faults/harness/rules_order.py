@@ -59,7 +59,7 @@ def early_violations(stories: Stories) -> Iterator[Violation]:
             settles = [each for each in grant.settles if each[1].answer in ("ok", "")]
             call, item = min(settles, key=lambda each: each[1].delay or 0.0, default=(None, None))
             if call is not None and item is not None and item.delay:
-                due = grant.given_up + item.delay - CLOCK_ERROR
+                due = grant.held_until + item.delay - CLOCK_ERROR
                 if later.returned < due and grant.settled(item.action):
                     yield _early(story, f"the delay of its {item.action}", due, call)
 
@@ -101,7 +101,7 @@ def _late(story: Story) -> Iterator[Passage]:
     for one, other in pairwise(grants):
         ended = [call for call, item in one.settles if item.answer == "ok"]
         if other.attempt >= one.attempt and ended and other.called >= one.returned:
-            yield _came(story, spec.priority, ended[0], other, one.given_up)
+            yield _came(story, spec.priority, ended[0], other, one.held_until)
 
 
 def _came(story: Story, priority: int, made: Call, grant: Grant, since: float) -> Passage:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from math import inf
 
+from tests.faults.harness.assumptions import Assumptions
 from tests.faults.harness.history import (
     Beat,
     Call,
@@ -43,7 +44,7 @@ class Grant:
         return min(call.returned for call, _ in self.deliveries)
 
     @property
-    def given_up(self) -> float:
+    def held_until(self) -> float:
         """Until here its worker did nothing to end it."""
         return min((call.called for call, _ in self.settles), default=inf)
 
@@ -121,8 +122,7 @@ class Story:
 
 
 class Stories:
-    def __init__(self, history: History, late: float, locks: float | None, patience: float) -> None:
-        """The rest as of :class:`~tests.faults.harness.checker.Assumptions`."""
+    def __init__(self, history: History, assumptions: Assumptions) -> None:
         self.history = history
         #: What was taken of a lease that nobody was given.
         self.made_up: list[tuple[Call, Settled | Beat]] = []
@@ -148,19 +148,23 @@ class Stories:
         for job_id in history.final.dead:
             self.by_id[job_id].dead += 1
 
-        def given_up(call: Call) -> float:
-            return min(call.returned, call.called + patience)
+        late, locks = assumptions.late, assumptions.locks
+
+        def waited_until(call: Call) -> float:
+            return min(call.returned, call.called + assumptions.patience)
 
         lost = [c for c in history.calls if c.rpc == "Reserve" and c.outcome is Outcome.UNKNOWN]
         #: When leases may have been granted that nobody saw.
-        self.unseen = Spans((call.called, given_up(call) + late) for call in lost)
+        self.unseen = Spans((call.called, waited_until(call) + late) for call in lost)
         #: By client: what its calls of unknown outcome were granted, a later one may have brought.
         self.unseen_by = {
-            client: Spans((call.called, given_up(call)) for call in lost if call.client == client)
+            client: Spans(
+                (call.called, waited_until(call)) for call in lost if call.client == client
+            )
             for client in {call.client for call in lost}
         }
         #: When claims that came to nothing may have kept others from the jobs.
-        kept = [] if locks is None else [(c.called, given_up(c) + locks) for c in lost]
+        kept = [] if locks is None else [(c.called, waited_until(c) + locks) for c in lost]
         self.locked = Spans(kept)
 
     def __iter__(self) -> Iterator[Story]:

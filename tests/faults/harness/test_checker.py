@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.harness.checker import Assumptions, judge
+from tests.faults.harness.assumptions import Assumptions
+from tests.faults.harness.checker import judge
 from tests.faults.harness.history import FinalJob
 from tests.faults.harness.told_histories import (
     A2,

@@ -11,7 +11,8 @@ from random import Random
 import pytest
 
 from tests.faults.harness import falsified
-from tests.faults.harness.checker import Assumptions, Verdict, judge
+from tests.faults.harness.assumptions import Assumptions
+from tests.faults.harness.checker import Verdict, judge
 from tests.faults.harness.falsified import Falsify
 from tests.faults.harness.history import History
 from tests.faults.harness.honest_history import LATE, Losses, honest_history
