@@ -133,11 +133,7 @@ class LeaseRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job and what has become of it.
-
-    Of a job known only from the settle memory, ``envelope`` is empty and only ``id``, ``queue``,
-    ``state``, ``result`` and ``finished_at`` are meaningful.
-    """
+    """A job and what has become of it."""
 
     id: str
     queue: str
@@ -158,6 +154,17 @@ class JobRecord:
     progress: Progress | None = None
     dead_reason: DeadReason | None = None
     result: bytes = b""
+
+    @classmethod
+    def remembered(
+        cls, id: str, queue: str, state: JobState, finished_at: Micros, result: bytes
+    ) -> "JobRecord":
+        """A job known only from the settle memory: all else of it means nothing."""
+        return cls(
+            *(id, queue, "", b"", 0, state, 0, 0),
+            finished_at=finished_at,
+            result=result,
+        )
 
 
 @dataclass(frozen=True, slots=True)

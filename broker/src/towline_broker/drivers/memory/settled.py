@@ -94,18 +94,7 @@ class SettleMemory:
         if ended is None:
             return None
         queue, state, result, finished_at, _ = ended
-        return JobRecord(
-            id=job_id,
-            queue=queue,
-            type="",
-            envelope=b"",
-            priority=0,
-            state=JobState(state),
-            attempt=0,
-            enqueued_at=0,
-            finished_at=finished_at,
-            result=result,
-        )
+        return JobRecord.remembered(job_id, queue, JobState(state), finished_at, result)
 
     def forget_job(self, job_id: str) -> None:
         """Before its time. How its leases ended is kept."""

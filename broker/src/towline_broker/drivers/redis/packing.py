@@ -344,15 +344,4 @@ def unpack_memory(job_id: str, packed: bytes) -> JobRecord:
     state, _, finished_at, _ = _MEMORY.unpack_from(packed)
     reader = _Reader(packed, _MEMORY.size)
     queue, _grant = reader.text(), reader.text()
-    return JobRecord(
-        id=job_id,
-        queue=queue,
-        type="",
-        envelope=b"",
-        priority=0,
-        state=JobState(state),
-        attempt=0,
-        enqueued_at=0,
-        finished_at=finished_at,
-        result=reader.rest(),
-    )
+    return JobRecord.remembered(job_id, queue, JobState(state), finished_at, reader.rest())

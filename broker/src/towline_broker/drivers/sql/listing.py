@@ -67,11 +67,7 @@ async def get(reader: Reader, job_id: str) -> JobRecord | None:
     if not remembered:
         return None
     id_, queue, state, result, finished_at = remembered[0]
-    return JobRecord(
-        *(id_, queue, "", b"", 0, JobState(state), 0, 0),
-        finished_at=finished_at,
-        result=result or b"",
-    )
+    return JobRecord.remembered(id_, queue, JobState(state), finished_at, result or b"")
 
 
 async def list_jobs(reader: Reader, query: JobQuery) -> JobPage:

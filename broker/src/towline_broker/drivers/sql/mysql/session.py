@@ -10,14 +10,14 @@ from asyncmy import errors
 from asyncmy.connection import Connection
 from sqlalchemy.sql import Executable
 
+from towline_broker.drivers.sql.keys import chunks, times_named
 from towline_broker.drivers.sql.mysql import writers
 from towline_broker.drivers.sql.mysql.statements import (
+    MOST_KEYS,
     adapted,
-    chunks,
     compiled,
     many,
     put,
-    times_named,
     with_keys,
 )
 from towline_broker.drivers.sql.mysql.writers import Writer
@@ -134,7 +134,7 @@ class MySQLSession:
     async def change_of(self, sql: str, keys: Iterable[object], *parameters: object) -> int:
         self._changed = True
         met = 0
-        for chunk in chunks(keys):
+        for chunk in chunks(keys, MOST_KEYS):
             text = with_keys(sql, len(chunk))
             met += await self._execute(text, (*parameters, *chunk * times_named(sql)))
         return met
@@ -207,7 +207,7 @@ class MySQLSession:
         self, sql: str, ending: str, keys: Iterable[object], parameters: tuple[object, ...]
     ) -> Sequence[Row]:
         found: list[Row] = []
-        for chunk in chunks(keys):
+        for chunk in chunks(keys, MOST_KEYS):
             text = with_keys(sql, len(chunk)) + ending
             found += await self._rows(text, (*parameters, *chunk * times_named(sql)))
         return found

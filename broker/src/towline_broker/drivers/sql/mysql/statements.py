@@ -3,9 +3,8 @@
 # ruff: noqa: S608 - statements are composed of constants
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
-from itertools import islice
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -13,11 +12,11 @@ from sqlalchemy.dialects.mysql.asyncmy import MySQLDialect_asyncmy
 from sqlalchemy.sql import ClauseElement, Executable
 
 from towline_broker.drivers.sql import claims, moving, queues, targets, upkeep
+from towline_broker.drivers.sql.keys import KEYS
 from towline_broker.drivers.sql.shared.transaction import OF_LINE, OF_QUEUE
 
 #: Most keys in one statement.
 MOST_KEYS = 512
-_KEYS = "(?*)"
 _DIALECT = MySQLDialect_asyncmy(paramstyle="format")
 _ON_CONFLICT = " ON CONFLICT DO NOTHING"
 _ON_DUPLICATE = " ON DUPLICATE KEY UPDATE "
@@ -84,29 +83,13 @@ def adapted(sql: str) -> str:
         found = f"{found[: jobs.end()]} FORCE INDEX ({index}){found[jobs.end() :]}"
     if found.endswith(_ON_CONFLICT):
         found = found.removesuffix(_ON_CONFLICT).replace("INSERT INTO", "INSERT IGNORE INTO", 1)
-    return found.replace("?", "%s").replace("(%s*)", _KEYS)
+    return found.replace("?", "%s").replace("(%s*)", KEYS)
 
 
 @cache
 def with_keys(sql: str, count: int) -> str:
     """The statement with room for so many keys, each time that it names them."""
-    return adapted(sql).replace(_KEYS, f"({', '.join(['%s'] * count)})")
-
-
-def times_named(sql: str) -> int:
-    """How often the statement names its keys."""
-    return sql.count(_KEYS)
-
-
-def chunks(keys: Iterable[object]) -> Iterator[list[object]]:
-    """The keys in lists whose lengths are powers of two, so that few statements are prepared.
-
-    What is missing to such a length is made up by the last key, which changes no answer.
-    """
-    rest = iter(keys)
-    while chunk := list(islice(rest, MOST_KEYS)):
-        length = 1 << (len(chunk) - 1).bit_length()
-        yield chunk + chunk[-1:] * (length - len(chunk))
+    return adapted(sql).replace(KEYS, f"({', '.join(['%s'] * count)})")
 
 
 @cache

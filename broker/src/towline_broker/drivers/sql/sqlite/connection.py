@@ -1,9 +1,8 @@
 """A connection to a SQLite file, and operations played on it."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +12,7 @@ from sqlalchemy.sql import Executable
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.time import Micros
+from towline_broker.drivers.sql.keys import KEYS, chunks, times_named
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.tally import Tally
 from towline_broker.drivers.sql.transaction import Effects, Row
@@ -21,7 +21,6 @@ from towline_broker.drivers.sql.transaction import Effects, Row
 _BUSY_TIMEOUT = 5.0
 #: Most keys in one statement.
 _MOST_KEYS = 1024
-_KEYS = "(?*)"
 
 #: WAL with FULL syncs the log at each commit. Checkpoints are the writer's business
 #: (``writer.py``): the automatic ones keep their errors to themselves. Freed pages need no zeros
@@ -117,9 +116,9 @@ class SqliteReader:
 
     async def rows_of(self, sql: str, keys: Iterable[object], *parameters: object) -> Sequence[Row]:
         found: list[Row] = []
-        for chunk in _chunks(keys):
-            statement = with_keys(sql, len(chunk))
-            found += self._sqlite.execute(statement, _parameters(sql, parameters, chunk)).fetchall()
+        for chunk in chunks(keys, _MOST_KEYS):
+            values = (*parameters, *chunk * times_named(sql))
+            found += self._sqlite.execute(with_keys(sql, len(chunk)), values).fetchall()
         return found
 
     async def select(self, statement: Executable) -> Sequence[Row]:
@@ -165,9 +164,9 @@ class SqliteTransaction(SqliteReader):
 
     async def change_of(self, sql: str, keys: Iterable[object], *parameters: object) -> int:
         met = 0
-        for chunk in _chunks(keys):
-            statement = with_keys(sql, len(chunk))
-            met += self._sqlite.execute(statement, _parameters(sql, parameters, chunk)).rowcount
+        for chunk in chunks(keys, _MOST_KEYS):
+            values = (*parameters, *chunk * times_named(sql))
+            met += self._sqlite.execute(with_keys(sql, len(chunk)), values).rowcount
         return met
 
     async def change_many(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
@@ -181,27 +180,10 @@ class SqliteTransaction(SqliteReader):
         return self._take(count)
 
 
-def _chunks(keys: Iterable[object]) -> Iterator[list[object]]:
-    """The keys in lists whose lengths are powers of two, so that few statements are prepared.
-
-    What is missing to such a length is made up by the last key, which changes no answer.
-    """
-    rest = iter(keys)
-    while chunk := list(islice(rest, _MOST_KEYS)):
-        length = 1 << (len(chunk) - 1).bit_length()
-        yield chunk + chunk[-1:] * (length - len(chunk))
-
-
-def _parameters(
-    sql: str, parameters: tuple[object, ...], keys: Sequence[object]
-) -> tuple[object, ...]:
-    return (*parameters, *keys) if sql.count(_KEYS) == 1 else (*parameters, *keys, *keys)
-
-
 @cache
 def with_keys(sql: str, count: int) -> str:
     """The statement with room for so many keys."""
-    return sql.replace(_KEYS, f"({', '.join('?' * count)})")
+    return sql.replace(KEYS, f"({', '.join('?' * count)})")
 
 
 @cache
