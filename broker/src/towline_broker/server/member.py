@@ -14,7 +14,7 @@ import sys
 from towline_broker.domain.time import to_seconds
 from towline_broker.server.exits import ExitCode
 from towline_broker.server.logs import configure_logs
-from towline_broker.server.running import serve_until
+from towline_broker.server.running import serve_until, to_the_end
 from towline_broker.server.serving import BrokerServer
 from towline_broker.server.settings import Settings
 from towline_broker.server.stopping import Stopping
@@ -42,11 +42,7 @@ def main() -> int:
         _end_with_starter(stopping, to_seconds(settings.drain_timeout))
         return await serve_until(stopping, settings, tell, shares_port=True)
 
-    try:
-        return asyncio.run(serve())
-    except Exception:
-        log.exception("unexpected end")
-        return ExitCode.UNEXPECTED
+    return to_the_end(serve())
 
 
 def _end_with_starter(stopping: Stopping, drain_seconds: float) -> None:

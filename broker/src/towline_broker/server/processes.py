@@ -16,8 +16,8 @@ from typing import cast
 
 from towline_broker.server.addresses import Address
 from towline_broker.server.announcing import Serving, announce
-from towline_broker.server.exits import ConfigError, ExitCode, StartError
-from towline_broker.server.running import refuse
+from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.server.running import to_the_end
 from towline_broker.server.settings import Settings
 from towline_broker.server.stopping import Stopping, first_of
 
@@ -38,16 +38,7 @@ def run_processes(settings: Settings, ready_file: Path | None = None) -> int:
 
     If one of them cannot start to begin with, all end, and its exit code is returned.
     """
-    try:
-        return asyncio.run(_run(settings, ready_file))
-    except StartError as error:
-        return refuse(str(error), error.exit_code)
-    except Exception:
-        log.exception("unexpected end")
-        return ExitCode.UNEXPECTED
-    finally:
-        if ready_file is not None:
-            ready_file.unlink(missing_ok=True)
+    return to_the_end(_run(settings, ready_file), ready_file)
 
 
 async def _run(settings: Settings, ready_file: Path | None) -> int:

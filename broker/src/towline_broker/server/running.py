@@ -4,8 +4,9 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.domain.time import to_seconds
@@ -37,8 +38,15 @@ def run(settings: Settings, ready_file: Path | None = None) -> int:
             stopping, settings, lambda server: announce(server.serving, settings, ready_file)
         )
 
+    return to_the_end(serve(), ready_file)
+
+
+def to_the_end(serving: Coroutine[Any, Any, int], ready_file: Path | None = None) -> int:
+    """The exit code of what serves, on a loop of its own; the ready file goes with it."""
     try:
-        return asyncio.run(serve())
+        return asyncio.run(serving)
+    except StartError as error:
+        return refuse(str(error), error.exit_code)
     except Exception:
         log.exception("unexpected end")
         return ExitCode.UNEXPECTED
