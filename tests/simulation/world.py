@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from tests.faults.harness.answers import final_job, numbers
 from tests.faults.harness.assumptions import Assumptions
 from tests.faults.harness.checker import judge
-from tests.faults.harness.history import Final, FinalJob, History
+from tests.faults.harness.history import Final, History
 from tests.simulation.clients import Client, Shared
 from tests.simulation.disk import Disk
 from tests.simulation.loop import Loop, Process, Stuck
@@ -29,7 +30,6 @@ from tests.simulation.watch import Watch
 from towline.v1 import admin_service_pb2 as admin
 from towline.v1 import dead_letter_service_pb2 as dead
 from towline.v1 import queue_service_pb2 as pb
-from towline.v1.job_pb2 import DeadReason, JobInfo, JobState
 from towline_broker.core.clock import SystemClock
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
@@ -316,10 +316,10 @@ class World:
         if self._server is not None:
             self._oracle.compare_with(self._server.driver)
         return Final(
-            jobs=[_final_job(info) for info in jobs.jobs],
+            jobs=[final_job(info) for info in jobs.jobs],
             dead=[info.job.id for info in buried.jobs],
-            totals=_numbers(stats.total.totals),
-            depth=_numbers(stats.total.depth),
+            totals=numbers(stats.total.totals),
+            depth=numbers(stats.total.depth),
             forgets_succeeded=self.plan.conditions.retention == 0,
         )
 
@@ -341,22 +341,6 @@ class World:
                 return reply
             await asyncio.sleep(0.5)
         raise Stuck(f"{method} is not answered although nothing is wrong any more")
-
-
-def _numbers(message: admin.Totals | admin.Depth) -> dict[str, int]:
-    return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
-
-
-def _final_job(info: JobInfo) -> FinalJob:
-    reason = DeadReason.Name(info.dead_reason).removeprefix("DEAD_REASON_")
-    return FinalJob(
-        info.job.id,
-        JobState.Name(info.state).removeprefix("JOB_STATE_"),
-        info.attempt,
-        info.releases,
-        "" if reason == "UNSPECIFIED" else reason,
-        info.HasField("finished_at"),
-    )
 
 
 def play(plan: Plan) -> Result:

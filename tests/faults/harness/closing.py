@@ -6,13 +6,14 @@ from typing import Any
 
 import grpc
 
+from tests.faults.harness.answers import final_job, numbers
 from tests.faults.harness.diary import excused
-from tests.faults.harness.history import Final, FinalJob
+from tests.faults.harness.history import Final
 from tests.faults.harness.link import Link
 from towline.v1 import admin_service_pb2 as admin
 from towline.v1 import dead_letter_service_pb2 as dead
 from towline.v1 import queue_service_pb2 as queues
-from towline.v1.job_pb2 import DeadReason, JobInfo, JobState, JobView
+from towline.v1.job_pb2 import JobInfo, JobView
 
 _PAGE = 500
 _CALL_SECONDS = 30.0
@@ -40,28 +41,11 @@ def drained(link: Link, seconds: float) -> None:
 def final_state(link: Link, *, forgets_succeeded: bool) -> Final:
     total = link.total()
     return Final(
-        jobs=[_job(info) for info in _listed(link)],
+        jobs=[final_job(info) for info in _listed(link)],
         dead=[info.job.id for info in _dead(link)],
-        totals=_numbers(total.totals),
-        depth=_numbers(total.depth),
+        totals=numbers(total.totals),
+        depth=numbers(total.depth),
         forgets_succeeded=forgets_succeeded,
-    )
-
-
-def _numbers(message: admin.Totals | admin.Depth) -> dict[str, int]:
-    return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
-
-
-def _job(info: JobInfo) -> FinalJob:
-    dead_reason = DeadReason.Name(info.dead_reason).removeprefix("DEAD_REASON_")
-    return FinalJob(
-        job_id=info.job.id,
-        state=JobState.Name(info.state).removeprefix("JOB_STATE_"),
-        attempt=info.attempt,
-        releases=info.releases,
-        dead_reason="" if dead_reason == "UNSPECIFIED" else dead_reason,
-        dated=info.HasField("finished_at"),
-        failed=info.HasField("last_failure"),
     )
 
 

@@ -221,9 +221,20 @@ def dead_without_reason(history: History, chance: Random) -> History | None:
     return _job_ending(history, chance, {"DEAD"}, dead_reason="")
 
 
-def dead_undated(history: History, chance: Random) -> History | None:
+def dead_without_an_end(history: History, chance: Random) -> History | None:
     """P7."""
-    return _job_ending(history, chance, {"DEAD"}, dated=False)
+    return _job_ending(history, chance, {"DEAD"}, lived=None)
+
+
+def expired_too_early(history: History, chance: Random) -> History | None:
+    """P7."""
+    revived = {each.item.job_id for each in _all(history, Requeued)}
+    expired = {
+        each.job_id
+        for each in history.final.jobs
+        if each.dead_reason == "EXPIRED" and each.job_id not in revived
+    }
+    return _job_ending(history, chance, {"DEAD"}, expired, lived=0.0)
 
 
 def left_behind(history: History, chance: Random) -> History | None:

@@ -163,8 +163,8 @@ class FinalJob:
     releases: int
     #: "REJECTED", "EXPIRED" ...; empty: not dead.
     dead_reason: str = ""
-    #: It has a time at which it ended.
-    dated: bool = True
+    #: Seconds from its push to its end, by the broker's clock; None: it shows no end.
+    lived: float | None = inf
     #: It tells of a failure, or that is not known.
     failed: bool = True
 

@@ -109,12 +109,14 @@ def _dead_letters(story: Story, stories: Stories) -> Iterator[Violation]:
     if story.dead > 1:
         yield _of(story, "P7", "dead more than once", f"ListDead shows it {story.dead} times")
     final = story.final
-    if story.dead and final is not None and not (final.dead_reason and final.dated):
+    if story.dead and final is not None and (not final.dead_reason or final.lived is None):
         yield _of(story, "P7", "dead without reason or time", f"it says {final}")
     if story.dead and final is not None and final.dead_reason != "EXPIRED" and not final.failed:
         yield _of(story, "P7", "dead without a failure", f"it says {final}")
     if story.revived or story.discarded:
         return
+    if final is not None and final.dead_reason == "EXPIRED":
+        yield from _expired_too_early(story, final.lived)
     must = _must_be_dead(story)
     if must and not story.dead and not story.cancelled:
         yield _of(story, "P7", "missing among the dead", *must)
@@ -123,6 +125,13 @@ def _dead_letters(story: Story, stories: Stories) -> Iterator[Violation]:
     reason = final.dead_reason if story.dead and final is not None else ""
     if reason and not _explains(reason, story, stories):
         yield _of(story, "P7", "dead for another reason", f"it says {reason}")
+
+
+def _expired_too_early(story: Story, lived: float | None) -> Iterator[Violation]:
+    expires = story.spec.expires if story.spec else None
+    if expires is not None and lived is not None and lived < expires - CLOCK_ERROR:
+        text = f"after {lived:g} s, and not after {expires:g}"
+        yield _of(story, "P7", "expired too early", text)
 
 
 def _given_although_expired(story: Story, stories: Stories) -> Iterator[Violation]:

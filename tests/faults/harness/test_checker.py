@@ -266,11 +266,14 @@ PLANTED = {
     "P7 completed and dead": done().told(dead("a", "LEASE_EXPIRED")),
     "P7 missing among the dead": failed("reject").told(FinalJob("a", "CANCELLED", 1, 0)),
     "P7 dead without a cause": Told().push("a", at=1).told(dead("a", "REJECTED", attempt=0)),
-    "P7 dead without reason or time": failed("reject").told(dead("a", "REJECTED", dated=False)),
+    "P7 dead without reason or time": failed("reject").told(dead("a", "REJECTED", lived=None)),
     "P7 dead without a failure": (
         failed("reject").told(replace(dead("a", "REJECTED"), failed=False))
     ),
     "P7 dead for another reason": failed("reject").told(dead("a", "ATTEMPTS_EXHAUSTED")),
+    "P7 expired too early": (
+        Told().push("a", at=1, expires=5.0).told(dead("a", "EXPIRED", attempt=0, lived=4.0))
+    ),
     "P9 stored although refused": (
         Told()
         .push("a", at=1, answer="rejected")

@@ -61,7 +61,8 @@ def test_an_honest_broker_is_never_blamed(losses: Losses) -> None:
         ("P7", falsified.dead_twice, Losses()),
         ("P7", falsified.not_among_the_dead, Losses()),
         ("P7", falsified.dead_without_reason, Losses()),
-        ("P7", falsified.dead_undated, Losses()),
+        ("P7", falsified.dead_without_an_end, Losses()),
+        ("P7", falsified.expired_too_early, Losses()),
         ("P10", falsified.given_too_early, Losses()),
         *(
             ("Stats", falsified.total(name, by), NO_LOSSES)

@@ -117,8 +117,8 @@ def succeeded(job_id: str, attempt: int = 1, releases: int = 0) -> FinalJob:
     return FinalJob(job_id, "SUCCEEDED", attempt, releases)
 
 
-def dead(job_id: str, reason: str, attempt: int = 1, *, dated: bool = True) -> FinalJob:
-    return FinalJob(job_id, "DEAD", attempt, 0, reason, dated)
+def dead(job_id: str, reason: str, attempt: int = 1, lived: float | None = inf) -> FinalJob:
+    return FinalJob(job_id, "DEAD", attempt, 0, reason, lived)
 
 
 def _token(job_id: str, grant: str | int) -> str:
