@@ -23,6 +23,7 @@ from towline_broker.domain.time import MINUTE, SECOND
 from towline_broker.drivers.file import FileDriver
 from towline_broker.drivers.file.driver import open_file
 from towline_broker.drivers.interface import AckBatch, AckItem, PushBatch, ReserveRequest
+from towline_broker.server.garbage import collect_seldom
 from towline_broker.testing.factories import new_id
 
 CALLERS = 4
@@ -128,6 +129,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1_000_000)
     parser.add_argument("--churned", type=int, default=1_000_000)
     options = parser.parse_args()
+    collect_seldom()  # as a broker does
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(run(options.jobs, options.churned, Path(folder)))
 
