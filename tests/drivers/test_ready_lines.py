@@ -64,3 +64,13 @@ def test_without_changes_of_its_own_a_mark_follows_the_claims(lines: ReadyLines)
     with lines.look() as look:
         lines.claimed(QUEUE, [(0, PRIORITY, 500)], look)
     assert lines.mark(QUEUE, PRIORITY) == 501
+
+
+def test_a_mark_does_not_pass_what_another_claim_gave_back_meanwhile(lines: ReadyLines) -> None:
+    """The jobs were locked while it looked, so it passed over them; then the other one's
+    transaction was rolled back, as after a deadlock."""
+    claim(lines, 10, 11)
+    with lines.look() as look:
+        lines.returned(QUEUE, [(0, PRIORITY, 10), (0, PRIORITY, 11)])
+        lines.claimed(QUEUE, [(0, PRIORITY, 12)], look)
+    assert lines.mark(QUEUE, PRIORITY) == 10

@@ -7,7 +7,8 @@ up to where it has claimed, and looks from there on.
 
 Of two changes at the same time the one that took its places first may be committed last. So no mark
 passes the places of a change of this broker that is not over, nor of one that began while the claim
-was looking: whoever claims after the answer to a push finds its jobs in their order.
+was looking, nor those of jobs that another claim gave back meanwhile: whoever claims after the
+answer to a push finds its jobs in their order.
 
 Jobs may come to lie before a mark nevertheless: other brokers change the same queue, and a claim
 may be rolled back. So a claim that comes back short looks from the beginning of the queue as well.
@@ -114,11 +115,13 @@ class ReadyLines:
             self._last = max(self._last, row[POSITION])
 
     def returned(self, queue: int, rows: Sequence[Row]) -> None:
-        """These are READY still, or again."""
+        """These are READY still, or again. Claims that are looking may have passed over them."""
         marks = self._of(queue).marks
         for row in rows:
-            mark = marks.get(row[PRIORITY], 0)
-            marks[row[PRIORITY]] = min(mark, row[POSITION])
+            place = row[POSITION]
+            marks[row[PRIORITY]] = min(marks.get(row[PRIORITY], 0), place)
+            for look in self._looks:
+                look.place = min(look.place, place)
 
     def pause(self, queue: int) -> float:
         """Seconds until a look from the beginning is allowed."""
