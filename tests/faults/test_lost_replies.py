@@ -14,6 +14,7 @@ from typing import TypeVar
 import pytest
 
 from tests.faults.durable_stores import EVERY
+from tests.faults.harness.answers import LEASES
 from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.link import total_of
 from tests.faults.lossy_calls import LossyCalls
@@ -155,9 +156,13 @@ def settle(
     requests: Sequence[pb.AckRequest | pb.NackRequest],
     expected: pb.LeaseOutcome.ValueType = OK,
 ) -> None:
-    if requests:
-        for answer in calls.repeated(method, requests):
-            assert {result.outcome for result in answer.results} == {expected}
+    if not requests:
+        return
+    for request, answer in zip(requests, calls.repeated(method, requests), strict=True):
+        items = request.acks if isinstance(request, pb.AckRequest) else request.nacks
+        for item, result in zip(items, answer.results, strict=True):
+            told = f"P3, seed {seed()}: {item} was answered {LEASES[result.outcome]}"
+            assert result.outcome == expected, f"{told}, not {LEASES[expected]}"
 
 
 def nack_of(lease: WireLease) -> pb.Nack:
