@@ -24,6 +24,8 @@ class Store(NamedTuple):
     #: How long the claim of a broker that is gone may keep its jobs from others, in seconds; None:
     #: not at all.
     locks: float | None = None
+    #: How long one that comes to nothing may.
+    undone: float = 0.0
 
     def broker(self, folder: Path, name: str) -> BrokerProcess:
         """One of several on this store; it works in a folder of this name."""
@@ -33,12 +35,12 @@ class Store(NamedTuple):
     @property
     def assumptions(self) -> Assumptions:
         """Of one broker."""
-        return Assumptions(locks=self.locks)
+        return Assumptions(locks=self.locks, undone=self.undone)
 
     @property
     def shared(self) -> Assumptions:
         """Of several: under load it takes seconds until one finds what others have put in front."""
-        return Assumptions(locks=self.locks, order_slack=10.0)
+        return Assumptions(locks=self.locks, undone=self.undone, order_slack=10.0)
 
 
 @contextmanager
@@ -55,13 +57,13 @@ def sqlite(folder: Path) -> Iterator[Store]:
 @contextmanager
 def postgresql(_: Path) -> Iterator[Store]:
     with PostgresServer(durable=True) as server:
-        yield Store(server.create_database(), lambda: server, locks=5.0)
+        yield Store(server.create_database(), lambda: server, locks=5.0, undone=0.5)
 
 
 @contextmanager
 def mariadb(_: Path) -> Iterator[Store]:
     with MariaDBServer(durable=True) as server:
-        yield Store(server.create_database(), lambda: server, locks=5.0)
+        yield Store(server.create_database(), lambda: server, locks=5.0, undone=0.5)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ PARTS = 4 if IDLE < 60 else 10
 PATIENCE = 2
 #: Sessions that were cut off keep their locks for a while. And what a claim has passed over because
 #: another program had locked it, is looked for in a share of the time only, after seconds.
-ASSUMPTIONS = Assumptions(locks=5.0, order_slack=30.0)
+ASSUMPTIONS = Assumptions(locks=5.0, undone=0.5, order_slack=30.0)
 #: COMMITs take some milliseconds, so that a session can be met in the middle of one.
 SLOW_COMMITS = ("commit_delay=5000", "commit_siblings=0", "deadlock_timeout=50ms")
 SLOW_BINLOG = ("log-bin", "sync_binlog=1", "binlog_commit_wait_count=50")

@@ -17,6 +17,9 @@ class Assumptions:
     #: How long the claim of a broker that is gone may keep others from its jobs, for a store that
     #: locks them; None: the store has no such locks.
     locks: float | None = None
+    #: How long a claim that comes to nothing, as after a deadlock, may keep others from its jobs,
+    #: for such a store: these leave that much later than jobs behind them.
+    undone: float = 0.0
     #: How long ids and tokens are remembered.
     settle_memory: float = 600.0
 

@@ -68,7 +68,7 @@ def _violations(stories: Stories, assumptions: Assumptions) -> Iterator[Violatio
     yield from unique_violations(stories)
     yield from early_violations(stories)
     if assumptions.order_slack is not None:
-        yield from order_violations(stories, assumptions.order_slack)
+        yield from order_violations(stories, assumptions.order_slack, assumptions.undone)
     yield from figure_violations(stories)
 
 

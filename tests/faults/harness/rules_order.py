@@ -26,8 +26,9 @@ class Passage:
     since: float
 
 
-def order_violations(stories: Stories, slack: float) -> Iterator[Violation]:
-    """``slack``: so much later than its Push, in seconds, all brokers of a store know of a job."""
+def order_violations(stories: Stories, slack: float, undone: float) -> Iterator[Violation]:
+    """``slack``: so much later than its Push, in seconds, all brokers of a store know of a job;
+    ``undone``: for so long a claim that comes to nothing hides its jobs."""
     queues: dict[str, dict[int, list[Passage]]] = defaultdict(lambda: defaultdict(list))
     late: dict[tuple[str, int], list[Passage]] = defaultdict(list)
     for story in stories:
@@ -38,9 +39,9 @@ def order_violations(stories: Stories, slack: float) -> Iterator[Violation]:
             late[each.story.spec.queue if each.story.spec else "", each.priority].append(each)
     for queue, by_priority in queues.items():
         for priority, passages in by_priority.items():
-            yield from _overtaken(passages, late[queue, priority], slack)
+            yield from _overtaken(passages, late[queue, priority], slack, undone)
         for low, high in combinations(sorted(by_priority), 2):
-            yield from _passed_over(by_priority[high], by_priority[low], slack)
+            yield from _passed_over(by_priority[high], by_priority[low], slack, undone)
 
 
 def early_violations(stories: Stories) -> Iterator[Violation]:
@@ -114,7 +115,9 @@ def _place(call: Call, job_id: str) -> int:
     return brought.index(job_id)
 
 
-def _overtaken(passages: list[Passage], late: list[Passage], slack: float) -> Iterator[Violation]:
+def _overtaken(
+    passages: list[Passage], late: list[Passage], slack: float, undone: float
+) -> Iterator[Violation]:
     """Of two jobs of one priority the earlier one was still there when the later one left. ``late``
     are among the later ones only."""
     left = sorted([*passages, *late], key=lambda each: each.first.returned)
@@ -122,7 +125,7 @@ def _overtaken(passages: list[Passage], late: list[Passage], slack: float) -> It
     latest: Passage | None = None
     gone = 0
     for each in waiting:
-        while gone < len(left) and left[gone].first.returned <= each.called:
+        while gone < len(left) and left[gone].first.returned + undone <= each.called:
             other = left[gone]
             gone += 1
             if latest is None or other.since > latest.since:
@@ -147,7 +150,9 @@ def _within_answers(passages: Iterable[Passage], slack: float) -> Iterator[Viola
                 latest = each
 
 
-def _passed_over(high: list[Passage], low: list[Passage], slack: float) -> Iterator[Violation]:
+def _passed_over(
+    high: list[Passage], low: list[Passage], slack: float, undone: float
+) -> Iterator[Violation]:
     """A job of lower priority left although one of higher priority was there, and stayed."""
     there = sorted(high, key=lambda each: each.push.returned)
     longest: Passage | None = None
@@ -158,7 +163,7 @@ def _passed_over(high: list[Passage], low: list[Passage], slack: float) -> Itera
             come += 1
             if longest is None or other.called > longest.called:
                 longest = other
-        if longest is not None and longest.called > each.first.returned:
+        if longest is not None and longest.called > each.first.returned + undone:
             yield _violation("stayed while one of lower priority left", longest, each)
 
 

@@ -350,6 +350,17 @@ def test_the_order_is_judged_only_as_far_as_all_brokers_know_of_a_job() -> None:
     assert judge(history, Assumptions(order_slack=None)).kept
 
 
+@pytest.mark.parametrize(
+    "rule",
+    ["P6 left after a job that was ready later", "P6 stayed while one of lower priority left"],
+)
+def test_what_a_claim_hid_that_came_to_nothing_leaves_soon_afterwards(rule: str) -> None:
+    # The one that was passed over left a second after the other one.
+    history = PLANTED[rule]
+    assert judge(history, Assumptions(undone=1.5)).kept
+    assert not judge(history, Assumptions(undone=0.5)).kept
+
+
 def test_what_a_store_may_have_forgotten_is_not_held_against_it() -> None:
     history = PLANTED["P3 another answer to the same settle"]
     assert judge(history, Assumptions(settle_memory=0.5)).kept
