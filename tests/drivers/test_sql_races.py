@@ -4,15 +4,18 @@ both win."""
 import asyncio
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from tests.support.databases import Database, opened
 from tests.support.stores import ack, push, reserve, with_options
 from tests.support.waiting import until
-from towline_broker.domain.time import HOUR
-from towline_broker.drivers.interface import Driver, PushBatch, PushOutcome
+from towline_broker.domain.time import HOUR, MINUTE
+from towline_broker.drivers.interface import Driver, PushBatch, PushOutcome, ReserveRequest
+from towline_broker.drivers.sql import claims
 from towline_broker.drivers.sql.shared import heads
+from towline_broker.drivers.sql.transaction import Transaction
 from towline_broker.testing.factories import START, new_job, new_jobs
 
 
@@ -128,3 +131,33 @@ async def test_brokers_that_start_at_once_on_a_new_database_do_not_clash(url: st
 
     outcomes = await asyncio.gather(*(open_and_push() for _ in range(4)))
     assert outcomes == [PushOutcome.CREATED] * 4
+
+
+async def test_p6_jobs_of_a_claim_that_is_rolled_back_are_first_again(
+    database: Database, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where another claim has passed over them in the meantime."""
+    async with opened(with_options(url, "lanes=2")) as driver:
+        await push(driver, *(jobs := new_jobs(3)))
+        rolling_back, go_on = asyncio.Event(), asyncio.Event()
+        rollback: Any = database.session.rollback
+
+        async def later(session: Any) -> None:
+            rolling_back.set()
+            await go_on.wait()
+            await rollback(session)
+
+        async def claims_in_vain(transaction: Transaction) -> None:
+            request = ReserveRequest(["q"], 1, MINUTE, "in vain", START, "worker", "in vain")
+            assert await claims.reserve(transaction, request)
+            raise RuntimeError("what comes behind a claim fails")
+
+        monkeypatch.setattr(database.session, "rollback", later)
+        failing = asyncio.create_task(driver._change(claims_in_vain))
+        await rolling_back.wait()
+        [second] = await reserve(driver, 1)
+        go_on.set()
+        with pytest.raises(RuntimeError):
+            await failing
+        [first] = await reserve(driver, 1)
+        assert [first.ref.job_id, second.ref.job_id] == [job.id for job in jobs[:2]]

@@ -155,13 +155,14 @@ class Batches:
     ) -> None:
         """Raises what the error means for the batch, if that is not the error itself."""
         self._names.drop()
-        for transaction in played:
-            transaction.undo()
         trouble = self._database.trouble(error)
         if trouble is Trouble.LOST or session.closed:
             await self._link.drop()
         else:
             await self._roll_back(session)
+        # Not before: until then claims pass over what is locked, and take it for claimed.
+        for transaction in played:
+            transaction.undo()
         if isinstance(error, UnknownKind):
             await self._learn_names(error)
         if trouble is not None or isinstance(error, Raced):

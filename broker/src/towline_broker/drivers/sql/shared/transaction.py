@@ -63,12 +63,17 @@ class SharedTransaction(SharedReader):
         self._lines = memory.lines
         self._look_again = look_again
         self._claimed: list[tuple[int, Sequence[Row]]] = []
+        #: Of them, those that stay as they are.
+        self._left: list[tuple[int, Sequence[Row]]] = []
         self._places: Bound | None = None
 
     def over(self) -> None:
         """The transaction was committed or rolled back."""
         if self._places is not None:
             self._lines.change_ends(self._places)
+        # Not before: until then claims pass over what is locked, and take it for claimed.
+        for queue, rows in self._left:
+            self._lines.returned(queue, rows)
 
     def undo(self) -> None:
         """The transaction was rolled back."""
@@ -137,7 +142,7 @@ class SharedTransaction(SharedReader):
         self.effects.ready[queue] += len(rows)
         for queue_id, claimed in self._claimed:
             mine = {row[0] for row in claimed}
-            self._lines.returned(queue_id, [row for row in rows if row[0] in mine])
+            self._left.append((queue_id, [row for row in rows if row[0] in mine]))
 
     # --- changes ---
 
