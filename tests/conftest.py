@@ -1,4 +1,5 @@
-"""Settings for all tests: Hypothesis on a shared machine, and what happens to a test that hangs.
+"""Settings for all tests: Hypothesis on a shared machine, Ctrl-C, and what happens to a test that
+hangs.
 
 A hanging test fails with the stacks of all its threads and asyncio tasks, and its teardown runs, so
 that the processes it started are stopped. pytest-timeout alone would lose those stacks: it prints
@@ -36,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # A copy, taken while output is not captured: a process about to be killed cannot hand on what
     # pytest captured.
     config.stash[STDERR] = os.dup(2)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that starts it in the background makes it so, and programs inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> bool:
