@@ -42,21 +42,26 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def run(arguments: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        env=environment,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise AssertionError(f"no end: {late.stdout!r}\n{late.stderr!r}") from None
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_it_passes_the_contract_suite_and_its_own_tests(installed: dict[str, str]) -> None:
+    # Where it hangs, its stacks are told.
+    hangs = ("-o", "faulthandler_timeout=60")
     options = ("-q", "-n", "0", "-p", "no:cacheprovider", "-c", str(EXAMPLE / "pyproject.toml"))
-    report = run(["-m", "pytest", *options, str(EXAMPLE)], installed)
+    report = run(["-m", "pytest", *options, *hangs, str(EXAMPLE)], installed)
     summary = report.strip().splitlines()[-1]
     assert "skipped" not in summary
     assert int(summary.split(" passed")[0].split()[-1]) > 150, report

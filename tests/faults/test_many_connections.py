@@ -146,7 +146,14 @@ async def parked(address: str, count: int) -> AsyncIterator[list["asyncio.Task[A
 
 
 async def _reserve(calls: Calls, request: ReserveRequest) -> Any:
-    return await calls.queue.Reserve(request)
+    while True:
+        try:
+            return await calls.queue.Reserve(request)
+        except grpc.aio.AioRpcError as error:
+            # The broker may not have heard yet that those before are gone.
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+        await asyncio.sleep(0.05)
 
 
 async def is_full(calls: Calls) -> bool:
