@@ -43,20 +43,23 @@ def life(library: Path, kind: str, which: str, points: int) -> list[str]:
     return module("points", library, kind, which, SEED, points)
 
 
+def none_wrong(result: dict[str, Any]) -> None:
+    again = AGAIN.format(seed=SEED, points=POINTS)
+    assert not result["wrong"], "\n".join([*result["wrong"][:5], f"again: {again}"])
+
+
 def never_wrong(library: Path, kind: str, which: str, figures: Figures) -> dict[str, Any]:
     """What came of the life at each of the points."""
     result = result_of(life(library, kind, which, POINTS), loaded(library))
-    wrong = result["wrong"]
     figures.show(
         f"{which} at calls that change files, {kind}",
         points=result["points"],
         came_to=result["came to"],
         calls_of_a_life=result["calls"],
         rounds_answered=result["rounds"],
-        wrong=len(wrong),
+        wrong=len(result["wrong"]),
     )
-    again = AGAIN.format(seed=SEED, points=POINTS)
-    assert not wrong, "\n".join([*wrong[:5], f"again: {again}"])
+    none_wrong(result)
     return result
 
 
@@ -85,16 +88,14 @@ def test_every_job_arrives_once_wherever_the_process_that_moves_its_queue_is_kil
     old: str, new: str, library: Path, figures: Figures
 ) -> None:
     result = result_of(module("moves", library, old, new, SEED, POINTS // 2), loaded(library))
-    wrong = result["wrong"]
     figures.show(
         f"kills at calls of a move from {old} to {new} that change files",
         points=result["points"],
         killed=result["killed"],
         calls_of_a_move=result["calls"],
-        wrong=len(wrong),
+        wrong=len(result["wrong"]),
     )
-    again = AGAIN.format(seed=SEED, points=POINTS)
-    assert not wrong, "\n".join([*wrong[:5], f"again: {again}"])
+    none_wrong(result)
     assert result["killed"] >= 0.5 * result["points"]
 
 

@@ -94,7 +94,7 @@ def test_a_lease_is_prolonged_while_its_handler_runs(
         context = handlers.wait_for_start()
         beats = []
         for count in range(1, 6):
-            broker.wait_for(lambda: broker.heartbeats_of(job_id) >= count)  # noqa: B023
+            broker.wait_for(lambda: broker.heartbeats_of(job_id) >= count)  # noqa: B023 -- asked now
             beats.append(time.monotonic())
         # At least three to a lease length; a busy machine may spread some of them, not all.
         assert min(later - earlier for earlier, later in pairwise(beats)) < 1 / 3 + 0.1

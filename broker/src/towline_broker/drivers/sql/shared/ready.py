@@ -118,10 +118,11 @@ class ReadyLines:
         """These are READY still, or again. Claims that are looking may have passed over them."""
         marks = self._of(queue).marks
         for row in rows:
-            place = row[POSITION]
-            marks[row[PRIORITY]] = min(marks.get(row[PRIORITY], 0), place)
-            for look in self._looks:
-                look.place = min(look.place, place)
+            mark = marks.get(row[PRIORITY], 0)
+            marks[row[PRIORITY]] = min(mark, row[POSITION])
+        first = min((row[POSITION] for row in rows), default=_NO_BOUND)
+        for look in self._looks:
+            look.place = min(look.place, first)
 
     def pause(self, queue: int) -> float:
         """Seconds until a look from the beginning is allowed."""
