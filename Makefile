@@ -153,6 +153,10 @@ bench-stops: install ## Measure how long the file store stops the broker at a mi
 bench-restart: install ## Measure how long the stores in files take to open with a million jobs
 	@$(BIN)/python -m bench.restart $(ARGS)
 
+.PHONY: bench-refusals
+bench-refusals: install ## Measure what it costs to refuse a Push, beside an empty server that refuses all
+	@$(BIN)/python -m bench.refusals $(ARGS)
+
 .PHONY: bench-workers
 bench-workers: install ## Measure what a worker does with jobs that do nothing, in each pool and in two processes
 	@$(BIN)/python -m bench.workers $(ARGS)

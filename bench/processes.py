@@ -16,14 +16,15 @@ def broker(store: str) -> Iterator[str]:
         *(sys.executable, "-c", serve, "serve"),
         *("--store", store, "--listen", "127.0.0.1:0", "--log-level", "error"),
     ]
-    with _server(command) as address:
+    with server_process(command) as (address, _):
         yield address
 
 
 @contextmanager
 def echo(batch: int, payload: int) -> Iterator[str]:
     """A process that answers the same calls with ready-made answers; yields its address."""
-    with _server([sys.executable, "-m", "bench.echo", str(batch), str(payload)]) as address:
+    command = [sys.executable, "-m", "bench.echo", str(batch), str(payload)]
+    with server_process(command) as (address, _):
         yield address
 
 
@@ -34,7 +35,8 @@ def fresh_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _server(command: list[str]) -> Iterator[str]:
+def server_process(command: list[str]) -> Iterator[tuple[str, int]]:
+    """Of what writes its address to a ``--ready-file``; yields the address and the process's id."""
     with fresh_folder() as folder:
         ready = folder / "ready"
         process = subprocess.Popen(
@@ -42,7 +44,7 @@ def _server(command: list[str]) -> Iterator[str]:
             stdout=subprocess.DEVNULL,
         )
         try:
-            yield _address(ready, process)
+            yield _address(ready, process), process.pid
         finally:
             process.terminate()
             process.wait(timeout=60)
