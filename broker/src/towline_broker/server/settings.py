@@ -2,23 +2,15 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ByteSize,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    model_validator,
-)
+from pydantic import AfterValidator, ByteSize, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from towline_broker.core.routing import Routes
 from towline_broker.core.settings import CoreSettings
-from towline_broker.domain.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Micros, to_seconds
+from towline_broker.domain.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Micros
 from towline_broker.server.addresses import Address
-from towline_broker.server.quantities import in_units, span
+from towline_broker.server.marks import AT_START, LIVE, Expected, Section
+from towline_broker.server.quantities import Bytes, Duration, in_units
 from towline_broker.server.store_settings import (
     Mistakes,
     QueueName,
@@ -40,20 +32,20 @@ MAX_MESSAGE = 2_047 * MIB
 #: More than a machine has use for.
 MAX_PROCESSES = 256
 
-Size = Annotated[ByteSize, Field(ge=1, le=MAX_MESSAGE)]
-#: What the validators read again.
-_in_seconds = PlainSerializer(to_seconds, when_used="json")
+ADDRESS = Expected("HOST:PORT")
 
-Wait = Annotated[Micros, BeforeValidator(span(0, 1 * HOUR)), _in_seconds]
-Term = Annotated[Micros, BeforeValidator(span(100 * MILLISECOND, 366 * DAY)), _in_seconds]
-Memory = Annotated[Micros, BeforeValidator(span(0, 366 * DAY)), _in_seconds]
-Tick = Annotated[Micros, BeforeValidator(span(1 * MILLISECOND, 1 * MINUTE)), _in_seconds]
-Delay = Annotated[Micros, BeforeValidator(span(1 * SECOND, 100 * 366 * DAY)), _in_seconds]
+Size = Annotated[ByteSize, Bytes(1, MAX_MESSAGE)]
+
+Wait = Annotated[Micros, Duration(0, 1 * HOUR)]
+Term = Annotated[Micros, Duration(100 * MILLISECOND, 366 * DAY)]
+Memory = Annotated[Micros, Duration(0, 366 * DAY)]
+Tick = Annotated[Micros, Duration(1 * MILLISECOND, 1 * MINUTE)]
+Delay = Annotated[Micros, Duration(1 * SECOND, 100 * 366 * DAY)]
 
 _LIMITS = Limits()
 #: Stores keep these in columns of that width, so they can only be lowered.
-UniqueKey = Annotated[ByteSize, Field(ge=1, le=_LIMITS.unique_key_bytes)]
-CallerId = Annotated[ByteSize, Field(ge=1, le=_LIMITS.caller_id_bytes)]
+UniqueKey = Annotated[ByteSize, Bytes(1, _LIMITS.unique_key_bytes)]
+CallerId = Annotated[ByteSize, Bytes(1, _LIMITS.caller_id_bytes)]
 _CORE = CoreSettings()
 
 
@@ -62,36 +54,59 @@ def _address(text: str) -> str:
     return text.strip()
 
 
-class LimitSettings(BaseModel):
+class LimitSettings(Section):
     """The fields of :class:`Limits`, as an operator may set them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     batch: Annotated[int, Field(ge=1, le=100_000)] = _LIMITS.batch
+    """Jobs, acks, nacks, leases or ids in one call."""
     page: Annotated[int, Field(ge=1, le=100_000)] = _LIMITS.page
+    """Jobs in one page of a list, or handled by one call on dead letters and queues."""
     payload_bytes: Size = ByteSize(_LIMITS.payload_bytes)
+    """The payload of a job."""
     headers_bytes: Size = ByteSize(_LIMITS.headers_bytes)
+    """All keys and values of the headers of a job together."""
     header_key_bytes: Size = ByteSize(_LIMITS.header_key_bytes)
+    """One key of the headers."""
     content_type_bytes: Size = ByteSize(_LIMITS.content_type_bytes)
+    """The content type of a payload."""
     unique_key_bytes: UniqueKey = ByteSize(_LIMITS.unique_key_bytes)
+    """The unique key of a job."""
     result_bytes: Size = ByteSize(_LIMITS.result_bytes)
+    """What an Ack may store as the result of a job."""
     checkpoint_bytes: Size = ByteSize(_LIMITS.checkpoint_bytes)
+    """What a heartbeat may store as the checkpoint of a job."""
     caller_id_bytes: CallerId = ByteSize(_LIMITS.caller_id_bytes)
+    """Ids of workers and of requests."""
     message_bytes: Size = ByteSize(_LIMITS.message_bytes)
+    """One request, or one reply; a reply that would be larger brings fewer jobs."""
     queues_per_reserve: Annotated[int, Field(ge=1, le=10_000)] = _LIMITS.queues_per_reserve
+    """Queues that one Reserve may name."""
     weight: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.weight
+    """The weight of a queue in a Reserve."""
     wait: Wait = _LIMITS.wait
+    """How long a Reserve or GetJob may be parked."""
     min_lease: Term = _LIMITS.min_lease
+    """The shortest lease that may be asked for."""
     max_lease: Term = _LIMITS.max_lease
+    """The longest lease that may be asked for."""
     start_delay: Delay = _LIMITS.start_delay
+    """The delay before a first attempt, and the time to expire."""
     period: Delay = _LIMITS.period
+    """Retry delays, time-outs, retention, and how long a unique key is held."""
     max_attempts: Annotated[int, Field(ge=1, le=1_000_000)] = _LIMITS.max_attempts
+    """Attempts that the retry policy of a job may allow."""
     retry_delays: Annotated[int, Field(ge=1, le=10_000)] = _LIMITS.retry_delays
+    """Delays that a retry policy may list."""
     retry_multiplier: Annotated[float, Field(ge=1, le=1_000_000)] = _LIMITS.retry_multiplier
+    """The multiplier of exponential retry delays."""
     failure_type_bytes: Size = ByteSize(_LIMITS.failure_type_bytes)
+    """The type of a failure; what is longer is cut."""
     failure_message_bytes: Size = ByteSize(_LIMITS.failure_message_bytes)
+    """The message of a failure; what is longer is cut."""
     failure_trace_bytes: Size = ByteSize(_LIMITS.failure_trace_bytes)
+    """The trace of a failure; what is longer is cut."""
     progress_message_bytes: Size = ByteSize(_LIMITS.progress_message_bytes)
+    """The text of a progress; what is longer is cut."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -109,19 +124,25 @@ class LimitSettings(BaseModel):
         return Limits(**self.model_dump())
 
 
-class CoreOptions(BaseModel):
+class CoreOptions(Section):
     """The fields of :class:`CoreSettings`, as an operator may set them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     settle_memory: Memory = _CORE.settle_memory
+    """How long settled jobs and leases are remembered (P4)."""
     default_lease: Term = _CORE.default_lease
+    """The lease of a Reserve that asks for none."""
     max_queue_depth: Annotated[int, Field(ge=1)] = _CORE.max_queue_depth
+    """Live jobs in one queue; beyond it Push is refused."""
     max_waiters: Annotated[int, Field(ge=1)] = _CORE.max_waiters
+    """Parked calls; beyond it Reserve is refused."""
     worker_memory: Term = _CORE.worker_memory
+    """A worker that is silent for so long is no longer listed."""
     max_workers: Annotated[int, Field(ge=1)] = _CORE.max_workers
+    """Workers that are remembered; beyond it those heard of longest ago are forgotten."""
     upkeep_batch: Annotated[int, Field(ge=1, le=100_000)] = _CORE.upkeep_batch
+    """Records that one step of upkeep handles, so that calls come in between."""
     upkeep_interval: Tick = _CORE.upkeep_interval
+    """How long upkeep may sleep; an orphaned job is back within its lease and this."""
 
     def to_core(self) -> CoreSettings:
         return CoreSettings(**self.model_dump())
@@ -136,23 +157,31 @@ class Settings(BaseSettings):
         validate_default=False,  # defaults are in microseconds already
         env_prefix=ENV_PREFIX,
         env_nested_delimiter=ENV_DELIMITER,
+        use_attribute_docstrings=True,
     )
 
-    #: Url of the store called "default": the one of every queue of which nothing else is said.
-    store: StoreUrl = "sqlite:///towline.db"
-    #: Further stores: name to url.
-    stores: dict[StoreName, StoreUrl] = {}
-    #: By the name of a queue or a pattern of names.
-    queues: dict[QueueName, QueueOptions] = {}
-    #: Broker processes that serve one address.
-    processes: Annotated[int, Field(ge=1, le=MAX_PROCESSES)] = 1
-    listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:7480"
-    insecure: bool = False
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["console", "json"] = "console"
-    drain_timeout: Wait = 30 * SECOND
-    limits: LimitSettings = LimitSettings()
-    core: CoreOptions = CoreOptions()
+    store: Annotated[StoreUrl, AT_START] = "sqlite:///towline.db"
+    """Url of the store "default": the one of every queue of which nothing else is said."""
+    stores: Annotated[dict[StoreName, StoreUrl], AT_START] = {}
+    """Further stores: name to url."""
+    queues: Annotated[dict[QueueName, QueueOptions], AT_START] = {}
+    """What is set for a queue, or for all whose names fit a pattern."""
+    processes: Annotated[int, Field(ge=1, le=MAX_PROCESSES), AT_START] = 1
+    """Broker processes on this address, over stores that processes share."""
+    listen: Annotated[str, AfterValidator(_address), ADDRESS, AT_START] = "127.0.0.1:7480"
+    """Where gRPC is served; port 0 is any free one."""
+    insecure: Annotated[bool, AT_START] = False
+    """Serve an address that other machines reach without TLS and authentication."""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LIVE] = "info"
+    """The least level that is logged."""
+    log_format: Annotated[Literal["console", "json"], LIVE] = "console"
+    """For people, or for machines."""
+    drain_timeout: Annotated[Wait, LIVE] = 30 * SECOND
+    """How long running calls may take to end when the broker stops."""
+    limits: Annotated[LimitSettings, AT_START] = LimitSettings()
+    """How large that may be which calls bring; the contract states the defaults."""
+    core: Annotated[CoreOptions, AT_START] = CoreOptions()
+    """Memories and bounds of the broker."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
