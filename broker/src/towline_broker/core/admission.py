@@ -44,6 +44,16 @@ class Admission:
         """Whether a further Push would be refused."""
         return self._line.crowded
 
+    @property
+    def waiting(self) -> int:
+        """Pushes in the line."""
+        return len(self._line)
+
+    @property
+    def window(self) -> int:
+        """How many jobs the store is given at the same time."""
+        return int(self._limit)
+
     @asynccontextmanager
     async def of(self, jobs: int) -> AsyncIterator[None]:
         """Around the storing of so many jobs. Raises Busy."""

@@ -13,6 +13,7 @@ from towline_broker.core.following import Following
 from towline_broker.core.holding import Hold
 from towline_broker.core.leasing import Leasing
 from towline_broker.core.moving import Moving
+from towline_broker.core.observing import Observing
 from towline_broker.core.operating import Operating
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.peers import INTERVAL as LOOK_AT_PEERS
@@ -99,6 +100,7 @@ class Broker:
         self.settling = Settling(self._stores, settings, owned, workers, timings, rng)
         self.dead_letters = DeadLetters(self._stores, settings, owned)
         self.operating = Operating(self._stores, self.clock, settings, owned, self._peers, timings)
+        self.observing = Observing(self._stores, owned, self._peers, timings, limit)
         self.moving = Moving(self._stores, owned, self._line, hold)
 
     @property

@@ -77,6 +77,12 @@ class Peers:
                 known[view.worker_id] = _merged(known.get(view.worker_id), view)
         return [known[worker_id] for worker_id in sorted(known)]
 
+    def count(self) -> int:
+        """As many workers as :meth:`views` would name, by what is known of the others already."""
+        horizon = self._store.clock.now() - self._memory
+        others = (view.worker_id for view in self._told() if view.last_seen > horizon)
+        return len({*self._workers.ids(), *others})
+
     async def direct(self, worker_id: str, directive: Directive) -> None:
         """Raises WorkerNotFound, StoreError."""
         here = self._workers.direct(worker_id, directive)

@@ -1,7 +1,9 @@
 """How long jobs wait and run: distributions per queue and type."""
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from towline_broker.core.calls import NO_TIMING, Timing
 from towline_broker.domain.jobs import Leased
@@ -37,6 +39,13 @@ class Histogram:
         for bucket, count in other._buckets.items():
             self._buckets[bucket] = self._buckets.get(bucket, 0) + count
 
+    def up_to(self, bounds: Sequence[Micros]) -> list[int]:
+        """How many are at most so long as each bound, of bounds in rising order."""
+        counts = [0] * (len(bounds) + 1)
+        for bucket, count in self._buckets.items():
+            counts[bisect_left(bounds, _longest(bucket))] += count
+        return list(accumulate(counts[:-1]))
+
     def timing(self) -> Timing:
         if self.count == 0:
             return NO_TIMING
@@ -53,11 +62,19 @@ class Histogram:
         return found
 
 
+def _longest(bucket: int) -> Micros:
+    shift = max(0, (bucket >> _SUB_BITS) - 1)
+    return ((bucket - (shift << _SUB_BITS) + 1) << shift) - 1
+
+
 def _middle(bucket: int) -> Micros:
     """The middle of a bucket's range; see :meth:`Histogram.add` for its number."""
     shift = max(0, (bucket >> _SUB_BITS) - 1)
     lowest = (bucket - (shift << _SUB_BITS)) << shift
     return lowest + ((1 << shift) >> 1)
+
+
+QueueHistograms = Mapping[str, Sequence[Histogram]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +119,11 @@ class Timings:
             for name in waits.keys() | processings.keys()
         }
 
+    def by_queue(self) -> "tuple[QueueHistograms, QueueHistograms]":
+        """Waiting and processing: for each queue the histograms of its types. Pairs that could not
+        be kept apart stand under the queue ""."""
+        return _by_queue(self._wait), _by_queue(self._processing)
+
     def _of(self, histograms: dict[tuple[str, str], Histogram], key: tuple[str, str]) -> Histogram:
         found = histograms.get(key)
         if found is None:
@@ -109,6 +131,13 @@ class Timings:
                 key = ("", "")
             found = histograms.setdefault(key, Histogram())
         return found
+
+
+def _by_queue(histograms: dict[tuple[str, str], Histogram]) -> "QueueHistograms":
+    found: dict[str, list[Histogram]] = {}
+    for (queue, _), histogram in histograms.items():
+        found.setdefault(queue, []).append(histogram)
+    return found
 
 
 def _merged(

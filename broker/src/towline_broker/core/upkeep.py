@@ -51,6 +51,10 @@ class Upkeep:
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._standstill = StandstillWatch(clock)
+        #: How late the last round found what had fallen due.
+        self.lag: Micros = 0
+        #: When a round was last done to its end.
+        self.came_through: Micros | None = None
 
     def start(self) -> None:
         # Leases of a store that brokers share run on while one of them stands still.
@@ -74,13 +78,16 @@ class Upkeep:
     async def round(self) -> Micros | None:
         """Does everything that is due now; returns when the next is, None if nothing is known."""
         due = await self._driver.next_due()
-        if due is not None and due <= self._clock.now():
+        now = self._clock.now()
+        self.lag = 0 if due is None else max(0, now - due)
+        if due is not None and due <= now:
             await self._repeat(lambda limit: self._driver.promote(self._clock.now(), limit))
             await self._repeat(lambda limit: self._driver.expire(self._clock.now(), limit))
             await self._repeat(self._take_back)
             due = await self._driver.next_due()
         await self._repeat(lambda limit: self._driver.forget(self._clock.now(), limit))
         self._workers.forget_silent()
+        self.came_through = self._clock.now()
         return due
 
     async def _run(self) -> None:

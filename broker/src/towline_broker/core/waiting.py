@@ -16,16 +16,16 @@ class WaitLimit:
     """P11: how many calls may be parked at the same time, of every kind together."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._parked = 0
+        self.limit = limit
+        self.parked = 0
 
     def __enter__(self) -> None:
-        if self._parked >= self._limit:
-            raise TooManyWaiters(self._limit)
-        self._parked += 1
+        if self.parked >= self.limit:
+            raise TooManyWaiters(self.limit)
+        self.parked += 1
 
     def __exit__(self, *_: object) -> None:
-        self._parked -= 1
+        self.parked -= 1
 
 
 class Waiter:

@@ -1,6 +1,6 @@
 """Who works for this broker."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from towline_broker.core.calls import Directive, WorkerView
@@ -90,6 +90,11 @@ class Workers:
 
     def count(self) -> int:
         return len(self._workers)
+
+    def ids(self) -> Collection[str]:
+        """Of those that were heard of lately."""
+        self.forget_silent()
+        return self._workers.keys()
 
     def forget_silent(self) -> None:
         horizon = self._clock.now() - self._memory
