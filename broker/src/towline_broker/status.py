@@ -4,8 +4,8 @@ Stands beside the rooms, because services (errors of single items) and intercept
 calls) both need it and do not know each other.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -21,15 +21,18 @@ from towline.v1.errors_pb2 import (
     Status,
 )
 from towline_broker.domain.errors import (
+    CannotVerify,
     Draining,
     Full,
     InvalidField,
     NotFound,
     NotSupported,
+    PermissionDenied,
     QueueMoved,
     StoreError,
     StoreUnavailable,
     TowlineError,
+    Unauthenticated,
 )
 from towline_broker.domain.time import SECOND, Micros
 
@@ -64,10 +67,13 @@ class WireError:
     message: str
     details: Sequence[Message] = ()
     retry_after: Micros | None = None
+    #: What a program can read of the reason.
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         status = Status(code=self.code.value[0], message=self.message)
-        status.details.append(_packed(ErrorInfo(reason=self.reason, domain=DOMAIN)))
+        info = ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)
+        status.details.append(_packed(info))
         for detail in self.details:
             status.details.append(_packed(detail))
         metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
@@ -96,16 +102,27 @@ def wire_error(error: TowlineError) -> WireError:
             )
         case NotSupported():
             return WireError(grpc.StatusCode.UNIMPLEMENTED, "STORE_CANNOT", str(error))
+        case Unauthenticated():
+            return WireError(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", str(error))
+        case PermissionDenied():
+            return _denied(error)
+        case QueueMoved() | Draining() | CannotVerify() | StoreError():
+            return _not_now(error)
+        case _:
+            return internal_error("")
+
+
+def _not_now(error: QueueMoved | Draining | CannotVerify | StoreError) -> WireError:
+    match error:
         case QueueMoved():
             return _unavailable("QUEUE_MOVED", str(error))
         case Draining():
             return _unavailable("DRAINING", str(error))
+        case CannotVerify():
+            return _unavailable("CANNOT_VERIFY", str(error))
         case StoreUnavailable():
             return _unavailable("STORE_UNAVAILABLE", str(error))
-        case StoreError():
-            return _unavailable("STORE_UNAVAILABLE", "the store of this broker has failed")
-        case _:
-            return internal_error("")
+    return _unavailable("STORE_UNAVAILABLE", "the store of this broker has failed")
 
 
 def internal_error(reference: str) -> WireError:
@@ -142,6 +159,16 @@ def _bad_request(message: str, violations: Sequence[InvalidField]) -> WireError:
     # An error of the request as a whole has no path to begin with.
     message = message.removeprefix(": ")
     return WireError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", message, [details])
+
+
+def _denied(error: PermissionDenied) -> WireError:
+    named = {"right": error.right, "queue": error.queue}
+    return WireError(
+        grpc.StatusCode.PERMISSION_DENIED,
+        "PERMISSION_DENIED",
+        str(error),
+        metadata={key: value for key, value in named.items() if value},
+    )
 
 
 def _unavailable(reason: str, message: str) -> WireError:

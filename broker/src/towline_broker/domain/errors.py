@@ -13,6 +13,9 @@ TowlineError
 │   └── Busy              jobs come faster than they can be stored
 ├── NotSupported          the store cannot do what was asked, and says so
 ├── QueueMoved            the queue is at home in another store by now
+├── Unauthenticated       nobody knows who calls: no credentials, or bad ones
+├── PermissionDenied      who calls may not do this
+├── CannotVerify          credentials cannot be checked for now: try again later
 ├── Draining              this broker is going down
 └── StoreError
     ├── StoreUnavailable  try again later; the effect is unknown
@@ -127,6 +130,24 @@ class QueueMoved(TowlineError):
         )
         self.queue = queue
         self.to = to
+
+
+class Unauthenticated(TowlineError):
+    """The call has no credentials, or none that are good. The message never holds them."""
+
+
+class PermissionDenied(TowlineError):
+    """``right``: what the caller lacks; ``queue``: where, empty if for no queue in particular. Does
+    not tell whether the queue exists."""
+
+    def __init__(self, message: str, right: str = "", queue: str = "") -> None:
+        super().__init__(message)
+        self.right = right
+        self.queue = queue
+
+
+class CannotVerify(TowlineError):
+    """Credentials may be good, but what is needed to check them is out of reach."""
 
 
 class Draining(TowlineError):

@@ -1,0 +1,196 @@
+"""Who calls, and what they may do.
+
+A right is given for queues, by name or by a pattern in which ``*`` stands for any text, also for
+none. The interceptors find out who calls; rooms further in ask :func:`current_identity`.
+"""
+
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from typing import Self
+
+from towline_broker.domain.errors import PermissionDenied
+
+#: Longer names are no queue's.
+MOST_NAME = 128
+#: Names of which each set of patterns remembers whether it fits.
+MOST_KNOWN = 1_000
+MARK_BYTES = 9
+
+
+class Right(StrEnum):
+    #: Push jobs, follow and cancel them.
+    PUSH = "push"
+    #: Reserve jobs, and settle what one holds.
+    WORK = "work"
+    #: Look at all that is in a queue, and decide about it: pause, purge, move, dead letters.
+    ADMIN = "admin"
+
+
+class Patterns:
+    """Names of queues and patterns of them."""
+
+    __slots__ = ("_every", "_known", "_patterns")
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self._patterns = tuple(patterns)
+        self._every = "*" in self._patterns
+        self._known: dict[str, bool] = {}
+
+    @property
+    def every(self) -> bool:
+        """Whether every name fits, whatever it is."""
+        return self._every
+
+    def fit(self, name: str) -> bool:
+        if self._every:
+            return True
+        known = self._known.get(name)
+        if known is None:
+            known = any(_fits(pattern, name) for pattern in self._patterns)
+            if len(self._known) < MOST_KNOWN and len(name) <= MOST_NAME:
+                self._known[name] = known
+        return known
+
+    def __bool__(self) -> bool:
+        return bool(self._patterns)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._patterns)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Patterns) and self._patterns == other._patterns
+
+    def __hash__(self) -> int:
+        return hash(self._patterns)
+
+    def __repr__(self) -> str:
+        return f"Patterns({list(self._patterns)})"
+
+
+def _fits(pattern: str, name: str) -> bool:
+    """Each part between stars where it comes first: no pattern takes long, whoever made it up."""
+    first, *others = pattern.split("*")
+    if not others:
+        return name == first
+    *middle, last = others
+    end = len(name) - len(last)
+    if not name.startswith(first) or not name.endswith(last) or end < len(first):
+        return False
+    at = len(first)
+    for part in middle:
+        found = name.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    push: Patterns
+    work: Patterns
+    admin: Patterns
+
+    @classmethod
+    def of(
+        cls, *, push: Iterable[str] = (), work: Iterable[str] = (), admin: Iterable[str] = ()
+    ) -> Self:
+        """From names of queues and patterns of them."""
+        return cls(Patterns(push), Patterns(work), Patterns(admin))
+
+    def queues(self, right: Right) -> Patterns:
+        """Those for which the right is given."""
+        match right:
+            case Right.PUSH:
+                return self.push
+            case Right.WORK:
+                return self.work
+            case Right.ADMIN:
+                return self.admin
+
+
+FULL_RIGHTS = Rights.of(push="*", work="*", admin="*")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """``name``: with the kind of its credentials in front, such as ``token:mailer``: a token and a
+    certificate that happen to be called the same are two."""
+
+    name: str
+    rights: Rights
+    #: What its leases are marked with. Of 72 bits, and of the name alone: whoever has new
+    #: credentials of the same name holds the same leases.
+    mark: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = sha256(f"towline lease holder {self.name}".encode()).digest()
+        object.__setattr__(self, "mark", urlsafe_b64encode(digest[:MARK_BYTES]).decode("ascii"))
+
+    def may(self, queue: str, *rights: Right) -> bool:
+        """Whether it has any of the rights for this queue."""
+        return any(self.rights.queues(right).fit(queue) for right in rights)
+
+    def may_everywhere(self, *rights: Right) -> bool:
+        """Whether it has one of the rights for every queue."""
+        return any(self.rights.queues(right).every for right in rights)
+
+    def may_somewhere(self, *rights: Right) -> bool:
+        """Whether it has any of the rights for any queue."""
+        return any(self.rights.queues(right) for right in rights)
+
+    def require(self, queue: str, *rights: Right) -> None:
+        """Raises PermissionDenied unless it has any of the rights for this queue."""
+        if not self.may(queue, *rights):
+            raise self._denied(f"for queue {_quoted(queue)}", rights, queue[:MOST_NAME])
+
+    def require_everywhere(self, *rights: Right) -> None:
+        """Raises PermissionDenied unless it has one of the rights for every queue."""
+        if not self.may_everywhere(*rights):
+            raise self._denied("for every queue ('*'); or name one for which it is given", rights)
+
+    def require_somewhere(self, *rights: Right) -> None:
+        """Raises PermissionDenied unless it has any of the rights for any queue."""
+        if not self.may_somewhere(*rights):
+            raise self._denied("for any queue", rights)
+
+    def sight(self, *rights: Right) -> Callable[[str], bool] | None:
+        """Tells of a queue whether one of the rights is given for it. None: they are for all."""
+        if self.may_everywhere(*rights):
+            return None
+        return lambda queue: self.may(queue, *rights)
+
+    def _denied(self, where: str, rights: tuple[Right, ...], queue: str = "") -> PermissionDenied:
+        lacking = " or ".join(rights)
+        return PermissionDenied(f"{self.name} lacks the right {lacking} {where}", lacking, queue)
+
+
+def _quoted(name: str) -> str:
+    return ascii(name) if len(name) <= MOST_NAME else f"{name[:MOST_NAME]!a}..."
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous(Identity):
+    """Whoever calls a broker that asks nobody for credentials. Leases bear no mark."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mark", "")
+
+
+ANONYMOUS = Anonymous("anonymous", FULL_RIGHTS)
+
+_current: ContextVar[Identity] = ContextVar("towline_identity", default=ANONYMOUS)
+
+
+def current_identity() -> Identity:
+    """Of whoever made the call that is being answered."""
+    return _current.get()
+
+
+def act_as(identity: Identity) -> None:
+    """From here on, in this task, the call is this one's."""
+    _current.set(identity)
