@@ -110,6 +110,10 @@ proto-check: $(CODEGEN_INSTALLED) ## Check that the committed generated code is 
 sdk-only: install ## Check that the SDK, installed alone, brings grpcio and protobuf only
 	@$(BIN)/python scripts/sdk_only.py
 
+.PHONY: dist
+dist: install ## Build wheels and sdists of both distributions into dist/, the same bytes for the same commit
+	@$(BIN)/python scripts/dist.py $(ARGS)
+
 .PHONY: demo
 demo: install ## Watch jobs run: a broker, two workers, one of them killed half-way
 	@$(BIN)/python examples/stdlib_census/demo.py
@@ -193,6 +197,6 @@ faults: install ## Run a representative hour of the fault suite (ARGS="kills sim
 
 .PHONY: clean
 clean: ## Remove everything that make created: virtual environments, caches, build output
-	@rm -rf $(VENV) $(CODEGEN) $(FUZZ) $(NODE_TESTS)/node_modules client/dist broker/dist
+	@rm -rf $(VENV) $(CODEGEN) $(FUZZ) $(NODE_TESTS)/node_modules dist
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find $(PYTHON_TREES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,7 +26,7 @@ class BrokerProcess:
 
     ``folder`` is where it works and where its output goes; unless given, one is made and removed at
     the end of the context. ``run_by``: a command that runs another one in its own place, as
-    ``ip netns exec`` does.
+    ``ip netns exec`` does. ``command``: the broker's command, if it is not that of this checkout.
     """
 
     def __init__(
@@ -37,13 +37,14 @@ class BrokerProcess:
         environment: Mapping[str, str] | None = None,
         address: str = "127.0.0.1:0",
         run_by: Sequence[str] = (),
+        command: Sequence[str] = COMMAND,
     ) -> None:
         self.store = store
         self.folder = folder or Path(tempfile.mkdtemp(prefix="towline-broker-"))
         self.address = address
         self._options = options
         self._environment = environment or {}
-        self._run_by = run_by
+        self._command = (*run_by, *command)
         self._own_folder = folder is None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -90,7 +91,7 @@ class BrokerProcess:
         ready.unlink(missing_ok=True)
         where = ["--store", self.store, "--listen", self.address, "--ready-file", str(ready)]
         arguments = [*where, *self._options]
-        self._process = start_command(arguments, self.folder, self._environment, self._run_by)
+        self._process = start_command(arguments, self.folder, self._environment, self._command)
         deadline = time.monotonic() + START_SECONDS
         while not ready.exists():
             assert self._process.poll() is None, f"the broker ended:\n{self.log}"
@@ -140,14 +141,14 @@ def start_command(
     arguments: Sequence[str],
     folder: Path,
     environment: Mapping[str, str] | None = None,
-    run_by: Sequence[str] = (),
+    command: Sequence[str] = COMMAND,
 ) -> "subprocess.Popen[bytes]":
     """``towline-broker serve`` with these arguments; its words go to broker.out and broker.err in
     ``folder``, after those that are there. Of our environment it sees no variable of Towline's."""
     inherited = {name: value for name, value in os.environ.items() if name[:8] != "TOWLINE_"}
     with (folder / "broker.out").open("ab") as out, (folder / "broker.err").open("ab") as err:
         return subprocess.Popen(
-            [*run_by, *COMMAND, "serve", *arguments],
+            [*command, "serve", *arguments],
             cwd=folder,
             env=inherited | dict(environment or {}),
             stdin=subprocess.DEVNULL,
