@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from pathlib import Path
 
 from towline_broker.domain.time import Micros
 
@@ -48,3 +49,5 @@ class Capabilities:
     #: Not every job that becomes READY is told of: who waits for one has to look this often. None:
     #: the listener hears of every one.
     poll_interval: Micros | None = None
+    #: Where its files are, of a store on the disk of this machine.
+    folder: Path | None = None

@@ -87,6 +87,7 @@ class SqliteDriver(SqlDriver, SoleOwner):
             name="sqlite",
             durability=Durability.DURABLE,
             durability_note="each commit is synced to the disk (WAL, synchronous=FULL)",
+            folder=self._path.parent,
         )
 
     async def open(self, now: Micros, listener: Listener) -> Micros:

@@ -1,0 +1,119 @@
+"""What one broker process counts, as rows."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from towline_broker.core.observing import Observing, Reading
+from towline_broker.core.statistics import Histogram, QueueHistograms
+from towline_broker.domain.time import Micros, from_seconds, to_seconds
+from towline_broker.interceptors.measuring import BOUNDS, MeasuredCalls
+from towline_broker.server.metrics import families
+from towline_broker.server.metrics.families import Distribution, Row, Rows
+from towline_broker.server.metrics.naming import Names
+
+#: Seconds that jobs wait or run.
+JOB_BOUNDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1_800.0, 3_600.0)
+_JOB_BOUNDS: tuple[Micros, ...] = tuple(map(from_seconds, JOB_BOUNDS))
+
+
+def of_stores(
+    observing: Observing,
+    readings: Mapping[str, Reading | None],
+    free: Mapping[str, int],
+    now: float,
+) -> Iterator[Rows]:
+    """``free``: bytes on the disk of a store; ``now``: by the clock of the event loop."""
+    loads = observing.loads()
+    yield (
+        families.STORE_INFO,
+        [
+            Row((load.name, load.capabilities.name, load.capabilities.durability.name.lower()), 1)
+            for load in loads
+        ],
+    )
+    yield families.STORE_UP, [Row((name,), int(one is not None)) for name, one in readings.items()]
+    told = [(name, one) for name, one in readings.items() if one is not None]
+    yield families.FIGURES_AGE, [Row((name,), max(0.0, now - one.at)) for name, one in told]
+    yield families.DISK_FREE, [Row((name,), value) for name, value in free.items()]
+    yield families.UPKEEP_LAG, [Row((load.name,), to_seconds(load.upkeep_lag)) for load in loads]
+    yield (
+        families.UPKEEP_AGE,
+        [
+            Row((load.name,), to_seconds(load.upkeep_age))
+            for load in loads
+            if load.upkeep_age is not None
+        ],
+    )
+    yield families.PUSHES_WAITING, [Row((load.name,), load.pushes_waiting) for load in loads]
+    yield families.PUSH_WINDOW, [Row((load.name,), load.push_window) for load in loads]
+    yield families.PARKED, [Row((), observing.parked)]
+    yield families.PARKED_LIMIT, [Row((), observing.most_parked)]
+
+
+def of_calls(calls: MeasuredCalls) -> Iterator[Rows]:
+    methods = sorted(calls.methods.items())
+    yield (
+        families.RPCS,
+        [
+            Row((method, code), count)
+            for method, figures in methods
+            for code, count in sorted(figures.codes.items())
+        ],
+    )
+    yield families.RPCS_RUNNING, [Row((method,), figures.running) for method, figures in methods]
+    yield (
+        families.RPC_SECONDS,
+        [
+            Row(
+                (method,),
+                Distribution(
+                    BOUNDS,
+                    tuple(figures.up_to_bounds()),
+                    sum(figures.codes.values()),
+                    figures.seconds,
+                ),
+            )
+            for method, figures in methods
+        ],
+    )
+    reasons = sorted(calls.reasons.items())
+    yield families.FAILURES, [Row((reason,), count) for reason, count in reasons]
+
+
+def of_jobs(observing: Observing, queues: Names) -> Iterator[Rows]:
+    wait, processing = observing.timings.by_queue()
+    queues.meet([*wait, *processing])
+    yield families.WAIT, _distributions(wait, queues)
+    yield families.PROCESSING, _distributions(processing, queues)
+
+
+def _distributions(histograms: QueueHistograms, queues: Names) -> Iterator[Row]:
+    others: list[Histogram] = []
+    for queue, of_types in histograms.items():
+        label = queues.label(queue)
+        if label == families.OTHERS:
+            others += of_types
+        else:
+            yield Row((label,), _merged(of_types))
+    if others:
+        yield Row((families.OTHERS,), _merged(others))
+
+
+def _merged(histograms: Iterable[Histogram]) -> Distribution:
+    merged = Histogram()
+    for histogram in histograms:
+        merged.merge(histogram)
+    return Distribution(
+        JOB_BOUNDS, tuple(merged.up_to(_JOB_BOUNDS)), merged.count, to_seconds(merged.total)
+    )
+
+
+def free_on_disks(folders: Mapping[str, Path], free_bytes: Callable[[Path], int]) -> dict[str, int]:
+    """Of those whose disk answers."""
+    found: dict[str, int] = {}
+    for name, folder in folders.items():
+        try:
+            found[name] = free_bytes(folder)
+        except OSError:
+            continue
+    return found
