@@ -5,6 +5,7 @@ looks, and a store that gives no answer must not hold up what is told of the oth
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from towline_broker.domain.jobs import Counts
 from towline_broker.domain.outage import Outage
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Capabilities, QueueState
+
+log = logging.getLogger("towline.broker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class _Watched:
         self._owned = owned
         self._reading: Reading | None = None
         self._asking: asyncio.Task[None] | None = None
+        self._answered: float | None = None
+        self._probing: asyncio.Task[None] | None = None
         self._outage = Outage(
             f"the figures of store {store.name} cannot be read",
             f"the figures of store {store.name} are read again",
@@ -69,6 +74,26 @@ class _Watched:
             self._asking = self._owned.start(self._ask())
         done, _ = await asyncio.wait([self._asking], timeout=patience)
         return self._reading if done else None
+
+    async def answers(self, max_age: float, patience: float) -> bool:
+        heard = self._answered
+        if heard is not None and asyncio.get_running_loop().time() - heard < max_age:
+            return True
+        if self._probing is None or self._probing.done():
+            self._answered, self._probing = None, self._owned.start(self._probe())
+        done, _ = await asyncio.wait([self._probing], timeout=patience)
+        return bool(done) and self._answered is not None
+
+    async def _probe(self) -> None:
+        """By the question that upkeep asks all the time, which costs little in every store."""
+        try:
+            await self.store.driver.next_due()
+        except StoreFailed:
+            raise
+        except Exception as error:  # no answer, of whatever kind: upkeep tells of it in the log
+            log.debug("store %s gives no answer: %s", self.store.name, error)
+        else:
+            self._answered = asyncio.get_running_loop().time()
 
     async def _ask(self) -> None:
         self._reading, driver = None, self.store.driver
@@ -105,6 +130,12 @@ class Observing:
         """
         found = await asyncio.gather(*(one.reading(max_age, patience) for one in self._watched))
         return {one.store.name: reading for one, reading in zip(self._watched, found, strict=True)}
+
+    async def answering(self, max_age: float, patience: float) -> dict[str, bool]:
+        """By the name of the store: whether it has given an answer of late, or does so within
+        ``patience`` seconds."""
+        found = await asyncio.gather(*(one.answers(max_age, patience) for one in self._watched))
+        return {one.store.name: answers for one, answers in zip(self._watched, found, strict=True)}
 
     def loads(self) -> list[StoreLoad]:
         return [_load(one.store) for one in self._watched]

@@ -11,7 +11,7 @@ from towline_broker.server.exits import AddressError
 
 _REASONS = {
     errno.EADDRINUSE: (
-        "the port is in use; is another broker running? Choose another with --listen HOST:PORT"
+        "the port is in use; is another broker running? Choose another with {option} HOST:PORT"
     ),
     errno.EADDRNOTAVAIL: "this machine has no such address",
     errno.EACCES: "ports below 1024 are for privileged users; choose another",
@@ -40,8 +40,9 @@ class Address:
             raise ValueError(f"{text!r}: expected a port of 0 to 65535 (0: any free one)")
         return Address(host, int(port))
 
-    def resolve(self) -> "Address":
-        """With the number of the host in the place of its name. Raises AddressError.
+    def resolve(self, setting: str = "") -> "Address":
+        """With the number of the host in the place of its name. Raises AddressError, which names
+        the ``setting`` if it is not the main address.
 
         A name can stand for several addresses, and gRPC is content if it gets one of them: then two
         brokers could both seem to have the same port. So it gets one to begin with.
@@ -49,7 +50,9 @@ class Address:
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise AddressError(f"cannot listen on {self}: {error.strerror or error}") from None
+            where = f"{setting}: " if setting else ""
+            reason = error.strerror or error
+            raise AddressError(f"{where}cannot listen on {self}: {reason}") from None
         # 127.0.0.1 before ::1, whatever order the machine has.
         found.sort(key=lambda entry: entry[0] != socket.AF_INET)
         return Address(str(found[0][4][0]), self.port)
@@ -76,6 +79,19 @@ class Address:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         return Address(self.host, held.getsockname()[1]), held
 
+    def listening(self, setting: str, option: str) -> "tuple[Address, socket.socket]":
+        """A socket that listens there, for nobody else to share, and the address with the real
+        number of the port. Raises AddressError, which names the setting and the option."""
+        made = self._socket()
+        try:
+            with self._explained(setting, option):
+                made.bind((self.host, self.port))
+                made.listen()
+        except AddressError:
+            made.close()
+            raise
+        return Address(self.host, made.getsockname()[1]), made
+
     def _socket(self) -> socket.socket:
         made = socket.socket(
             socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM
@@ -84,12 +100,13 @@ class Address:
         return made
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, setting: str = "", option: str = "--listen") -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            reason = _REASONS.get(error.errno or 0, error.strerror)
-            raise AddressError(f"cannot listen on {self}: {reason}") from None
+            where = f"{setting}: " if setting else ""
+            reason = _REASONS.get(error.errno or 0, error.strerror).format(option=option)
+            raise AddressError(f"{where}cannot listen on {self}: {reason}") from None
 
     @property
     def is_loopback(self) -> bool:

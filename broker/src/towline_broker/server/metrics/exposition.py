@@ -48,14 +48,14 @@ class BrokerFigures:
         self._started_at = time.time() if started_at is None else started_at
         self._rendering = asyncio.Lock()
         #: When the stores told what is in this text.
-        self._told: Mapping[str, float | None] = {}
+        self._told: Mapping[str, float] | None = None
         self._text = b""
 
     async def of_stores(self) -> bytes:
         """As text. Made anew only when a store was asked anew."""
         readings = await self.readings()
         async with self._rendering:
-            told = {name: reading and reading.at for name, reading in readings.items()}
+            told = {name: one.at for name, one in readings.items() if one is not None}
             if told != self._told:
                 figures = StoreFigures(self._queues, self._types)
                 await figures.add(readings)

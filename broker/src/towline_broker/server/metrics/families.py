@@ -113,7 +113,7 @@ WORKERS = _of_store(
 )
 
 PROCESS_UP = _of_process(
-    Kind.GAUGE, "process_up", (), "1 if the broker process gave its figures, 0 if it did not answer."
+    Kind.GAUGE, "process_up", (), "1 if the broker process told its figures, 0 if it did not."
 )
 BUILD = _of_process(Kind.GAUGE, "build_info", ("version",), "1, with the version of the broker.")
 START = _of_process(

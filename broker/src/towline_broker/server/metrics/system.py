@@ -13,6 +13,4 @@ def of_system() -> Iterator[Rows]:
     """Nothing where there is no /proc."""
     for metric in _COLLECTOR.collect():
         rows = [Row((), sample.value) for sample in metric.samples]
-        yield Family(
-            metric.name, Kind(metric.type), Scope.PROCESS, (), metric.documentation
-        ), rows
+        yield Family(metric.name, Kind(metric.type), Scope.PROCESS, (), metric.documentation), rows
