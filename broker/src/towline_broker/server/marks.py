@@ -6,10 +6,14 @@ and below it, as a docstring, what it is for. What a section is marked with hold
 has no mark of its own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+#: Where a setting stands: the names of its sections, and its own.
+Place = tuple[str, ...]
 
 #: The key of the JSON Schema under which it stands.
 EFFECT = "x-takes-effect"
@@ -34,6 +38,12 @@ class Expected:
     text: str
 
 
+def _nothing(text: str) -> str:
+    return "***"
+
+
 @dataclass(frozen=True)
 class Secret:
-    """The value is never told: not in an error, and not by ``config show``."""
+    """An error never tells the value, and ``config show`` only what ``shown`` makes of it."""
+
+    shown: Callable[[str], str] = _nothing

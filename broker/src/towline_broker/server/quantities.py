@@ -43,10 +43,10 @@ class Duration:
     ) -> CoreSchema:
         # Written as text with a unit, which is read again; the bare number would be seconds.
         return core_schema.no_info_before_validator_function(
-            span(self.least, self.most),
+            self.parse,
             handler(source),
             serialization=core_schema.plain_serializer_function_ser_schema(
-                in_units, when_used="json"
+                self.written, when_used="json"
             ),
         )
 
@@ -59,6 +59,14 @@ class Duration:
             "anyOf": [{"type": "string", "pattern": pattern}, number],
             "examples": ["500ms", "30s", "1h30m"],
         }
+
+    def parse(self, value: object) -> Micros:
+        """Raises ValueError."""
+        return span(self.least, self.most)(value)
+
+    def written(self, micros: Micros) -> str:
+        """As it would stand in a file."""
+        return in_units(micros)
 
     @property
     def bounds(self) -> str:
@@ -94,7 +102,11 @@ class Bytes:
 
     @property
     def bounds(self) -> str:
-        return f"{in_bytes(self.least)} to {in_bytes(self.most)}"
+        least, most = (
+            size if isinstance(size, str) else f"{size}B"
+            for size in map(in_bytes, (self.least, self.most))
+        )
+        return f"{least} to {most}"
 
     def _parse(self, value: object) -> ByteSize:
         size = parse_size(value)

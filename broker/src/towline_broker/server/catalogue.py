@@ -1,0 +1,166 @@
+"""All that can be set, as a list: for errors and documentation, and to tell what has changed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from towline_broker.server.marks import EFFECT, LIVE, Expected, Place, Secret
+from towline_broker.server.quantities import Bytes, Duration, in_bytes
+from towline_broker.server.settings import ENV_DELIMITER, ENV_PREFIX, Settings
+
+#: Stands in a place for a name that the operator chooses.
+ANY_NAME = "NAME"
+
+_WORDS: Mapping[object, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
+_LIVE = LIVE.json_schema_extra[EFFECT]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One that holds a value, not a section. ``annotation`` and ``metadata`` are those of its
+    field, without None for "not set"."""
+
+    place: Place
+    annotation: Any
+    metadata: tuple[Any, ...]
+    default: Any
+    description: str
+    #: None: it was forgotten to say so.
+    live: bool | None
+
+    def fits(self, place: Place) -> bool:
+        """``place`` is one of this setting."""
+        return len(place) == len(self.place) and all(
+            mine in (ANY_NAME, theirs) for mine, theirs in zip(self.place, place, strict=True)
+        )
+
+    def at(self, place: Place) -> Place:
+        """Its place with the names in it that ``place`` has."""
+        given = (*place, *self.place[len(place) :])
+        return tuple(
+            theirs if mine == ANY_NAME else mine
+            for mine, theirs in zip(self.place, given, strict=False)
+        )
+
+    @property
+    def variable(self) -> str:
+        return ENV_PREFIX + ENV_DELIMITER.join(self.place).upper()
+
+    @property
+    def secret(self) -> bool:
+        return any(isinstance(each, Secret) for each in self.metadata)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return get_args(self.annotation) if get_origin(self.annotation) is Literal else ()
+
+    @property
+    def expected(self) -> str:
+        """In words, what its value must be."""
+        for each in self.metadata:
+            if isinstance(each, Expected):
+                return each.text
+            if isinstance(each, Duration):
+                return f"a length of time, {each.bounds}"
+            if isinstance(each, Bytes):
+                return f"a size, {each.bounds}"
+        if self.choices:
+            *others, last = self.choices
+            return f"{', '.join(others)} or {last}" if others else last
+        origin = get_origin(self.annotation) or self.annotation
+        if origin in (list, tuple, set, frozenset):
+            return "a list"
+        return _WORDS.get(origin, "text") + self._bounds()
+
+    def _bounds(self) -> str:
+        least = next((each.ge for each in self.metadata if isinstance(each, Ge)), None)
+        most = next((each.le for each in self.metadata if isinstance(each, Le)), None)
+        above = next((each.gt for each in self.metadata if isinstance(each, Gt)), None)
+        below = next((each.lt for each in self.metadata if isinstance(each, Lt)), None)
+        if least is not None and most is not None:
+            return f", {least} to {most}"
+        words = {"at least": least, "at most": most, "above": above, "below": below}
+        return "".join(f", {word} {bound}" for word, bound in words.items() if bound is not None)
+
+    def written(self, value: Any) -> Any:
+        """``value`` as it would stand in a file: text, number, true or false, or a list."""
+        for each in self.metadata:
+            if isinstance(each, Duration) and value is not None:
+                return each.written(value)
+        if any(isinstance(each, Bytes) for each in self.metadata) and value is not None:
+            return in_bytes(value)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self.written(each) for each in value]
+        return value if isinstance(value, (str, int, float, NoneType)) else str(value)
+
+
+@cache
+def all_settings() -> tuple[Setting, ...]:
+    return tuple(settings_of(Settings))
+
+
+def setting_at(place: Place) -> Setting | None:
+    return next((setting for setting in all_settings() if setting.fits(place)), None)
+
+
+def settings_of(
+    model: type[BaseModel], place: Place = (), live: bool | None = None
+) -> Iterator[Setting]:
+    """``live``: what the section itself is marked with."""
+    for name, info in model.model_fields.items():
+        yield from _of_field(info, (*place, name), live)
+
+
+def _of_field(info: FieldInfo, place: Place, live: bool | None) -> Iterator[Setting]:
+    extra = info.json_schema_extra
+    if isinstance(extra, dict) and EFFECT in extra:
+        live = extra[EFFECT] == _LIVE
+    annotation, inner = _given(info.annotation)
+    section = _section(annotation)
+    if section is not None:
+        yield from settings_of(section, place, live)
+        return
+    named = get_origin(annotation) is dict
+    if named:
+        place = (*place, ANY_NAME)
+        annotation, inner = _given(get_args(annotation)[1])
+        section = _section(annotation)
+        if section is not None:
+            yield from settings_of(section, place, live)
+            return
+    default = None if named else info.get_default(call_default_factory=True)
+    metadata = (*info.metadata, *inner)
+    yield Setting(place, annotation, metadata, default, info.description or "", live)
+
+
+def _given(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What a value is if there is one, and what is said of it."""
+    found: tuple[Any, ...] = ()
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation, *metadata = get_args(annotation)
+            found += tuple(metadata)
+        elif get_origin(annotation) in (Union, UnionType):
+            kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+            if len(kinds) != 1:
+                return annotation, found
+            annotation = kinds[0]
+        else:
+            return annotation, found
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return None

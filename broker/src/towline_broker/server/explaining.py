@@ -1,0 +1,98 @@
+"""What is said of a wrong value: where it stands, and what was expected."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from towline_broker.drivers.urls import shown_url
+from towline_broker.server.catalogue import Setting, all_settings, setting_at
+from towline_broker.server.marks import Place
+from towline_broker.server.merging import Merged
+from towline_broker.server.store_settings import Mistakes
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+#: The most of a wrong value that is told.
+_MOST_SHOWN = 64
+
+
+def explain(error: ValidationError, merged: Merged) -> list[str]:
+    """A line for each mistake. A value that may be secret is never told."""
+    return [line for details in error.errors() for line in _explain(details, merged)]
+
+
+def dotted(place: Place) -> str:
+    """As it would stand in a file of TOML: names that hold a dot in quotes."""
+    return ".".join(part if _BARE_KEY.fullmatch(part) else f'"{part}"' for part in place)
+
+
+def _explain(details: ErrorDetails, merged: Merged) -> list[str]:
+    place = tuple(str(part) for part in details["loc"] if part != "[key]")
+    cause = details.get("ctx", {}).get("error")
+    if isinstance(cause, Mistakes):
+        return [_line(at, what, merged) for at, what in cause.found]
+    setting = setting_at(place)
+    if details["type"] == "extra_forbidden":
+        return [_line(place, f"no such setting{_nearest(place)}", merged)]
+    if details["type"] != "value_error":
+        return [_line(place, _unfit(details, setting, place), merged)]
+    message = details["msg"].removeprefix("Value error, ")
+    if setting is None:  # values that do not go together: the message names them
+        return [_of_several(place, message, merged)]
+    shown = "it" if setting.secret else _shown(details["input"])
+    return [_line(place, message.replace(repr(details["input"]), shown), merged)]
+
+
+def _unfit(details: ErrorDetails, setting: Setting | None, place: Place) -> str:
+    value = details["input"]
+    if details["type"] == "missing":
+        return "is missing" + (f": expected {setting.expected}" if setting else "")
+    if details["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        return f"expected a section: [{dotted(place)}]"
+    if setting is None:
+        return details["msg"][:1].lower() + details["msg"][1:]
+    expected = f"expected {setting.expected}"
+    if setting.secret:
+        return expected
+    close = difflib.get_close_matches(str(value).lower(), setting.choices, n=1)
+    return f"{_shown(value)}: {expected}" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _of_several(place: Place, message: str, merged: Merged) -> str:
+    named = [at for at in merged.below(place) if _is_named(at, place, message)]
+    origins: Iterable[str] = filter(None, map(merged.origin, named or [place]))
+    where = f" ({', '.join(dict.fromkeys(origins))})" if named or place else ""
+    return (f"{dotted(place)}: " if place else "") + message + where
+
+
+def _is_named(at: Place, place: Place, message: str) -> bool:
+    name = re.escape(dotted(at[len(place) :]))
+    return re.search(rf"(?<![\w.]){name}(?![\w.]*\w)", message) is not None
+
+
+def _line(place: Place, message: str, merged: Merged) -> str:
+    origin = merged.origin(place)
+    return f"{dotted(place)}: {message}" + (f" ({origin})" if origin else "")
+
+
+def _nearest(place: Place) -> str:
+    """What may have been meant; empty if nothing comes near."""
+    known = [setting.at(place) for setting in all_settings()]
+    sections = {at[:length] for at in known for length in range(1, len(at))}
+    same = [dotted(at) for at in known if at[-1] == place[-1] and len(at) != len(place)]
+    beside = [dotted(at) for at in {*known, *sections} if at[:-1] == place[:-1]]
+    anywhere = [dotted(at) for at in known]
+    for candidates in (beside, same, anywhere):
+        close = difflib.get_close_matches(dotted(place), candidates, n=1)
+        if close or (candidates is same and same):
+            return f"; did you mean {(close or same)[0]}?"
+    return ""
+
+
+def _shown(value: object) -> str:
+    text = repr(shown_url(value) if isinstance(value, str) else value)
+    if isinstance(value, (dict, list)):
+        return "a section" if isinstance(value, dict) else "a list"
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."

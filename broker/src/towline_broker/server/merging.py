@@ -1,0 +1,79 @@
+"""Values of several sources laid over each other, and for each where it came from."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from towline_broker.server.marks import Place
+from towline_broker.server.settings_file import SettingsFile
+
+#: Options that are called otherwise than their setting.
+_OPTIONS = {"stores": "store"}
+
+
+class Origin(Protocol):
+    """One source."""
+
+    @property
+    def label(self) -> str:
+        """What it is, without any one setting."""
+
+    def of(self, place: Place) -> str:
+        """Where in it this is set."""
+
+
+@dataclass(frozen=True)
+class InFile:
+    file: SettingsFile
+
+    @property
+    def label(self) -> str:
+        return f"file {self.file.path}"
+
+    def of(self, place: Place) -> str:
+        line = self.file.line_of(place)
+        return self.label + (f", line {line}" if line else "")
+
+
+@dataclass(frozen=True)
+class AsOption:
+    label: str = "option"
+
+    def of(self, place: Place) -> str:
+        name = _OPTIONS.get(place[0]) or "-".join(place)
+        return "option --" + name.replace("_", "-")
+
+
+@dataclass
+class Merged:
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[Place, Origin] = field(default_factory=dict)
+    #: What another source has set otherwise, and so does not count: the weaker, then the stronger.
+    hidden: list[tuple[Place, Origin, Origin]] = field(default_factory=list)
+
+    def add(self, values: Mapping[str, Any], origin: Origin, place: Place = ()) -> None:
+        """Lays ``values`` over those that are there."""
+        target = self.values
+        for key in place:
+            target = target.setdefault(key, {})
+        for key, value in values.items():
+            here = (*place, key)
+            if isinstance(value, Mapping) and isinstance(target.get(key, {}), dict):
+                target.setdefault(key, {})
+                self.origins.setdefault(here, origin)
+                self.add(value, origin, here)
+            else:
+                if key in target and target[key] != value:
+                    self.hidden.append((here, self.origins[here], origin))
+                target[key] = value
+                self.origins[here] = origin
+
+    def origin(self, place: Place) -> str:
+        """In words; empty if no source has set it."""
+        while place and place not in self.origins:
+            place = place[:-1]
+        return self.origins[place].of(place) if place else ""
+
+    def below(self, place: Place) -> Iterator[Place]:
+        """What has been set in this section."""
+        return (at for at in self.origins if len(at) > len(place) and at[: len(place)] == place)
