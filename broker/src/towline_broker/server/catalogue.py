@@ -1,8 +1,9 @@
 """All that can be set, as a list: for errors and documentation, and to tell what has changed."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -22,6 +23,7 @@ _WORDS: Mapping[object, str] = {
     int: "a whole number",
     float: "a number",
     str: "text",
+    Path: "the path of a file",
 }
 _LIVE = LIVE.json_schema_extra[EFFECT]
 
@@ -78,10 +80,13 @@ class Setting:
         if self.choices:
             *others, last = self.choices
             return f"{', '.join(others)} or {last}" if others else last
-        origin = get_origin(self.annotation) or self.annotation
-        if origin in (list, tuple, set, frozenset):
-            return "a list"
-        return _WORDS.get(origin, "text") + self._bounds()
+        if self.is_list:
+            return f"a list; each of it {self.element.expected}"
+        return _WORDS.get(self.annotation, "text") + self._bounds()
+
+    @property
+    def is_list(self) -> bool:
+        return get_origin(self.annotation) in (list, tuple, set, frozenset)
 
     def _bounds(self) -> str:
         least = next((each.ge for each in self.metadata if isinstance(each, Ge)), None)
@@ -95,14 +100,20 @@ class Setting:
 
     def written(self, value: Any) -> Any:
         """``value`` as it would stand in a file: text, number, true or false, or a list."""
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self.element.written(each) for each in value]
         for each in self.metadata:
             if isinstance(each, Duration) and value is not None:
                 return each.written(value)
-        if any(isinstance(each, Bytes) for each in self.metadata) and value is not None:
-            return in_bytes(value)
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return [self.written(each) for each in value]
+            if isinstance(each, Bytes) and value is not None:
+                return in_bytes(value)
         return value if isinstance(value, (str, int, float, NoneType)) else str(value)
+
+    @property
+    def element(self) -> "Setting":
+        """Of a list: each of its values."""
+        annotation, metadata = _given(next(iter(get_args(self.annotation)), str))
+        return replace(self, annotation=annotation, metadata=metadata)
 
 
 @cache
@@ -111,7 +122,13 @@ def all_settings() -> tuple[Setting, ...]:
 
 
 def setting_at(place: Place) -> Setting | None:
-    return next((setting for setting in all_settings() if setting.fits(place)), None)
+    """Also of a value in a list; None if there is nothing to set there."""
+    for setting in all_settings():
+        if setting.fits(place):
+            return setting
+        if setting.fits(place[:-1]) and place[-1].isdecimal() and setting.is_list:
+            return setting.element
+    return None
 
 
 def settings_of(
@@ -150,7 +167,8 @@ def _given(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     while True:
         if get_origin(annotation) is Annotated:
             annotation, *metadata = get_args(annotation)
-            found += tuple(metadata)
+            for each in metadata:
+                found += tuple(each.metadata) if isinstance(each, FieldInfo) else (each,)
         elif get_origin(annotation) in (Union, UnionType):
             kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
             if len(kinds) != 1:

@@ -7,9 +7,6 @@ from typing import Any, Protocol
 from towline_broker.server.marks import Place
 from towline_broker.server.settings_file import SettingsFile
 
-#: Options that are called otherwise than their setting.
-_OPTIONS = {"stores": "store"}
-
 
 class Origin(Protocol):
     """One source."""
@@ -40,8 +37,9 @@ class AsOption:
     label: str = "option"
 
     def of(self, place: Place) -> str:
-        name = _OPTIONS.get(place[0]) or "-".join(place)
-        return "option --" + name.replace("_", "-")
+        # Those of stores are all given by one option.
+        words = ("store",) if place[0] == "stores" else place
+        return "option --" + "-".join(words).replace("_", "-")
 
 
 @dataclass
