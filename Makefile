@@ -111,8 +111,12 @@ sdk-only: install ## Check that the SDK, installed alone, brings grpcio and prot
 	@$(BIN)/python scripts/sdk_only.py
 
 .PHONY: dist
-dist: install ## Build wheels and sdists of both distributions into dist/, the same bytes for the same commit
-	@$(BIN)/python scripts/dist.py $(ARGS)
+dist: install ## Build wheels, sdists and bills of materials into dist/: the same bytes for the same commit
+	@$(BIN)/python -m scripts.dist $(ARGS)
+
+.PHONY: licences
+licences: install ## Write docs/dependencies.md anew, after a dependency came, went or changed its version
+	@$(BIN)/python -m scripts.licences
 
 .PHONY: demo
 demo: install ## Watch jobs run: a broker, two workers, one of them killed half-way

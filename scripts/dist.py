@@ -1,4 +1,5 @@
-"""Build the sdist and the wheel of both distributions, and check them. Run by ``make dist``.
+"""Build the sdist and the wheel of both distributions, check them, and write the bill of materials
+of each. Run by ``make dist``.
 
 What is built depends on the commit and on nothing else: the time in the archives is that of the
 commit (SOURCE_DATE_EPOCH, if that is set), so whoever builds it again gets the same bytes. A wheel
@@ -19,20 +20,25 @@ from pathlib import Path
 
 from packaging.metadata import Metadata
 
+from scripts.dependencies import Unknown
+from scripts.sbom import bill_of_materials
+
 ROOT = Path(__file__).resolve().parent.parent
 #: The time in the archives where nothing tells one; it is what hatchling takes by itself.
 NO_HISTORY = 1580601600
 
 
 @dataclass(frozen=True)
-class Distribution:
+class Project:
+    name: str
     folder: str
     #: What has to be in the wheel, besides what its RECORD and metadata are checked for.
     needs: tuple[str, ...]
 
 
-DISTRIBUTIONS = (
-    Distribution(
+PROJECTS = (
+    Project(
+        "towline",
         "client",
         (
             "towline/py.typed",
@@ -43,7 +49,8 @@ DISTRIBUTIONS = (
             "towline/v1/queue_service_pb2_grpc.pyi",
         ),
     ),
-    Distribution(
+    Project(
+        "towline-broker",
         "broker",
         (
             "towline_broker/py.typed",
@@ -82,13 +89,13 @@ def time_of_commit() -> int:
     return int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
 
 
-def build(distribution: Distribution, into: Path, epoch: int) -> tuple[Path, Path]:
+def build(project: Project, into: Path, epoch: int) -> tuple[Path, Path]:
     """The sdist and the wheel that is made of it."""
     hatchling = (sys.executable, "-m", "hatchling", "build")
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
         tree = (*hatchling, "-t", "sdist", "-t", "wheel", "-d", here / "tree")
-        run(*tree, folder=ROOT / distribution.folder, epoch=epoch)
+        run(*tree, folder=ROOT / project.folder, epoch=epoch)
         (sdist,) = (here / "tree").glob("*.tar.gz")
         (of_tree,) = (here / "tree").glob("*.whl")
         with tarfile.open(sdist) as archive:
@@ -101,15 +108,15 @@ def build(distribution: Distribution, into: Path, epoch: int) -> tuple[Path, Pat
         return Path(shutil.copy(sdist, into)), Path(shutil.copy(of_sdist, into))
 
 
-def check(distribution: Distribution, sdist: Path, wheel: Path) -> None:
+def check(project: Project, sdist: Path, wheel: Path) -> None:
     """Raises Wrong, naming what is missing or too much."""
     checker = (Path(sys.executable).parent / "check-wheel-contents", "--config")
-    run(*checker, ROOT / distribution.folder / "pyproject.toml", wheel)
+    run(*checker, ROOT / project.folder / "pyproject.toml", wheel)
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         (info,) = {name.split("/")[0] for name in names if ".dist-info/" in name}
         text = archive.read(f"{info}/METADATA")
-    for needed in (*distribution.needs, f"{info}/licenses/LICENSE"):
+    for needed in (*project.needs, f"{info}/licenses/LICENSE"):
         if needed not in names:
             raise Wrong(f"{wheel.name}: there is no {needed} in it")
     with tarfile.open(sdist) as packed:
@@ -136,9 +143,12 @@ def main() -> None:
     into.mkdir(parents=True)
     epoch = time_of_commit()
     try:
-        for distribution in DISTRIBUTIONS:
-            check(distribution, *build(distribution, into, epoch))
-    except Wrong as error:
+        for project in PROJECTS:
+            sdist, wheel = build(project, into, epoch)
+            check(project, sdist, wheel)
+            bill = bill_of_materials(project.name, wheel, epoch)
+            (into / f"{sdist.name.removesuffix('.tar.gz')}.cdx.json").write_text(bill)
+    except (Wrong, Unknown) as error:
         sys.exit(f"dist: {error}")
     files = sorted(into.iterdir())
     sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]

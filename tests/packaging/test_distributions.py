@@ -25,7 +25,7 @@ PATIENCE = 60
 
 def clean_checkout(into: Path) -> None:
     """What is built from, as it would be checked out: without anything that git does not know."""
-    what = ("client", "broker", "scripts/dist.py")
+    what = ("client", "broker", "scripts", "requirements", "constraints.txt")
     listed = subprocess.run(
         ["git", "ls-files", "-z", *what], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -62,7 +62,7 @@ def empty_environment(folder: Path) -> Path:
 def test_what_a_clean_checkout_builds_installs_without_an_index_and_works(tmp_path: Path) -> None:
     checkout, built, work = tmp_path / "checkout", tmp_path / "dist", tmp_path / "work"
     clean_checkout(checkout)
-    told = run(sys.executable, checkout / "scripts/dist.py", "--into", built, folder=checkout)
+    told = run(sys.executable, "-m", "scripts.dist", "--into", built, folder=checkout)
     wheels = sorted(built.glob("*.whl"))
     assert len(wheels) == 2, told
     commands = empty_environment(tmp_path / "environment")
