@@ -35,15 +35,17 @@ defaults. Which queue is kept in which store is set there only: [queues."emails.
 
 \b
 Exit codes:
-  0         stopped by a signal, drained
+  0         stopped by a signal: drained, or told to stop before it served
   2         wrong use of this command
   66        the store was refused: its url or password is wrong, it is not ours,
             it needs an upgrade or a newer broker, or another broker owns it
-  69        the address is in use, or the store cannot be reached
+  69        the address is in use, or the store cannot be reached (--wait-for-store)
   70        a defect of the broker
   74        the store failed
+  75        told to stop, but something hung or the store did not close, within
+            --drain-timeout and 5 s; nothing that was acknowledged is lost
   78        a setting is wrong
-  130, 143  stopped at once, by a second signal
+  130, 143  stopped at once, by a second signal (SIGINT, SIGTERM)
 """
 
 SERVE_EXAMPLES = """\b
@@ -133,6 +135,14 @@ def serve(
             help="How long running calls may take to end when the broker stops. [default: 30s]",
         ),
     ] = None,
+    wait_for_store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How long to try again while a store cannot be reached; 0: fail at once. "
+            "[default: 30s]",
+        ),
+    ] = None,
     ready_file: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Write the address there once the broker serves."),
@@ -146,6 +156,7 @@ def serve(
         "log_level": log_level and log_level.value,
         "log_format": log_format and log_format.value,
         "drain_timeout": drain_timeout,
+        "wait_for_store": wait_for_store,
     }
     options = {name: value for name, value in given.items() if value is not None}
     try:

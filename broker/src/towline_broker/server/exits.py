@@ -13,6 +13,9 @@ class ExitCode(IntEnum):
     UNEXPECTED = 70
     #: The store broke a promise that durability rests on.
     STORE_FAILED = 74
+    #: Asked to stop, it did not end in time: something hung, or the store did not close.
+    #: What was acknowledged is safe.
+    CUT_OFF = 75
     #: A setting is wrong.
     CONFIG = 78
 

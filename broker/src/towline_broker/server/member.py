@@ -11,18 +11,16 @@ import os
 import signal
 import sys
 
-from towline_broker.domain.time import to_seconds
-from towline_broker.server.exits import ExitCode
 from towline_broker.server.logs import configure_logs
-from towline_broker.server.running import serve_until, to_the_end
+from towline_broker.server.running import patience, serve_until, to_the_end
 from towline_broker.server.serving import BrokerServer
 from towline_broker.server.settings import Settings
 from towline_broker.server.stopping import Stopping
 
 log = logging.getLogger("towline.broker")
 
-#: What a broker whose starter is gone may take to end, beyond its time to drain.
-LAST_SECONDS = 10.0
+#: Seconds by which it comes to its end before the one that started it would kill it.
+EARLIER = 2.0
 
 
 def main() -> int:
@@ -37,15 +35,15 @@ def main() -> int:
             report.write(server.serving.to_json() + "\n")
 
     async def serve() -> int:
-        stopping = Stopping()
+        stopping = Stopping(patience(settings) - EARLIER)
         stopping.listen()
-        _end_with_starter(stopping, to_seconds(settings.drain_timeout))
+        _end_with_starter(stopping)
         return await serve_until(stopping, settings, tell, shares_port=True)
 
     return to_the_end(serve())
 
 
-def _end_with_starter(stopping: Stopping, drain_seconds: float) -> None:
+def _end_with_starter(stopping: Stopping) -> None:
     loop = asyncio.get_running_loop()
     stdin = sys.stdin.fileno()
 
@@ -53,7 +51,6 @@ def _end_with_starter(stopping: Stopping, drain_seconds: float) -> None:
         loop.remove_reader(stdin)
         log.error("the process that started this one is gone; stopping")
         stopping.hear(signal.SIGTERM)
-        loop.call_later(drain_seconds + LAST_SECONDS, os._exit, ExitCode.UNEXPECTED)
 
     loop.add_reader(stdin, gone)
 

@@ -17,9 +17,10 @@ from typing import cast
 from towline_broker.server.addresses import Address
 from towline_broker.server.announcing import Serving, announce
 from towline_broker.server.exits import ConfigError, ExitCode
-from towline_broker.server.running import to_the_end
+from towline_broker.server.running import patience, times, to_the_end
 from towline_broker.server.settings import Settings
-from towline_broker.server.stopping import Stopping, first_of
+from towline_broker.server.stopping import LAST_SECONDS, Stopping, first_of
+from towline_broker.server.systemd import Systemd
 
 log = logging.getLogger("towline.broker")
 
@@ -31,6 +32,8 @@ FIRST_DELAY = 0.1
 MOST_DELAY = 10.0
 #: One that has lived for so long did not die young.
 YOUNG = 10.0
+#: Seconds by which those that do not end are killed before this process would be.
+EARLIER = 1.0
 
 
 def run_processes(settings: Settings, ready_file: Path | None = None) -> int:
@@ -47,12 +50,20 @@ async def _run(settings: Settings, ready_file: Path | None) -> int:
             "processes: only Linux spreads connections over several processes on one port; start "
             "brokers on ports of their own, and give clients all of the addresses"
         )
-    stopping = Stopping()
+    stopping = Stopping(patience(settings), ready_file)
     stopping.listen()
     address, held = Address.parse(settings.listen).resolve().hold()
     with held:
         group = Group(settings.model_copy(update={"listen": str(address)}), stopping)
-        return await group.run(lambda serving: announce(serving, settings, ready_file))
+        systemd = Systemd.from_environment()
+
+        def started(serving: Serving) -> None:
+            announce(serving, settings, ready_file)
+            processes = settings.processes
+            systemd.serving(f"serving on {serving.address} with {processes} processes")
+
+        async with systemd.told(stopping.asked, **times(settings)):
+            return await group.run(started)
 
 
 class Member:
@@ -111,6 +122,7 @@ class Group:
         self._stopping = stopping
         self._members: set[Member] = set()
         self._ending = asyncio.Event()
+        self._killed = False
 
     async def run(self, started: Callable[[Serving], None]) -> int:
         """Calls ``started`` once all serve; returns the exit code when all have ended."""
@@ -170,9 +182,16 @@ class Group:
     async def _pass_on_signals(self) -> None:
         await self._stopping.asked.wait()
         self._end()
-        await self._stopping.urgent.wait()
+        drained = asyncio.sleep(patience(self._settings) - EARLIER)
+        await first_of(self._stopping.urgent.wait(), drained)
+        if self._stopping.urgent.is_set():
+            for member in self._members:
+                member.send(self._stopping.signal)
+            await asyncio.sleep(LAST_SECONDS - EARLIER)
         for member in self._members:
-            member.send(self._stopping.signal)
+            log.error("broker process %d does not end; killed", member.pid)
+            self._killed = True
+            member.send(signal.SIGKILL)
 
     def _end(self) -> None:
         self._ending.set()
@@ -182,6 +201,8 @@ class Group:
     def _verdict(self, codes: Sequence[int]) -> int:
         if self._stopping.urgent.is_set():
             return 128 + self._stopping.signal
+        if self._killed:
+            return ExitCode.CUT_OFF
         # Told to stop before it could listen to signals: that is an end as good as any.
         asked = {ExitCode.OK, 128 + signal.SIGTERM}
         return next((code for code in codes if code not in asked), ExitCode.OK)

@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from towline_broker.domain.errors import StoreRefused, StoreUnavailable
+from towline_broker.domain.errors import StoreError, StoreFailed, StoreRefused, StoreUnavailable
 from towline_broker.domain.time import to_seconds
 from towline_broker.server.announcing import announce
 from towline_broker.server.exits import ExitCode, StartError
@@ -16,29 +15,50 @@ from towline_broker.server.garbage import collect_seldom
 from towline_broker.server.open_files import allow_many
 from towline_broker.server.serving import BrokerServer
 from towline_broker.server.settings import Settings
-from towline_broker.server.stopping import Stopping, first_of
+from towline_broker.server.starting import start_broker
+from towline_broker.server.stopping import GRACE, LAST_SECONDS, TELLING, Stopping, first_of
+from towline_broker.server.systemd import Systemd
 from towline_broker.server.trimming import give_memory_back
 
 log = logging.getLogger("towline.broker")
 
-#: How long a broker that ends at once may still take to close its store.
-LAST_SECONDS = 3.0
+#: Seconds for opening a store that answers, and for a last try at one that does not.
+OPENING = 60.0
 
 
 def run(settings: Settings, ready_file: Path | None = None) -> int:
     """Serves until a signal comes or a store fails; returns the exit code.
 
-    ``ready_file`` holds the address for as long as the broker serves.
+    ``ready_file`` holds the address for as long as the broker serves. From a signal on the process
+    ends after :func:`patience`, whatever hangs in it.
     """
 
     async def serve() -> int:
-        stopping = Stopping()
+        stopping = Stopping(patience(settings), ready_file)
         stopping.listen()
-        return await serve_until(
-            stopping, settings, lambda server: announce(server.serving, settings, ready_file)
-        )
+        systemd = Systemd.from_environment()
+
+        def started(server: BrokerServer) -> None:
+            announce(server.serving, settings, ready_file)
+            systemd.serving(f"serving on {server.address}")
+
+        async with systemd.told(stopping.asked, **times(settings)):
+            return await serve_until(stopping, settings, started)
 
     return to_the_end(serve(), ready_file)
+
+
+def patience(settings: Settings) -> float:
+    """Seconds that a broker takes to stop, at most."""
+    return to_seconds(settings.drain_delay + settings.drain_timeout) + GRACE
+
+
+def times(settings: Settings) -> dict[str, float]:
+    """How long systemd is to let it start and stop."""
+    return {
+        "start_seconds": to_seconds(settings.wait_for_store) + OPENING,
+        "stop_seconds": patience(settings) + TELLING,
+    }
 
 
 def to_the_end(serving: Coroutine[Any, Any, int], ready_file: Path | None = None) -> int:
@@ -62,17 +82,34 @@ async def serve_until(
     *,
     shares_port: bool = False,
 ) -> int:
-    """Calls ``started`` once the broker serves; returns the exit code."""
+    """Calls ``started`` once the broker serves; returns the exit code. From its return on the
+    process has LAST_SECONDS to end."""
+    code: int = ExitCode.UNEXPECTED
+    try:
+        code = await _serve_until(stopping, settings, started, shares_port)
+    finally:
+        stopping.hard_end.within(LAST_SECONDS, code)
+    return code
+
+
+async def _serve_until(
+    stopping: Stopping,
+    settings: Settings,
+    started: Callable[[BrokerServer], None],
+    shares_port: bool,
+) -> int:
     allow_many()
     try:
-        server = BrokerServer(settings, shares_port=shares_port)
-        await server.start()
+        server = await _started(stopping, settings, shares_port)
     except StartError as error:
         return refuse(str(error), error.exit_code)
     except StoreRefused as error:
         return refuse(f"store: {error}", ExitCode.STORE_REFUSED)
     except StoreUnavailable as error:
         return refuse(f"store: {error}", ExitCode.UNAVAILABLE)
+    if server is None:
+        log.info("stopped before it served")
+        return ExitCode.OK
     collect_seldom()
     started(server)
     trimming = asyncio.create_task(give_memory_back())
@@ -82,35 +119,62 @@ async def serve_until(
         trimming.cancel()
 
 
+async def _started(
+    stopping: Stopping, settings: Settings, shares_port: bool
+) -> BrokerServer | None:
+    """None if it was asked to stop before it served."""
+    starting = asyncio.create_task(start_broker(settings, shares_port=shares_port))
+    asked = asyncio.create_task(stopping.asked.wait())
+    await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if not starting.done():
+        # Nothing was acknowledged yet.
+        stopping.hard_end.within(LAST_SECONDS, ExitCode.CUT_OFF)
+        starting.cancel()
+        await asyncio.wait({starting})
+    return None if starting.cancelled() else starting.result()
+
+
 async def _serve(server: BrokerServer, settings: Settings, stopping: Stopping) -> int:
     failed = server.broker.failed
     await first_of(failed.wait(), stopping.asked.wait())
     if not failed.is_set():
         log.info(
             "draining for up to %g s; a second signal stops at once",
-            to_seconds(settings.drain_timeout),
+            to_seconds(settings.drain_delay + settings.drain_timeout),
         )
-        await first_of(failed.wait(), stopping.urgent.wait(), server.drain(settings.drain_timeout))
+        drain = server.drain(settings.drain_timeout, settings.drain_delay)
+        await first_of(failed.wait(), stopping.urgent.wait(), drain)
+    code: int = ExitCode.OK
+    if not (failed.is_set() or stopping.urgent.is_set()):
+        code = await _close(server, stopping)
     if failed.is_set():
         log.error("the store has failed: this broker ends, and answers nothing more")
-        return await _end_at_once(server, ExitCode.STORE_FAILED)
+        return await _end_at_once(server, ExitCode.STORE_FAILED, stopping)
     if stopping.urgent.is_set():
         log.warning("stopping at once")
-        return await _end_at_once(server, 128 + stopping.signal)
-    await server.stop()
+        return await _end_at_once(server, 128 + stopping.signal, stopping)
     log.info("stopped")
+    return code
+
+
+async def _close(server: BrokerServer, stopping: Stopping) -> int:
+    """After a drain; the exit code, unless a second signal has come or a store has failed."""
+    try:
+        await first_of(server.stop(), stopping.urgent.wait())
+    except StoreFailed:
+        server.broker.failed.set()
+    except StoreError as error:
+        log.error("the store could not be closed: %s", error)
+        return ExitCode.CUT_OFF
     return ExitCode.OK
 
 
-async def _end_at_once(server: BrokerServer, code: int) -> int:
+async def _end_at_once(server: BrokerServer, code: int, stopping: Stopping) -> int:
     """Closes the store if that can be done soon; what is acknowledged is safe in it either way."""
+    stopping.hard_end.within(LAST_SECONDS, code)
     try:
-        async with asyncio.timeout(LAST_SECONDS):
-            await server.stop(grace=None)
-    except TimeoutError:
-        log.error("the store does not close; ending without it")
-        logging.shutdown()
-        os._exit(code)  # a regular end would wait for the threads of the store
+        await server.stop(grace=None)
     except Exception:
         log.exception("closing the store failed")
     return code

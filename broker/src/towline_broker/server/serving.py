@@ -14,7 +14,7 @@ from towline_broker.core.broker import Broker
 from towline_broker.core.clock import Clock
 from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.domain.errors import StoreRefused
-from towline_broker.domain.time import SECOND, Micros, to_seconds
+from towline_broker.domain.time import MILLISECOND, MINUTE, SECOND, Micros, to_seconds
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.urls import shown_url
@@ -54,6 +54,8 @@ QUIET: float = 0.1
 LAME_DUCK: float = 1.0
 #: For replies that are on their way out.
 LAST_GRACE: float = 0.5
+#: A call on a connection that has reached its age may take so much longer than one may be parked.
+CALL_BEYOND_WAIT: Micros = 1 * MINUTE
 
 
 class BrokerServer:
@@ -98,6 +100,7 @@ class BrokerServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_INTERVAL_MS),
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+                *self._connection_age(),
             ],
         )
         add_services(
@@ -109,8 +112,19 @@ class BrokerServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.address = Address.parse(settings.listen)
 
+    def _connection_age(self) -> list[tuple[str, int]]:
+        """Clients are told to go (GOAWAY) and take no harm: only what is longer under way than any
+        call may be parked would be broken off."""
+        if not self._settings.max_connection_age:
+            return []
+        longest = self._limits.wait + CALL_BEYOND_WAIT
+        return [
+            ("grpc.max_connection_age_ms", self._settings.max_connection_age // MILLISECOND),
+            ("grpc.max_connection_age_grace_ms", longest // MILLISECOND),
+        ]
+
     async def start(self) -> None:
-        """Takes the address, opens the store and serves; ``address`` is then the real one.
+        """Opens the store, takes the address and serves; ``address`` is then the real one.
 
         Raises AddressError, ConfigError (a public address without ``insecure``, or several
         processes on a store of which one must be the only owner), StoreRefused, StoreUnavailable.
@@ -125,18 +139,16 @@ class BrokerServer:
         if address.is_loopback:
             names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
             reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
-        if self._shares_port:
-            # With the address a share of all new connections comes to this process.
-            await self._open()
-            self.address = self._bind(address)
-        else:
+        if not self._shares_port:
             # A broker that cannot have its address leaves the store alone.
+            address.check_free()
+        # Last, for with the address connections come to this process, its share of them or all.
+        await self._open()
+        try:
             self.address = self._bind(address)
-            try:
-                await self._open()
-            except BaseException:
-                await self._server.stop(None)
-                raise
+        except BaseException:
+            await self.broker.stop()
+            raise
         for service in SERVICES:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
@@ -157,14 +169,17 @@ class BrokerServer:
         ]
         return Serving(VERSION, self.address, lines)
 
-    async def drain(self, timeout: Micros) -> None:
+    async def drain(self, timeout: Micros, delay: Micros = 0) -> None:
         """Lets what is under way come to its end, and nothing new begin.
 
-        Health says NOT_SERVING, new work is refused with UNAVAILABLE, parked calls are answered,
-        running ones finish within ``timeout``; settling goes on until they have. Then every call is
-        refused, for a moment, so that clients turn away before the port closes.
+        Health says NOT_SERVING, and for ``delay`` nothing else changes. Then new work is refused
+        with UNAVAILABLE, parked calls are answered, running ones finish within ``timeout``;
+        settling goes on until they have. Then every call is refused, for a moment, so that clients
+        turn away before the port closes.
         """
         await self._health.enter_graceful_shutdown()
+        if delay:
+            await asyncio.sleep(to_seconds(delay))
         self.broker.drain()
         try:
             async with asyncio.timeout(to_seconds(timeout)):
@@ -204,8 +219,6 @@ class BrokerServer:
                 )
 
     def _bind(self, address: Address) -> Address:
-        if not self._shares_port:
-            address.check_free()
         try:
             port = self._server.add_insecure_port(str(address))
         except RuntimeError as error:

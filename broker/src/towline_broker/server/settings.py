@@ -178,6 +178,14 @@ class Settings(BaseSettings):
     """For people, or for machines."""
     drain_timeout: Annotated[Wait, LIVE] = 30 * SECOND
     """How long running calls may take to end when the broker stops."""
+    drain_delay: Annotated[Wait, LIVE] = 0
+    """How long a broker that stops goes on as before while its health says that it will, so that
+    balancers turn away from it first."""
+    wait_for_store: Annotated[Wait, AT_START] = 30 * SECOND
+    """How long a start tries again while a store cannot be reached; 0: it fails at once."""
+    max_connection_age: Annotated[Wait, AT_START] = 30 * MINUTE
+    """After about so long a client is asked to connect anew, so that clients spread over the
+    brokers behind one address again; 0: never. Its calls go on meanwhile."""
     limits: Annotated[LimitSettings, AT_START] = LimitSettings()
     """How large that may be which calls bring; the contract states the defaults."""
     core: Annotated[CoreOptions, AT_START] = CoreOptions()
