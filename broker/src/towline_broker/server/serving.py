@@ -27,6 +27,7 @@ from towline_broker.server.announcing import Serving
 from towline_broker.server.banner import StoreLine
 from towline_broker.server.exits import AddressError, ConfigError
 from towline_broker.server.settings import Settings
+from towline_broker.server.telemetry import Telemetry
 from towline_broker.services.admin_service import AdminService
 from towline_broker.services.dead_letter_service import DeadLetterService
 from towline_broker.services.pushing import DEFAULT_QUEUE
@@ -61,8 +62,9 @@ CALL_BEYOND_WAIT: Micros = 1 * MINUTE
 class BrokerServer:
     """Call :meth:`start`, then :meth:`drain` if there is time, then :meth:`stop`.
 
-    ``drivers`` (by the name of the store; the settings decide for those that are not named) and
-    ``clock`` are for tests. ``shares_port``: other processes serve the same address.
+    ``drivers`` (by the name of the store; the settings decide for those that are not named),
+    ``clock`` and ``telemetry`` are for tests. ``shares_port``: other processes serve the same
+    address. Raises ConfigError, StoreRefused.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class BrokerServer:
         drivers: Mapping[str, Driver] | None = None,
         clock: Clock | None = None,
         shares_port: bool = False,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._settings = settings
         self._shares_port = shares_port
@@ -80,6 +83,7 @@ class BrokerServer:
         self.broker = Broker(self._drivers, settings.to_routes(), clock=clock, settings=core)
         self._limits = settings.limits.to_limits()
         self._running = RunningCalls()
+        self._telemetry = telemetry or Telemetry.of(settings.telemetry, VERSION)
         self._health = health.aio.HealthServicer()
         incoming = MOST_INCOMING + core.max_waiters
         self._server = grpc.aio.server(
@@ -88,6 +92,7 @@ class BrokerServer:
                 self._running,
                 PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE),
                 RequestReader(self._limits.most_items),
+                *self._telemetry.interceptors(VERSION),
             ],
             options=[
                 ("grpc.so_reuseport", int(shares_port)),
@@ -198,6 +203,7 @@ class BrokerServer:
         store with all that was begun in it."""
         await self._server.stop(grace)
         await self.broker.stop()
+        await self._telemetry.stop()
 
     async def _open(self) -> None:
         await self.broker.start()
@@ -243,6 +249,7 @@ async def running_broker(
     driver: Driver | None = None,
     drivers: Mapping[str, Driver] | None = None,
     clock: Clock | None = None,
+    telemetry: Telemetry | None = None,
 ) -> AsyncIterator[BrokerServer]:
     """A broker inside this process, for tests and for programs that bring their own.
 
@@ -252,7 +259,10 @@ async def running_broker(
     """
     given = {**({DEFAULT_STORE: driver} if driver else {}), **(drivers or {})}
     server = BrokerServer(
-        settings or Settings(store="memory:", listen="127.0.0.1:0"), drivers=given, clock=clock
+        settings or Settings(store="memory:", listen="127.0.0.1:0"),
+        drivers=given,
+        clock=clock,
+        telemetry=telemetry,
     )
     await server.start()
     try:

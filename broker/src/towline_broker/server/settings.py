@@ -21,6 +21,7 @@ from towline_broker.server.store_settings import (
     mistakes,
     to_routes,
 )
+from towline_broker.server.telemetry import TelemetrySettings
 from towline_broker.services.limits import MIB, Limits
 
 ENV_PREFIX = "TOWLINE_"
@@ -190,6 +191,8 @@ class Settings(BaseSettings):
     """How large that may be which calls bring; the contract states the defaults."""
     core: Annotated[CoreOptions, AT_START] = CoreOptions()
     """Memories and bounds of the broker."""
+    telemetry: TelemetrySettings = TelemetrySettings()
+    """What is told of calls to others."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
