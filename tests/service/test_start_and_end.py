@@ -201,7 +201,7 @@ def test_an_address_that_others_reach_is_refused(host: str, tmp_path: Path) -> N
     code, said = ended(tmp_path, "--listen", f"{host}:0")
     assert code == ExitCode.CONFIG
     assert "--insecure" in said
-    assert "authentication" in said
+    assert "neither TLS nor identities" in said
     assert not (tmp_path / "towline.db").exists()
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from towline_broker import quiet  # noqa: F401 -- has its effect before gRPC is loaded
 from towline_broker.commands import journal, move, schema
 from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.server.exits import ConfigError, ExitCode
@@ -55,6 +56,7 @@ Examples:
   towline-broker serve --store memory: --listen 127.0.0.1:0 --ready-file address
   towline-broker serve --store postgresql://queue@db/jobs --processes 4
   towline-broker serve --store sqlite:///jobs.db --store fast=redis://cache:6379
+  towline-broker serve --tls-cert broker.pem --tls-key broker.key
   towline-broker serve --config /etc/towline/broker.yaml --log-format json
 """
 
@@ -115,11 +117,26 @@ def serve(
             help="Broker processes on this address, over stores that processes share. [default: 1]",
         ),
     ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Serve TLS: the certificate, and those between it and its root."
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The private key of that certificate.")
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Ask each client for a certificate that one of these vouches for."
+        ),
+    ] = None,
     insecure: Annotated[
         bool | None,
         typer.Option(
             "--insecure",
-            help="Listen on an address that other machines reach, without TLS and authentication.",
+            help="Listen on an address that other machines reach, without TLS or identities.",
         ),
     ] = None,
     log_level: Annotated[
@@ -152,6 +169,7 @@ def serve(
         **_stores(store or ()),
         "listen": listen,
         "processes": processes,
+        **_tls(cert=tls_cert, key=tls_key, client_ca=tls_client_ca),
         "insecure": insecure,
         "log_level": log_level and log_level.value,
         "log_format": log_format and log_format.value,
@@ -167,6 +185,11 @@ def serve(
     configure_logs(settings.log_level, settings.log_format)
     runner = run if settings.processes == 1 else run_processes
     raise typer.Exit(runner(settings, ready_file))
+
+
+def _tls(**files: Path | None) -> dict[str, Any]:
+    given = {name: file for name, file in files.items() if file is not None}
+    return {"tls": given} if given else {}
 
 
 def _stores(given: Sequence[str]) -> dict[str, Any]:

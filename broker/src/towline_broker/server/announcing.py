@@ -9,6 +9,7 @@ from pathlib import Path
 from towline_broker.drivers.interface import Durability
 from towline_broker.server.addresses import Address
 from towline_broker.server.banner import StoreLine, banner
+from towline_broker.server.exposure import Protection
 from towline_broker.server.settings import Settings
 
 log = logging.getLogger("towline.broker")
@@ -22,6 +23,7 @@ class Serving:
     address: Address
     #: The default one first.
     stores: Sequence[StoreLine]
+    protection: Protection
 
     def to_json(self) -> str:
         """In one line."""
@@ -34,7 +36,8 @@ class Serving:
             StoreLine(**{**store, "durability": Durability(store["durability"])})
             for store in fields["stores"]
         ]
-        return Serving(fields["version"], Address(**fields["address"]), stores)
+        address, protection = Address(**fields["address"]), Protection(**fields["protection"])
+        return Serving(fields["version"], address, stores, protection)
 
 
 def announce(serving: Serving, settings: Settings, ready_file: Path | None) -> None:
@@ -42,14 +45,22 @@ def announce(serving: Serving, settings: Settings, ready_file: Path | None) -> N
     address = str(serving.address)
     _say(f"listening on {address}")
     if settings.log_format == "console":
-        _say(banner(serving.version, serving.address, serving.stores, settings.processes))
+        _say(
+            banner(
+                serving.version,
+                serving.address,
+                serving.stores,
+                settings.processes,
+                tls=serving.protection.tls,
+            )
+        )
     else:
         log.info("serving", extra=_event(serving, settings))
     for store in serving.stores:
         if store.durability is not Durability.DURABLE:
             log.warning("%s is not durable: %s", _named(store, serving), store.durability_note)
-    if settings.insecure and not serving.address.is_loopback:
-        log.warning("insecure: anyone who reaches %s can read and change jobs", address)
+    if not (serving.address.is_loopback or serving.protection.complete):
+        log.warning("insecure: %s", serving.protection.danger(address))
     if ready_file is not None:
         partial = ready_file.with_name(ready_file.name + ".partial")
         partial.write_text(address + "\n", encoding="utf-8")
@@ -72,6 +83,7 @@ def _event(serving: Serving, settings: Settings) -> dict[str, object]:
             for store in serving.stores
         ],
         "processes": settings.processes,
+        "tls": serving.protection.tls,
         "version": serving.version,
     }
 

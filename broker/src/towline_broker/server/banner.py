@@ -28,9 +28,16 @@ class StoreLine:
     shared: bool = False
 
 
-def banner(version: str, address: Address, stores: Sequence[StoreLine], processes: int = 1) -> str:
+def banner(
+    version: str,
+    address: Address,
+    stores: Sequence[StoreLine],
+    processes: int = 1,
+    *,
+    tls: bool = False,
+) -> str:
     """``stores``: the default one first. Every command in it can be pasted into a shell."""
-    towline, where = _command(), _option(address)
+    towline, where = _command(), _option(address, tls)
     return f"""
 Towline broker {version}
 {_stores(stores)}{_processes(processes)}
@@ -77,6 +84,8 @@ def _command() -> str:
     return "towline"
 
 
-def _option(address: Address) -> str:
+def _option(address: Address, tls: bool) -> str:
     target = str(Address(_ANY.get(address.host, address.host), address.port))
+    if tls:
+        target = f"grpcs://{target}"
     return "" if target == DEFAULT_ADDRESS else f" --url {shlex.quote(target)}"

@@ -22,6 +22,7 @@ from towline_broker.server.store_settings import (
     to_routes,
 )
 from towline_broker.server.telemetry import TelemetrySettings
+from towline_broker.server.tls_settings import TlsSettings
 from towline_broker.services.limits import MIB, Limits
 
 ENV_PREFIX = "TOWLINE_"
@@ -171,6 +172,8 @@ class Settings(BaseSettings):
     """Broker processes on this address, over stores that processes share."""
     listen: Annotated[str, AfterValidator(_address), ADDRESS, AT_START] = "127.0.0.1:7480"
     """Where gRPC is served; port 0 is any free one."""
+    tls: Annotated[TlsSettings, AT_START] = TlsSettings()
+    """Certificates: the broker's own, and those of who vouches for clients."""
     insecure: Annotated[bool, AT_START] = False
     """Serve an address that other machines reach without TLS and authentication."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LIVE] = "info"
