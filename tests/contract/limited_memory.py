@@ -11,6 +11,7 @@ from towline_broker.drivers.interface import (
     CancelOutcome,
     CancelRequest,
     Capabilities,
+    CopyPage,
     DeadFilter,
     DeadQuery,
     DeadSelection,
@@ -92,6 +93,10 @@ class LimitedDriver(MemoryDriver):
     async def seal(self, queue: str, to: str | None) -> None:
         self._refuse_if(Feature.TRANSFER)
         await super().seal(queue, to)
+
+    async def copies(self, limit: int, cursor: str | None = None) -> CopyPage:
+        self._refuse_if(Feature.TRANSFER)
+        return await super().copies(limit, cursor)
 
     async def outgoing(self, queue: str, limit: int) -> list[Transfer]:
         self._refuse_if(Feature.TRANSFER)

@@ -147,7 +147,9 @@ DOCUMENTED: dict[str, tuple[str, ...]] = {
 TRANSFER = {
     name
     for base in DriverContract.__mro__
-    if base.__module__.endswith((".contract_outgoing", ".contract_receive", ".contract_sealing"))
+    if base.__module__.endswith(
+        (".contract_copies", ".contract_outgoing", ".contract_receive", ".contract_sealing")
+    )
     for name in vars(base)
     if name.startswith("test_")
 }
@@ -201,6 +203,7 @@ class TestWhatSqsDoesNotKeep(_Sqs):
         driver = store.driver
         for step in (
             driver.seal("q", "other"),
+            driver.copies(1),
             driver.outgoing("q", 1),
             driver.receive([], store.now),
             driver.drop("q", []),

@@ -6,7 +6,7 @@ from typing import Any
 from tests.contract.planted_bugs.planting import bug, put_in_front, wrap
 from towline_broker.domain.errors import QueueMoved
 from towline_broker.domain.jobs import JobState
-from towline_broker.drivers.interface import Transfer
+from towline_broker.drivers.interface import CopyPage, Transfer
 from towline_broker.drivers.memory import Engine
 
 # --- sealing --------------------------------------------------------------------------------------
@@ -442,3 +442,57 @@ def a_batch_for_a_queue_that_moved_is_stored_in_part(engine: Engine) -> None:
         return broken
 
     wrap(engine, "push", make)
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+def with_copies(engine: Engine, change: Any) -> None:
+    """Changes what is told of all that is stored."""
+
+    def make(copies: Any) -> Any:
+        def broken(limit: int, cursor: str | None) -> CopyPage:
+            page: CopyPage = copies(limit, cursor)
+            return replace(page, copies=change(page.copies))
+
+        return broken
+
+    wrap(engine, "copies", make)
+
+
+@bug("test_copies_tell_what_leaving_jobs_tell", found_at_random=False)
+def the_dead_are_not_copied(engine: Engine) -> None:
+    with_copies(
+        engine,
+        lambda copies: [one for one in copies if one.transfer.record.state is not JobState.DEAD],
+    )
+
+
+@bug("test_a_leased_job_is_copied_with_its_lease", found_at_random=False)
+def leased_jobs_are_not_copied(engine: Engine) -> None:
+    with_copies(
+        engine,
+        lambda copies: [one for one in copies if one.transfer.record.state is not JobState.LEASED],
+    )
+
+
+@bug("test_p6_places_are_in_the_order_of_the_line", found_at_random=False)
+def copies_are_placed_by_their_push(engine: Engine) -> None:
+    with_copies(
+        engine,
+        lambda copies: [replace(one, place=at) for at, one in enumerate(copies)],
+    )
+
+
+@bug("test_a_job_that_changes_meanwhile_is_copied_once", found_at_random=False)
+def copies_go_by_the_line(engine: Engine) -> None:
+    def make(copies: Any) -> Any:
+        def broken(limit: int, cursor: str | None) -> CopyPage:
+            page = sorted(copies(1_000, None).copies, key=lambda one: -one.transfer.record.state)
+            first = int(cursor or 0)
+            more = first + limit < len(page)
+            return CopyPage(page[first : first + limit], str(first + limit) if more else None)
+
+        return broken
+
+    wrap(engine, "copies", make)

@@ -48,6 +48,7 @@ pytest.register_assert_rewrite(
         for module in (
             "accounts",
             "comparisons",
+            "contract_copies",
             "contract_dead",
             "contract_outgoing",
             "contract_push",

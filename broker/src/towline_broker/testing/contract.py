@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from towline_broker.testing.contract_copies import CopiesContract
 from towline_broker.testing.contract_dead import DeadLetterContract
 from towline_broker.testing.contract_outgoing import DropContract, OutgoingContract
 from towline_broker.testing.contract_push import PushContract, UniqueKeyContract
@@ -71,6 +72,7 @@ class DriverContract(
     DeadLetterContract,
     SealContract,
     OutgoingContract,
+    CopiesContract,
     ReceiveContract,
     MovedKeysContract,
     DropContract,

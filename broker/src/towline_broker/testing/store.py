@@ -25,6 +25,7 @@ from towline_broker.drivers.interface import (
     AckItem,
     CancelOutcome,
     CancelRequest,
+    Copy,
     DeadFilter,
     DeadQuery,
     DeadSelection,
@@ -335,6 +336,19 @@ class Store:
         assert (self.heard.ready, self.heard.ended) == told
         await self.check()
         return transfers
+
+    async def copies(self, limit: int = ALL) -> list[Copy]:
+        """All that is stored, page by page; nobody is told of it, and nothing changes."""
+        told = self.heard.ready.copy(), list(self.heard.ended)
+        found: list[Copy] = []
+        page = await self.driver.copies(limit)
+        found += page.copies
+        while page.next_cursor is not None:
+            page = await self.driver.copies(limit, page.next_cursor)
+            found += page.copies
+        assert (self.heard.ready, self.heard.ended) == told
+        await self.check()
+        return found
 
     async def about_to_receive(self) -> None:
         """Jobs will come to stand behind those that are READY now, in whatever order of time."""

@@ -22,6 +22,7 @@ from towline_broker.drivers.interface import (
     CancelOutcome,
     CancelRequest,
     Capabilities,
+    CopyPage,
     DeadQuery,
     DeadSelection,
     Durability,
@@ -257,6 +258,9 @@ class ShelfDriver(SoleOwner):
 
     async def seal(self, queue: str, to: str | None) -> None:
         await self._change(0, Engine.seal, queue, to)
+
+    async def copies(self, limit: int, cursor: str | None = None) -> CopyPage:
+        return await self._look(Engine.copies, limit, cursor)
 
     async def outgoing(self, queue: str, limit: int) -> list[Transfer]:
         return await self._look(Engine.outgoing, queue, limit)

@@ -20,6 +20,7 @@ from towline_broker.drivers.interface import (
     CancelOutcome,
     CancelRequest,
     Capabilities,
+    CopyPage,
     DeadQuery,
     DeadSelection,
     Durability,
@@ -190,6 +191,9 @@ class FileDriver(SoleOwner):
         await self._change(Engine.reset_totals)
 
     # --- moving a queue ---
+
+    async def copies(self, limit: int, cursor: str | None = None) -> CopyPage:
+        return await self._look(lambda engine: engine.copies(limit, cursor))
 
     async def seal(self, queue: str, to: str | None) -> None:
         await self._change(lambda engine: engine.seal(queue, to))

@@ -64,7 +64,13 @@ from towline_broker.drivers.interface.leases import (
 from towline_broker.drivers.interface.listener import Listener, tell
 from towline_broker.drivers.interface.peers import PeerStore, SoleOwner
 from towline_broker.drivers.interface.queues import PurgeRequest, QueueState, QueueStore
-from towline_broker.drivers.interface.transfers import Standing, Transfer, TransferStore
+from towline_broker.drivers.interface.transfers import (
+    Copy,
+    CopyPage,
+    Standing,
+    Transfer,
+    TransferStore,
+)
 from towline_broker.drivers.interface.upkeep import UpkeepStore
 
 __all__ = [
@@ -73,6 +79,8 @@ __all__ = [
     "CancelOutcome",
     "CancelRequest",
     "Capabilities",
+    "Copy",
+    "CopyPage",
     "DeadFilter",
     "DeadLetterStore",
     "DeadQuery",

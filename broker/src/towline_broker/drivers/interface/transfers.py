@@ -39,13 +39,40 @@ class Standing:
         return cls(record.id, record.state, record.attempt)
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A stored job as it stands, to be kept elsewhere. Its record may be LEASED, other than that of
+    a job that leaves."""
+
+    transfer: Transfer
+    #: Of the jobs of one queue, priority and state: the order of the line (READY), of those that
+    #: are due at the same time (SCHEDULED), of those that died at the same time (DEAD).
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPage:
+    copies: Sequence[Copy]
+    #: Opaque to all but the driver; None after the last page.
+    next_cursor: str | None = None
+
+
 class TransferStore(Protocol):
-    """Moving a queue to another store, step by step; each step may be repeated.
+    """Copying all jobs; and moving a queue to another store, step by step, each of which may be
+    repeated.
 
     The queue is sealed in its old store. Batch by batch its jobs are received by the new one and
     then dropped by the old one; nobody reserves them meanwhile. Once nothing is left, the old store
     forwards.
     """
+
+    async def copies(self, limit: int, cursor: str | None = None) -> CopyPage:
+        """Stored jobs of every queue and state, about ``limit`` at a time, in any order. Changes
+        nothing. A page may hold fewer, or none, together with a cursor.
+
+        A job that is stored from before the first page until after the last one is on one page
+        exactly, however often its state changes meanwhile.
+        """
 
     async def seal(self, queue: str, to: str | None) -> None:
         """From here on Reserve gets nothing from the queue, as if it were paused (a pause of its

@@ -16,6 +16,7 @@ from towline_broker.drivers.interface import (
     CancelOutcome,
     CancelRequest,
     Capabilities,
+    CopyPage,
     DeadQuery,
     DeadSelection,
     Durability,
@@ -170,6 +171,9 @@ class MemoryDriver(SoleOwner):
         self._engine.reset_totals()
 
     # --- moving a queue -----------------------------------------------------------------------
+
+    async def copies(self, limit: int, cursor: str | None = None) -> CopyPage:
+        return self._engine.copies(limit, cursor)
 
     async def seal(self, queue: str, to: str | None) -> None:
         self._engine.seal(queue, to)

@@ -28,6 +28,7 @@ from towline_broker.drivers.interface import (
     AckItem,
     CancelOutcome,
     CancelRequest,
+    CopyPage,
     DeadQuery,
     DeadSelection,
     ExtendBatch,
@@ -369,6 +370,12 @@ class Engine:
         return queue
 
     # --- moving a queue -----------------------------------------------------------------------
+
+    def copies(self, limit: int, cursor: str | None) -> CopyPage:
+        jobs = self._state.in_push_order.after(0 if cursor is None else _number(cursor))
+        page = list(islice(jobs, limit))
+        found = [transfers.copy(self._state, job) for _, job in page]
+        return CopyPage(found, str(page[-1][0]) if len(page) == limit else None)
 
     def seal(self, name: str, to: str | None) -> None:
         transfers.seal(self._state, name, to)

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from towline_broker.domain.errors import QueueNotFound
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import DeadFilter, Standing, Transfer
+from towline_broker.drivers.interface import Copy, DeadFilter, Standing, Transfer
 from towline_broker.drivers.memory.records import Job
 from towline_broker.drivers.memory.state import Queue, State
 
@@ -51,6 +51,10 @@ def _by_time(state: State, queue: Queue) -> Iterator[Job]:
 def _kept(state: State, queue: Queue) -> Iterator[Job]:
     jobs = (state.jobs[job_id] for job_id in state.retained)
     return (job for job in jobs if job.queue == queue.name)
+
+
+def copy(state: State, job: Job) -> Copy:
+    return Copy(_transfer(state, job), job.place)
 
 
 def _transfer(state: State, job: Job) -> Transfer:

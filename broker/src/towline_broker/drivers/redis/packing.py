@@ -303,6 +303,11 @@ def unpack_row(packed: bytes) -> Row:
     return row
 
 
+def place_of(packed: bytes) -> int:
+    """What orders the job among those of its state."""
+    return int(_ROW.unpack_from(packed)[-1])
+
+
 def pack_row(row: Row) -> bytes:
     """The row of a job that is not LEASED; the script gives it its place."""
     marks = int(row.dead_reason or 0) | (_LASTING if row.lasting else 0)

@@ -1,24 +1,29 @@
 """Moving a queue to another store."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from towline_broker.domain.errors import QueueNotFound
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import Standing, Transfer
+from towline_broker.drivers.interface import Copy, CopyPage, Standing, Transfer
 from towline_broker.drivers.redis import scripts
 from towline_broker.drivers.redis.frames import framed, groups
 from towline_broker.drivers.redis.link.interface import Argument
+from towline_broker.drivers.redis.looking import unknown_cursor
 from towline_broker.drivers.redis.packing import (
     Row,
     StoredJob,
     is_apart,
     pack_job,
     pack_row,
+    place_of,
 )
 from towline_broker.drivers.redis.partitions import MOST, PartitionedStore
 
+#: A partition, and a number in it.
+_PLACE = re.compile("([0-9]{1,6})[.]([0-9]{1,15})")
 _WAITING = (JobState.SCHEDULED, JobState.READY)
 
 
@@ -32,6 +37,23 @@ class Transferring(PartitionedStore):
         if blob is None:
             raise QueueNotFound(queue)
         return [_transfer(*parts) for parts in groups(blob, 5)]
+
+    async def copies(self, limit: int, cursor: str | None = None) -> CopyPage:
+        """One partition after the other."""
+        partition, after = (0, 0) if cursor is None else self._place(cursor)
+        args = [after, max(1, min(limit, MOST))]
+        blob, last = await self._link.run(scripts.COPIES, partition, args)
+        page = [_copy(parts) for parts in groups(blob, 5)]
+        if last:
+            return CopyPage(page, f"{partition}.{last.decode()}")
+        following = partition + 1
+        return CopyPage(page, f"{following}.0" if following < self._link.partitions else None)
+
+    def _place(self, cursor: str) -> tuple[int, int]:
+        found = _PLACE.fullmatch(cursor)
+        if found is None or int(found[1]) >= self._link.partitions:
+            raise unknown_cursor()
+        return int(found[1]), int(found[2])
 
     async def receive(self, transfers: Sequence[Transfer], now: Micros) -> int:
         async def store(partition: int, places: list[int]) -> list[int]:
@@ -62,6 +84,11 @@ class Transferring(PartitionedStore):
 
 def _seen(one: Standing) -> tuple[Argument, ...]:
     return one.job_id, int(one.state), one.attempt
+
+
+def _copy(parts: tuple[bytes, ...]) -> Copy:
+    number, _, row, *_ = parts
+    return Copy(_transfer(*parts), place_of(row) if row else int(number))
 
 
 def _transfer(number: bytes, static: bytes, packed: bytes, holds: bytes, keep: bytes) -> Transfer:

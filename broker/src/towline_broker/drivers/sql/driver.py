@@ -19,6 +19,7 @@ from towline_broker.drivers.interface import (
     AckBatch,
     CancelOutcome,
     CancelRequest,
+    CopyPage,
     DeadQuery,
     DeadSelection,
     ExtendBatch,
@@ -187,6 +188,9 @@ class SqlDriver(ABC):
         await self._change(queues.reset_totals)
 
     # --- moving a queue ---
+
+    async def copies(self, limit: int, cursor: str | None = None) -> CopyPage:
+        return await self._read(partial(moving.copies, limit=limit, cursor=cursor))
 
     async def seal(self, queue: str, to: str | None) -> None:
         await self._change(partial(moving.seal, queue=queue, to=to))

@@ -72,7 +72,7 @@ async def get(reader: Reader, job_id: str) -> JobRecord | None:
 
 async def list_jobs(reader: Reader, query: JobQuery) -> JobPage:
     """Walks along the order of the pushes, at most ``SCAN_LIMIT`` jobs a call."""
-    after = -1 if query.cursor is None else _numbers(query.cursor, 1)[0]
+    after = -1 if query.cursor is None else numbers_of(query.cursor, 1)[0]
     window = (
         sa.select(_job.seq).where(_job.seq > after).order_by(_job.seq).limit(SCAN_LIMIT).subquery()
     )
@@ -95,7 +95,7 @@ async def list_jobs(reader: Reader, query: JobQuery) -> JobPage:
 async def list_dead(reader: Reader, query: DeadQuery) -> JobPage:
     statement = sa.select(_job.seq, *DEATHS).where(*dead_where(query.filter))
     if query.cursor is not None:
-        after = _numbers(query.cursor, 2)
+        after = numbers_of(query.cursor, 2)
         statement = statement.where(sa.tuple_(*DEATHS) > sa.tuple_(*after))
     found = await reader.select(statement.order_by(*DEATHS).limit(query.limit + 1))
     page = found[: query.limit]
@@ -104,7 +104,7 @@ async def list_dead(reader: Reader, query: DeadQuery) -> JobPage:
     return JobPage(records, f"{page[-1][1]}.{page[-1][2]}" if more else None)
 
 
-def _numbers(cursor: str, count: int) -> list[int]:
+def numbers_of(cursor: str, count: int) -> list[int]:
     parts = cursor.split(".")
     if len(parts) != count or not all(_NUMBER.fullmatch(part) for part in parts):
         raise InvalidField("page_token", "is not one that this store gave out")

@@ -8,8 +8,8 @@ from towline_broker.domain.errors import QueueNotFound
 from towline_broker.domain.jobs import JobRecord, JobState, NewJob
 from towline_broker.domain.retry import RetryPolicy
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import Standing, Transfer
-from towline_broker.drivers.sql.listing import records_of
+from towline_broker.drivers.interface import Copy, CopyPage, Standing, Transfer
+from towline_broker.drivers.sql.listing import numbers_of, records_of
 from towline_broker.drivers.sql.names import Kind
 from towline_broker.drivers.sql.notes import Notes, write_notes
 from towline_broker.drivers.sql.pushes import (
@@ -65,6 +65,9 @@ OUTGOING_DEAD = (
 OUTGOING_KEPT = (
     f"{_OUTGOING} WHERE +j.queue = ? AND j.keep_until IS NOT NULL ORDER BY j.keep_until LIMIT ?"
 )
+_COPIES = _OUTGOING.replace(" FROM ", ", j.position FROM ", 1) + (
+    " WHERE j.seq > ? ORDER BY j.seq LIMIT ?"
+)
 _LEASED = (
     "SELECT SUM(c.leased) FROM towline_counters c JOIN towline_kinds k ON k.id = c.kind"
     " WHERE k.queue = ?"
@@ -96,6 +99,16 @@ async def seal(transaction: Transaction, queue: str, to: str | None) -> None:
         ready = await _depth(transaction, _READY_DEPTH, queue_id)
         if ready and was_moving_to and not paused:
             transaction.effects.ready[queue] += ready
+
+
+async def copies(reader: Reader, limit: int, cursor: str | None) -> CopyPage:
+    after = -1 if cursor is None else numbers_of(cursor, 1)[0]
+    rows = await reader.rows(_COPIES, after, limit)
+    found = [_Outgoing._make(row[:-1]) for row in rows]
+    records = await records_of(reader, [job.seq for job in found])
+    transfers = map(_transfer, found, records)
+    page = [Copy(transfer, row[-1]) for transfer, row in zip(transfers, rows, strict=True)]
+    return CopyPage(page, str(found[-1].seq) if len(found) == limit else None)
 
 
 async def outgoing(reader: Reader, queue: str, limit: int) -> list[Transfer]:

@@ -8,6 +8,7 @@ from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import (
     CancelOutcome,
     CancelRequest,
+    CopyPage,
     DeadQuery,
     Feature,
     JobQuery,
@@ -52,6 +53,11 @@ class Missing:
         raise cannot(
             Feature.DEAD_LETTERS,
             "requeue or discard all of a queue's, or look at its companion queue in SQS itself",
+        )
+
+    async def copies(self, limit: int, cursor: str | None = None) -> CopyPage:
+        raise cannot(
+            Feature.TRANSFER, "the messages are in SQS itself, which keeps them for 14 days"
         )
 
     async def seal(self, queue: str, to: str | None) -> None:

@@ -15,17 +15,7 @@ end
 local out, size = {}, 0
 for _, job in ipairs(load(numbers)) do
   if size >= MOST_TOLD then break end
-  local holds, keep = '0', '0'
-  if job.key then
-    local value = redis.call('HGET', P .. 'u', queue .. '|' .. job.key)
-    if value and string.match(value, '|(.*)$') == job.id then holds = '1' end
-  end
-  if job.state == SUCCEEDED or job.state == CANCELLED then
-    keep = int(tonumber(redis.call('ZSCORE', P .. 'keep', job.n)))
-  end
-  tell_job(out, job)
+  tell_transfer(out, job)
   size = size + job.size
-  frame(out, holds)
-  frame(out, keep)
 end
 return table.concat(out)
