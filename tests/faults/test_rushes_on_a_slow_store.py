@@ -148,7 +148,7 @@ class GoneClient:
 
 
 async def test_p9_leases_whose_answer_finds_nobody_go_back_at_once(broker: Broker) -> None:
-    service = QueueService(broker, Limits(), 1000)
+    service = QueueService(broker, Limits())
     request = pb.ReserveRequest(queues=[pb.QueueChoice(name=QUEUE)], max_jobs=5)
     for _ in range(ROUNDS // 10):
         await push(broker, 0)

@@ -127,7 +127,7 @@ class FuzzedBroker:
         self._most_items = limits.most_items
         add_services(
             cast(grpc.aio.Server, self),
-            QueueService(self.broker, limits, SETTINGS.max_queue_depth),
+            QueueService(self.broker, limits),
             DeadLetterService(self.broker, limits),
             AdminService(self.broker, limits, "0"),
         )

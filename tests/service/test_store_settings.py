@@ -61,9 +61,7 @@ def test_stores_have_names_and_queues_are_given_to_them(load: Callable[[str], Se
         "pg": "postgresql://queue:secret@db/jobs",
         "Fast": "redis://cache",
     }
-    assert settings.to_routes() == Routes(
-        exact={"emails": "pg", "audit": "default"}, patterns=(("reports.*", "Fast"),)
-    )
+    assert settings.to_routes() == Routes(exact={"emails": "pg"}, patterns=(("reports.*", "Fast"),))
     assert settings.processes == 2
 
 
@@ -121,11 +119,11 @@ def test_each_mistake_is_told_with_its_place(load: Callable[[str], Settings]) ->
     """
     found = mistakes(lambda: load(text))
     expected = {
-        "processes": "greater than or equal to 1",
+        "processes": "0: expected a whole number, 1 to 256",
         "stores.default": "the name of the store that 'store' sets",
         'stores."a:b"': "no name of a store",
         "stores.blank": "'sqlite:///towline.db'",
-        "stores.listed": "should be a valid string",
+        "stores.listed": "expected the url of a store",
         'queues."emails.*".stor': 'did you mean queues."emails.*".store?',
         'queues."no spaces"': "no queue's name",
         "queues.flat": "expected a section: [queues.flat]",

@@ -87,7 +87,7 @@ class Server:
         self.broker = Broker(driver, clock=clock, settings=settings, rng=rng)
         limits = Limits()
         self._services = {
-            "QueueService": QueueService(self.broker, limits, settings.max_queue_depth),
+            "QueueService": QueueService(self.broker, limits),
             "DeadLetterService": DeadLetterService(self.broker, limits),
             "AdminService": AdminService(self.broker, limits, "simulated"),
         }

@@ -7,6 +7,8 @@ from random import Random
 
 from towline_broker.core.clock import Clock, SystemClock
 from towline_broker.core.dead_letters import DeadLetters
+from towline_broker.core.dead_retention import INTERVAL as LOOK_AT_DEAD
+from towline_broker.core.dead_retention import DeadRetention
 from towline_broker.core.distinct import check_distinct
 from towline_broker.core.following import INTERVAL as LOOK_AT_CLOCK
 from towline_broker.core.following import Following
@@ -19,16 +21,18 @@ from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.peers import INTERVAL as LOOK_AT_PEERS
 from towline_broker.core.peers import Peers
 from towline_broker.core.producing import Producing
+from towline_broker.core.queue_options import QueueOptions, QueueRules, RuleBook
 from towline_broker.core.rounds import every
 from towline_broker.core.routing import DEFAULT_STORE, Routes
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.settling import Settling
 from towline_broker.core.statistics import Timings
 from towline_broker.core.stores import Store, Stores
+from towline_broker.core.unkept import unkept
 from towline_broker.core.upkeep import Upkeep
 from towline_broker.core.waiting import EVERYBODY, EndWatch, ReserveLine, WaitLimit
 from towline_broker.core.workers import Workers
-from towline_broker.domain.errors import StoreRefused, StoreUnavailable
+from towline_broker.domain.errors import OptionRefused, StoreRefused, StoreUnavailable
 from towline_broker.domain.outage import Outage
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import Capabilities, Driver
@@ -50,10 +54,12 @@ class Broker:
         *,
         clock: Clock | None = None,
         settings: CoreSettings | None = None,
+        queue_options: Mapping[str, QueueOptions] | None = None,
         rng: Random | None = None,
     ) -> None:
         """``drivers``: by the name of the store, or the only one. ``clock``: for all stores, in
-        place of the clock that each has."""
+        place of the clock that each has. ``queue_options``: by the name of a queue or a pattern;
+        see :meth:`apply`."""
         settings = settings or CoreSettings()
         rng = rng or Random()  # noqa: S311 -- jitter and fairness, no secret
         if not isinstance(drivers, Mapping):
@@ -61,7 +67,9 @@ class Broker:
         owned, hold = OwnedTasks(), Hold()
         limit = WaitLimit(settings.max_waiters)
         timings = Timings()
-        routes = routes or Routes()
+        self._routes = routes = routes or Routes()
+        self._queue_options = queue_options or {}
+        self._rules = rules = RuleBook(settings, self._queue_options)
         #: Clocks that go by that of a store if it is shared, by the store's name.
         self._own_clocks = {} if clock else {name: SystemClock() for name in drivers}
         clocks = {name: clock or self._own_clocks[name] for name in drivers}
@@ -85,11 +93,14 @@ class Broker:
         self._watch = EndWatch()
         self._peers = Peers(self._stores.default, workers, settings)
         self.failed = owned.failed
-        self.jobs = Producing(self._stores, self.clock, settings, owned, self._watch, limit, hold)
+        self.jobs = Producing(
+            *(self._stores, self.clock, settings, rules, owned, self._watch, limit, hold)
+        )
         self.leasing = Leasing(
             self._stores,
             self.clock,
             settings,
+            rules,
             owned,
             self._line,
             limit,
@@ -99,7 +110,10 @@ class Broker:
         )
         self.settling = Settling(self._stores, settings, owned, workers, timings, rng)
         self.dead_letters = DeadLetters(self._stores, settings, owned)
-        self.operating = Operating(self._stores, self.clock, settings, owned, self._peers, timings)
+        self.operating = Operating(
+            *(self._stores, self.clock, settings, rules, owned, self._peers, timings)
+        )
+        self._dead_retention = DeadRetention(rules, settings, owned)
         self.observing = Observing(self._stores, owned, self._peers, timings, limit)
         self.moving = Moving(self._stores, owned, self._line, hold)
 
@@ -121,11 +135,40 @@ class Broker:
         """The time by the clock of the store in which the queue is at home."""
         return self._stores.of(queue).clock.now()
 
+    def rules_of(self, queue: str) -> QueueRules:
+        """What applies to a queue now, by the settings."""
+        return self._rules.of(queue)
+
+    def apply(self, queue_options: Mapping[str, QueueOptions]) -> None:
+        """These options of queues, in place of all that were set before, while the broker runs.
+
+        What changes when: ``max_depth`` and the defaults of jobs with the next Push (jobs that are
+        stored keep what they have); ``lease`` with the next grant; ``paused`` at once, for calls
+        that wait too, while leases that were granted run on; ``dead_letters`` and
+        ``dead_letter_retention`` within some seconds, for jobs that are dead already as well.
+
+        Raises OptionRefused for one that the store of its queues does not offer, and ValueError for
+        patterns of which neither comes first; in both cases nothing has changed.
+        """
+        self._check_kept(queue_options)
+        waiting = self._line.queues
+        paused = {queue for queue in waiting if self._rules.of(queue).paused}
+        self._rules.replace(queue_options)
+        self._queue_options = queue_options
+        self._look_again(queue for queue in paused if not self._rules.of(queue).paused)
+
+    def _check_kept(self, queue_options: Mapping[str, QueueOptions]) -> None:
+        found = list(unkept(queue_options, self._routes, self.stores))
+        if found:
+            raise OptionRefused(found)
+
     async def start(self) -> None:
-        """Raises StoreRefused, StoreUnavailable, having closed what it had opened."""
+        """Raises StoreRefused, StoreUnavailable, OptionRefused, having closed what it had
+        opened."""
         try:
             for store in self._stores.all:
                 await self._open(store)
+            self._check_kept(self._queue_options)
             followings = [
                 Following(store.name, store.driver, self._own_clocks[store.name])
                 for store in self._stores.all
@@ -145,6 +188,12 @@ class Broker:
         for following in followings:
             outage = Outage("the clock of a store cannot be read", "a store's clock is read again")
             self._repeat(LOOK_AT_CLOCK, following.look, outage)
+        for store in self._stores.all:
+            outage = Outage(
+                f"dead jobs of store {store.name} stay longer than they are to be kept",
+                f"dead jobs of store {store.name} are deleted again",
+            )
+            self._repeat(LOOK_AT_DEAD, partial(self._dead_retention.round, store), outage)
         if self._peers.shared:
             outage = Outage("other brokers cannot be heard of", "other brokers are heard of again")
             self._repeat(LOOK_AT_PEERS, self._peers.round, outage)
@@ -181,6 +230,7 @@ class Broker:
         has set the clock forward. Raises StoreError."""
         for store in self._stores.all:
             await store.upkeep.round()
+            await self._dead_retention.round(store)
 
     def drain(self) -> None:
         """No new work from here on, and parked calls are answered. Settling goes on until
@@ -208,7 +258,8 @@ class Broker:
     # The drivers' listener.
 
     def jobs_ready(self, queue: str, count: int) -> None:
-        self._line.wake(queue, count)
+        if not (self._rules.any_paused and self._rules.of(queue).paused):
+            self._line.wake(queue, count)
 
     def jobs_ended(self, job_ids: Sequence[str]) -> None:
         self._watch.ended(job_ids)

@@ -2,14 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import NamedTuple
 
 from towline_broker.core.calls import ReserveCall
+from towline_broker.core.queue_options import RuleBook
 from towline_broker.core.stores import Store, Stores
 from towline_broker.domain.errors import StoreFailed, TowlineError
 from towline_broker.domain.jobs import Leased
 from towline_broker.domain.outage import Outage
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import ReserveRequest
+
+
+class Run(NamedTuple):
+    """What one store is asked in one go."""
+
+    store: Store
+    queues: Sequence[str]
+    lease: Micros
 
 
 @dataclass(slots=True)
@@ -37,8 +48,9 @@ class Granted:
 
 
 class Claims:
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, rules: RuleBook) -> None:
         self._stores = stores
+        self._rules = rules
         self._outages = {
             store: Outage(
                 f"store {store.name} gives no jobs", f"store {store.name} gives jobs again"
@@ -47,59 +59,68 @@ class Claims:
         }
 
     async def ask(
-        self, call: ReserveCall, queues: Sequence[str], lease: Micros, grant: str, request_id: str
+        self, call: ReserveCall, queues: Sequence[str], grant: str, request_id: str
     ) -> Granted:
-        """Leases from the queues in their order, whichever stores they are in.
+        """Leases from the queues in their order, whichever stores they are in, except those that
+        the settings have paused.
 
         If leases are live under the request id, exactly those, of all stores. A store that gives
         no answer is passed over; raises its StoreError (or what else it raised) only if no other
         gives one. Raises StoreFailed in any case.
         """
-        runs = self._stores.runs(queues)
-        store, _ = runs[0]
+        open_ = self._rules.open(queues)
+        runs = self._runs(open_, call.lease)
+        store, _, lease = runs[0] if runs else Run(self._stores.default, [], 0)
         now = store.clock.now()
         request = ReserveRequest(
             queues, call.max_jobs, lease, grant, now, call.worker_id, request_id, call.max_bytes
         )
-        if len(runs) == 1:
+        if len(runs) == 1 and open_ is queues:
             leases = await store.driver.reserve(request)
             return Granted([Part(store, now, leases)] if leases else [])
         granted = Granted()
         if request_id:
-            await self._ask_for_granted(runs, request, granted)
+            await self._ask_for_granted(queues, request, granted)
         if not granted.parts:
             await self._ask_for_jobs(runs, request, granted)
-        if not granted.parts and all(store in granted.silent for store, _ in runs):
+        if granted.silent and not granted.parts and all(r.store in granted.silent for r in runs):
             raise next(iter(granted.silent.values()))
         return granted
 
+    def _runs(self, queues: Sequence[str], lease: Micros | None) -> list[Run]:
+        """Queues that follow each other in one store, and whose leases are of the same length."""
+        runs = self._stores.runs(queues)
+        if lease is not None or not self._rules.any_lease:
+            length = self._rules.default_lease if lease is None else lease
+            return [Run(store, named, length) for store, named in runs]
+        return [
+            Run(store, list(group), length)
+            for store, named in runs
+            for length, group in groupby(named, lambda queue: self._rules.of(queue).lease)
+        ]
+
     async def _ask_for_granted(
-        self,
-        runs: Sequence[tuple[Store, Sequence[str]]],
-        request: ReserveRequest,
-        granted: Granted,
+        self, queues: Sequence[str], request: ReserveRequest, granted: Granted
     ) -> None:
         """Asks for no new job. Leases that a silent store may hold under the request id come with a
         later repeat, or end in their time."""
+        runs = self._stores.runs(queues)
         for store in dict.fromkeys(store for store, _ in runs):
-            queues = [queue for its, named in runs if its is store for queue in named]
-            wanted = replace(request, queues=queues, max_jobs=0, max_bytes=None)
+            its_queues = [queue for its, named in runs if its is store for queue in named]
+            wanted = replace(request, queues=its_queues, max_jobs=0, max_bytes=None)
             await self._ask(store, wanted, granted)
 
     async def _ask_for_jobs(
-        self,
-        runs: Sequence[tuple[Store, Sequence[str]]],
-        request: ReserveRequest,
-        granted: Granted,
+        self, runs: Sequence[Run], request: ReserveRequest, granted: Granted
     ) -> None:
         jobs, room = request.max_jobs, request.max_bytes
-        for store, named in runs:
+        for store, named, lease in runs:
             # Under its request id, a store that has granted leases would grant the same again.
             repeats = request.request_id and any(part.store is store for part in granted.parts)
             if repeats or store in granted.silent:
                 granted.unasked = True
                 continue
-            wanted = replace(request, queues=named, max_jobs=jobs, max_bytes=room)
+            wanted = replace(request, queues=named, max_jobs=jobs, lease=lease, max_bytes=room)
             leases = await self._ask(store, wanted, granted)
             jobs -= len(leases)
             if room is not None:

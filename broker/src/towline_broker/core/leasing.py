@@ -8,6 +8,7 @@ from towline_broker.core.calls import QueueWeight, ReserveCall
 from towline_broker.core.claiming import Claims, Granted
 from towline_broker.core.clock import Clock
 from towline_broker.core.owned import OwnedTasks
+from towline_broker.core.queue_options import RuleBook
 from towline_broker.core.repeats import Repeats
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.statistics import Timings
@@ -30,6 +31,7 @@ class Leasing:
         stores: Stores,
         clock: Clock,
         settings: CoreSettings,
+        rules: RuleBook,
         owned: OwnedTasks,
         line: ReserveLine,
         limit: WaitLimit,
@@ -38,7 +40,7 @@ class Leasing:
         rng: Random,
     ) -> None:
         self._stores = stores
-        self._claims = Claims(stores)
+        self._claims = Claims(stores, rules)
         self._clock = clock
         self._settings = settings
         self._owned = owned
@@ -148,9 +150,8 @@ class Leasing:
             """What an earlier call was granted may have reached its worker."""
             await self.give_back([leased for leased in granted.leases if leased.ref.grant == grant])
 
-        lease = self._settings.default_lease if call.lease is None else call.lease
         granted = await self._owned.run(
-            self._claims.ask(call, waiter.queues, lease, grant, _scoped(call)), give_back_ours
+            self._claims.ask(call, waiter.queues, grant, _scoped(call)), give_back_ours
         )
         leases = granted.leases
         waiter.unheard = bool(granted.silent)

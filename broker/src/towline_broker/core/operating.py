@@ -7,10 +7,11 @@ from towline_broker.core.calls import Directive, Figures, QueueView, Report, Wor
 from towline_broker.core.clock import Clock
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.peers import Peers
+from towline_broker.core.queue_options import RuleBook
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.statistics import Times, Timings
 from towline_broker.core.stores import Store, Stores
-from towline_broker.domain.errors import QueueNotFound
+from towline_broker.domain.errors import InvalidField, QueueNotFound
 from towline_broker.domain.jobs import Counts, Depth, Totals
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Handled, PurgeRequest, QueueState
@@ -22,6 +23,7 @@ class Operating:
         stores: Stores,
         clock: Clock,
         settings: CoreSettings,
+        rules: RuleBook,
         owned: OwnedTasks,
         peers: Peers,
         timings: Timings,
@@ -29,6 +31,7 @@ class Operating:
         self._stores = stores
         self._clock = clock
         self._settings = settings
+        self._rules = rules
         self._owned = owned
         self._peers = peers
         self._timings = timings
@@ -83,7 +86,14 @@ class Operating:
         return await self._owned.run(self._stores.of(queue).driver.set_paused(queue, True))
 
     async def resume(self, queue: str) -> bool:
-        """Returns whether that changed anything. Raises QueueNotFound."""
+        """Returns whether that changed anything. Raises QueueNotFound, and InvalidField for a queue
+        that would stay paused all the same."""
+        if self._rules.of(queue).paused:
+            raise InvalidField(
+                "queue",
+                f"{queue!r} is paused by the settings of the broker: set paused = false for it "
+                "there, and have them read again",
+            )
         return await self._owned.run(self._stores.of(queue).driver.set_paused(queue, False))
 
     async def purge(self, queue: str, limit: int, dry_run: bool) -> Handled:
@@ -158,7 +168,7 @@ class Operating:
         return [
             QueueView(
                 state.name,
-                state.paused,
+                state.paused or self._rules.of(state.name).paused,
                 _figures(
                     rows.get(state.name, []),
                     times.get(state.name, Times()),

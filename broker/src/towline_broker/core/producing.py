@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from towline_broker.core.calls import JobRequest
 from towline_broker.core.clock import Clock
 from towline_broker.core.holding import Hold
 from towline_broker.core.listing import list_jobs
 from towline_broker.core.owned import OwnedTasks
+from towline_broker.core.queue_options import JobDefaults, RuleBook
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.stores import Store, Stores
 from towline_broker.core.waiting import EndWatch, WaitLimit
@@ -34,6 +36,7 @@ class Producing:
         stores: Stores,
         clock: Clock,
         settings: CoreSettings,
+        rules: RuleBook,
         owned: OwnedTasks,
         watch: EndWatch,
         limit: WaitLimit,
@@ -43,6 +46,7 @@ class Producing:
         self._stores = stores
         self._clock = clock
         self._settings = settings
+        self._rules = rules
         self._owned = owned
         self._watch = watch
         self._limit = limit
@@ -52,6 +56,17 @@ class Producing:
     def crowded(self) -> bool:
         """Whether a Push would be refused because too many wait, whatever its queue."""
         return self._stores.crowded
+
+    def defaults_of(self, queue: str) -> JobDefaults | None:
+        """What a job has in this queue where it says nothing itself; None: what the contract
+        says."""
+        if not self._rules.any_for_jobs:
+            return None
+        defaults = self._rules.of(queue).job
+        if defaults.retention and not self._stores.of(queue).offers(Feature.RETENTION):
+            # It was made in that store when the settings were others.
+            return replace(defaults, retention=None)
+        return defaults
 
     async def push(
         self, requests: Sequence[JobRequest], all_or_nothing: bool = True
@@ -90,7 +105,7 @@ class Producing:
             return await self._push_others(store, requests, known, all_or_nothing)
         now = store.clock.now()
         jobs = [_to_new_job(request, now, store.clock) for request in requests]
-        depths = {job.queue: self._settings.max_queue_depth for job in jobs}
+        depths = {queue: self._rules.of(queue).max_depth for queue in {job.queue for job in jobs}}
         async with store.admission.of(len(jobs)):
             results = await store.driver.push(PushBatch(jobs, now, all_or_nothing, depths))
         times = [t for job in jobs for t in (job.due_at, job.expires_at) if t is not None]

@@ -31,7 +31,7 @@ class Routes:
         for one, other in ambiguous(pattern for pattern, _ in self.patterns):
             raise ValueError(f"a queue can fit {one!r} and {other!r}, and neither comes first")
         ordered = sorted(self.patterns, key=lambda route: precedence(route[0]), reverse=True)
-        compiled = [(_compiled(pattern), store) for pattern, store in ordered]
+        compiled = [(matcher(pattern), store) for pattern, store in ordered]
         object.__setattr__(self, "_ordered", compiled)
 
     def store_of(self, queue: str) -> str:
@@ -54,17 +54,23 @@ def precedence(pattern: str) -> tuple[int, int]:
     return pattern.index("*"), len(pattern) - pattern.count("*")
 
 
+def rank(name: str) -> tuple[bool, tuple[int, int]]:
+    """Of a name or a pattern: the greatest of those that a queue's name fits counts."""
+    return (False, precedence(name)) if is_pattern(name) else (True, (0, 0))
+
+
 def ambiguous(patterns: Iterable[str]) -> list[tuple[str, str]]:
     """Pairs of patterns that one name can fit, and of which neither comes first."""
     return [
         (one, other)
         for one, other in combinations(patterns, 2)
-        if precedence(one) == precedence(other) and _overlap(one, other)
+        if precedence(one) == precedence(other) and overlap(one, other)
     ]
 
 
-def _overlap(one: str, other: str) -> bool:
-    """Between their ends there is room for the middle parts of both."""
+def overlap(one: str, other: str) -> bool:
+    """Whether one name can fit both patterns. Between their ends there is room for the middle parts
+    of both."""
     return _alike(one.partition("*")[0], other.partition("*")[0], str.startswith) and _alike(
         one.rpartition("*")[2], other.rpartition("*")[2], str.endswith
     )
@@ -74,5 +80,6 @@ def _alike(one: str, other: str, reaches: Callable[[str, str], bool]) -> bool:
     return reaches(one, other) or reaches(other, one)
 
 
-def _compiled(pattern: str) -> Callable[[str], object]:
+def matcher(pattern: str) -> Callable[[str], object]:
+    """Whether a name fits: what it returns is true."""
     return re.compile(".*".join(map(re.escape, pattern.split("*")))).fullmatch

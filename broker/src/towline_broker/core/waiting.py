@@ -100,6 +100,11 @@ class ReserveLine:
     def __init__(self) -> None:
         self._lines: dict[str, OrderedDict[Waiter, None]] = {}
 
+    @property
+    def queues(self) -> list[str]:
+        """Those that somebody waits for."""
+        return list(self._lines)
+
     def join(self, waiter: Waiter, *, first: bool = False) -> None:
         """``first``: back to the head, for one that was woken in vain."""
         waiter.reset()

@@ -17,11 +17,14 @@ TowlineError
 ├── PermissionDenied      who calls may not do this
 ├── CannotVerify          credentials cannot be checked for now: try again later
 ├── Draining              this broker is going down
+├── OptionRefused         a queue is to have an option that its store does not offer
 └── StoreError
     ├── StoreUnavailable  try again later; the effect is unknown
     ├── StoreFailed       an fsync or the like failed: the broker must end
     └── StoreRefused      the store cannot be opened, and waiting will not help
 """
+
+from collections.abc import Sequence
 
 from towline_broker.domain.time import SECOND, Micros
 
@@ -155,6 +158,14 @@ class Draining(TowlineError):
 
     def __init__(self) -> None:
         super().__init__("this broker is shutting down; try again, or try another one")
+
+
+class OptionRefused(TowlineError):
+    """Options of queues that their stores do not offer. Never empty."""
+
+    def __init__(self, found: Sequence[str]) -> None:
+        super().__init__("; ".join(found))
+        self.found = found
 
 
 class StoreError(TowlineError):

@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 from towline_broker.core.broker import Broker
 from towline_broker.core.clock import Clock
 from towline_broker.core.routing import DEFAULT_STORE
-from towline_broker.domain.errors import StoreRefused
+from towline_broker.domain.errors import OptionRefused, StoreRefused
 from towline_broker.domain.time import MILLISECOND, MINUTE, SECOND, Micros, to_seconds
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.registry import create_driver
@@ -86,7 +86,12 @@ class BrokerServer:
         self._shares_port = shares_port
         self._drivers = _create_drivers(settings.all_stores, drivers or {})
         core = settings.core.to_core()
-        self.broker = Broker(self._drivers, settings.to_routes(), clock=clock, settings=core)
+        self.broker = Broker(
+            *(self._drivers, settings.to_routes()),
+            clock=clock,
+            settings=core,
+            queue_options=settings.to_queue_options(),
+        )
         self._limits = settings.limits.to_limits()
         self._running = RunningCalls()
         self._telemetry = telemetry or Telemetry.of(settings.telemetry, VERSION)
@@ -116,7 +121,7 @@ class BrokerServer:
         )
         add_services(
             self._server,
-            QueueService(self.broker, self._limits, core.max_queue_depth),
+            QueueService(self.broker, self._limits),
             DeadLetterService(self.broker, self._limits),
             AdminService(self.broker, self._limits, VERSION),
         )
@@ -219,7 +224,11 @@ class BrokerServer:
         await self._telemetry.stop()
 
     async def _open(self) -> None:
-        await self.broker.start()
+        try:
+            await self.broker.start()
+        except OptionRefused as refused:
+            lines = "".join(f"\n  {each}" for each in refused.found)
+            raise ConfigError(f"wrong settings:{lines}") from None
         if self._shares_port:
             try:
                 self._check_shared()

@@ -5,16 +5,16 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, ByteSize, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from towline_broker.core import queue_options
 from towline_broker.core.routing import Routes
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Micros
 from towline_broker.server.addresses import Address
 from towline_broker.server.marks import AT_START, LIVE, Expected, Section
 from towline_broker.server.quantities import Bytes, Duration, in_units
+from towline_broker.server.queue_settings import QueueName, QueueOptions, beyond_limits
 from towline_broker.server.store_settings import (
     Mistakes,
-    QueueName,
-    QueueOptions,
     StoreName,
     StoreUrl,
     all_stores,
@@ -208,8 +208,11 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _name_stores_that_exist(self) -> Self:
-        found = list(mistakes(self.all_stores, self.queues))
+    def _queues_can_be_kept(self) -> Self:
+        found = [
+            *mistakes(self.all_stores, self.queues),
+            *beyond_limits(self.queues, self.limits.to_limits()),
+        ]
         if found:
             raise Mistakes(found)
         return self
@@ -221,6 +224,10 @@ class Settings(BaseSettings):
 
     def to_routes(self) -> Routes:
         return to_routes(self.queues)
+
+    def to_queue_options(self) -> dict[str, queue_options.QueueOptions]:
+        """What is set for queues, by name or pattern."""
+        return {name: options.to_core() for name, options in self.queues.items()}
 
     @classmethod
     def settings_customise_sources(

@@ -5,17 +5,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator
 
 from towline_broker.core.routing import DEFAULT_STORE, Routes, ambiguous, is_pattern
+from towline_broker.drivers.urls import shown_url
+from towline_broker.server.marks import Expected, Place, Secret
+from towline_broker.server.queue_settings import QueueOptions
 
 #: No colon: in ``--store NAME=URL`` a url is told from a name by it.
 _STORE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
-_QUEUE_NAME = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._:*-]{0,127}", re.ASCII)
 #: A store of its own each time it is named.
 _NOT_SHARED = re.compile(r"memory:(\?|$)", re.IGNORECASE)
-
-Place = tuple[str, ...]
 
 
 class Mistakes(ValueError):
@@ -43,27 +43,13 @@ def _store_name(text: str) -> str:
     return text
 
 
-def _queue_name(text: str) -> str:
-    if not _QUEUE_NAME.fullmatch(text):
-        raise ValueError(
-            f"{text!r} is no queue's name: expected 1 to 128 of A-Z a-z 0-9 . _ : -, beginning "
-            "with a letter or digit, and * for any text"
-        )
-    return text
-
-
-StoreUrl = Annotated[str, AfterValidator(_url)]
+StoreUrl = Annotated[
+    str,
+    AfterValidator(_url),
+    Expected("the url of a store, such as 'sqlite:///towline.db'"),
+    Secret(shown_url),
+]
 StoreName = Annotated[str, AfterValidator(_store_name)]
-QueueName = Annotated[str, AfterValidator(_queue_name)]
-
-
-class QueueOptions(BaseModel):
-    """What is set for a queue, or for all whose names fit a pattern."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    #: Name of the store that keeps it.
-    store: str = DEFAULT_STORE
 
 
 def is_store_name(text: str) -> bool:
@@ -77,7 +63,7 @@ def all_stores(default: str, others: Mapping[str, str]) -> dict[str, str]:
 
 def to_routes(queues: Mapping[str, QueueOptions]) -> Routes:
     """Of settings in which :func:`mistakes` finds none."""
-    routes = [(name, options.store) for name, options in queues.items()]
+    routes = [(name, each.store) for name, each in queues.items() if each.store is not None]
     return Routes(
         exact={name: store for name, store in routes if not is_pattern(name)},
         patterns=tuple((name, store) for name, store in routes if is_pattern(name)),
@@ -95,7 +81,7 @@ def mistakes(
         if first != name:
             yield _of_store(name), f"is the url of store {first!r} too: one store has one name"
     for name, options in queues.items():
-        if options.store not in stores:
+        if options.store is not None and options.store not in stores:
             close = difflib.get_close_matches(options.store, stores, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(stores)}"
             yield ("queues", name, "store"), f"no store is called {options.store!r}; {hint}"

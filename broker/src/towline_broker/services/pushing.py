@@ -1,9 +1,12 @@
 """From a job as its producer describes it to what the core is asked to store."""
 
+from collections.abc import Callable
+
 from towline.ids import uuid7
 from towline.v1.job_pb2 import Job
 from towline.v1.job_pb2 import RetryPolicy as RetryPolicyMessage
 from towline_broker.core.calls import JobRequest
+from towline_broker.core.queue_options import JobDefaults
 from towline_broker.domain.retry import (
     DEFAULT_POLICY,
     DelayList,
@@ -12,6 +15,7 @@ from towline_broker.domain.retry import (
 )
 from towline_broker.domain.time import Micros
 from towline_broker.services.checks import Checks, is_name, is_uuid
+from towline_broker.services.job_defaults import fill_in
 from towline_broker.services.limits import Limits
 from towline_broker.services.store_limits import StoreLimits
 
@@ -23,13 +27,16 @@ _DEFAULT_BACKOFF = ExponentialBackoff()
 class JobReader:
     """Runs once for each pushed job: it looks at what is set, and at little else."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, defaults_of: Callable[[str], JobDefaults | None]) -> None:
+        """``defaults_of``: what jobs of a queue have where they say nothing."""
         self._limits = limits
+        self._defaults_of = defaults_of
 
     def read(
         self, job: Job, path: str, now: Micros, checks: Checks, stores: StoreLimits
     ) -> JobRequest:
-        """Fills in the id and the queue if unset. The request is good only if nothing was found."""
+        """Fills in the id, the queue and what is set for the queue's jobs, where they are unset.
+        The request is good only if nothing was found."""
         limits = self._limits
         job_id, queue, kind = job.id, job.queue, job.type
         if not job_id:
@@ -42,6 +49,9 @@ class JobReader:
             checks.name(queue, f"{path}.queue")
         if not is_name(kind):
             checks.name(kind, f"{path}.type")
+        defaults = self._defaults_of(queue)
+        if defaults is not None:
+            fill_in(job, defaults)
         if len(job.payload) > limits.payload_bytes:
             checks.size(len(job.payload), f"{path}.payload", limits.payload_bytes)
         if job.content_type:

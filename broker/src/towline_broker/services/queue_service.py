@@ -61,11 +61,10 @@ PORTION = 50
 
 
 class QueueService(QueueServiceServicer):
-    def __init__(self, broker: Broker, limits: Limits, max_queue_depth: int) -> None:
+    def __init__(self, broker: Broker, limits: Limits) -> None:
         self._broker = broker
         self._limits = limits
-        self._max_queue_depth = max_queue_depth
-        self._jobs = JobReader(limits)
+        self._jobs = JobReader(limits, broker.jobs.defaults_of)
         self._settling = SettleReader(limits)
 
     async def Push(self, request: PushRequest, context: Context) -> PushResponse:
@@ -107,7 +106,8 @@ class QueueService(QueueServiceServicer):
 
     def _result(self, job: calls.JobRequest, result: stores.PushResult) -> PushResult:
         if result.outcome is stores.PushOutcome.QUEUE_FULL:
-            return _rejected(job.id, QueueFull(job.queue, self._max_queue_depth))
+            most = self._broker.rules_of(job.queue).max_depth
+            return _rejected(job.id, QueueFull(job.queue, most))
         return PushResult(job_id=result.job_id, outcome=enums.PUSH_OUTCOMES[result.outcome])
 
     async def GetJob(self, request: GetJobRequest, context: Context) -> GetJobResponse:

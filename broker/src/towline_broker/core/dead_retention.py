@@ -1,0 +1,74 @@
+"""Dead jobs that are not kept for ever: deleted once their time in the dead-letter queue is over.
+
+Queues without dead letters are those whose dead jobs are kept for no time at all. What is deleted
+is discarded as an operator would discard it, so several brokers on one store, each doing this, do
+no harm: who comes second finds nothing.
+"""
+
+import logging
+
+from towline_broker.core.owned import OwnedTasks
+from towline_broker.core.queue_options import FOREVER, RuleBook
+from towline_broker.core.settings import CoreSettings
+from towline_broker.core.stores import Store
+from towline_broker.domain.time import MINUTE, SECOND, Micros, to_seconds
+from towline_broker.drivers.interface import DeadFilter, DeadQuery, DeadSelection, Feature
+
+log = logging.getLogger("towline.broker")
+
+#: Between two looks. A dead job is gone so soon after its time is over.
+INTERVAL: Micros = 1 * SECOND
+#: A queue whose oldest dead job has time left is looked at again when that is over, but after so
+#: long in any case: a move may have brought older ones.
+LOOK_AGAIN: Micros = 1 * MINUTE
+
+
+class DeadRetention:
+    def __init__(self, rules: RuleBook, settings: CoreSettings, owned: OwnedTasks) -> None:
+        self._rules = rules
+        self._settings = settings
+        self._owned = owned
+        #: When to look at a queue again, and for what time its dead jobs were kept when that was
+        #: found out.
+        self._next: dict[tuple[Store, str], tuple[Micros, Micros]] = {}
+
+    async def round(self, store: Store) -> None:
+        """Deletes what is due in one store. Raises StoreError."""
+        if not self._rules.any_dead_go or not store.offers(Feature.DEAD_LETTERS):
+            return
+        counts = await store.driver.counts()
+        for queue in sorted({row.queue for row in counts if row.depth.dead}):
+            kept = self._rules.of(queue).dead_kept
+            if kept < FOREVER and self._is_time(store, queue, kept):
+                await self._delete(store, queue, kept)
+                await self._look_later(store, queue, kept)
+
+    def _is_time(self, store: Store, queue: str, kept: Micros) -> bool:
+        known = self._next.get((store, queue))
+        return known is None or known[1] != kept or known[0] <= store.clock.now()
+
+    async def _delete(self, store: Store, queue: str, kept: Micros) -> None:
+        """In small steps, so that calls come in between, each of which is brought to its end."""
+        limit, deleted = self._settings.upkeep_batch, 0
+        while True:
+            now = store.clock.now()
+            selection = DeadSelection(
+                limit, now, filter=DeadFilter(queue=queue, dead_before=now - kept + 1)
+            )
+            remember_until = now + self._settings.settle_memory
+            step = await self._owned.run(store.driver.discard_dead(selection, remember_until))
+            deleted += step.handled
+            if step.handled < limit:
+                break
+        if deleted:
+            log.info(
+                "queue %s: %d dead jobs are deleted, which it keeps for %s",
+                *(queue, deleted, f"{to_seconds(kept):g} s" if kept else "no time"),
+            )
+
+    async def _look_later(self, store: Store, queue: str, kept: Micros) -> None:
+        page = await store.driver.list_dead(DeadQuery(1, DeadFilter(queue=queue)))
+        now = store.clock.now()
+        # From here on only one that dies now or later can be the oldest.
+        died = [record.finished_at or 0 for record in page.records] or [now]
+        self._next[store, queue] = (min(died[0] + kept, now + LOOK_AGAIN), kept)
