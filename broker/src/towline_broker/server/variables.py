@@ -21,7 +21,10 @@ DOTENV_FILE = Path(".env")
 FILE_VARIABLE = ENV_PREFIX + "CONFIG"
 
 #: Ours, but not the broker's: where programs and workers find a broker, and what they run.
-_OF_CLIENTS = ("URL", "TOKEN", "CA", "CERT", "KEY", "DEBUG", "WORKER", "NEW")
+_OF_CLIENTS = (
+    *("URL", "CA", "CERT", "KEY", "SERVER_NAME", "TOKEN", "TOKEN_FILE", "INSECURE_TOKEN"),
+    *("DEBUG", "WORKER", "NEW"),
+)
 
 
 @dataclass(frozen=True)
