@@ -144,8 +144,11 @@ def start_command(
     command: Sequence[str] = COMMAND,
 ) -> "subprocess.Popen[bytes]":
     """``towline-broker serve`` with these arguments; its words go to broker.out and broker.err in
-    ``folder``, after those that are there. Of our environment it sees no variable of Towline's."""
+    ``folder``, after those that are there. Of our environment it sees no variable of Towline's.
+
+    It serves no HTTP unless told to: its default address is for one broker of a machine."""
     inherited = {name: value for name, value in os.environ.items() if name[:8] != "TOWLINE_"}
+    inherited["TOWLINE_HTTP__LISTEN"] = "off"
     with (folder / "broker.out").open("ab") as out, (folder / "broker.err").open("ab") as err:
         return subprocess.Popen(
             [*command, "serve", *arguments],

@@ -98,7 +98,11 @@ class _Watched:
     async def _ask(self) -> None:
         self._reading, driver = None, self.store.driver
         try:
-            states, counts = await driver.queues(), await driver.counts()
+            # A store in this process may answer at once: others have their turn in between.
+            states = await driver.queues()
+            await asyncio.sleep(0)
+            counts = await driver.counts()
+            await asyncio.sleep(0)
             oldest = await driver.oldest_ready()
         except StoreFailed:
             raise

@@ -105,7 +105,7 @@ class Address:
             yield
         except OSError as error:
             where = f"{setting}: " if setting else ""
-            reason = _REASONS.get(error.errno or 0, error.strerror).format(option=option)
+            reason = _REASONS.get(error.errno or 0, str(error.strerror)).format(option=option)
             raise AddressError(f"{where}cannot listen on {self}: {reason}") from None
 
     @property

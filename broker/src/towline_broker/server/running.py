@@ -12,6 +12,7 @@ from towline_broker.domain.time import to_seconds
 from towline_broker.server.announcing import announce
 from towline_broker.server.exits import ExitCode, StartError
 from towline_broker.server.garbage import collect_seldom
+from towline_broker.server.http.showing import shown_over_http
 from towline_broker.server.open_files import allow_many
 from towline_broker.server.serving import BrokerServer
 from towline_broker.server.settings import Settings
@@ -38,11 +39,16 @@ def run(settings: Settings, ready_file: Path | None = None) -> int:
         stopping.listen()
         systemd = Systemd.from_environment()
 
-        def started(server: BrokerServer) -> None:
-            announce(server.serving, settings, ready_file)
-            systemd.serving(f"serving on {server.address}")
+        async with (
+            systemd.told(stopping.asked, **times(settings)),
+            shown_over_http(settings) as show,
+        ):
 
-        async with systemd.told(stopping.asked, **times(settings)):
+            def started(server: BrokerServer) -> None:
+                show(server)
+                announce(server.serving, settings, ready_file)
+                systemd.serving(f"serving on {server.address}")
+
             return await serve_until(stopping, settings, started)
 
     return to_the_end(serve(), ready_file)

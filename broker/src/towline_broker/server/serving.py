@@ -20,6 +20,7 @@ from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.urls import shown_url
 from towline_broker.interceptors.errors import ErrorsInterceptor
+from towline_broker.interceptors.measuring import MeasuredCalls
 from towline_broker.interceptors.pacing import PushPacing
 from towline_broker.interceptors.reading import RequestReader
 from towline_broker.interceptors.running import RunningCalls
@@ -94,12 +95,17 @@ class BrokerServer:
         )
         self._limits = settings.limits.to_limits()
         self._running = RunningCalls()
+        #: What is shown over HTTP, if anything is.
+        self.calls = MeasuredCalls()
+        measuring = [self.calls] if settings.http.address is not None else []
+        self.draining = False
         self._telemetry = telemetry or Telemetry.of(settings.telemetry, VERSION)
         self._health = health.aio.HealthServicer()
         incoming = MOST_INCOMING + core.max_waiters
         self._server = grpc.aio.server(
             interceptors=[
                 ErrorsInterceptor(),
+                *measuring,
                 self._running,
                 PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE),
                 RequestReader(self._limits.most_items),
@@ -198,6 +204,7 @@ class BrokerServer:
         settling goes on until they have. Then every call is refused, for a moment, so that clients
         turn away before the port closes.
         """
+        self.draining = True
         await self._health.enter_graceful_shutdown()
         if delay:
             await asyncio.sleep(to_seconds(delay))

@@ -10,6 +10,7 @@ from towline_broker.core.routing import Routes
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Micros
 from towline_broker.server.addresses import Address
+from towline_broker.server.http_settings import HttpSettings
 from towline_broker.server.marks import AT_START, LIVE, Expected, Section
 from towline_broker.server.quantities import Bytes, Duration, in_units
 from towline_broker.server.queue_settings import QueueName, QueueOptions, beyond_limits
@@ -194,6 +195,8 @@ class Settings(BaseSettings):
     """How large that may be which calls bring; the contract states the defaults."""
     core: Annotated[CoreOptions, AT_START] = CoreOptions()
     """Memories and bounds of the broker."""
+    http: Annotated[HttpSettings, AT_START] = HttpSettings()
+    """Figures for Prometheus, and probes."""
     telemetry: TelemetrySettings = TelemetrySettings()
     """What is told of calls to others."""
 

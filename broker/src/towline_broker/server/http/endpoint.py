@@ -4,6 +4,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -13,8 +14,24 @@ from towline_broker.server.http_settings import HttpSettings
 
 log = logging.getLogger("towline.broker")
 
+
+@dataclass(frozen=True)
+class Opened:
+    """``address`` is None if nothing is served, and ``problem`` then says why."""
+
+    address: Address | None
+    problem: str = ""
+
+    def tell(self) -> None:
+        """In the log, once there is a broker to be told of."""
+        if self.address is not None:
+            log.info("figures and probes on http://%s", self.address)
+        else:
+            log.warning("no figures and no probes over HTTP: %s", self.problem)
+
+
 #: Seconds for answers that are under way when the server ends.
-LAST_GRACE = 1.0
+LAST_GRACE = 0.5
 #: Seconds after which a connection that asks nothing more is closed.
 KEEPALIVE = 75.0
 
@@ -22,46 +39,38 @@ KEEPALIVE = 75.0
 @asynccontextmanager
 async def http_endpoint(
     settings: HttpSettings, routes: Iterable[web.RouteDef], *, insecure: bool = False
-) -> AsyncIterator[Address | None]:
-    """Serves while the context lasts; yields the real address, None if nothing is served.
+) -> AsyncIterator[Opened]:
+    """Serves while the context lasts; of settings that want it.
 
     ``insecure``: an address that other machines reach needs no word of its own. Raises
     AddressError, ConfigError.
     """
-    taken = _take(settings, insecure)
-    if taken is None:
-        yield None
+    try:
+        address, listener = _take(settings, insecure)
+    except AddressError as error:
+        if settings.chosen:
+            raise
+        yield Opened(None, str(error))
         return
-    address, listener = taken
     runner = web.AppRunner(_application(routes), access_log=None, keepalive_timeout=KEEPALIVE)
     try:
         await runner.setup()
         await web.SockSite(runner, listener, shutdown_timeout=LAST_GRACE).start()
-        log.info("figures and probes on http://%s", address)
-        yield address
+        yield Opened(address)
     finally:
         await runner.cleanup()
         listener.close()
 
 
-def _take(settings: HttpSettings, insecure: bool) -> tuple[Address, socket.socket] | None:
-    wanted = settings.address
-    if wanted is None:
-        return None
-    address = wanted.resolve("http.listen")
+def _take(settings: HttpSettings, insecure: bool) -> tuple[Address, socket.socket]:
+    address = Address.parse(settings.listen).resolve("http.listen")
     if not (address.is_loopback or settings.public or insecure):
         raise ConfigError(
             f"http.listen: {settings.listen} can be reached from other machines, and whoever "
             "reaches it reads the names of queues and types, and all figures. Listen on "
             "127.0.0.1, or set http.public = true if the network is closed to strangers"
         )
-    try:
-        return address.listening("http.listen", "--http")
-    except AddressError as error:
-        if settings.chosen:
-            raise
-        log.warning("no figures and no probes over HTTP: %s", error)
-        return None
+    return address.listening("http.listen", "--http")
 
 
 def _application(routes: Iterable[web.RouteDef]) -> web.Application:

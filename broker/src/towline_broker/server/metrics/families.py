@@ -74,14 +74,14 @@ TOTALS = {
 DEPTHS = ("scheduled", "ready", "leased", "dead")
 
 
-def _total(prefix: str, labels: tuple[str, ...], by: str) -> dict[str, Family]:
+def _totals(prefix: str, labels: tuple[str, ...]) -> dict[str, Family]:
     return {
         field: Family(
-            f"towline_{prefix}_{field}_total",
+            f"towline_{prefix}jobs_{field}_total",
             Kind.COUNTER,
             Scope.STORE,
             labels,
-            f"{text[:-1]}{by}.",
+            f"By type: {text[0].lower()}{text[1:]}" if prefix else text,
         )
         for field, text in TOTALS.items()
     }
@@ -105,9 +105,9 @@ QUEUE_OLDEST = _of_store(
     "Age of the job that has been ready for longest; 0 if none is.",
 )
 QUEUE_PAUSED = _of_store("queue_paused", _QUEUE, "1 if the queue is paused.")
-QUEUE_TOTALS = _total("jobs", _QUEUE, ", by queue")
+QUEUE_TOTALS = _totals("", _QUEUE)
 TYPE_JOBS = _of_store("type_jobs", (*_TYPE, "state"), "Jobs of a type now, by state.")
-TYPE_TOTALS = _total("type_jobs", _TYPE, ", by type")
+TYPE_TOTALS = _totals("type_", _TYPE)
 WORKERS = _of_store(
     "workers", (), "Workers that this broker, and those that share its store, have heard of lately."
 )

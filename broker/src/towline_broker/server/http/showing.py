@@ -1,0 +1,33 @@
+"""Whatever runs brokers shows them over HTTP, if the settings say so.
+
+The libraries for it are loaded only then: they take a third of the time in which a broker starts.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from towline_broker.server.serving import BrokerServer
+from towline_broker.server.settings import Settings
+
+
+@asynccontextmanager
+async def shown_over_http(settings: Settings) -> AsyncIterator[Callable[[BrokerServer], None]]:
+    """While the context lasts; yields what is to be called once the broker of this process serves.
+
+    Raises AddressError, ConfigError.
+    """
+    if settings.http.address is None:
+        yield lambda server: None
+        return
+    from towline_broker.server.http.endpoint import http_endpoint
+    from towline_broker.server.http.one_process import OneProcess
+    from towline_broker.server.http.pages import routes
+
+    shown = OneProcess(settings.http)
+
+    def serves(server: BrokerServer) -> None:
+        shown.serves(server)
+        opened.tell()
+
+    async with http_endpoint(settings.http, routes(shown), insecure=settings.insecure) as opened:
+        yield serves
