@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer import BadParameter
 
-from towline_broker.cli import _stores
+from towline_broker.commands.settings_options import _stores
 from towline_broker.core.routing import Routes
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.settings import Settings

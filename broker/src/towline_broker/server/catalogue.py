@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from towline_broker.server.marks import EFFECT, LIVE, Expected, Place, Secret
+from towline_broker.server.marks import EFFECT, Expected, Place, Secret, effect
 from towline_broker.server.quantities import Bytes, Duration, in_bytes
 from towline_broker.server.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 
@@ -25,7 +25,6 @@ _WORDS: Mapping[object, str] = {
     str: "text",
     Path: "the path of a file",
 }
-_LIVE = LIVE.json_schema_extra[EFFECT]
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,13 @@ class Setting:
     @property
     def secret(self) -> bool:
         return any(isinstance(each, Secret) for each in self.metadata)
+
+    def masked(self, shown: Any) -> Any:
+        """What may be told of a value."""
+        for each in self.metadata:
+            if isinstance(each, Secret):
+                return each.shown(str(shown))
+        return shown
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -142,13 +148,13 @@ def settings_of(
 def _of_field(info: FieldInfo, place: Place, live: bool | None) -> Iterator[Setting]:
     extra = info.json_schema_extra
     if isinstance(extra, dict) and EFFECT in extra:
-        live = extra[EFFECT] == _LIVE
+        live = extra[EFFECT] == effect(live=True)
     annotation, inner = _given(info.annotation)
     section = _section(annotation)
     if section is not None:
         yield from settings_of(section, place, live)
         return
-    named = get_origin(annotation) is dict
+    named = get_origin(annotation) in (dict, Mapping)
     if named:
         place = (*place, ANY_NAME)
         annotation, inner = _given(get_args(annotation)[1])
@@ -156,7 +162,9 @@ def _of_field(info: FieldInfo, place: Place, live: bool | None) -> Iterator[Sett
         if section is not None:
             yield from settings_of(section, place, live)
             return
-    default = None if named else info.get_default(call_default_factory=True)
+    default = None
+    if not (named or info.is_required()):
+        default = info.get_default(call_default_factory=True)
     metadata = (*info.metadata, *inner)
     yield Setting(place, annotation, metadata, default, info.description or "", live)
 

@@ -18,10 +18,16 @@ Place = tuple[str, ...]
 #: The key of the JSON Schema under which it stands.
 EFFECT = "x-takes-effect"
 
+
+def effect(live: bool) -> str:
+    """When a change takes effect, in words."""
+    return "on reload" if live else "at the next start"
+
+
 #: A running broker takes a change over when it rereads its settings.
-LIVE: Any = Field(json_schema_extra={EFFECT: "on reload"})
+LIVE: Any = Field(json_schema_extra={EFFECT: effect(live=True)})
 #: A running broker keeps to what it was started with.
-AT_START: Any = Field(json_schema_extra={EFFECT: "at the next start"})
+AT_START: Any = Field(json_schema_extra={EFFECT: effect(live=False)})
 
 
 class Section(BaseModel):

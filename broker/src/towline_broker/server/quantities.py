@@ -54,7 +54,7 @@ class Duration:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         number = {"type": "number", "minimum": self.least / SECOND, "maximum": self.most / SECOND}
-        pattern = r"^(\s*\d+(\.\d+)?\s*(ms|s|min|m|h|d)?\s*)+$"
+        pattern = r"^\s*(\d+(\.\d+)?|(\d+(\.\d+)?\s*(ms|s|min|m|h|d)\s*)+)\s*$"
         return {
             "anyOf": [{"type": "string", "pattern": pattern}, number],
             "examples": ["500ms", "30s", "1h30m"],

@@ -14,6 +14,8 @@ from towline_broker.server.marks import Place
 
 #: More than anybody sets; a file of this size was named by mistake.
 MOST_BYTES = 4 << 20
+#: Where files of JSON say by which schema editors should check them.
+SCHEMA_KEY = "$schema"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def read_file(path: Path) -> SettingsFile:
         raise ConfigError(f"configuration file {path} cannot be read: {error}") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"configuration file {path}: expected settings by name at its top")
+    if isinstance(values.get(SCHEMA_KEY), str):
+        del values[SCHEMA_KEY]
     return SettingsFile(path, values, text)
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from towline_broker.server.exits import ConfigError
-from towline_broker.server.explaining import explain
+from towline_broker.server.explaining import WrongSettings, explain
 from towline_broker.server.merging import AsOption, InFile, Merged
 from towline_broker.server.settings import Settings
 from towline_broker.server.settings_file import SettingsFile, read_file
@@ -56,7 +55,7 @@ class Sources:
         else:
             if not mistakes:
                 return Loaded(settings, merged, file)
-        raise ConfigError("wrong settings:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
+        raise WrongSettings(mistakes)
 
 
 def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Settings:

@@ -13,10 +13,15 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SettingsE
 
 from towline_broker.server.catalogue import ANY_NAME, all_settings
 from towline_broker.server.exits import ConfigError
+from towline_broker.server.explaining import WrongSettings
 from towline_broker.server.marks import Place
 from towline_broker.server.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 
 DOTENV_FILE = Path(".env")
+#: Where variables stand.
+ENVIRONMENT = "environment variable"
+DOTENV = "variable in .env:"
+
 #: Names the file of settings, unless an option does.
 FILE_VARIABLE = ENV_PREFIX + "CONFIG"
 
@@ -53,7 +58,7 @@ def variable_of(place: Place) -> str:
 
 def read_environment(mistakes: list[str]) -> Variables:
     """Adds to ``mistakes``. Raises ConfigError for JSON that is none."""
-    kind = "environment variable"
+    kind = ENVIRONMENT
     names = frozenset(name.upper() for name in os.environ)
     values = _values(EnvSettingsSource(Settings), kind, names)
     mistakes += _misspelt(os.environ, kind)
@@ -62,7 +67,7 @@ def read_environment(mistakes: list[str]) -> Variables:
 
 def read_dotenv(mistakes: list[str]) -> Variables:
     """As :func:`read_environment`."""
-    kind = "variable in .env:"
+    kind = DOTENV
     if not DOTENV_FILE.is_file():
         return Variables(kind, {}, frozenset())
     names = frozenset(_names_in_dotenv(mistakes))
@@ -98,10 +103,10 @@ def _values(source: EnvSettingsSource, kind: str, names: frozenset[str]) -> dict
         # The library tells which setting in its text only, and why in the cause.
         named = re.search(r'field "(\w+)"', str(error))
         if named is None:
-            raise ConfigError(f"wrong settings:\n  {kind}s: {error}") from None
+            raise WrongSettings([f"{kind}s: {error}"]) from None
         where = Variables(kind, {}, names).of((named[1],))
         mistake = f"{named[1]}: expected JSON: {error.__cause__} ({where})"
-        raise ConfigError(f"wrong settings:\n  {mistake}") from None
+        raise WrongSettings([mistake]) from None
 
 
 def _misspelt(names: Iterable[str], kind: str) -> list[str]:

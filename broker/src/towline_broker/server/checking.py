@@ -1,0 +1,103 @@
+"""What is found out about settings before a broker starts with them: what it would refuse, and what
+is surely not meant so."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_IROTH
+
+from towline_broker.core.routing import DEFAULT_STORE
+from towline_broker.domain.errors import StoreRefused
+from towline_broker.drivers.registry import create_driver
+from towline_broker.drivers.urls import shown_url
+from towline_broker.server.exits import StartError
+from towline_broker.server.explaining import dotted
+from towline_broker.server.exposure import check_exposure
+from towline_broker.server.serving import BrokerServer
+from towline_broker.server.settings import Settings
+from towline_broker.server.sources import DEFAULT_FILE, Loaded
+from towline_broker.server.variables import DOTENV, ENVIRONMENT
+
+
+@dataclass(frozen=True)
+class Findings:
+    """``refusals``: why a broker would not start, as far as that can be known without its stores
+    and its port. ``warnings``: what is allowed, and surely not meant so."""
+
+    refusals: Sequence[str]
+    warnings: Sequence[str]
+
+
+async def look_at(loaded: Loaded) -> Findings:
+    """Starts nothing, and opens no store."""
+    warnings = [
+        *_useless(loaded.settings),
+        *_hidden_variables(loaded),
+        *_told_to_all(loaded),
+        *_files_not_read(loaded),
+    ]
+    refusals = list(_wrong_urls(loaded))
+    if not refusals:
+        try:
+            warnings = [*_exposed(loaded.settings), *warnings]
+        except (StartError, StoreRefused) as error:
+            refusals.append(str(error))
+    return Findings(refusals, warnings)
+
+
+def _wrong_urls(loaded: Loaded) -> Iterator[str]:
+    for name, url in loaded.settings.all_stores.items():
+        place = ("store",) if name == DEFAULT_STORE else ("stores", name)
+        try:
+            create_driver(url)
+        except StoreRefused as error:
+            origin = loaded.merged.origin(place)
+            yield f"{dotted(place)}: {error}" + (f" ({origin})" if origin else "")
+
+
+def _exposed(settings: Settings) -> Iterator[str]:
+    """Raises StartError and StoreRefused, as a start does."""
+    server = BrokerServer(settings)
+    address, protection = server.address.resolve(), server.protection
+    check_exposure(settings.listen, address, protection, settings.insecure)
+    if not (address.is_loopback or protection.complete):
+        yield f"listen: insecure: {protection.danger(settings.listen)}"
+
+
+def _useless(settings: Settings) -> Iterator[str]:
+    used = {options.store for options in settings.queues.values()}
+    for name in settings.stores:
+        if name not in used:
+            yield f"{dotted(('stores', name))}: no queue is given to this store; see [queues]"
+    for name, queue in settings.queues.items():
+        if queue.dead_letters is False and queue.dead_letter_retention is not None:
+            place = dotted(("queues", name, "dead_letter_retention"))
+            yield f"{place}: has no effect, for dead_letters is false"
+
+
+def _hidden_variables(loaded: Loaded) -> Iterator[str]:
+    for place, weaker, stronger in loaded.merged.hidden:
+        if (weaker.label, stronger.label) == (DOTENV, ENVIRONMENT):
+            yield f"{dotted(place)}: {weaker.of(place)} does not count: {stronger.of(place)} does"
+
+
+def _told_to_all(loaded: Loaded) -> Iterator[str]:
+    """A file that holds a password, and that everybody on this machine may read."""
+    file = loaded.file
+    if file is None or not file.path.stat().st_mode & S_IROTH:
+        return
+    urls = loaded.settings.all_stores.values()
+    if any(url != shown_url(url) and url in file.text for url in urls):
+        yield (
+            f"file {file.path}: holds a password, and everybody on this machine can read it; "
+            f"chmod o-r {file.path}"
+        )
+
+
+def _files_not_read(loaded: Loaded) -> Iterator[str]:
+    if loaded.file is not None:
+        return
+    for suffix in (".yaml", ".yml", ".json"):
+        other = Path(DEFAULT_FILE.stem + suffix)
+        if other.exists():
+            yield f"file {other}: is not read unless it is named: --config {other}"
