@@ -48,6 +48,8 @@ class ReserveCall:
     lease: Micros | None = None
     worker_id: str = ""
     request_id: str = ""
+    #: The mark of the identity that is to hold the leases; empty: of anybody.
+    holder: str = ""
     #: No further job once the envelopes of those leased come to so many bytes; None: no bound.
     max_bytes: int | None = None
 

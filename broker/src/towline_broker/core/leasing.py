@@ -1,6 +1,7 @@
 """Granting leases, and giving back those that never reached their worker."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from random import Random
 
 from towline_broker.core import tokens
@@ -143,7 +144,7 @@ class Leasing:
 
     async def _ask_stores(self, call: ReserveCall, waiter: Waiter) -> tuple[list[Leased], bool]:
         """The leases, and whether they are those of an earlier call with the same request id."""
-        grant = tokens.new_grant()
+        grant = tokens.new_grant(call.holder)
         owed_before = waiter.owed.copy()
 
         async def give_back_ours(granted: Granted) -> None:
@@ -177,9 +178,15 @@ def _is_full(call: ReserveCall, leases: Sequence[Leased]) -> bool:
 
 
 def _scoped(call: ReserveCall) -> str:
-    """Two workers that happen to use the same request id do not get each other's leases. A worker's
-    id has no spaces, so the two parts cannot be mistaken."""
-    return f"{call.worker_id} {call.request_id}" if call.request_id else ""
+    """Two workers that happen to use the same request id do not get each other's leases, nor does
+    one identity get those of another. A worker's id has no spaces, so the two parts cannot be
+    mistaken."""
+    if not call.request_id:
+        return ""
+    asked = call.request_id
+    if call.holder:  # stores keep no more than a worker's id and a caller's request id
+        asked = blake2b(f"{call.holder} {asked}".encode(), digest_size=16).hexdigest()
+    return f"{call.worker_id} {asked}"
 
 
 def _order(queues: Sequence[QueueWeight], rng: Random) -> list[str]:

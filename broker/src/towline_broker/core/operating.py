@@ -1,7 +1,7 @@
 """What an operator does with queues and workers, and the figures that are shown."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from towline_broker.core.calls import Directive, Figures, QueueView, Report, WorkerView
 from towline_broker.core.clock import Clock
@@ -11,7 +11,13 @@ from towline_broker.core.queue_options import RuleBook
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.statistics import Times, Timings
 from towline_broker.core.stores import Store, Stores
-from towline_broker.domain.errors import InvalidField, QueueNotFound
+from towline_broker.domain.errors import (
+    InvalidField,
+    PermissionDenied,
+    QueueNotFound,
+    WorkerNotFound,
+)
+from towline_broker.domain.identity import Right, Sight
 from towline_broker.domain.jobs import Counts, Depth, Totals
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Handled, PurgeRequest, QueueState
@@ -41,14 +47,15 @@ class Operating:
         """The clock tells the time of its store from here on."""
         self._started_at = self._clock.now()
 
-    async def report(self, queues: Sequence[str] = ()) -> Report:
-        """Figures of these queues, or of all. Raises QueueNotFound."""
-        states = await self._states(queues)
+    async def report(self, queues: Sequence[str] = (), sight: Sight = None) -> Report:
+        """Figures of these queues, or of all in sight. Raises QueueNotFound."""
+        states = _seen(await self._states(queues), sight)
         names = {state.name for state in states}
         counts = await self._counts(names)
         ages = await self._ages(names)
         # Pairs that Timings could not keep apart have no queue of their own: part of all, only.
-        total = self._timings.grouped(lambda q, _: "" if q in names or not (q or queues) else None)
+        some = bool(queues) or sight is not None
+        total = self._timings.grouped(lambda q, _: "" if q in names or not (q or some) else None)
         by_type = self._timings.grouped(lambda q, t: t if q in names else None)
         now = self._clock.now()
         return Report(
@@ -69,9 +76,9 @@ class Operating:
         """The default store first."""
         return sorted(self._stores.all, key=lambda store: store is not self._stores.default)
 
-    async def queues(self) -> list[QueueView]:
-        """Every queue, with its depth and totals."""
-        states = await self._states(())
+    async def queues(self, sight: Sight = None) -> list[QueueView]:
+        """Every queue in sight, with its depth and totals."""
+        states = _seen(await self._states(()), sight)
         names = {state.name for state in states}
         counts, ages = await self._counts(names), await self._ages(names)
         return self._queue_views(states, counts, ages)
@@ -121,13 +128,31 @@ class Operating:
         request = PurgeRequest(queue, limit, now, now + self._settings.settle_memory)
         return await store.driver.purge(request)
 
-    async def workers(self) -> list[WorkerView]:
-        """Raises StoreError."""
-        return await self._owned.run(self._peers.views())
+    async def workers(self, sight: Sight = None) -> list[WorkerView]:
+        """Those that serve a queue in sight, as if they served no other. Raises StoreError."""
+        views = await self._owned.run(self._peers.views())
+        if sight is None:
+            return views
+        seen = [replace(view, queues=list(filter(sight, view.queues))) for view in views]
+        return [view for view in seen if view.queues]
 
-    async def stop_worker(self, worker_id: str, directive: Directive) -> None:
-        """Raises WorkerNotFound, StoreError."""
+    async def stop_worker(self, worker_id: str, directive: Directive, sight: Sight = None) -> None:
+        """Raises WorkerNotFound (none that serves a queue in sight), PermissionDenied (it serves
+        others, too), StoreError."""
+        if sight is not None:
+            await self._check_all_in_sight(worker_id, sight)
         await self._owned.run(self._peers.direct(worker_id, directive))
+
+    async def _check_all_in_sight(self, worker_id: str, sight: Callable[[str], bool]) -> None:
+        for view in await self.workers():
+            if view.worker_id == worker_id and any(map(sight, view.queues)):
+                if all(map(sight, view.queues)):
+                    return
+                raise PermissionDenied(
+                    f"worker {worker_id!r} also serves queues for which you lack the right admin",
+                    Right.ADMIN,
+                )
+        raise WorkerNotFound(worker_id)
 
     async def _states(self, wanted: Sequence[str]) -> list[QueueState]:
         by_name: dict[str, QueueState] = {}
@@ -179,6 +204,10 @@ class Operating:
             )
             for state in states
         ]
+
+
+def _seen(states: Sequence[QueueState], sight: Sight) -> Sequence[QueueState]:
+    return states if sight is None else [state for state in states if sight(state.name)]
 
 
 def _grouped(counts: Sequence[Counts], key: Callable[[Counts], str]) -> dict[str, list[Counts]]:

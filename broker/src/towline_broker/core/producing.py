@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from towline_broker.core.calls import JobRequest
 from towline_broker.core.clock import Clock
+from towline_broker.core.finding import find, in_sight
 from towline_broker.core.holding import Hold
 from towline_broker.core.listing import list_jobs
 from towline_broker.core.owned import OwnedTasks
@@ -14,6 +15,7 @@ from towline_broker.core.settings import CoreSettings
 from towline_broker.core.stores import Store, Stores
 from towline_broker.core.waiting import EndWatch, WaitLimit
 from towline_broker.domain.errors import Draining, InvalidField, JobNotFound, QueueMoved
+from towline_broker.domain.identity import Sight
 from towline_broker.domain.jobs import JobPage, JobRecord, NewJob
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import (
@@ -155,27 +157,28 @@ class Producing:
                     "or set allow_partial",
                 )
 
-    async def get(self, job_id: str, wait: Micros = 0) -> JobRecord:
-        """With ``wait``, holds the answer back until the job has ended or the wait is over.
+    async def get(self, job_id: str, wait: Micros = 0, sight: Sight = None) -> JobRecord:
+        """With ``wait``, holds the answer back until the job has ended or the wait is over. A job
+        out of ``sight`` is as good as none.
 
         Raises JobNotFound, TooManyWaiters, StoreError.
         """
-        record = await self._read(job_id)
+        record = await self._read(job_id, sight)
         if record.state.ended or wait <= 0 or self._draining:
             return record
         with self._limit:
             woken = self._watch.add(job_id)
             try:
-                return await self._read_when_ended(job_id, self._clock.now() + wait, woken)
+                return await self._read_when_ended(job_id, self._clock.now() + wait, woken, sight)
             finally:
                 self._watch.remove(job_id, woken)
 
     async def _read_when_ended(
-        self, job_id: str, deadline: Micros, woken: asyncio.Event
+        self, job_id: str, deadline: Micros, woken: asyncio.Event, sight: Sight
     ) -> JobRecord:
         while True:
             woken.clear()
-            record = await self._read(job_id)
+            record = await self._read(job_id, sight)
             now = self._clock.now()
             if record.state.ended or now >= deadline or self._draining:
                 return record
@@ -192,11 +195,16 @@ class Producing:
         InvalidField (page_token), StoreError."""
         return await self._owned.run(list_jobs(self._stores, query))
 
-    async def cancel(self, job_ids: Sequence[str]) -> list[CancelOutcome]:
-        """Raises NotSupported, StoreError."""
-        return await self._owned.run(self._cancel(job_ids))
+    async def cancel(self, job_ids: Sequence[str], sight: Sight = None) -> list[CancelOutcome]:
+        """Jobs out of ``sight`` are NOT_FOUND. Raises NotSupported, StoreError."""
+        return await self._owned.run(self._cancel(job_ids, sight))
 
-    async def _cancel(self, job_ids: Sequence[str]) -> list[CancelOutcome]:
+    async def _cancel(self, job_ids: Sequence[str], sight: Sight) -> list[CancelOutcome]:
+        seen = await in_sight(self._stores, job_ids, sight)
+        outcomes = await self._cancel_seen(seen)
+        return [outcomes.get(job_id, CancelOutcome.NOT_FOUND) for job_id in job_ids]
+
+    async def _cancel_seen(self, job_ids: Sequence[str]) -> dict[str, CancelOutcome]:
         outcomes = dict.fromkeys(job_ids, CancelOutcome.NOT_FOUND)
         for store in self._stores.offering(Feature.CANCEL):
             ids = [
@@ -210,29 +218,19 @@ class Producing:
                 request = CancelRequest(ids, now, now + self._settings.settle_memory)
                 for each, was in zip(ids, await store.driver.cancel(request), strict=True):
                     outcomes[each] = min(outcomes[each], was)  # the one that says most
-        return [outcomes[job_id] for job_id in job_ids]
+        return outcomes
 
     def drain(self) -> None:
         """No new jobs from here on; calls that wait for an end are answered as things stand."""
         self._draining = True
         self._watch.wake_all()
 
-    async def _read(self, job_id: str) -> JobRecord:
+    async def _read(self, job_id: str, sight: Sight) -> JobRecord:
         """Raises JobNotFound."""
-        return await self._owned.run(self._find(job_id))
-
-    async def _find(self, job_id: str) -> JobRecord:
-        """An id does not tell the queue, so each store is asked. One that only remembers the job
-        has less to say than one that keeps it."""
-        remembered = None
-        for store in self._stores.offering(Feature.LOOKUP):
-            record = await store.driver.get(job_id)
-            if record is not None and record.type:
-                return record
-            remembered = remembered or record
-        if remembered is None:
+        record = await self._owned.run(find(self._stores, job_id))
+        if record is None or (sight is not None and not sight(record.queue)):
             raise JobNotFound(job_id)
-        return remembered
+        return record
 
 
 def _to_new_job(request: JobRequest, now: Micros, clock: Clock) -> NewJob:

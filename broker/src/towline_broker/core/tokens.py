@@ -1,7 +1,8 @@
 """Lease tokens: how a grant of a job is named on the wire.
 
 Opaque to clients. A token carries the queue, so that any broker finds the store and the place in
-it from the token alone, and a random part, so that it cannot be guessed.
+it from the token alone, a random part, so that it cannot be guessed, and a mark of the identity
+that holds the lease, if the broker asks callers who they are.
 """
 
 import re
@@ -15,10 +16,20 @@ _TOKEN = re.compile(
     r"/([A-Za-z0-9_-]{1,64})"
 )
 
+#: Characters of a grant before the mark.
+_RANDOM = 12
 
-def new_grant() -> str:
-    """72 random bits."""
-    return secrets.token_urlsafe(9)
+
+def new_grant(mark: str = "") -> str:
+    """72 random bits, and behind them the mark of the identity that it is for, if there is one."""
+    return secrets.token_urlsafe(9) + mark
+
+
+def is_for(ref: LeaseRef, mark: str) -> bool:
+    """Whether the identity with this mark may settle the lease; one without a mark may settle any.
+    Nobody can make up a mark: the store compares the grant as a whole. A grant without one is for
+    whoever has the token: the broker knew nobody by name when it gave it."""
+    return not mark or ref.grant[_RANDOM:] in ("", mark)
 
 
 def encode(ref: LeaseRef) -> str:

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
-from typing import Self
+from typing import Self, TypeAlias
 
 from towline_broker.domain.errors import PermissionDenied
 
@@ -19,6 +19,9 @@ MOST_NAME = 128
 #: Names of which each set of patterns remembers whether it fits.
 MOST_KNOWN = 1_000
 MARK_BYTES = 9
+
+#: Tells of a queue whether it is in sight of a caller. None: every queue is.
+Sight: TypeAlias = Callable[[str], bool] | None
 
 
 class Right(StrEnum):
@@ -158,8 +161,8 @@ class Identity:
         if not self.may_somewhere(*rights):
             raise self._denied("for any queue", rights)
 
-    def sight(self, *rights: Right) -> Callable[[str], bool] | None:
-        """Tells of a queue whether one of the rights is given for it. None: they are for all."""
+    def sight(self, *rights: Right) -> Sight:
+        """The queues for which it has any of the rights."""
         if self.may_everywhere(*rights):
             return None
         return lambda queue: self.may(queue, *rights)
@@ -189,6 +192,26 @@ _current: ContextVar[Identity] = ContextVar("towline_identity", default=ANONYMOU
 def current_identity() -> Identity:
     """Of whoever made the call that is being answered."""
     return _current.get()
+
+
+#: Of the call that is being answered, if somebody wants to hear of them.
+_refused_items: ContextVar[list[PermissionDenied] | None] = ContextVar(
+    "towline_refused_items", default=None
+)
+
+
+def refused_items() -> list[PermissionDenied]:
+    """What is refused of the items of this call, from here on, while the others go through."""
+    heard: list[PermissionDenied] = []
+    _refused_items.set(heard)
+    return heard
+
+
+def note_refused_item(error: PermissionDenied) -> None:
+    """Has the refusal of one item counted and logged."""
+    heard = _refused_items.get()
+    if heard is not None:
+        heard.append(error)
 
 
 def act_as(identity: Identity) -> None:

@@ -16,6 +16,7 @@ import grpc
 
 from towline_broker.core.line import Line
 from towline_broker.domain.errors import Busy, QueueFull
+from towline_broker.domain.identity import Right, current_identity
 from towline_broker.interceptors.full_queues import FullQueues
 from towline_broker.interceptors.wrapping import Behaviour, Handler, WrappingInterceptor
 
@@ -61,12 +62,12 @@ class PushPacing(WrappingInterceptor):
             return behaviour
 
         async def in_turn(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            finds_out = self._full.check(raw)
+            finds_out = self._check(raw)
             if self._saturated() or self._bytes > MOST_BYTES or self._line.crowded:
                 raise Busy
             await self._turn(len(raw))
             if not finds_out:
-                self._full.check(raw)
+                self._check(raw)
             try:
                 response = await behaviour(raw, context)
             except QueueFull as error:
@@ -76,6 +77,16 @@ class PushPacing(WrappingInterceptor):
             return response
 
         return in_turn
+
+    def _check(self, raw: bytes) -> bool:
+        """As of the full queues; but nothing is told of them to who has no right to push there: the
+        call will be refused for that. Raises QueueFull."""
+        try:
+            return self._full.check(raw)
+        except QueueFull as error:
+            if current_identity().may(error.queue, Right.PUSH):
+                raise
+            return False
 
     async def _turn(self, size: int) -> None:
         waiting = self._line.join(size)

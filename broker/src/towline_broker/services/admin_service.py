@@ -5,6 +5,7 @@ from towline.v1 import admin_service_pb2 as pb
 from towline.v1.admin_service_pb2_grpc import AdminServiceServicer
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import Directive
+from towline_broker.domain.identity import Right, Sight, current_identity
 from towline_broker.services import enums
 from towline_broker.services.checks import Checks
 from towline_broker.services.figures import to_depth, to_stats
@@ -25,7 +26,8 @@ class AdminService(AdminServiceServicer):
         for index, queue in enumerate(request.queues[: self._limits.page]):
             checks.name(queue, f"queues[{index}]")
         checks.finish()
-        return to_stats(await self._broker.operating.report(request.queues), self._version)
+        sight = current_identity().sight(*Right)
+        return to_stats(await self._broker.operating.report(request.queues, sight), self._version)
 
     async def ResetStats(
         self, request: pb.ResetStatsRequest, context: Context
@@ -45,7 +47,7 @@ class AdminService(AdminServiceServicer):
                     store=view.store,
                     moving_to=view.moving_to,
                 )
-                for view in await self._broker.operating.queues()
+                for view in await self._broker.operating.queues(current_identity().sight(*Right))
             ]
         )
 
@@ -106,7 +108,7 @@ class AdminService(AdminServiceServicer):
                     last_seen=to_timestamp(view.last_seen),
                     directive=enums.DIRECTIVES[view.directive],
                 )
-                for view in await self._broker.operating.workers()
+                for view in await self._broker.operating.workers(_administered())
             ]
         )
 
@@ -122,8 +124,12 @@ class AdminService(AdminServiceServicer):
             checks.wrong("directive", f"is {request.directive}; expected NONE, QUIET or STOP")
         checks.finish()
         asked = directive or Directive.STOP  # UNSPECIFIED is 0
-        await self._broker.operating.stop_worker(request.worker_id, asked)
+        await self._broker.operating.stop_worker(request.worker_id, asked, _administered())
         return pb.StopWorkerResponse()
+
+
+def _administered() -> Sight:
+    return current_identity().sight(Right.ADMIN)
 
 
 def _check_queue(name: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from towline.v1 import dead_letter_service_pb2 as pb
 from towline.v1.dead_letter_service_pb2_grpc import DeadLetterServiceServicer
 from towline_broker.core.broker import Broker
+from towline_broker.domain.identity import Right, current_identity
 from towline_broker.domain.jobs import JobPage
 from towline_broker.drivers.interface import DeadFilter, DeadQuery
 from towline_broker.services import enums
@@ -48,7 +49,10 @@ class DeadLetterService(DeadLetterServiceServicer):
         self, request: pb.RequeueDeadRequest, context: Context
     ) -> pb.RequeueDeadResponse:
         ids, chosen, limit = self._selection(request)
-        handled = await self._broker.dead_letters.requeue(ids, chosen, limit, request.dry_run)
+        sight = current_identity().sight(Right.ADMIN)
+        handled = await self._broker.dead_letters.requeue(
+            *(ids, chosen, limit, request.dry_run), sight
+        )
         return pb.RequeueDeadResponse(
             matched=handled.matched,
             requeued=handled.handled,
@@ -59,7 +63,10 @@ class DeadLetterService(DeadLetterServiceServicer):
         self, request: pb.DiscardDeadRequest, context: Context
     ) -> pb.DiscardDeadResponse:
         ids, chosen, limit = self._selection(request)
-        handled = await self._broker.dead_letters.discard(ids, chosen, limit, request.dry_run)
+        sight = current_identity().sight(Right.ADMIN)
+        handled = await self._broker.dead_letters.discard(
+            *(ids, chosen, limit, request.dry_run), sight
+        )
         return pb.DiscardDeadResponse(
             matched=handled.matched,
             discarded=handled.handled,

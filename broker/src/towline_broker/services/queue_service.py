@@ -32,12 +32,14 @@ from towline.v1.queue_service_pb2 import (
 from towline.v1.queue_service_pb2_grpc import QueueServiceServicer
 from towline_broker.core import calls
 from towline_broker.core.broker import Broker
-from towline_broker.domain.errors import InvalidField, QueueFull, TowlineError
+from towline_broker.domain.errors import PermissionDenied, QueueFull, TowlineError
+from towline_broker.domain.identity import Right, current_identity
 from towline_broker.domain.jobs import JobPage
 from towline_broker.drivers import interface as stores
 from towline_broker.services import enums
 from towline_broker.services.batches import Refusals, in_order, sift
 from towline_broker.services.checks import Checks
+from towline_broker.services.item_rights import check_push
 from towline_broker.services.limits import Limits
 from towline_broker.services.paging import DEFAULT_PAGE, fitting_page, to_cursor, to_token
 from towline_broker.services.pushing import JobReader
@@ -90,15 +92,21 @@ class QueueService(QueueServiceServicer):
     async def _push_partial(self, request: PushRequest) -> list[PushResult]:
         now = self._broker.clock.now()
         offers = StoreLimits(self._broker.capabilities_of)
+        identity = current_identity()
         rejected: dict[int, PushResult] = {}
         jobs = []
         for index, job in enumerate(request.jobs):
             checks = Checks()
             read = self._jobs.read(job, f"jobs[{index}]", now, checks, offers)
-            if checks.found:
-                rejected[index] = _rejected(job.id, checks.found[0])
+            try:
+                check_push(identity, read.queue)
+            except PermissionDenied as error:
+                rejected[index] = _rejected(job.id, error)
             else:
-                jobs.append(read)
+                if checks.found:
+                    rejected[index] = _rejected(job.id, checks.found[0])
+                else:
+                    jobs.append(read)
             await _let_others_run(index)
         stored = await self._broker.jobs.push(jobs, all_or_nothing=False) if jobs else []
         accepted = [self._result(*pair) for pair in zip(jobs, stored, strict=True)]
@@ -117,7 +125,8 @@ class QueueService(QueueServiceServicer):
         if request.HasField("wait"):
             wait = checks.duration(request.wait, "wait", self._limits.wait)
         checks.finish()
-        record = await self._broker.jobs.get(request.id, wait_within_deadline(wait, context))
+        wait = wait_within_deadline(wait, context)
+        record = await self._broker.jobs.get(request.id, wait, current_identity().sight(*Right))
         now = self._broker.now_of(record.queue)
         return GetJobResponse(job=to_info(record, now, full=True))
 
@@ -158,7 +167,8 @@ class QueueService(QueueServiceServicer):
         checks = Checks()
         checks.ids(request.ids, "ids", self._limits.batch)
         checks.finish()
-        outcomes = await self._broker.jobs.cancel(request.ids)
+        sight = current_identity().sight(Right.PUSH, Right.ADMIN)
+        outcomes = await self._broker.jobs.cancel(request.ids, sight)
         return CancelJobResponse(
             results=[
                 CancelResult(job_id=job_id, outcome=enums.CANCEL_OUTCOMES[outcome])
@@ -238,7 +248,7 @@ def _heartbeat_result(answer: calls.HeartbeatAnswer) -> HeartbeatResult:
     return result
 
 
-def _heartbeat_refused(error: InvalidField | None) -> HeartbeatResult:
+def _heartbeat_refused(error: TowlineError | None) -> HeartbeatResult:
     if error is None:
         return HeartbeatResult(outcome=_NOT_FOUND)
     return HeartbeatResult(outcome=_REJECTED, error=item_error(error))

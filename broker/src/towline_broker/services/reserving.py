@@ -9,6 +9,7 @@ import grpc
 from towline.v1.queue_service_pb2 import ReserveRequest, ReserveResponse
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import QueueWeight, ReserveCall
+from towline_broker.domain.identity import current_identity
 from towline_broker.domain.jobs import Leased
 from towline_broker.domain.time import MILLISECOND, Micros, from_seconds
 from towline_broker.services.checks import Checks
@@ -43,6 +44,7 @@ def read_reserve(request: ReserveRequest, limits: Limits) -> ReserveCall:
     checks.finish()
     return ReserveCall(
         *(queues, max_jobs, wait, lease, request.worker_id, request.request_id),
+        holder=current_identity().mark,
         max_bytes=limits.message_bytes - limits.job_bytes,
     )
 

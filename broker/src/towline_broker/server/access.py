@@ -1,0 +1,45 @@
+"""Who may call, and what they may do: the room that the broker asks, if it asks anybody."""
+
+import asyncio
+from collections.abc import Sequence
+
+import grpc
+
+from towline_broker.interceptors.authentication import Authentication
+from towline_broker.interceptors.authorization import Authorization, rules
+from towline_broker.interceptors.refusals import Refusals
+from towline_broker.server.auth_settings import AuthSettings
+from towline_broker.server.authenticating import Credentials
+
+
+class Access:
+    """``default_queue``: that of a pushed job that names none. Without any setting of ``settings``
+    there is nothing here, and no call costs more for it. Raises ConfigError."""
+
+    def __init__(self, settings: AuthSettings, default_queue: str) -> None:
+        self.refusals = Refusals()
+        #: What sees a call first, and what sees its message.
+        self.outer: Sequence[grpc.aio.ServerInterceptor] = ()
+        self.inner: Sequence[grpc.aio.ServerInterceptor] = ()
+        self._credentials: Credentials | None = None
+        self._watching: asyncio.Task[None] | None = None
+        if settings.enabled:
+            self._credentials = Credentials(settings)
+            self._authentication = Authentication(self._credentials, self.refusals)
+            self.outer = [self._authentication]
+            self.inner = [Authorization(rules(default_queue), self.refusals)]
+
+    @property
+    def asks(self) -> bool:
+        """Whether callers have to say who they are."""
+        return self._credentials is not None
+
+    async def start(self) -> None:
+        if self._credentials is not None:
+            await self._credentials.start()
+            changed = self._authentication.end_changed
+            self._watching = asyncio.create_task(self._credentials.watch(changed))
+
+    def stop(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()

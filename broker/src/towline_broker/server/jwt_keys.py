@@ -1,0 +1,193 @@
+"""The public keys with which an identity provider signs its tokens."""
+
+import abc
+import asyncio
+import logging
+from collections.abc import Mapping
+from json import JSONDecodeError
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+import jwt
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from towline_broker.domain.errors import CannotVerify
+from towline_broker.server.auth_settings import JwtSettings
+from towline_broker.server.exits import ConfigError
+
+log = logging.getLogger("towline.broker")
+
+#: What PyJWT verifies with.
+Key: TypeAlias = Any
+
+#: Seconds between two looks at the issuer's keys, after one that failed, and before one that is
+#: asked for by a token whose key is not known: who makes such tokens up cannot have us ask often.
+REFRESH = 300.0
+TRY_AGAIN = 10.0
+ASKED_FOR = 10.0
+FETCH_TIMEOUT = 5.0
+
+
+class Keys(Protocol):
+    async def start(self) -> None:
+        """Called once, before the first token comes."""
+
+    async def look(self) -> bool:
+        """Reads or fetches them again if it is time to. Whether they have changed."""
+
+    async def find(self, kid: str | None) -> Key | None:
+        """None: there is no such key. Raises CannotVerify if they never could be fetched."""
+
+
+def keys_of(settings: JwtSettings) -> Keys:
+    """Raises ConfigError."""
+    if settings.key is not None:
+        return KeyFile(settings.key)
+    if settings.jwks is not None:
+        return KeySetFile(settings.jwks)
+    return KeySetUrl(settings.jwks_url or "")
+
+
+class _File(abc.ABC):
+    """Read again when it has changed; what cannot be read leaves the keys as they were."""
+
+    #: The setting that names it, and what it holds.
+    setting: ClassVar[str]
+    expected: ClassVar[str]
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._signature = self._sign()
+        try:
+            self._read()
+        except (OSError, ValueError, jwt.PyJWTError) as error:
+            raise ConfigError(f"{self.setting}: {self._wrong(error)}") from None
+
+    async def start(self) -> None:
+        """Called before the first token comes: it may have changed since this was made."""
+        await self.look()
+
+    async def look(self) -> bool:
+        signature = self._sign()
+        if signature == self._signature:
+            return False
+        self._signature = signature
+        try:
+            self._read()
+        except (OSError, ValueError, jwt.PyJWTError) as error:
+            log.error("%s: the keys stay as they were: %s", self.setting, self._wrong(error))
+            return False
+        log.info("%s: %s is read again", self.setting, self._path)
+        return True
+
+    @abc.abstractmethod
+    def _read(self) -> None:
+        """Raises OSError, ValueError, PyJWTError."""
+
+    def _wrong(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            return f"{self._path} cannot be read: {error.strerror}"
+        return f"{self._path} holds no {self.expected}"
+
+    def _sign(self) -> tuple[int, ...] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class KeyFile(_File):
+    setting, expected = "auth.jwt.key", "public key in PEM form ('BEGIN PUBLIC KEY')"
+
+    def _read(self) -> None:
+        self._key = load_pem_public_key(self._path.read_bytes())
+
+    async def find(self, kid: str | None) -> Key | None:
+        return self._key
+
+
+class KeySetFile(_File):
+    setting, expected = "auth.jwt.jwks", "JSON Web Key Set with public keys for signatures"
+
+    def _read(self) -> None:
+        self._keys = by_id(jwt.PyJWKSet.from_json(self._path.read_text()))
+
+    async def find(self, kid: str | None) -> Key | None:
+        return choose(self._keys, kid)
+
+
+class KeySetUrl:
+    """Fetched in a thread of its own. While it cannot be, those fetched before stay in use."""
+
+    def __init__(self, url: str) -> None:
+        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT)
+        self._keys: Mapping[str | None, Key] = {}
+        self._fetching: asyncio.Task[bool] | None = None
+        self._next = 0.0
+        self._last = float("-inf")
+        self._failed = False
+
+    async def start(self) -> None:
+        await self._fetch()
+
+    async def look(self) -> bool:
+        if asyncio.get_running_loop().time() < self._next:
+            return False
+        return await self._fetch()
+
+    async def find(self, kid: str | None) -> Key | None:
+        key = choose(self._keys, kid)
+        if key is None and asyncio.get_running_loop().time() - self._last >= ASKED_FOR:
+            await self._fetch()
+            key = choose(self._keys, kid)
+        if not self._keys:
+            raise CannotVerify(
+                "the keys that vouch for tokens cannot be fetched for now, so this one cannot be "
+                "checked; try again"
+            )
+        return key
+
+    async def _fetch(self) -> bool:
+        """One at a time, whoever asks, and however many of those give up."""
+        if self._fetching is None or self._fetching.done():
+            self._last = asyncio.get_running_loop().time()
+            self._fetching = asyncio.create_task(self._fetch_now())
+        return await asyncio.shield(self._fetching)
+
+    async def _fetch_now(self) -> bool:
+        now = asyncio.get_running_loop().time
+        try:
+            fetched = await asyncio.to_thread(self._client.get_jwk_set, refresh=True)
+            keys = by_id(fetched)
+        except (jwt.PyJWTError, OSError, JSONDecodeError, UnicodeDecodeError, ValueError) as error:
+            self._next = now() + TRY_AGAIN
+            if not self._failed:
+                kind = type(error).__name__
+                log.warning("auth.jwt.jwks_url: the keys cannot be fetched: %s: %s", kind, error)
+            self._failed = True
+            return False
+        if self._failed:
+            log.info("auth.jwt.jwks_url: the keys are fetched again")
+        changed = self._keys.keys() != keys.keys()
+        self._keys, self._failed, self._next = keys, False, now() + REFRESH
+        return changed
+
+
+def by_id(found: jwt.PyJWKSet) -> dict[str | None, Key]:
+    """Public keys for signatures. Raises ValueError if there are none."""
+    keys = {
+        key.key_id: key
+        for key in found.keys
+        if key.public_key_use in ("sig", None) and key.key_type != "oct"
+    }
+    if not keys:
+        raise ValueError("no public key for signatures")
+    return keys
+
+
+def choose(keys: Mapping[str | None, Key], kid: str | None) -> Key | None:
+    """A token that names no key is good for the only one."""
+    if kid is None:
+        return next(iter(keys.values())) if len(keys) == 1 else None
+    return keys.get(kid)
