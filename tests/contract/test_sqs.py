@@ -105,6 +105,7 @@ REFUSED: dict[Feature, tuple[str, ...]] = {
         "test_p7_a_discarded_job_is_gone_and_its_id_remembered",
         "test_p7_a_repeated_nack_buries_the_job_once",
         "test_p7_dead_jobs_are_listed_once_in_the_order_of_their_deaths",
+        "test_p7_discarding_by_age_leaves_younger_jobs_and_other_queues",
         "test_p7_discarding_by_filter_keeps_to_its_limit",
         "test_p7_requeueing_keeps_to_its_limit_oldest_death_first",
     ),

@@ -148,6 +148,19 @@ class DeadLetterContract:
         assert await store.dead_ids() == []
         assert (await store.counts("a")).totals.dead_lettered == 3
 
+    async def test_p7_discarding_by_age_leaves_younger_jobs_and_other_queues(
+        self, store: Store
+    ) -> None:
+        queues = ("a", "b", "a", "a")
+        oldest, other, old, young = await store.make_dead(*(new_job(each) for each in queues))
+        died = {record.id: record.finished_at or 0 for record in await store.dead()}
+        over = DeadFilter(queue="a", dead_before=died[old] + 1)
+        assert await store.discard_by(over, limit=1) == Handled(2, 1)
+        assert await store.dead_ids() == [other, old, young]
+        assert await store.discard_by(over) == Handled(1, 1)
+        assert await store.discard_by(over) == Handled(0, 0)
+        assert await store.dead_ids() == [other, young]
+
     async def test_p6_dead_jobs_are_out_of_the_way(self, store: Store) -> None:
         await store.make_dead(*new_jobs(3, priority=9))
         job = new_job()
