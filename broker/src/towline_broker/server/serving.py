@@ -24,6 +24,7 @@ from towline_broker.interceptors.measuring import MeasuredCalls
 from towline_broker.interceptors.pacing import PushPacing
 from towline_broker.interceptors.reading import RequestReader
 from towline_broker.interceptors.running import RunningCalls
+from towline_broker.server.access import Access
 from towline_broker.server.addresses import Address
 from towline_broker.server.announcing import Serving
 from towline_broker.server.banner import StoreLine
@@ -99,6 +100,7 @@ class BrokerServer:
         self.calls = MeasuredCalls()
         measuring = [self.calls] if settings.http.address is not None else []
         self.draining = False
+        self.access = Access(settings.auth, DEFAULT_QUEUE)
         self._telemetry = telemetry or Telemetry.of(settings.telemetry, VERSION)
         self._health = health.aio.HealthServicer()
         incoming = MOST_INCOMING + core.max_waiters
@@ -107,8 +109,10 @@ class BrokerServer:
                 ErrorsInterceptor(),
                 *measuring,
                 self._running,
+                *self.access.outer,
                 PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE),
                 RequestReader(self._limits.most_items),
+                *self.access.inner,
                 *self._telemetry.interceptors(VERSION),
             ],
             options=[
@@ -169,6 +173,7 @@ class BrokerServer:
         except BaseException:
             await self.broker.stop()
             raise
+        await self.access.start()
         for service in SERVICES:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
@@ -178,7 +183,7 @@ class BrokerServer:
     @property
     def protection(self) -> Protection:
         """What keeps strangers from it."""
-        return Protection(tls=self._settings.tls.enabled, identity=False)
+        return Protection(tls=self._settings.tls.enabled, identity=self.access.asks)
 
     @property
     def serving(self) -> Serving:
@@ -226,6 +231,7 @@ class BrokerServer:
         store with all that was begun in it."""
         if self._watching is not None:
             self._watching.cancel()
+        self.access.stop()
         await self._server.stop(grace)
         await self.broker.stop()
         await self._telemetry.stop()

@@ -10,6 +10,7 @@ from towline_broker.core.routing import Routes
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Micros
 from towline_broker.server.addresses import Address
+from towline_broker.server.auth_settings import AuthSettings
 from towline_broker.server.http_settings import HttpSettings
 from towline_broker.server.marks import AT_START, LIVE, Expected, Section
 from towline_broker.server.quantities import Bytes, Duration, in_units
@@ -175,6 +176,9 @@ class Settings(BaseSettings):
     """Where gRPC is served; port 0 is any free one."""
     tls: Annotated[TlsSettings, AT_START] = TlsSettings()
     """Certificates: the broker's own, and those of who vouches for clients."""
+    auth: Annotated[AuthSettings, AT_START] = AuthSettings()
+    """Who may call, and what they may do; the files that it names are read again when they
+    change."""
     insecure: Annotated[bool, AT_START] = False
     """Serve an address that other machines reach without TLS and authentication."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LIVE] = "info"
@@ -208,6 +212,11 @@ class Settings(BaseSettings):
                 f"core.default_lease is {in_units(self.core.default_lease)}; limits.min_lease and "
                 f"limits.max_lease allow {in_units(low)} to {in_units(high)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _certificates_are_asked_for(self) -> Self:
+        self.auth.check_certificates(self.tls.client_ca)
         return self
 
     @model_validator(mode="after")
