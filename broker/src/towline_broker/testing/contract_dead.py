@@ -152,7 +152,7 @@ class DeadLetterContract:
         self, store: Store
     ) -> None:
         queues = ("a", "b", "a", "a")
-        oldest, other, old, young = await store.make_dead(*(new_job(each) for each in queues))
+        _, other, old, young = await store.make_dead(*(new_job(each) for each in queues))
         died = {record.id: record.finished_at or 0 for record in await store.dead()}
         over = DeadFilter(queue="a", dead_before=died[old] + 1)
         assert await store.discard_by(over, limit=1) == Handled(2, 1)
