@@ -1,0 +1,136 @@
+"""``towline-broker health``: asks a broker whether it serves, for probes and health checks."""
+
+import http.client
+from pathlib import Path
+from typing import Annotated
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import grpc
+import typer
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+
+from towline.channel import Connection
+from towline.errors import ConfigurationError
+from towline_broker.server.addresses import Address
+from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.server.sources import load_settings
+
+HELP = """Ask a broker whether it serves, as a health check of a container does.
+
+TARGET is the address of a broker, asked by the health service of gRPC, or the http:// url of a
+probe, as in http://10.0.0.5:7481/readyz. Without it, it is the broker of this machine that the
+settings describe (--config, TOWLINE_CONFIG, ... as of "serve"): its probe /readyz, or gRPC where
+HTTP is off.
+
+\b
+Exit codes:
+  0    it serves
+  1    it does not: it starts, drains, has lost its store, or is not there
+  2    wrong use
+  78   a setting is wrong
+"""
+
+EXAMPLES = """\b
+Examples:
+  towline-broker health
+  towline-broker health 10.0.0.5:7480 --service towline.v1.QueueService
+  towline-broker health grpcs://broker.internal:7480
+  towline-broker health http://10.0.0.5:7481/readyz
+"""
+
+WEB = ("http://", "https://")
+#: Addresses that stand for every one of the machine, and what is asked in their place.
+EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- it is not listened on here
+#: What a probe may answer that is worth showing.
+MOST_BYTES = 4_096
+
+
+def register(app: typer.Typer) -> None:
+    summary = "Ask a broker whether it serves."
+    app.command("health", help=HELP, short_help=summary, epilog=EXAMPLES)(health)
+
+
+def health(
+    target: Annotated[
+        str | None, typer.Argument(metavar="TARGET", help="HOST:PORT, grpcs://..., or http://...")
+    ] = None,
+    service: Annotated[
+        str, typer.Option(metavar="NAME", help="One gRPC service. [default: the whole broker]")
+    ] = "",
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="How long an answer may take.")
+    ] = 3.0,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings in TOML, YAML or JSON.")
+    ] = None,
+) -> None:
+    asked = target or _of_settings(config)
+    if asked.startswith(WEB):
+        if service:
+            raise typer.BadParameter("is for gRPC: give HOST:PORT", param_hint="'--service'")
+        serves, answer = _ask_probe(asked, timeout)
+    else:
+        serves, answer = _ask_grpc(asked, service, timeout)
+    typer.echo(f"{asked}: {answer}", err=not serves)
+    raise typer.Exit(0 if serves else 1)
+
+
+def _of_settings(config: Path | None) -> str:
+    try:
+        settings = load_settings({}, config)
+    except ConfigError as error:
+        typer.echo(f"towline-broker: {error}", err=True)
+        raise typer.Exit(ExitCode.CONFIG) from None
+    if settings.http.address is not None:
+        return f"http://{_near(settings.http.address)}/readyz"
+    if settings.tls.enabled:
+        raise typer.BadParameter(
+            "the broker speaks TLS and has HTTP off: name it as its certificate does, "
+            "as in grpcs://broker.internal:7480",
+            param_hint="'TARGET'",
+        )
+    return str(_near(Address.parse(settings.listen)))
+
+
+def _near(address: Address) -> Address:
+    return Address(EVERY.get(address.host, address.host), address.port)
+
+
+def _ask_probe(url: str, timeout: float) -> tuple[bool, str]:
+    try:
+        with urlopen(url, timeout=timeout) as answer:  # noqa: S310 -- http and https only, above
+            return True, _told(answer.read(MOST_BYTES))
+    except HTTPError as error:
+        with error:
+            return False, f"{error.code} {_told(error.read(MOST_BYTES)) or error.reason}"
+    except URLError as error:
+        return False, f"no answer: {error.reason}"
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return False, f"no answer: {error}"
+
+
+def _told(body: bytes) -> str:
+    """The lines of a probe as one."""
+    return "; ".join(body.decode("utf-8", "replace").split("\n")).strip("; ")
+
+
+def _ask_grpc(address: str, service: str, timeout: float) -> tuple[bool, str]:
+    try:
+        connection = Connection.to(address, timeout=timeout)
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error), param_hint="'TARGET'") from None
+    with connection.open() as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout)
+        except grpc.RpcError as error:
+            return False, _refusal(error, service)
+    name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    return name == "SERVING", name
+
+
+def _refusal(error: grpc.RpcError, service: str) -> str:
+    if error.code() is grpc.StatusCode.NOT_FOUND:
+        return f"it has no service {service}"
+    return f"no answer: {error.code().name}: {error.details()}"
