@@ -69,7 +69,7 @@ class Claims:
         gives one. Raises StoreFailed in any case.
         """
         open_ = self._rules.open(queues)
-        runs = self._runs(open_, call.lease)
+        runs = self._runs(open_, call.lease) if open_ else []
         store, _, lease = runs[0] if runs else Run(self._stores.default, [], 0)
         now = store.clock.now()
         request = ReserveRequest(
