@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from towline_broker.domain.errors import StoreError, TowlineError
+from towline_broker.interceptors.requests import current_request
 from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
 from towline_broker.status import WireError, internal_error, wire_error
 
@@ -28,7 +29,8 @@ class ErrorsInterceptor(WrappingInterceptor):
             except grpc.aio.BaseError:  # gRPC's own: aborted by a handler, or the call is over
                 raise
             except Exception:
-                reference = secrets.token_hex(6)
+                known = current_request()
+                reference = secrets.token_hex(6) if known is None else known.id
                 log.exception("%s failed unexpectedly; reference %s", method, reference)
                 wire = internal_error(reference)
             # gRPC keeps the error of an aborted call with the call, and with it this frame, until

@@ -1,7 +1,6 @@
 """Which calls are under way, for a broker that goes down without breaking any."""
 
 import asyncio
-import logging
 import time
 from typing import Any
 
@@ -10,11 +9,9 @@ import grpc
 from towline_broker.domain.errors import Draining
 from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
 
-log = logging.getLogger("towline.access")
-
 
 class RunningCalls(WrappingInterceptor):
-    """Counts calls, and refuses them once closed. Logs each at level DEBUG."""
+    """Counts calls, and refuses them once closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +23,7 @@ class RunningCalls(WrappingInterceptor):
 
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
         async def count(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            start = self._last_call = time.monotonic()
+            self._last_call = time.monotonic()
             if self._closed:
                 raise Draining
             self._running += 1
@@ -37,9 +34,6 @@ class RunningCalls(WrappingInterceptor):
                 self._running -= 1
                 if not self._running:
                     self._idle.set()
-                if log.isEnabledFor(logging.DEBUG):
-                    took = (time.monotonic() - start) * 1_000
-                    log.debug("%s from %s took %.1f ms", method, context.peer(), took)
 
         return count
 

@@ -1,92 +1,41 @@
 """What a span tells of a call: names of OpenTelemetry's conventions for messaging and for RPCs.
 
-https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/. Never a payload, a result,
-or a lease token, with which the job could be settled.
+https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from towline_broker.interceptors.subjects import PUSH, RESERVE, SETTLING, Headers, Subject
 
 Attributes: TypeAlias = dict[str, str | int]
-Headers: TypeAlias = Mapping[str, str]
 
-QUEUE_SERVICE = "/towline.v1.QueueService/"
 #: Method to the kind of operation.
-OPERATIONS = {
-    QUEUE_SERVICE + "Push": "send",
-    QUEUE_SERVICE + "Reserve": "receive",
-    QUEUE_SERVICE + "Ack": "settle",
-    QUEUE_SERVICE + "Nack": "settle",
-}
+OPERATIONS = {PUSH: "send", RESERVE: "receive", **dict.fromkeys(SETTLING, "settle")}
 
 
-@dataclass(frozen=True, slots=True)
-class About:
-    """``headers``: those of its jobs, which tell who created them."""
-
-    name: str
-    attributes: Attributes
-    headers: Sequence[Headers] = field(default_factory=list)
-
-
-def about(method: str, request: Any, reply: Any) -> About | None:
-    """``reply``: None of a call that failed. None: not worth a span, for a Reserve that found
-    nothing only looked, and workers look all the time."""
-    attributes: Attributes = {"rpc.system.name": "grpc", "rpc.method": method.removeprefix("/")}
-    kind = OPERATIONS.get(method)
-    if kind is None:
-        return About(method.removeprefix("/"), attributes)
-    operation = method.rpartition("/")[2].lower()
+def name_and_attributes(method: str, subject: Subject) -> tuple[str, Attributes]:
+    """The queue and the job only if there is but one."""
+    name = method.removeprefix("/")
+    attributes: Attributes = {"rpc.system.name": "grpc", "rpc.method": name}
+    if method not in OPERATIONS:
+        return name, attributes
+    name = operation = method.rpartition("/")[2].lower()
     attributes |= {
         "messaging.system": "towline",
         "messaging.operation.name": operation,
-        "messaging.operation.type": kind,
+        "messaging.operation.type": OPERATIONS[method],
     }
-    match operation:
-        case "push":
-            ids = [result.job_id for result in reply.results] if reply is not None else []
-            queues = {job.queue or "default" for job in request.jobs}
-            headers = [job.headers for job in request.jobs]
-            return _of_jobs(operation, attributes, queues, ids, len(request.jobs), headers)
-        case "reserve":
-            leases = reply.leases if reply is not None else []
-            if reply is not None and not leases:
-                return None
-            if request.worker_id:
-                attributes["messaging.client.id"] = request.worker_id
-            queues = {lease.job.queue for lease in leases}
-            queues = queues or {choice.name for choice in request.queues}
-            ids = [lease.job.id for lease in leases]
-            headers = [lease.job.headers for lease in leases]
-            return _of_jobs(operation, attributes, queues, ids, len(ids), headers)
-        case _:
-            tokens = [item.lease_token for item in getattr(request, operation + "s")]
-            # queue/job/grant, as core.tokens writes it
-            parts = [token.split("/") for token in tokens if token.count("/") == 2]
-            queues, ids = {part[0] for part in parts}, [part[1] for part in parts]
-            return _of_jobs(operation, attributes, queues, ids, len(tokens), [])
-
-
-def _of_jobs(
-    operation: str,
-    attributes: Attributes,
-    queues: set[str],
-    ids: Sequence[str],
-    count: int,
-    headers: Sequence[Headers],
-) -> About:
-    """The queue and the job only if there is but one."""
-    name = operation
-    if len(queues) == 1:
-        queue = next(iter(queues))
-        attributes["messaging.destination.name"] = queue
-        name = f"{operation} {queue}"
-    if count != 1:
-        attributes["messaging.batch.message_count"] = count
-    elif ids:
-        attributes["messaging.message.id"] = ids[0]
-    return About(name, attributes, headers)
+    if len(subject.queues) == 1:
+        attributes["messaging.destination.name"] = subject.queues[0]
+        name = f"{operation} {subject.queues[0]}"
+    if subject.count != 1:
+        attributes["messaging.batch.message_count"] = subject.count or 0
+    elif subject.jobs:
+        attributes["messaging.message.id"] = subject.jobs[0]
+    if subject.worker:
+        attributes["messaging.client.id"] = subject.worker
+    return name, attributes
 
 
 def distinct(headers: Iterable[Headers], fields: Iterable[str], most: int) -> list[Headers]:

@@ -20,14 +20,20 @@ from opentelemetry.trace import (
 
 from towline_broker.domain.errors import TowlineError
 from towline_broker.interceptors import spans
+from towline_broker.interceptors.subjects import (
+    PUSH,
+    QUEUE_SERVICE,
+    RESERVE,
+    Headers,
+    subject_of,
+)
 from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
 from towline_broker.status import internal_error, wire_error
 
 #: Creators that a span is linked to: a batch may hold jobs of a thousand.
 MOST_LINKS = 32
-PUSH = "/towline.v1.QueueService/Push"
 #: Every worker sends one after the other, and they say nothing.
-UNTRACED = "/towline.v1.QueueService/Heartbeat"
+UNTRACED = QUEUE_SERVICE + "Heartbeat"
 STATUS_CODE = "rpc.response.status_code"
 #: Codes that tell of a fault of the server (OpenTelemetry's conventions for gRPC).
 FAULTS = frozenset(
@@ -78,22 +84,21 @@ class TracingInterceptor(WrappingInterceptor):
         reply: Any,
         error: Exception | None,
     ) -> None:
-        about = spans.about(method, request, reply)
-        if about is None:
-            return
-        creators = self._creators(about.headers)
+        subject = subject_of(method, request, reply)
+        if method == RESERVE and error is None and not subject.count:
+            return  # it only looked, and workers look all the time
+        name, attributes = spans.name_and_attributes(method, subject)
+        creators = self._creators(subject.headers)
         caller = _caller(context)
         if method == PUSH and len(creators) == 1 and not _span_in(caller).is_valid:
             # The SDK sends the trace in the headers of jobs only: there its own span is current.
             caller = trace.set_span_in_context(trace.NonRecordingSpan(creators[0]), caller)
         parent = _span_in(caller)
         links = [Link(each) for each in creators if each.span_id != parent.span_id]
-        span = self._tracer.start_span(
-            *(about.name, caller, SpanKind.SERVER, about.attributes, links, began)
-        )
+        span = self._tracer.start_span(*(name, caller, SpanKind.SERVER, attributes, links, began))
         _end(span, error)
 
-    def _creators(self, headers: Sequence[spans.Headers]) -> list[SpanContext]:
+    def _creators(self, headers: Sequence[Headers]) -> list[SpanContext]:
         fields = propagate.get_global_textmap().fields
         found = (
             _span_in(propagate.extract(each, Context()))

@@ -8,6 +8,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from towline_broker.interceptors.requests import current_request
+
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -25,6 +27,7 @@ def configure_logs(level: str, form: str, *, several: bool = False) -> None:
     ``several``: this process is one of those that write to the same place, and says its id.
     """
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_add_request)
     handler.setFormatter(JsonFormatter(several) if form == "json" else ConsoleFormatter(several))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -44,10 +47,22 @@ def _is_no_lost_caller(record: logging.LogRecord) -> bool:
     return type(error).__name__ != "ExecuteBatchError"
 
 
+def _add_request(record: logging.LogRecord) -> bool:
+    """Whatever is logged while a call is answered has the id of that call."""
+    request = current_request()
+    if request is not None:
+        record.request = request.id
+    return True
+
+
 class ConsoleFormatter(logging.Formatter):
     def __init__(self, several: bool = False) -> None:
         process = "[%(process)d] " if several else ""
         super().__init__(f"%(asctime)s %(levelname)-7s {process}%(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- so logging calls it
+        request = getattr(record, "request", "")
+        return super().formatMessage(record) + (f" [request {request}]" if request else "")
 
 
 class JsonFormatter(logging.Formatter):

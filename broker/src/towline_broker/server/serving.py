@@ -19,6 +19,7 @@ from towline_broker.domain.time import MILLISECOND, MINUTE, SECOND, Micros, to_s
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.urls import shown_url
+from towline_broker.interceptors.access import AccessDetails, AccessLog
 from towline_broker.interceptors.errors import ErrorsInterceptor
 from towline_broker.interceptors.measuring import MeasuredCalls
 from towline_broker.interceptors.pacing import PushPacing
@@ -107,11 +108,13 @@ class BrokerServer:
         self._server = grpc.aio.server(
             interceptors=[
                 ErrorsInterceptor(),
+                AccessLog(),
                 *measuring,
                 self._running,
                 *self.access.outer,
                 PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE),
                 RequestReader(self._limits.most_items),
+                AccessDetails(),
                 *self.access.inner,
                 *self._telemetry.interceptors(VERSION),
             ],

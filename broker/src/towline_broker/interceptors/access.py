@@ -1,0 +1,123 @@
+"""The access log: who called what, how it ended, how long it took, which jobs it was about.
+
+At level DEBUG, but for what an operator does to a queue or a worker: that is told at INFO.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import grpc
+
+from towline_broker.domain.errors import TowlineError
+from towline_broker.domain.identity import ANONYMOUS, current_identity
+from towline_broker.interceptors.requests import Request, begin, current_request
+from towline_broker.interceptors.subjects import subject_of
+from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
+from towline_broker.status import wire_error
+
+log = logging.getLogger("towline.access")
+
+#: Ids of jobs that are told of one call.
+MOST_JOBS = 20
+#: What changes the work of others.
+ACTIONS = frozenset(
+    {
+        "/towline.v1.AdminService/MoveQueue",
+        "/towline.v1.AdminService/PauseQueue",
+        "/towline.v1.AdminService/PurgeQueue",
+        "/towline.v1.AdminService/ResetStats",
+        "/towline.v1.AdminService/ResumeQueue",
+        "/towline.v1.AdminService/StopWorker",
+        "/towline.v1.DeadLetterService/DiscardDead",
+        "/towline.v1.DeadLetterService/RequeueDead",
+    }
+)
+
+
+class AccessLog(WrappingInterceptor):
+    """Stands where errors still have their reasons."""
+
+    def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
+        level = level_of(method)
+
+        async def tell(raw: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            request = Request(method, context)
+            begin(request)
+            if not log.isEnabledFor(level):
+                return await behaviour(raw, context)
+            began, code = time.perf_counter(), "OK"
+            try:
+                return await behaviour(raw, context)
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                raise
+            except Exception as error:
+                code = wire_error(error).code.name if isinstance(error, TowlineError) else "UNKNOWN"
+                raise
+            finally:
+                took = (time.perf_counter() - began) * 1_000
+                _tell(level, request, code, took)
+
+        return tell
+
+
+class AccessDetails(WrappingInterceptor):
+    """Stands where requests are messages, and adds what they say."""
+
+    def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
+        level = level_of(method)
+
+        async def look(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            if not log.isEnabledFor(level):
+                return await behaviour(message, context)
+            reply = None
+            try:
+                reply = await behaviour(message, context)
+                return reply
+            finally:
+                _add_details(method, message, reply)
+                # See the interceptor of errors: the frame is kept, and with it the request.
+                message = reply = None
+
+        return look
+
+
+def level_of(method: str) -> int:
+    return logging.INFO if method in ACTIONS else logging.DEBUG
+
+
+def _tell(level: int, request: Request, code: str, milliseconds: float) -> None:
+    log.log(
+        level,
+        "%s from %s: %s in %.1f ms",
+        *(request.method, request.peer, code, milliseconds),
+        extra={
+            "method": request.method,
+            "peer": request.peer,
+            **_caller(),
+            "code": code,
+            "milliseconds": round(milliseconds, 3),
+            **request.about,
+        },
+    )
+
+
+def _caller() -> dict[str, str]:
+    identity = current_identity()
+    return {} if identity is ANONYMOUS else {"caller": identity.name}
+
+
+def _add_details(method: str, message: Any, reply: Any) -> None:
+    request = current_request()
+    if request is None:
+        return
+    subject = subject_of(method, message, reply)
+    about = {
+        "queues": list(subject.queues[:MOST_JOBS]),
+        "jobs": list(subject.jobs[:MOST_JOBS]),
+        "count": subject.count,
+        "worker": subject.worker,
+    }
+    request.about = {name: value for name, value in about.items() if value not in ("", [], None)}
