@@ -35,7 +35,13 @@ class Keep(Duration):
     """Of a number of microseconds, in an annotation: a length of time, or for ever."""
 
     def parse(self, value: object) -> Micros:
-        return FOREVER if value == _FOREVER else super().parse(value)
+        if value == _FOREVER:
+            return FOREVER
+        try:
+            return super().parse(value)
+        except ValueError:
+            expected = f"expected a length of time, {self.bounds}"
+            raise ValueError(f"{value!r}: {expected}") from None
 
     def written(self, micros: Micros) -> str:
         return _FOREVER if micros == FOREVER else super().written(micros)
