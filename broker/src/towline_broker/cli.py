@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from towline_broker import quiet  # noqa: F401 -- has its effect before gRPC is loaded
-from towline_broker.commands import config, health, journal, move, schema
+from towline_broker.commands import (
+    config,
+    export,
+    health,
+    import_,
+    journal,
+    move,
+    schema,
+    token,
+)
 from towline_broker.commands.settings_options import with_settings
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.logs import configure_logs
@@ -90,14 +99,17 @@ def serve(
         raise typer.Exit(ExitCode.CONFIG) from None
     configure_logs(settings.log_level, settings.log_format)
     runner = run if settings.processes == 1 else run_processes
-    raise typer.Exit(runner(settings, ready_file))
+    raise typer.Exit(runner(settings, ready_file, sources))
 
 
 move.register(app)
+export.register(app)
+import_.register(app)
 health.register(app)
 app.add_typer(config.app)
 app.add_typer(journal.app)
 app.add_typer(schema.app)
+app.add_typer(token.app)
 
 
 def main() -> None:

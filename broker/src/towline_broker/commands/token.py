@@ -1,0 +1,315 @@
+"""``towline-broker token``: makes bearer tokens, lists and revokes them.
+
+It edits the file that brokers name in ``auth.tokens``; they take a change over at once.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from towline_broker.domain.time import DAY, SECOND, Micros, to_seconds
+from towline_broker.server.auth_settings import RightsSettings
+from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.server.quantities import span
+from towline_broker.server.sources import load_settings
+from towline_broker.server.tokens_file import (
+    Entry,
+    UnreadableTokens,
+    check_name,
+    digest_of,
+    edited,
+    new_token,
+    read_entries,
+)
+
+app = typer.Typer(
+    name="token",
+    help="Bearer tokens: who may call a broker, and what they may do there.",
+    short_help="Make, list and revoke bearer tokens.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+CREATE_HELP = """Make a token, and print it: it is shown this once, for the file keeps only its
+SHA-256.
+
+QUEUES is the name of a queue, or a pattern in which * stands for any text; an option may be given
+several times. Nothing but the token goes to standard output.
+"""
+
+CREATE_EXAMPLES = """\b
+Examples:
+  towline-broker token create --name mailer --push 'emails.*' --work 'emails.*'
+  towline-broker token create --name operator --admin --expires 90d
+  towline-broker token create --name mailer --rotate --tokens /etc/towline/tokens.json
+  towline-broker token create --name ci --push ci.jobs | gh secret set TOWLINE_TOKEN
+
+\b
+Exit codes:
+  0    done
+  1    there is no such token, or there is one of that name
+  2    wrong use
+  74   the file cannot be read or written
+  78   a setting is wrong
+"""
+
+EXIT_CODES = CREATE_EXAMPLES[CREATE_EXAMPLES.index("\b\nExit") :]
+
+LONGEST = span(1 * SECOND, 100 * 366 * DAY)
+OVERLAP = span(0, 366 * DAY)
+
+Tokens = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The file of tokens. [default: auth.tokens of the settings]"),
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings in TOML, YAML or JSON.")
+]
+Queues = list[str] | None
+Parsed = TypeVar("Parsed")
+
+
+def _queues(what: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(metavar="QUEUES", help=what)
+    return option
+
+
+@app.command(help=CREATE_HELP, epilog=CREATE_EXAMPLES, short_help="Make a token, and print it.")
+def create(
+    name: Annotated[str, typer.Option(metavar="NAME", help="Whose it is; logs show it.")],
+    push: Annotated[Queues, _queues("May push jobs there, follow and cancel them.")] = None,
+    work: Annotated[Queues, _queues("May reserve jobs from there, and settle them.")] = None,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="May look into every queue, and decide about it.")
+    ] = False,
+    admin_of: Annotated[Queues, _queues("The same, for these queues only.")] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Good for so long, such as 90d. [default: for ever]"),
+    ] = None,
+    rotate: Annotated[
+        bool,
+        typer.Option(
+            "--rotate",
+            help="A new token in place of those of this name, with their rights unless others are "
+            "given.",
+        ),
+    ] = False,
+    overlap: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="With --rotate: how long the old ones stay good."),
+    ] = "1d",
+    tokens: Tokens = None,
+    config: Config = None,
+) -> None:
+    _said("--name", check_name, name)
+    given = _rights(push, work, [*(["*"] if admin else []), *(admin_of or ())])
+    lifetime = None if expires is None else _said("--expires", LONGEST, expires)
+    both = _said("--overlap", OVERLAP, overlap)
+    path = _path(tokens, config)
+    now = datetime.now(UTC).replace(microsecond=0)
+    token = new_token()
+    ends = None if lifetime is None else now + _delta(lifetime)
+    with _editing(path) as entries:
+        rights = _rights_of_new(name, given, entries, rotate=rotate)
+        entries[:] = [_ending(each, now, both) if each.name == name else each for each in entries]
+        digest = digest_of(token).hex()
+        made = Entry(name=name, sha256=digest, rights=rights, created_at=now, expires_at=ends)
+        entries.append(made)
+    typer.echo(token)
+    typer.echo(f"{name}: {_described(made.rights)}; {_until(made, now)}; in {path}", err=True)
+    typer.echo("It is not shown again. Clients take it from TOWLINE_TOKEN.", err=True)
+
+
+@app.command(name="list", epilog=EXIT_CODES)
+def list_tokens(
+    tokens: Tokens = None,
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List the tokens: their names, rights and times. The file does not know the tokens."""
+    entries = _read(_path(tokens, config))
+    now = datetime.now(UTC)
+    if as_json:
+        typer.echo(json.dumps([_told(entry, now) for entry in entries], indent=2))
+        return
+    table = Table("name", "id", "push", "work", "admin", "made", "good", box=box.SIMPLE)
+    for entry in entries:
+        rights = entry.rights
+        table.add_row(
+            *(entry.name, _id(entry)),
+            *(" ".join(queues) or "-" for queues in (rights.push, rights.work, rights.admin)),
+            *(entry.created_at.date().isoformat(), _until(entry, now).removeprefix("good ")),
+        )
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+@app.command(epilog=EXIT_CODES, short_help="End the tokens of a name.")
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As it was made.")],
+    only: Annotated[
+        str | None, typer.Option("--id", help="Of several of this name, the one of this id.")
+    ] = None,
+    tokens: Tokens = None,
+    config: Config = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would end.")] = False,
+) -> None:
+    """End the tokens of a name: their next call is refused, and a call that waits ends."""
+    path = _path(tokens, config)
+
+    def meant(entries: Sequence[Entry]) -> list[Entry]:
+        found = [each for each in entries if each.name == name and only in (None, _id(each))]
+        if not found:
+            which = "" if only is None else " of this id"
+            _fail(f"there is no token {name!r}{which}{_known(entries)}")
+        return found
+
+    found = meant(_read(path))
+    for entry in found:
+        typer.echo(f"{name} ({_id(entry)}): {_described(entry.rights)}", err=True)
+    if dry_run:
+        return
+    if not yes:
+        typer.confirm("End it?" if len(found) == 1 else "End them?", abort=True, err=True)
+    with _editing(path) as entries:
+        ending = meant(entries)
+        entries[:] = [entry for entry in entries if entry not in ending]
+    typer.echo(f"revoked: {len(ending)} of name {name}", err=True)
+
+
+def _rights(push: Queues, work: Queues, admin: Sequence[str]) -> RightsSettings | None:
+    """None: none are given."""
+    if not (push or work or admin):
+        return None
+    try:
+        return RightsSettings(push=tuple(push or ()), work=tuple(work or ()), admin=tuple(admin))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        what = str(first["msg"]).removeprefix("Value error, ")
+        option = f"--{first['loc'][0]}".replace("--admin", "--admin-of")
+        raise typer.BadParameter(what, param_hint=f"'{option}'") from None
+
+
+def _rights_of_new(
+    name: str, given: RightsSettings | None, entries: Sequence[Entry], *, rotate: bool
+) -> RightsSettings:
+    same = [entry for entry in entries if entry.name == name]
+    if same and not rotate:
+        _fail(
+            f"there is a token {name!r} already: --rotate makes a new one in its place, "
+            f"'towline-broker token revoke {name}' ends it"
+        )
+    if rotate and not same:
+        _fail(f"there is no token {name!r} to be rotated{_known(entries)}")
+    if given is not None:
+        return given
+    if same:
+        return same[-1].rights
+    raise typer.BadParameter(
+        "it would be good for nothing: say what it is for with --push, --work, --admin or "
+        "--admin-of"
+    )
+
+
+def _ending(entry: Entry, now: datetime, overlap: Micros) -> Entry:
+    end = now + _delta(overlap)
+    if entry.expires_at is not None and entry.expires_at <= end:
+        return entry
+    return entry.model_copy(update={"expires_at": end})
+
+
+def _path(tokens: Path | None, config: Path | None) -> Path:
+    if tokens is not None:
+        return tokens
+    try:
+        settings = load_settings({}, config)
+    except ConfigError as error:
+        _fail(str(error), ExitCode.CONFIG)
+    if settings.auth.tokens is None:
+        raise typer.BadParameter(
+            "which file? Name it here, or as auth.tokens in the settings of the broker",
+            param_hint="'--tokens'",
+        )
+    return settings.auth.tokens
+
+
+@contextmanager
+def _editing(path: Path) -> Iterator[list[Entry]]:
+    try:
+        with edited(path) as entries:
+            yield entries
+    except UnreadableTokens as error:
+        _fail(str(error), ExitCode.STORE_FAILED)
+    except OSError as error:
+        _fail(f"{path} cannot be written: {error.strerror}", ExitCode.STORE_FAILED)
+
+
+def _read(path: Path) -> list[Entry]:
+    try:
+        return read_entries(path)
+    except UnreadableTokens as error:
+        _fail(str(error), ExitCode.STORE_FAILED)
+
+
+def _said(option: str, parse: Callable[[str], Parsed], text: str) -> Parsed:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=f"'{option}'") from None
+
+
+def _known(entries: Sequence[Entry]) -> str:
+    names = sorted({entry.name for entry in entries})
+    return f"; there is {', '.join(names)}" if names else "; there is none"
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    typer.echo(f"towline-broker: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def _delta(micros: Micros) -> timedelta:
+    return timedelta(seconds=to_seconds(micros))
+
+
+def _id(entry: Entry) -> str:
+    """Tells tokens of one name apart; nothing follows from it."""
+    return entry.sha256[:8]
+
+
+def _described(rights: RightsSettings) -> str:
+    given = {"push": rights.push, "work": rights.work, "admin": rights.admin}
+    return ", ".join(f"{right} {' '.join(queues)}" for right, queues in given.items() if queues)
+
+
+def _until(entry: Entry, now: datetime) -> str:
+    if entry.expires_at is None:
+        return "good until revoked"
+    if entry.has_expired(now):
+        return f"expired {_moment(entry.expires_at)}"
+    return f"good until {_moment(entry.expires_at)}"
+
+
+def _moment(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _told(entry: Entry, now: datetime) -> dict[str, object]:
+    return {
+        "name": entry.name,
+        "id": _id(entry),
+        **entry.rights.model_dump(mode="json"),
+        "created_at": entry.created_at.isoformat(),
+        "expires_at": None if entry.expires_at is None else entry.expires_at.isoformat(),
+        "expired": entry.has_expired(now),
+    }
