@@ -7,6 +7,18 @@ from pathlib import Path
 from towline_broker.domain.errors import StoreRefused
 
 
+class Owned(StoreRefused):
+    """Another process has the store open."""
+
+    def __init__(self, store: Path, holder: str) -> None:
+        super().__init__(
+            f"{store} is in use by another broker (process {holder}); stop that one, or give this "
+            "broker a store of its own"
+        )
+        self.store = store
+        self.holder = holder
+
+
 class OwnerLock:
     """Held on a file for as long as the store is open.
 
@@ -22,17 +34,14 @@ class OwnerLock:
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Raises StoreRefused if another broker holds it."""
+        """Raises Owned if another broker holds it."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(file)
-            raise StoreRefused(
-                f"{self._store} is in use by another broker (process {holder}); stop that one, or "
-                "give this broker a store of its own"
-            ) from None
+            raise Owned(self._store, holder) from None
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode("ascii"), 0)
         self._file = file

@@ -7,20 +7,19 @@ from collections.abc import Sequence, Sized
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from towline_broker.domain import names
 from towline_broker.domain.errors import InvalidField
 from towline_broker.domain.time import Micros
 from towline_broker.services.times import from_duration, from_timestamp, in_words
 from towline_broker.status import MAX_VIOLATIONS, InvalidRequest
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _VISIBLE = re.compile(r"[!-~]*", re.ASCII)
 _PRINTABLE = re.compile(r"[ -~]*", re.ASCII)
 
-is_name = _NAME.fullmatch
-is_uuid = _UUID.fullmatch
+is_name = names.is_name
+is_uuid = names.is_uuid
 
-NAME_FORM = "1 to 128 of A-Z a-z 0-9 . _ : -, beginning with a letter or digit"
+NAME_FORM = names.NAME_FORM
 
 
 class Checks:
