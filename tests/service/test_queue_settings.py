@@ -1,6 +1,7 @@
 """Queues' own settings, from the file to the wire."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -32,12 +33,16 @@ from towline.v1.queue_service_pb2 import (
     QueueChoice,
     ReserveRequest,
 )
-from towline_broker.core.queue_options import FOREVER, QueueOptions
+from towline_broker.core.queue_options import FOREVER, QueueOptions, RuleBook
 from towline_broker.core.routing import Routes
+from towline_broker.core.settings import CoreSettings
+from towline_broker.core.unkept import unkept
 from towline_broker.domain.retry import DelayList as Delays
 from towline_broker.domain.retry import ExponentialBackoff as Exponential
 from towline_broker.domain.time import DAY, HOUR, MINUTE, SECOND
 from towline_broker.drivers.interface import Feature
+from towline_broker.drivers.registry import create_driver
+from towline_broker.server.catalogue import ANY_NAME, all_settings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.serving import BrokerServer, running_broker
 from towline_broker.server.settings import Settings
@@ -300,3 +305,33 @@ async def test_what_the_store_cannot_keep_stops_the_start(
     assert first == "wrong settings:"
     (line,) = lines
     assert line.startswith("  queues.\"emails.*\".retention: store 'default'")
+
+
+# --- docs/queues.md ------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "queues.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_page_names_every_option_and_no_other() -> None:
+    rows = "".join(re.findall(r"^\| (`\S.*?) \|", PAGE.split("\n## ")[0], re.MULTILINE))
+    of_queues = {setting.place[2:] for setting in all_settings() if setting.place[0] == "queues"}
+    assert sorted(re.findall(r"`([\w.]+)`", rows)) == sorted(map(".".join, of_queues))
+
+
+def test_the_settings_of_the_page_are_settings(load: Callable[[str], Settings]) -> None:
+    first, cloud = map(load, BLOCKS)
+    bulk = RuleBook(CoreSettings(), first.to_queue_options()).of("emails.bulk")
+    assert (bulk.paused, bulk.max_depth, bulk.dead_kept) == (True, 500_000, 30 * DAY)
+    assert bulk.job.max_attempts == 5
+    driver = create_driver("sqs:///").capabilities
+    stores = {"default": create_driver("memory:").capabilities, "cloud": driver}
+    options = cloud.to_queue_options()
+    assert list(unkept(options, cloud.to_routes(), stores)) == []
+    del options["cloud.*"]
+    assert len(list(unkept(options, cloud.to_routes(), stores))) == 1
+
+
+def test_everything_but_the_store_can_change_while_the_broker_runs() -> None:
+    at_start = [s.place for s in all_settings() if s.place[0] == "queues" and not s.live]
+    assert at_start == [("queues", ANY_NAME, "store")]
