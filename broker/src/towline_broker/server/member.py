@@ -2,7 +2,8 @@
 
 Its first line of standard input holds the settings (they may hold passwords, and arguments and
 environment of a process can be read by others). Once it serves it says so in one line of standard
-output. When standard input ends, whoever started it is gone, and it drains.
+output. Then it answers what it is asked on standard input (:mod:`.asking`). When that ends, whoever
+started it is gone, and it drains.
 """
 
 import asyncio
@@ -10,7 +11,10 @@ import logging
 import os
 import signal
 import sys
+from typing import BinaryIO
 
+from towline_broker.server.asking import Answer, Answers, answer
+from towline_broker.server.http.showing import answers_about
 from towline_broker.server.logs import configure_logs
 from towline_broker.server.running import patience, serve_until, to_the_end
 from towline_broker.server.serving import BrokerServer
@@ -27,32 +31,32 @@ def main() -> int:
     settings = Settings.model_validate_json(sys.stdin.buffer.readline())
     configure_logs(settings.log_level, settings.log_format, several=True)
     # Whatever else is printed has no place among what the starter reads.
-    report = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-
-    def tell(server: BrokerServer) -> None:
-        with report:
-            report.write(server.serving.to_json() + "\n")
 
     async def serve() -> int:
         stopping = Stopping(patience(settings) - EARLIER)
         stopping.listen()
-        _end_with_starter(stopping)
-        return await serve_until(stopping, settings, tell, shares_port=True)
+        answers: dict[str, Answer] = {}
+        ending = asyncio.create_task(_end_with_starter(stopping, answers, out))
+
+        def tell(server: BrokerServer) -> None:
+            answers.update(answers_about(server, settings))
+            out.write(server.serving.to_json().encode() + b"\n")
+            out.flush()
+
+        try:
+            return await serve_until(stopping, settings, tell, shares_port=True)
+        finally:
+            ending.cancel()
 
     return to_the_end(serve())
 
 
-def _end_with_starter(stopping: Stopping) -> None:
-    loop = asyncio.get_running_loop()
-    stdin = sys.stdin.fileno()
-
-    def gone() -> None:
-        loop.remove_reader(stdin)
-        log.error("the process that started this one is gone; stopping")
-        stopping.hear(signal.SIGTERM)
-
-    loop.add_reader(stdin, gone)
+async def _end_with_starter(stopping: Stopping, answers: Answers, out: BinaryIO) -> None:
+    await answer(answers, out)
+    log.error("the process that started this one is gone; stopping")
+    stopping.hear(signal.SIGTERM)
 
 
 if __name__ == "__main__":

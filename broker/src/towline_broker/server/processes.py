@@ -16,9 +16,12 @@ from typing import cast
 
 from towline_broker.server.addresses import Address
 from towline_broker.server.announcing import Serving, announce
+from towline_broker.server.asking import Asked
 from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.server.http.showing import processes_over_http
 from towline_broker.server.running import patience, times, to_the_end
 from towline_broker.server.settings import Settings
+from towline_broker.server.sources import Sources
 from towline_broker.server.stopping import LAST_SECONDS, Stopping, first_of
 from towline_broker.server.systemd import Systemd
 
@@ -36,15 +39,17 @@ YOUNG = 10.0
 EARLIER = 1.0
 
 
-def run_processes(settings: Settings, ready_file: Path | None = None) -> int:
+def run_processes(
+    settings: Settings, ready_file: Path | None = None, sources: Sources | None = None
+) -> int:
     """As :func:`.running.run`, for ``settings.processes`` processes.
 
     If one of them cannot start to begin with, all end, and its exit code is returned.
     """
-    return to_the_end(_run(settings, ready_file), ready_file)
+    return to_the_end(_run(settings, ready_file, sources), ready_file)
 
 
-async def _run(settings: Settings, ready_file: Path | None) -> int:
+async def _run(settings: Settings, ready_file: Path | None, sources: Sources | None) -> int:
     if not sys.platform.startswith("linux"):
         raise ConfigError(
             "processes: only Linux spreads connections over several processes on one port; start "
@@ -58,24 +63,39 @@ async def _run(settings: Settings, ready_file: Path | None) -> int:
         systemd = Systemd.from_environment()
 
         def started(serving: Serving) -> None:
+            show()
             announce(serving, settings, ready_file)
             processes = settings.processes
             systemd.serving(f"serving on {serving.address} with {processes} processes")
 
-        async with systemd.told(stopping.asked, **times(settings)):
+        async with (
+            systemd.told(stopping.asked, **times(settings)),
+            processes_over_http(settings, group.asked) as show,
+        ):
             return await group.run(started)
 
 
 class Member:
     """One process, from its start to its end."""
 
-    def __init__(self, process: asyncio.subprocess.Process, said: asyncio.StreamReader) -> None:
+    def __init__(
+        self,
+        number: int,
+        process: asyncio.subprocess.Process,
+        told: asyncio.StreamWriter,
+        said: asyncio.StreamReader,
+    ) -> None:
+        #: From 0; one that takes the place of another takes its number, too.
+        self.number = number
         self._process = process
         self._said = said
+        self.asked = Asked(told, said)
+        #: Whether it has come to serve, and has not ended.
+        self.serves = False
         self._started = time.monotonic()
 
     @classmethod
-    async def start(cls, settings: Settings) -> "Member":
+    async def start(cls, settings: Settings, number: int) -> "Member":
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
             stdin=asyncio.subprocess.PIPE,
@@ -86,7 +106,7 @@ class Member:
         # Both are there, having been asked for.
         told = cast(asyncio.StreamWriter, process.stdin)
         told.write(settings.model_dump_json().encode() + b"\n")
-        return cls(process, cast(asyncio.StreamReader, process.stdout))
+        return cls(number, process, told, cast(asyncio.StreamReader, process.stdout))
 
     @property
     def pid(self) -> int:
@@ -100,6 +120,7 @@ class Member:
         """Returns once it serves; None if it has ended instead."""
         line = await self._said.readline()
         if line.endswith(b"\n"):
+            self.serves = True
             return Serving.from_json(line)
         await self.ended()
         return None
@@ -107,6 +128,7 @@ class Member:
     async def ended(self) -> int:
         """The exit code; of one that a signal killed, 128 and its number."""
         code = await self._process.wait()
+        self.serves = False
         return code if code >= 0 else 128 - code
 
     def send(self, number: int) -> None:
@@ -124,6 +146,14 @@ class Group:
         self._ending = asyncio.Event()
         self._killed = False
 
+    def asked(self) -> dict[int, Asked]:
+        """Of those that serve, by number."""
+        serving = (member for member in self._members if member.serves)
+        return {
+            member.number: member.asked
+            for member in sorted(serving, key=lambda member: member.number)
+        }
+
     async def run(self, started: Callable[[Serving], None]) -> int:
         """Calls ``started`` once all serve; returns the exit code when all have ended."""
         signals = asyncio.create_task(self._pass_on_signals())
@@ -139,16 +169,16 @@ class Group:
 
     async def _start_all(self) -> Serving | None:
         """None if one of them does not come to serve."""
-        first = await self._start()
+        first = await self._start(0)
         serving = await first.serving()
         if serving is None:
             return None
-        others = [await self._start() for _ in range(self._settings.processes - 1)]
+        others = [await self._start(number) for number in range(1, self._settings.processes)]
         seen = await asyncio.gather(*(member.serving() for member in others))
         return serving if all(seen) else None
 
-    async def _start(self) -> Member:
-        member = await Member.start(self._settings)
+    async def _start(self, number: int) -> Member:
+        member = await Member.start(self._settings, number)
         self._members.add(member)
         if self._ending.is_set():
             member.send(signal.SIGTERM)
@@ -171,7 +201,7 @@ class Group:
             if self._ending.is_set():
                 return ExitCode.OK
             try:
-                member = await self._start()
+                member = await self._start(member.number)
             except OSError as error:
                 # Tried again like one that ended at once.
                 log.error("another broker process cannot be started: %s", error)

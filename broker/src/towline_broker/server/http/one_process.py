@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from towline_broker.server.http.watched import Health, NotYet
 from towline_broker.server.http_settings import HttpSettings
-from towline_broker.server.metrics.exposition import PATIENCE, BrokerFigures
+from towline_broker.server.metrics.exposition import BrokerFigures
 from towline_broker.server.metrics.families import Rows
 from towline_broker.server.metrics.rendering import render
 from towline_broker.server.metrics.system import of_system
@@ -12,6 +12,8 @@ from towline_broker.server.serving import VERSION, BrokerServer
 
 #: Seconds for which an answer of a store counts.
 RECENT = 1.0
+#: Seconds that a store has for it: probes are less patient than scrapes.
+PROBE_PATIENCE = 1.0
 
 
 class OneProcess:
@@ -56,7 +58,7 @@ class OneProcess:
     async def health(self) -> Health:
         if self._server is None:
             return Health(["the broker is starting"], [])
-        stores = await self._server.broker.observing.answering(RECENT, PATIENCE)
+        stores = await self._server.broker.observing.answering(RECENT, PROBE_PATIENCE)
         silent = [f"store {name} gives no answer" for name, there in stores.items() if not there]
         problems = ["the broker is draining"] if self._server.draining else []
         if len(silent) == len(stores):

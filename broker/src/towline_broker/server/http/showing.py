@@ -3,9 +3,10 @@
 The libraries for it are loaded only then: they take a third of the time in which a broker starts.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from towline_broker.server.asking import Answers, Asked
 from towline_broker.server.serving import BrokerServer
 from towline_broker.server.settings import Settings
 
@@ -31,3 +32,32 @@ async def shown_over_http(settings: Settings) -> AsyncIterator[Callable[[BrokerS
 
     async with http_endpoint(settings.http, routes(shown), insecure=settings.insecure) as opened:
         yield serves
+
+
+@asynccontextmanager
+async def processes_over_http(
+    settings: Settings, members: Callable[[], Mapping[int, Asked]]
+) -> AsyncIterator[Callable[[], None]]:
+    """The same for several processes: ``members`` are those that serve, by number."""
+    if settings.http.address is None:
+        yield lambda: None
+        return
+    from towline_broker.server.http.endpoint import http_endpoint
+    from towline_broker.server.http.pages import routes
+    from towline_broker.server.http.several_processes import SeveralProcesses
+
+    shown = routes(SeveralProcesses(members))
+    async with http_endpoint(settings.http, shown, insecure=settings.insecure) as opened:
+        yield opened.tell
+
+
+def answers_about(server: BrokerServer, settings: Settings) -> Answers:
+    """What one of several processes tells the one that shows it."""
+    if settings.http.address is None:
+        return {}
+    from towline_broker.server.http.one_process import OneProcess
+    from towline_broker.server.http.several_processes import answers_of
+
+    shown = OneProcess(settings.http)
+    shown.serves(server)
+    return answers_of(shown)

@@ -1,5 +1,6 @@
 """Whom the HTTP server asks: a broker in this process, or several processes that it looks after."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -15,12 +16,12 @@ class Watched(Protocol):
         """Whether it takes new work."""
 
 
+@dataclass(frozen=True)
 class Health:
     """``problems`` keep it from taking any work; ``notes`` are about a part of it."""
 
-    def __init__(self, problems: list[str], notes: list[str]) -> None:
-        self.problems = problems
-        self.notes = notes
+    problems: list[str]
+    notes: list[str]
 
     @property
     def ready(self) -> bool:
