@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from towline import Client, ConfigurationError, TlsCredentials
+from towline import BearerToken, Client, ConfigurationError, TlsCredentials
 from towline.channel import SAFE_TO_REPEAT, SERVICE_CONFIG, Connection, parse_address
 from towline.v1 import (
     admin_service_pb2,
@@ -26,19 +26,19 @@ NOT_SAFE = {
 @pytest.mark.parametrize(
     ("address", "target", "tls"),
     [
-        ("127.0.0.1:7480", "127.0.0.1:7480", False),
-        ("broker:80", "broker:80", False),
-        ("[::1]:7480", "[::1]:7480", False),
+        ("127.0.0.1:7480", "127.0.0.1:7480", None),
+        ("broker:80", "broker:80", None),
+        ("[::1]:7480", "[::1]:7480", None),
         ("grpc://broker.example:7480", "broker.example:7480", False),
         ("grpc://broker:7480/", "broker:7480", False),
         ("grpcs://broker:7480", "broker:7480", True),
-        ("dns:///broker:7480", "dns:///broker:7480", False),
-        ("dns:broker:7480", "dns:broker:7480", False),
-        ("ipv4:10.0.0.1:1,10.0.0.2:1", "ipv4:10.0.0.1:1,10.0.0.2:1", False),
-        ("unix:/run/towline.sock", "unix:/run/towline.sock", False),
+        ("dns:///broker:7480", "dns:///broker:7480", None),
+        ("dns:broker:7480", "dns:broker:7480", None),
+        ("ipv4:10.0.0.1:1,10.0.0.2:1", "ipv4:10.0.0.1:1,10.0.0.2:1", None),
+        ("unix:/run/towline.sock", "unix:/run/towline.sock", None),
     ],
 )
-def test_an_address_is_read(address: str, target: str, tls: bool) -> None:
+def test_an_address_is_read(address: str, target: str, tls: bool | None) -> None:
     assert parse_address(address) == (target, tls)
 
 
@@ -66,10 +66,10 @@ def test_credentials_that_are_none_are_refused_at_once() -> None:
 
 def test_without_an_address_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TOWLINE_URL", raising=False)
-    assert parse_address() == ("127.0.0.1:7480", False)
+    assert parse_address() == ("127.0.0.1:7480", None)
     monkeypatch.setenv("TOWLINE_URL", "grpcs://elsewhere:1")
     assert parse_address() == ("elsewhere:1", True)
-    assert parse_address("here:2") == ("here:2", False)
+    assert parse_address("here:2") == ("here:2", None)
     monkeypatch.setenv("TOWLINE_URL", "nonsense")
     with pytest.raises(ConfigurationError, match="TOWLINE_URL: expected host:port"):
         Client()
@@ -130,10 +130,15 @@ PEM = b"-----BEGIN CERTIFICATE-----\n\xff\n-----END CERTIFICATE-----\n"
 
 @pytest.mark.parametrize(
     "credentials",
-    [None, TlsCredentials(), TlsCredentials(PEM), TlsCredentials(PEM, PEM, PEM)],
+    [None, TlsCredentials(), TlsCredentials(PEM), TlsCredentials(PEM, PEM, PEM, "broker")],
 )
-def test_a_connection_can_be_told_to_another_process(credentials: TlsCredentials | None) -> None:
-    connection = Connection.to("broker:1", credentials=credentials)
+@pytest.mark.parametrize(
+    "token", [None, BearerToken("secret", insecure=True), BearerToken(file="/dev/null/none")]
+)
+def test_a_connection_can_be_told_to_another_process(
+    credentials: TlsCredentials | None, token: BearerToken | None
+) -> None:
+    connection = Connection("broker:1", credentials, token=token)
     assert connection.can_be_handed_over
     told = json.loads(json.dumps(connection.hand_over()))
     assert Connection.handed_over(told) == connection

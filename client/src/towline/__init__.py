@@ -29,6 +29,7 @@ from towline.errors import (
     ClientClosed,
     ConfigurationError,
     DeadlineExceeded,
+    HandshakeFailed,
     InvalidArgument,
     InvalidJob,
     InvalidPayload,
@@ -53,6 +54,7 @@ from towline.serializers import JsonSerializer, MsgpackSerializer, Serializer
 
 if TYPE_CHECKING:
     from towline.aio import AsyncClient
+    from towline.bearer import BearerToken
     from towline.client import Client
     from towline.credentials import TlsCredentials
     from towline.figures import Figures, Stats
@@ -67,6 +69,7 @@ __all__ = [
     "AsyncJobHandle",
     "Backoff",
     "BatchFailed",
+    "BearerToken",
     "BrokerError",
     "BrokerUnavailable",
     "CallFailed",
@@ -80,6 +83,7 @@ __all__ = [
     "DispatchOptions",
     "Exponential",
     "Figures",
+    "HandshakeFailed",
     "InvalidArgument",
     "InvalidJob",
     "InvalidPayload",
@@ -126,6 +130,7 @@ __all__ = [
 _LOADED_WHEN_USED = {
     "AsyncClient": "towline.aio",
     "AsyncJobHandle": "towline.handles",
+    "BearerToken": "towline.bearer",
     "Client": "towline.client",
     "Figures": "towline.figures",
     "JobHandle": "towline.handles",

@@ -20,6 +20,7 @@ import grpc.aio
 
 from towline import requests
 from towline.batches import Batch, Part
+from towline.bearer import BearerToken
 from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
 from towline.errors import (
@@ -63,6 +64,7 @@ class AsyncClient:
         address: Address | None = None,
         *,
         credentials: Credentials | None = None,
+        token: BearerToken | str | None = None,
         call_timeout: float = 10.0,
         join_pushes: bool = True,
         serializer: Serializer = JSON,
@@ -72,7 +74,9 @@ class AsyncClient:
         self._serializer = check_serializer(serializer, "serializer")
         self._serializers = Serializers([serializer])
         self._middleware = PushMiddleware(middleware, has_loop=True)
-        self._transport = async_transport_for(address, credentials, self._timeout, join=join_pushes)
+        self._transport = async_transport_for(
+            address, credentials, token, self._timeout, join=join_pushes
+        )
 
     async def __aenter__(self) -> Self:
         return self

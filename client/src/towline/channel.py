@@ -13,13 +13,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 import grpc.aio
 
+from towline.authorized import AuthorizedChannel
+from towline.bearer import INSECURE_VARIABLE, BearerToken
 from towline.credentials import TlsCredentials
-from towline.errors import ConfigurationError, from_rpc_error
+from towline.errors import CallFailed, ConfigurationError, from_rpc_error
 
 Credentials: TypeAlias = TlsCredentials | grpc.ChannelCredentials
 
@@ -95,6 +97,8 @@ _YEAR = 365 * 86400
 
 _HOST_AND_PORT = re.compile(r"(?P<host>[^\s/:@]+|\[[0-9A-Fa-f:.%\w]+\]):(?P<port>\d{1,5})")
 _RESOLVED_BY_GRPC = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):.")
+_LOCAL_HOST = r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?"
+_LOCAL = re.compile(rf"unix(-abstract)?:.+|(dns:|ipv4:|ipv6:)?(///)?{_LOCAL_HOST}(,{_LOCAL_HOST})*")
 
 
 def given_address(address: str | None) -> str:
@@ -104,13 +108,13 @@ def given_address(address: str | None) -> str:
     return address
 
 
-def parse_address(address: str | None = None) -> tuple[str, bool]:
-    """Return the gRPC target of an address, and whether it asks for TLS.
+def parse_address(address: str | None = None) -> tuple[str, bool | None]:
+    """Return the gRPC target of an address, and whether it asks for TLS; None: it does not say.
 
-    ``host:port``, ``grpc://host:port``, ``grpcs://host:port`` (TLS), or what gRPC resolves itself:
-    ``dns:///host:port``, ``ipv4:host:port,host:port``, ``ipv6:...``, ``unix:...``. Of a name with
-    several addresses, and of a list, all brokers are used in turn. None: the environment variable
-    TOWLINE_URL, or else 127.0.0.1:7480. Raises ConfigurationError for anything else.
+    ``host:port``, ``grpcs://host:port`` (TLS), ``grpc://host:port`` (none), or what gRPC resolves
+    itself: ``dns:///host:port``, ``ipv4:host:port,host:port``, ``ipv6:...``, ``unix:...``. Of a
+    name with several addresses, and of a list, all brokers are used in turn. None: the environment
+    variable TOWLINE_URL, or else 127.0.0.1:7480. Raises ConfigurationError for anything else.
     """
     source = ADDRESS_VARIABLE if address is None else "address"
     address = given_address(address)
@@ -119,9 +123,9 @@ def parse_address(address: str | None = None) -> tuple[str, bool]:
     scheme, separator, rest = address.rpartition("://")
     match = _HOST_AND_PORT.fullmatch(rest.removesuffix("/") if separator else rest)
     if match and scheme in ("", "grpc", "grpcs") and int(match["port"]) <= 65535:
-        return match[0], scheme == "grpcs"
+        return match[0], {"grpc": False, "grpcs": True}.get(scheme)
     if _RESOLVED_BY_GRPC.match(address):
-        return address, False
+        return address, None
     raise ConfigurationError(
         f"{source}: expected host:port, grpc://host:port, grpcs://host:port, dns:///host:port, "
         f"memory:// or sync://, got {address!r}"
@@ -133,12 +137,13 @@ class Connection:
     """How to reach a broker; opens any number of channels to it.
 
     ``credentials`` None means an unencrypted channel. ``timeout`` is the deadline of a call in
-    seconds, its repeats included.
+    seconds, its repeats included. ``token`` travels with each call.
     """
 
     target: str
     credentials: Credentials | None = None
     timeout: float = 10.0
+    token: BearerToken | None = None
 
     @classmethod
     def to(
@@ -147,8 +152,15 @@ class Connection:
         *,
         credentials: Credentials | None = None,
         timeout: float = 10.0,
+        token: BearerToken | str | None = None,
     ) -> "Connection":
-        """Return the connection for an address. Raises ConfigurationError."""
+        """Return the connection for an address.
+
+        The environment says what is not given: TOWLINE_URL, the variables of
+        TlsCredentials.from_environment and those of BearerToken.from_environment. Credentials that
+        are there are used unless the address says ``grpc://``. Raises ConfigurationError, also for
+        a token that would leave this machine without TLS.
+        """
         given: object = given_address(address)
         if isinstance(given, str) and given.startswith("sync://"):
             raise ConfigurationError(
@@ -158,16 +170,26 @@ class Connection:
         if isinstance(given, str) and given.startswith("memory://"):
             from towline.embedded import EmbeddedConnection  # which needs this module
 
-            return EmbeddedConnection.of(given, credentials=credentials, timeout=timeout)
+            return EmbeddedConnection.of(
+                given, credentials=credentials, timeout=timeout, token=token
+            )
         target, tls = parse_address(address)
-        if tls and credentials is None:
-            credentials = TlsCredentials()
+        if credentials is None and tls is not False:
+            credentials = TlsCredentials.from_environment() or (TlsCredentials() if tls else None)
         if not isinstance(credentials, (TlsCredentials, grpc.ChannelCredentials, type(None))):
             raise ConfigurationError(
                 "credentials: expected towline.TlsCredentials, or those of grpc, such as "
                 f"grpc.ssl_channel_credentials(), got a {type(credentials).__name__}"
             )
-        return cls(target, credentials, check_timeout(timeout))
+        if credentials is not None and tls is False:
+            raise ConfigurationError(
+                f"address: {given} asks for no TLS, but credentials are given: write grpcs://{target}"
+            )
+        proof = BearerToken.of(token)
+        if proof is not None:
+            proof.read()  # what is wrong with it is told now
+            _check_way(target, credentials, proof)
+        return cls(target, credentials, check_timeout(timeout), proof)
 
     @property
     def in_this_process(self) -> bool:
@@ -184,38 +206,65 @@ class Connection:
         tls = self.credentials
         return {
             "target": self.target,
-            "tls": {name: pem and pem.decode("latin-1") for name, pem in vars(tls).items()}
-            if isinstance(tls, TlsCredentials)
-            else None,
+            "tls": tls.hand_over() if isinstance(tls, TlsCredentials) else None,
+            "token": self.token and self.token.hand_over(),
         }
 
     @classmethod
     def handed_over(cls, told: dict[str, Any]) -> "Connection":
         """Return the connection that ``hand_over`` told of."""
-        if told["tls"] is None:
-            return cls(told["target"])
-        pems = {name: pem and pem.encode("latin-1") for name, pem in told["tls"].items()}
-        return cls(told["target"], TlsCredentials(**pems))
+        tls, token = told["tls"], told["token"]
+        return cls(
+            told["target"],
+            tls and TlsCredentials.handed_over(tls),
+            token=token and BearerToken(**token),
+        )
 
     def open(self) -> grpc.Channel:
         """Return a new channel. It connects with its first call."""
         _note_opened()
-        credentials = self._for_grpc()
+        credentials, options = self._for_grpc(), self._options()
         if credentials is None:
-            return grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
-        return grpc.secure_channel(self.target, credentials, options=CHANNEL_OPTIONS)
+            channel = grpc.insecure_channel(self.target, options=options)
+        else:
+            channel = grpc.secure_channel(self.target, credentials, options=options)
+        if self.token is None:
+            return channel
+        return cast(grpc.Channel, AuthorizedChannel(channel, self.token))
 
     def open_aio(self) -> grpc.aio.Channel:
         """Return a new channel of the running event loop. It connects with its first call."""
         _note_opened()
-        credentials = self._for_grpc()
+        credentials, options = self._for_grpc(), self._options()
         if credentials is None:
-            return grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
-        return grpc.aio.secure_channel(self.target, credentials, options=CHANNEL_OPTIONS)
+            channel = grpc.aio.insecure_channel(self.target, options=options)
+        else:
+            channel = grpc.aio.secure_channel(self.target, credentials, options=options)
+        if self.token is None:
+            return channel
+        return cast(grpc.aio.Channel, AuthorizedChannel(channel, self.token))
 
     def _for_grpc(self) -> grpc.ChannelCredentials | None:
         tls = self.credentials
         return tls.for_grpc() if isinstance(tls, TlsCredentials) else tls
+
+    def _options(self) -> tuple[tuple[str, Any], ...]:
+        tls = self.credentials
+        if isinstance(tls, TlsCredentials) and tls.server_name is not None:
+            return (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", tls.server_name))
+        return CHANNEL_OPTIONS
+
+    @property
+    def shows_certificate(self) -> bool:
+        """Whether this client shows a certificate, as far as can be seen."""
+        tls = self.credentials
+        return isinstance(tls, TlsCredentials) and tls.certificate_chain is not None
+
+    def error_of(self, error: grpc.RpcError) -> CallFailed:
+        """Return what a failed call means."""
+        from towline.handshakes import explained  # only what fails needs it
+
+        return explained(from_rpc_error(error, self.target), self)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -223,7 +272,20 @@ class Connection:
         try:
             yield
         except grpc.RpcError as error:
-            raise from_rpc_error(error, self.target) from error
+            raise self.error_of(error) from error
+
+
+def _check_way(target: str, credentials: Credentials | None, token: BearerToken) -> None:
+    """Raises ConfigurationError for a token that others could read on its way."""
+    if credentials is not None or token.insecure or _LOCAL.fullmatch(target):
+        return
+    there = target.removeprefix("dns:///")
+    raise ConfigurationError(
+        f"token: {target} is reached without TLS, and whoever is on the way could read the token: "
+        f"write grpcs://{there}, or name the authority of its certificate in TOWLINE_CA; or, in a "
+        f"network that is closed to strangers, say BearerToken(..., insecure=True) or "
+        f"{INSECURE_VARIABLE}=1"
+    )
 
 
 _opened = False

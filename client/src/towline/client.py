@@ -12,6 +12,7 @@ import grpc
 
 from towline import requests
 from towline.batches import Batch, Part
+from towline.bearer import BearerToken
 from towline.channel import Connection, Credentials, check_timeout
 from towline.durations import Seconds
 from towline.errors import (
@@ -47,10 +48,12 @@ class Client:
     ``address``: see towline.channel.parse_address; without one, the environment variable
     TOWLINE_URL or 127.0.0.1:7480. For tests, ``memory://`` is a broker within this process, and
     ``sync://`` runs jobs where they are dispatched. ``credentials`` are TlsCredentials, or those of
-    grpc. ``call_timeout`` is the deadline of a call in seconds, repeats included; each method takes
-    another for one call. ``serializer`` writes arguments: towline.serializers. ``middleware`` runs
-    around each dispatch, the first being the outermost: see towline.middleware. ``join_pushes``:
-    jobs that threads dispatch at the same time travel together (towline.transport.lines).
+    grpc; ``token`` says who calls, as a string or a BearerToken, which can stand in a file. What is
+    not given the environment says: see towline.channel.Connection.to. ``call_timeout`` is the
+    deadline of a call in seconds, repeats included; each method takes another for one call.
+    ``serializer`` writes arguments: towline.serializers. ``middleware`` runs around each dispatch,
+    the first being the outermost: see towline.middleware. ``join_pushes``: jobs that threads
+    dispatch at the same time travel together (towline.transport.lines).
 
     It connects with its first call, also again in a process that was forked off.
 
@@ -63,6 +66,7 @@ class Client:
         address: Address | None = None,
         *,
         credentials: Credentials | None = None,
+        token: BearerToken | str | None = None,
         call_timeout: float = 10.0,
         join_pushes: bool = True,
         serializer: Serializer = JSON,
@@ -72,7 +76,9 @@ class Client:
         self._serializer = check_serializer(serializer, "serializer")
         self._serializers = Serializers([serializer])
         self._middleware = PushMiddleware(middleware)
-        self._transport = transport_for(address, credentials, self._timeout, join=join_pushes)
+        self._transport = transport_for(
+            address, credentials, token, self._timeout, join=join_pushes
+        )
 
     def __enter__(self) -> Self:
         return self

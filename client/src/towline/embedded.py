@@ -64,7 +64,9 @@ class EmbeddedConnection(Connection):
     name: str = ""
 
     @classmethod
-    def of(cls, address: str, *, credentials: object, timeout: float) -> EmbeddedConnection:
+    def of(
+        cls, address: str, *, credentials: object, timeout: float, token: object = None
+    ) -> EmbeddedConnection:
         """Return the connection for ``memory://name``. Raises ConfigurationError."""
         name = address.removeprefix(SCHEME)
         if not _NAME.fullmatch(name):
@@ -74,7 +76,9 @@ class EmbeddedConnection(Connection):
             )
         if credentials is not None:
             raise ConfigurationError("credentials: a broker at memory:// has no use for any")
-        return cls(address, None, check_timeout(timeout), name)
+        if token is not None:
+            raise ConfigurationError("token: a broker at memory:// has no use for any")
+        return cls(address, None, check_timeout(timeout), name=name)
 
     @property
     def in_this_process(self) -> bool:

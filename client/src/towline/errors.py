@@ -12,6 +12,7 @@
     │   │   └── QueueFull
     │   ├── NotSupported         the store behind the queue cannot do what was asked
     │   ├── BrokerUnavailable    no broker there, or it is draining: .retry_after
+    │   │   └── HandshakeFailed  somebody is there, and certificates or TLS settings do not fit
     │   ├── DeadlineExceeded     no answer in time; the effect is unknown
     │   ├── PermissionDenied
     │   ├── Unauthenticated
@@ -52,6 +53,7 @@ __all__ = [
     "ClientClosed",
     "ConfigurationError",
     "DeadlineExceeded",
+    "HandshakeFailed",
     "InvalidArgument",
     "InvalidJob",
     "InvalidPayload",
@@ -190,6 +192,13 @@ class BrokerUnavailable(CallFailed):
     def __init__(self, message: str, *, reason: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, code="UNAVAILABLE", reason=reason)
         self.retry_after = retry_after
+
+
+class HandshakeFailed(BrokerUnavailable):
+    """Somebody answers, but no connection came about: certificates or settings of TLS do not fit.
+
+    The message says which, and what to set. Nothing was sent.
+    """
 
 
 class DeadlineExceeded(CallFailed):

@@ -30,7 +30,8 @@ class _Named:
     @property
     def options_elsewhere(self) -> dict[str, Any]:
         """The options that hold for any broker."""
-        return {name: value for name, value in self._options.items() if name != "credentials"}
+        proofs = ("credentials", "token")
+        return {name: value for name, value in self._options.items() if name not in proofs}
 
     def for_threads(self) -> Client:
         from towline.client import Client
@@ -130,7 +131,7 @@ class Clients:
             with towline.clients.using("memory://") as client: ...
 
         Options that are not given stay as they are, such as middleware and serializer; not the
-        credentials, which belong to an address.
+        credentials and the token, which belong to an address.
         """
         with self._lock:
             name = self._default

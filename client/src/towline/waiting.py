@@ -9,6 +9,7 @@ from towline.durations import Seconds, as_timedelta
 from towline.errors import (
     BrokerUnavailable,
     CallFailed,
+    HandshakeFailed,
     InvalidJob,
     ResourceExhausted,
     ResultTimeout,
@@ -60,8 +61,11 @@ class Patience:
         """Return the seconds to pause before another call.
 
         gRPC repeats by itself what did not get through, but not a call whose reply had begun to
-        arrive when the connection broke. Raises the error itself when it has made all its repeats.
+        arrive when the connection broke. Raises the error itself when it has made all its repeats,
+        and when the certificates do not fit.
         """
+        if isinstance(error, HandshakeFailed):
+            raise error
         self._cut_off += 1
         if self._cut_off == TRIES or time.monotonic() - self._called > GIVEN_UP_EARLY:
             raise error
@@ -88,6 +92,7 @@ class Waiting:
         )
         self._began = time.monotonic()
         self._last_answer = self._began
+        self._answered = False
 
     def next_slice(self) -> float:
         """Return the seconds for which the broker is to hold the next call."""
@@ -97,12 +102,15 @@ class Waiting:
     def answered(self, status: JobStatus) -> None:
         """Take note of an answer about a job that has not ended. Raises ResultTimeout."""
         self._last_answer = time.monotonic()
+        self._answered = True
         if self._timeout is not None and self._left() == 0:
             raise ResultTimeout(self._job_id, self._timeout, status.state)
 
     def failed(self, error: CallFailed) -> float:
         """Return the seconds to pause before another call, or raise the error if it is final."""
         if not isinstance(error, (BrokerUnavailable, ResourceExhausted)):
+            raise error
+        if isinstance(error, HandshakeFailed) and not self._answered:
             raise error
         left = self._left()
         if left == 0 or time.monotonic() - self._last_answer > OUTAGE:

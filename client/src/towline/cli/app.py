@@ -42,8 +42,15 @@ The broker is found by --url, or TOWLINE_URL, or at 127.0.0.1:7480. Durations ar
 5m, 1h30m or 2d. Results go to standard output, all else to standard error. TOWLINE_DEBUG=1 shows
 the stack trace of an error.
 
+\b
+To a broker that speaks TLS (grpcs://), or asks who calls:
+  TOWLINE_CA            file of the authority of its certificate
+  TOWLINE_SERVER_NAME   the name in it, if the address has another one
+  TOWLINE_TOKEN         a token; TOWLINE_TOKEN_FILE: a file that holds it
+  TOWLINE_CERT          file of one's own certificate; TOWLINE_KEY: its key
+
 url, and the options of worker and new, may also stand in the working directory, in towline.toml, in
-[tool.towline] of pyproject.toml, or as variables in .env.
+[tool.towline] of pyproject.toml, or as variables in .env; so may the variables above.
 
 {EXIT_CODES}"""
 
@@ -80,6 +87,7 @@ def _root(
         settings.Command("new", _options(new_job)),
     ]
     defaults = settings.load_defaults(config, configurable, group.commands)
+    settings.set_variables(defaults.variables)
     values: dict[str, Any] = {command: dict(of) for command, of in defaults.values.items()}
     values["new"] = {"job": values.get("new", {})}
     context.default_map = values

@@ -13,7 +13,13 @@ from towline.channel import given_address
 from towline.cli import values
 from towline.cli.exits import UsageError
 from towline.client import Client
-from towline.errors import BrokerUnavailable, ConfigurationError
+from towline.errors import (
+    BrokerUnavailable,
+    CallFailed,
+    ConfigurationError,
+    HandshakeFailed,
+)
+from towline.handshakes import why_hung_up
 from towline.v1 import job_pb2, queue_service_pb2
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
 from towline.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
@@ -80,7 +86,21 @@ def _reach(client: Client, limit: float) -> None:
     settled.wait(limit)
     client.channel.unsubscribe(changed)
     if not seen or seen[0] is not grpc.ChannelConnectivity.READY:
-        raise BrokerUnavailable(
-            f"no broker can be reached at {client.connection.target}; is it running there? "
-            "(start one with towline-broker serve, name another place with --url)"
-        )
+        raise _why_not(client, limit)
+
+
+def _why_not(client: Client, limit: float) -> CallFailed:
+    """A call that nothing repeats is told at once why there is no connection."""
+    connection = client.connection
+    hint = (
+        "is it running there? (start one with towline-broker serve, name another place with --url)"
+    )
+    check: Callable[..., object] = client.channel.unary_unary("/grpc.health.v1.Health/Check")
+    try:
+        check(b"", timeout=min(limit, 1.0))
+    except grpc.RpcError as error:
+        found = connection.error_of(error)
+        if isinstance(found, HandshakeFailed):
+            return found
+        hint = why_hung_up(str(found), connection) or hint
+    return BrokerUnavailable(f"no broker can be reached at {connection.target}; {hint}")

@@ -12,7 +12,8 @@ Url = Annotated[
         "--url",
         metavar="HOST:PORT",
         show_default=False,
-        help="Where the broker is.  [default: $TOWLINE_URL, or 127.0.0.1:7480]",
+        help="Where the broker is; over TLS grpcs://HOST:PORT.  [default: $TOWLINE_URL, or "
+        "127.0.0.1:7480]",
     ),
 ]
 Timeout = Annotated[

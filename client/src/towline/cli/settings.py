@@ -3,8 +3,10 @@
 From the strongest to the weakest: an option, an environment variable, the same in ``.env``,
 ``towline.toml``, ``[tool.towline]`` in ``pyproject.toml``; each in the working directory. Variables
 are TOWLINE_URL and, for each option of ``towline worker``, one such as TOWLINE_WORKER_CONCURRENCY.
+What proves who calls has variables and no options.
 
-    url = "127.0.0.1:7480"
+    url = "grpcs://broker.internal:7480"
+    ca = "ca.pem"                       # TOWLINE_CA; also cert, key, server_name and token_file
 
     [worker]
     module = "app.jobs"
@@ -31,6 +33,15 @@ PROJECT = Path("pyproject.toml")
 DOTENV = Path(".env")
 VARIABLES = "TOWLINE_"
 URL_VARIABLE = "TOWLINE_URL"
+PROOFS = {
+    "ca": "TOWLINE_CA",
+    "cert": "TOWLINE_CERT",
+    "key": "TOWLINE_KEY",
+    "server_name": "TOWLINE_SERVER_NAME",
+    "token_file": "TOWLINE_TOKEN_FILE",
+}
+"""What may stand in a file, with its variable. The token itself has no place in one that is shared
+with others, as pyproject.toml is."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +55,20 @@ class Command:
 
 @dataclass(frozen=True)
 class Defaults:
-    """``values``: by command and option, as click takes them. ``origins``: the file of each."""
+    """``values``: by command and option, as click takes them. ``origins``: the file of each.
+    ``variables``: what files say for which there is a variable only."""
 
     values: Mapping[str, Mapping[str, Any]]
     origins: Mapping[tuple[str, str], str]
+    variables: Mapping[str, str]
+
+
+def set_variables(variables: Mapping[str, str]) -> None:
+    """For this process and those that it starts; those that are set stay as they are."""
+    for name, value in variables.items():
+        if name == PROOFS["token_file"] and os.environ.get("TOWLINE_TOKEN"):
+            continue
+        os.environ.setdefault(name, value)
 
 
 def load_environment(path: Path = DOTENV) -> None:
@@ -70,18 +91,22 @@ def load_defaults(
     commands = {command.name: command for command in configurable}
     values: dict[str, dict[str, Any]] = {}
     origins: dict[tuple[str, str], str] = {}
+    variables: dict[str, str] = {}
     for where, table in _tables(config):
         for key, value in table.items():
             if key == "url":
                 entries = [] if URL_VARIABLE in os.environ else _urls(where, value, every_command)
+            elif key in PROOFS:
+                entries = []
+                variables[PROOFS[key]] = _text(where, key, value)
             elif key in commands:
                 entries = _options(where, commands[key], value)
             else:
-                raise _unknown(where, key, ["url", *commands])
+                raise _unknown(where, key, ["url", *PROOFS, *commands])
             for command, option, given in entries:
                 values.setdefault(command, {})[option] = given
                 origins[command, option] = where
-    return Defaults(values, origins)
+    return Defaults(values, origins, variables)
 
 
 def _tables(config: Path | None) -> Iterable[tuple[str, Mapping[str, Any]]]:
@@ -118,6 +143,12 @@ def _urls(where: str, value: object, commands: Iterable[str]) -> list[_Entry]:
     if not isinstance(value, str):
         raise UsageError(f"{where}: url: expected a string such as host:port, got {value!r}")
     return [(command, "url", value) for command in commands]
+
+
+def _text(where: str, key: str, value: object) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise UsageError(f"{where}: {key}: expected a string, got {value!r}")
 
 
 def _options(where: str, command: Command, table: object) -> list[_Entry]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from towline.bearer import BearerToken
 from towline.channel import Connection, Credentials, given_address
 from towline.transport.blocking import GrpcTransport
 from towline.transport.interface import AsyncTransport, Transport
@@ -46,6 +47,7 @@ Address: TypeAlias = str | InProcess
 def transport_for(
     address: Address | None,
     credentials: Credentials | None,
+    token: BearerToken | str | None,
     timeout: float,
     *,
     join: bool,
@@ -57,13 +59,14 @@ def transport_for(
     found = _find(address)
     if isinstance(found, InProcess):
         return found.transport()
-    connection = Connection.to(found, credentials=credentials, timeout=timeout)
+    connection = Connection.to(found, credentials=credentials, timeout=timeout, token=token)
     return GrpcTransport(connection, join=join)
 
 
 def async_transport_for(
     address: Address | None,
     credentials: Credentials | None,
+    token: BearerToken | str | None,
     timeout: float,
     *,
     join: bool,
@@ -72,7 +75,7 @@ def async_transport_for(
     found = _find(address)
     if isinstance(found, InProcess):
         return found.async_transport()
-    connection = Connection.to(found, credentials=credentials, timeout=timeout)
+    connection = Connection.to(found, credentials=credentials, timeout=timeout, token=token)
     return AsyncGrpcTransport(connection, join=join)
 
 

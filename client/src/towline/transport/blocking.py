@@ -9,7 +9,7 @@ from typing import TypeVar
 import grpc
 
 from towline.channel import Connection
-from towline.errors import ClientClosed, TowlineError, from_rpc_error
+from towline.errors import ClientClosed, TowlineError
 from towline.forks import in_forked_children
 from towline.transport.joining import Joining
 from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
@@ -122,7 +122,7 @@ class GrpcTransport:
         """Return what a failed call means."""
         if self._closed and getattr(error, "code", lambda: None)() is grpc.StatusCode.CANCELLED:
             return ClientClosed()
-        return from_rpc_error(error, self.connection.target)
+        return self.connection.error_of(error)
 
     def _opened(self) -> _Open:
         with self._lock:

@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from towline.channel import Connection
-from towline.errors import ClientClosed, ConfigurationError, TowlineError, from_rpc_error
+from towline.errors import ClientClosed, ConfigurationError, TowlineError
 from towline.forks import in_forked_children
 from towline.transport.joining_tasks import JoiningTasks
 from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
@@ -121,7 +121,7 @@ class AsyncGrpcTransport:
 
     def error_of(self, error: grpc.RpcError) -> TowlineError:
         """Return what a failed call means."""
-        return from_rpc_error(error, self.connection.target)
+        return self.connection.error_of(error)
 
     def _opened(self) -> _Open:
         if self._closed:

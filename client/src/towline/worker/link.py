@@ -15,18 +15,19 @@ from typing import TypeVar
 
 import grpc
 
+from towline.channel import Connection
 from towline.errors import (
     BrokerUnavailable,
     CallFailed,
     ClientClosed,
     DeadlineExceeded,
+    HandshakeFailed,
     InvalidArgument,
     NotFound,
     PermissionDenied,
     ResourceExhausted,
     TowlineError,
     Unauthenticated,
-    from_rpc_error,
 )
 from towline.v1 import queue_service_pb2, queue_service_pb2_grpc
 
@@ -98,7 +99,11 @@ class Outage:
             if self._since is not None:
                 return
             self._since = time.monotonic()
-        logger.warning("cannot reach the broker at %s, trying until it answers", self._target)
+        # What does not fit stays so until somebody sets it right: the log says what it is.
+        why = f" ({error})" if isinstance(error, HandshakeFailed) else ""
+        logger.warning(
+            "cannot reach the broker at %s, trying until it answers%s", self._target, why
+        )
         self._on_error(error)
 
     def over(self) -> None:
@@ -113,16 +118,19 @@ class Outage:
 class Link:
     """The broker as a worker sees it. Every method is safe from any thread.
 
-    Each raises what ``from_rpc_error`` makes of the failure of its call.
+    Each raises what ``Connection.error_of`` makes of the failure of its call.
     """
 
     def __init__(
-        self, channel: grpc.Channel, target: str, on_error: Callable[[BaseException], None]
+        self,
+        channel: grpc.Channel,
+        connection: Connection,
+        on_error: Callable[[BaseException], None],
     ) -> None:
         self._stub = queue_service_pb2_grpc.QueueServiceStub(channel)
-        self._target = target
+        self._connection = connection
         self._on_error = on_error
-        self._outage = Outage(target, on_error)
+        self._outage = Outage(connection.target, on_error)
         self._answered = False
 
     def trouble(self) -> str | None:
@@ -165,7 +173,7 @@ class Link:
         try:
             response = call()
         except grpc.RpcError as error:
-            raise from_rpc_error(error, self._target) from None
+            raise self._connection.error_of(error) from None
         except ValueError:
             raise ClientClosed from None
         self._answered = True

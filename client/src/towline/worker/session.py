@@ -97,7 +97,7 @@ class Session:
         self._channel = connection.open()  # what may fail comes before what holds memory
         self._ledger, self._guardian = watched_ledger(connection, options)
         self._table = LeaseTable(self._ledger)
-        self._link = Link(self._channel, connection.target, self._teller.tell)
+        self._link = Link(self._channel, connection, self._teller.tell)
         self._reserver = Reserver(self._link, self._ledger, options, self._drain_left)
         self._heartbeater = Heartbeater(
             self._link,
