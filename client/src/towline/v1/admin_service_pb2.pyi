@@ -109,6 +109,7 @@ class QueueFigures(google.protobuf.message.Message):
     FIGURES_FIELD_NUMBER: builtins.int
     queue: builtins.str
     paused: builtins.bool
+    """By PauseQueue, or by the settings of the broker."""
     @property
     def figures(self) -> Global___Figures: ...
     def __init__(
@@ -451,6 +452,7 @@ class QueueInfo(google.protobuf.message.Message):
     MOVING_TO_FIELD_NUMBER: builtins.int
     name: builtins.str
     paused: builtins.bool
+    """By PauseQueue, or by the settings of the broker."""
     store: builtins.str
     """Name of the broker's store that holds the queue; see StoreInfo."""
     moving_to: builtins.str

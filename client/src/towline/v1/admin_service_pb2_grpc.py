@@ -124,7 +124,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ResumeQueue(self, request, context):
-        """Ends a pause. Safe to repeat. Errors: INVALID_ARGUMENT, NOT_FOUND.
+        """Ends a pause that PauseQueue began. Safe to repeat. Errors: INVALID_ARGUMENT (also for a queue that the
+        settings of the broker pause: it would stay paused, and nothing is changed), NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -277,7 +277,9 @@ class AdminServiceStub(typing.Generic[_AdminServiceStatsType, _AdminServiceReset
     """
 
     ResumeQueue: _AdminServiceResumeQueueType
-    """Ends a pause. Safe to repeat. Errors: INVALID_ARGUMENT, NOT_FOUND."""
+    """Ends a pause that PauseQueue began. Safe to repeat. Errors: INVALID_ARGUMENT (also for a queue that the
+    settings of the broker pause: it would stay paused, and nothing is changed), NOT_FOUND.
+    """
 
     PurgeQueue: _AdminServicePurgeQueueType
     """Removes waiting jobs, READY and SCHEDULED, from a queue. Leased jobs run on; dead ones stay (see
@@ -411,7 +413,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: towline.v1.admin_service_pb2.ResumeQueueRequest,
         context: _ServicerContext,
     ) -> typing.Union[towline.v1.admin_service_pb2.ResumeQueueResponse, collections.abc.Awaitable[towline.v1.admin_service_pb2.ResumeQueueResponse]]:
-        """Ends a pause. Safe to repeat. Errors: INVALID_ARGUMENT, NOT_FOUND."""
+        """Ends a pause that PauseQueue began. Safe to repeat. Errors: INVALID_ARGUMENT (also for a queue that the
+        settings of the broker pause: it would stay paused, and nothing is changed), NOT_FOUND.
+        """
 
     @abc.abstractmethod
     def PurgeQueue(

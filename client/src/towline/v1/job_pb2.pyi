@@ -227,12 +227,15 @@ class Job(google.protobuf.message.Message):
 
     @property
     def retry(self) -> Global___RetryPolicy:
-        """What happens when an attempt fails. Unset: every default of RetryPolicy."""
+        """What happens when an attempt fails. What is unset, in here too, is as the operator has set it for
+        the queue, or else the default that is stated. The broker writes what it has set into the job, as
+        it does with timeout and retention.
+        """
 
     @property
     def timeout(self) -> google.protobuf.duration_pb2.Duration:
         """How long one attempt may run. For the worker to enforce: it is handed on and changes no lease.
-        More than 0, up to 366 days. Unset: no limit.
+        More than 0, up to 366 days. Unset: as set for the queue, or else no limit.
         """
 
     @property
@@ -245,7 +248,8 @@ class Job(google.protobuf.message.Message):
     @property
     def retention(self) -> google.protobuf.duration_pb2.Duration:
         """How long a SUCCEEDED or CANCELLED job stays readable as a whole. Its state and result stay
-        readable for the broker's settle memory (10 minutes) in any case. 0 to 366 days. Unset: 0.
+        readable for the broker's settle memory (10 minutes) in any case. 0 to 366 days. Unset: as set for
+        the queue, or else 0.
         """
 
     @property

@@ -371,7 +371,9 @@ class ReserveRequest(google.protobuf.message.Message):
 
     @property
     def lease(self) -> google.protobuf.duration_pb2.Duration:
-        """How long each lease lasts: 1 second to 12 hours. Unset: 30 seconds."""
+        """How long each lease lasts: 1 second to 12 hours. Unset: as the operator has set it for the queue of each
+        job, or else 30 seconds.
+        """
 
     def __init__(
         self,
