@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from towline_broker.commands.settings_options import with_settings
-from towline_broker.server.exits import ConfigError, ExitCode
-from towline_broker.server.explaining import WrongSettings, dotted
+from towline_broker.server.exits import ConfigError, ExitCode, WrongSettings
+from towline_broker.server.explaining import dotted
 from towline_broker.server.sources import Loaded, Sources
 
 app = typer.Typer(

@@ -1,5 +1,6 @@
 """How the process ends: exit codes after sysexits.h, and the errors that lead to them."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -28,6 +29,14 @@ class StartError(Exception):
 
 class ConfigError(StartError):
     exit_code = ExitCode.CONFIG
+
+
+class WrongSettings(ConfigError):
+    """``mistakes``: a line for each, with the place of the value."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("wrong settings:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
+        self.mistakes = list(mistakes)
 
 
 class AddressError(StartError):

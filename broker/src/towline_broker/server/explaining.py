@@ -2,14 +2,13 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from towline_broker.drivers.urls import shown_url
 from towline_broker.server.catalogue import Setting, all_settings, setting_at
-from towline_broker.server.exits import ConfigError
 from towline_broker.server.marks import Place
 from towline_broker.server.merging import Merged
 from towline_broker.server.store_settings import Mistakes
@@ -17,14 +16,6 @@ from towline_broker.server.store_settings import Mistakes
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 #: The most of a wrong value that is told.
 _MOST_SHOWN = 64
-
-
-class WrongSettings(ConfigError):
-    """``mistakes``: a line for each."""
-
-    def __init__(self, mistakes: Sequence[str]) -> None:
-        super().__init__("wrong settings:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
-        self.mistakes = list(mistakes)
 
 
 def explain(error: ValidationError, merged: Merged) -> list[str]:

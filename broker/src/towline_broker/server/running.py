@@ -13,9 +13,12 @@ from towline_broker.server.announcing import announce
 from towline_broker.server.exits import ExitCode, StartError
 from towline_broker.server.garbage import collect_seldom
 from towline_broker.server.http.showing import shown_over_http
+from towline_broker.server.logs import configure_logs
 from towline_broker.server.open_files import allow_many
+from towline_broker.server.reloading import Reloading
 from towline_broker.server.serving import BrokerServer
 from towline_broker.server.settings import Settings
+from towline_broker.server.sources import Sources
 from towline_broker.server.starting import start_broker
 from towline_broker.server.stopping import GRACE, LAST_SECONDS, TELLING, Stopping, first_of
 from towline_broker.server.systemd import Systemd
@@ -27,17 +30,20 @@ log = logging.getLogger("towline.broker")
 OPENING = 60.0
 
 
-def run(settings: Settings, ready_file: Path | None = None) -> int:
+def run(settings: Settings, ready_file: Path | None = None, sources: Sources | None = None) -> int:
     """Serves until a signal comes or a store fails; returns the exit code.
 
-    ``ready_file`` holds the address for as long as the broker serves. From a signal on the process
-    ends after :func:`patience`, whatever hangs in it.
+    ``ready_file`` holds the address for as long as the broker serves. ``sources``: where the
+    settings came from, to be reread on SIGHUP. From another signal on the process ends after
+    :func:`patience`, whatever hangs in it.
     """
 
     async def serve() -> int:
         stopping = Stopping(patience(settings), ready_file)
         stopping.listen()
         systemd = Systemd.from_environment()
+        reloading = Reloading(settings, sources, systemd)
+        reloading.listen(stopping)
 
         async with (
             systemd.told(stopping.asked, **times(settings)),
@@ -48,6 +54,7 @@ def run(settings: Settings, ready_file: Path | None = None) -> int:
                 show(server)
                 announce(server.serving, settings, ready_file)
                 systemd.serving(f"serving on {server.address}")
+                reloading.begin(lambda changed: take_over(server, changed, stopping, systemd))
 
             return await serve_until(stopping, settings, started)
 
@@ -57,6 +64,16 @@ def run(settings: Settings, ready_file: Path | None = None) -> int:
 def patience(settings: Settings) -> float:
     """Seconds that a broker takes to stop, at most."""
     return to_seconds(settings.drain_delay + settings.drain_timeout) + GRACE
+
+
+def take_over(
+    server: BrokerServer, settings: Settings, stopping: Stopping, systemd: Systemd
+) -> None:
+    """These settings hold from now on. Raises ConfigError, and changes nothing then."""
+    server.reload(settings)
+    configure_logs(settings.log_level, settings.log_format)
+    stopping.patience = patience(settings)
+    systemd.stop_seconds = times(settings)["stop_seconds"]
 
 
 def times(settings: Settings) -> dict[str, float]:
@@ -120,7 +137,7 @@ async def _serve_until(
     started(server)
     trimming = asyncio.create_task(give_memory_back())
     try:
-        return await _serve(server, settings, stopping)
+        return await _serve(server, stopping)
     finally:
         trimming.cancel()
 
@@ -141,10 +158,11 @@ async def _started(
     return None if starting.cancelled() else starting.result()
 
 
-async def _serve(server: BrokerServer, settings: Settings, stopping: Stopping) -> int:
+async def _serve(server: BrokerServer, stopping: Stopping) -> int:
     failed = server.broker.failed
     await first_of(failed.wait(), stopping.asked.wait())
     if not failed.is_set():
+        settings = server.settings
         log.info(
             "draining for up to %g s; a second signal stops at once",
             to_seconds(settings.drain_delay + settings.drain_timeout),

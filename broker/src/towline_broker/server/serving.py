@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ from towline_broker.server.access import Access
 from towline_broker.server.addresses import Address
 from towline_broker.server.announcing import Serving
 from towline_broker.server.banner import StoreLine
-from towline_broker.server.exits import AddressError, ConfigError
+from towline_broker.server.exits import AddressError, ConfigError, WrongSettings
 from towline_broker.server.exposure import Protection, check_exposure
 from towline_broker.server.settings import Settings
 from towline_broker.server.telemetry import Telemetry
@@ -184,6 +184,20 @@ class BrokerServer:
             self._watching = asyncio.create_task(self._certificates.watch())
 
     @property
+    def settings(self) -> Settings:
+        """Those in force."""
+        return self._settings
+
+    def reload(self, settings: Settings) -> None:
+        """Takes over what can change while it serves; the rest must be as it was at the start.
+
+        Raises ConfigError, having changed nothing.
+        """
+        with _refusing_options():
+            self.broker.apply(settings.to_queue_options())
+        self._settings = settings
+
+    @property
     def protection(self) -> Protection:
         """What keeps strangers from it."""
         return Protection(tls=self._settings.tls.enabled, identity=self.access.asks)
@@ -240,11 +254,8 @@ class BrokerServer:
         await self._telemetry.stop()
 
     async def _open(self) -> None:
-        try:
+        with _refusing_options():
             await self.broker.start()
-        except OptionRefused as refused:
-            lines = "".join(f"\n  {each}" for each in refused.found)
-            raise ConfigError(f"wrong settings:{lines}") from None
         if self._shares_port:
             try:
                 self._check_shared()
@@ -272,6 +283,14 @@ class BrokerServer:
         except RuntimeError as error:
             raise AddressError(f"cannot listen on {address}: {error}") from None
         return Address(address.host, port)
+
+
+@contextmanager
+def _refusing_options() -> Iterator[None]:
+    try:
+        yield
+    except OptionRefused as refused:
+        raise WrongSettings(refused.found) from None
 
 
 def _read_certificates(tls: TlsSettings) -> "Certificates | None":

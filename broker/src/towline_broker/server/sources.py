@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from towline_broker.server.explaining import WrongSettings, explain
+from towline_broker.server.exits import WrongSettings
+from towline_broker.server.explaining import explain
 from towline_broker.server.merging import AsOption, InFile, Merged
 from towline_broker.server.settings import Settings
 from towline_broker.server.settings_file import SettingsFile, read_file

@@ -70,7 +70,7 @@ class Stopping:
         self.urgent = asyncio.Event()
         self.signal = 0
         self.hard_end = HardEnd(ready_file)
-        self._patience = patience
+        self.patience = patience
         self._caught = 0
 
     def listen(self) -> None:
@@ -89,7 +89,7 @@ class Stopping:
     def _catch(self, number: int, frame: FrameType | None = None) -> None:
         self._caught += 1
         if self._caught == 1:
-            self.hard_end.within(self._patience, ExitCode.CUT_OFF)
+            self.hard_end.within(self.patience, ExitCode.CUT_OFF)
         else:
             self.hard_end.within(LAST_SECONDS, 128 + number)
             for each in SIGNALS:

@@ -27,6 +27,8 @@ class Systemd:
         self._address = address
         self._watchdog = watchdog
         self._status = ""
+        #: How long an end may take. May be set anew.
+        self.stop_seconds = 0.0
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str] = os.environ) -> "Systemd":
@@ -59,9 +61,10 @@ class Systemd:
     ) -> AsyncIterator[None]:
         """Around all that a broker does: tells that it starts, that it ends once ``stopping`` is
         set, how long both may take whatever the unit says, and that its event loop runs."""
+        self.stop_seconds = stop_seconds
         self._tell("STATUS=starting", _longer(start_seconds))
         telling = [
-            asyncio.create_task(self._tell_end(stopping, stop_seconds)),
+            asyncio.create_task(self._tell_end(stopping)),
             asyncio.create_task(self._tell_alive()),
         ]
         try:
@@ -70,9 +73,9 @@ class Systemd:
             for task in telling:
                 task.cancel()
 
-    async def _tell_end(self, stopping: asyncio.Event, seconds: float) -> None:
+    async def _tell_end(self, stopping: asyncio.Event) -> None:
         await stopping.wait()
-        self._tell("STOPPING=1", "STATUS=draining", _longer(seconds))
+        self._tell("STOPPING=1", "STATUS=draining", _longer(self.stop_seconds))
 
     async def _tell_alive(self) -> None:
         # Twice in each interval, from the loop that all calls run in.

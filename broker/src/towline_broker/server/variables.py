@@ -12,8 +12,7 @@ from dotenv.parser import parse_stream
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SettingsError
 
 from towline_broker.server.catalogue import ANY_NAME, all_settings
-from towline_broker.server.exits import ConfigError
-from towline_broker.server.explaining import WrongSettings
+from towline_broker.server.exits import ConfigError, WrongSettings
 from towline_broker.server.marks import Place
 from towline_broker.server.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 

@@ -1,0 +1,164 @@
+"""A running broker rereads its settings on SIGHUP, and takes over those that may change.
+
+What may not goes on as it was, and is named. Settings with a mistake are refused whole.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from towline_broker.server.catalogue import ANY_NAME, all_settings
+from towline_broker.server.exits import ConfigError, WrongSettings
+from towline_broker.server.explaining import dotted, explain
+from towline_broker.server.marks import Place
+from towline_broker.server.merging import Merged
+from towline_broker.server.settings import Settings
+from towline_broker.server.shown_settings import each_value
+from towline_broker.server.sources import Sources
+from towline_broker.server.stopping import Stopping
+from towline_broker.server.systemd import Systemd
+
+log = logging.getLogger("towline.broker")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Reloading:
+    """``sources``: those that ``settings`` came from; None: nothing is reread."""
+
+    def __init__(self, settings: Settings, sources: Sources | None, systemd: Systemd) -> None:
+        self._running = settings
+        self._sources = sources
+        self._systemd = systemd
+        self._take_over: Callable[[Settings], None] | None = None
+        self._asked = False
+        self._of_terminal = _has_terminal()
+
+    def listen(self, stopping: Stopping) -> None:
+        """For SIGHUP; before :meth:`begin`, one is kept until then. If it comes because the
+        terminal is gone in which the broker was started, it asks the broker to stop."""
+
+        if self._sources is None:
+            return
+
+        def heard() -> None:
+            if self._of_terminal and not _has_terminal():
+                stopping.hear(signal.SIGHUP)
+            else:
+                self._hear()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, heard)
+
+    def begin(self, take_over: Callable[[Settings], None]) -> None:
+        """``take_over`` is given the settings that hold from now on. It raises ConfigError if they
+        cannot, having changed nothing."""
+        self._take_over = take_over
+        if self._asked:
+            self._hear()
+
+    def _hear(self) -> None:
+        if self._take_over is None or self._sources is None:
+            self._asked = True
+            return
+        with self._systemd.reloading():
+            try:
+                self._reread(self._sources, self._take_over)
+            except ConfigError as error:
+                mistakes = error.mistakes if isinstance(error, WrongSettings) else [str(error)]
+                for mistake in mistakes:
+                    log.error("wrong setting: %s", mistake)
+                log.error("the settings were reread and refused; those before stay in force")
+
+    def _reread(self, sources: Sources, take_over: Callable[[Settings], None]) -> None:
+        wanted = sources.load().settings
+        settings = taken_over(self._running, wanted)
+        changed = differences(self._running, settings)
+        take_over(settings)
+        self._running = settings
+        if changed:
+            log.info("settings reread; in force from now on: %s", _named(changed))
+        else:
+            log.info("settings reread; nothing that can change while the broker runs has changed")
+        kept = differences(settings, wanted)
+        if kept:
+            log.warning("settings that take effect at the next start: %s", _named(kept))
+
+
+def taken_over(running: Settings, wanted: Settings) -> Settings:
+    """The settings of a broker that runs with some, and is to run with others as far as it can.
+
+    Raises ConfigError if the new ones do not go together with those that stay.
+    """
+    settings = _blended(running, wanted, ())
+    try:
+        return Settings.model_validate_json(settings.model_dump_json())
+    except ValidationError as error:
+        raise WrongSettings(
+            [
+                f"{mistake}, together with settings that only change at the next start"
+                for mistake in explain(error, Merged())
+            ]
+        ) from None
+
+
+def differences(one: Settings, other: Settings) -> list[Place]:
+    """Where they say different things."""
+    before = {place: value for _, place, value in each_value(one)}
+    after = {place: value for _, place, value in each_value(other)}
+    places = dict.fromkeys([*before, *after])
+    return [place for place in places if before.get(place) != after.get(place)]
+
+
+def _blended(running: Model, wanted: Model, place: Place) -> Model:
+    """``running``, with what is live of ``wanted``."""
+    changes = {}
+    for name in type(running).model_fields:
+        old, new = getattr(running, name), getattr(wanted, name)
+        if old != new:
+            changes[name] = _blended_value(old, new, (*place, name))
+    return running.model_copy(update=changes)
+
+
+def _blended_value(old: Any, new: Any, place: Place) -> Any:
+    if isinstance(old, BaseModel) and isinstance(new, BaseModel):
+        return _blended(old, new, place)
+    if _are_sections(old) and _are_sections(new):
+        return _blended_sections(old, new, (*place, ANY_NAME))
+    return new if _is_live(place) else old
+
+
+def _are_sections(value: Any) -> bool:
+    """By names that the operator chose."""
+    return isinstance(value, Mapping) and all(isinstance(e, BaseModel) for e in value.values())
+
+
+def _blended_sections(
+    old: Mapping[str, BaseModel], new: Mapping[str, BaseModel], place: Place
+) -> dict[str, BaseModel]:
+    """A section that is new, or gone, is compared with one in which nothing is set."""
+    found = {}
+    for name in {**old, **new}:
+        empty = type(old.get(name) or new[name])()
+        section = _blended(old.get(name, empty), new.get(name, empty), place)
+        if name in new or section != empty:
+            found[name] = section
+    return found
+
+
+def _is_live(place: Place) -> bool:
+    """Of a value, or of a section with all that is in it."""
+    within = [each for each in all_settings() if each.place[: len(place)] == place]
+    return bool(within) and all(each.live for each in within)
+
+
+def _named(places: list[Place]) -> str:
+    return ", ".join(map(dotted, places))
+
+
+def _has_terminal() -> bool:
+    return any(os.isatty(each) for each in (0, 1, 2))

@@ -1,0 +1,222 @@
+"""SIGHUP: what may change does, what may not is named, and a mistake changes nothing."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker_process import COMMAND, BrokerProcess
+from tests.support.calls import calls_to
+from tests.support.waiting import until
+from towline.v1.job_pb2 import Job
+from towline.v1.queue_service_pb2 import PushRequest, ReserveRequest
+from towline_broker.domain.time import SECOND
+from towline_broker.server.catalogue import all_settings
+from towline_broker.server.exits import ConfigError
+from towline_broker.server.reloading import differences, taken_over
+from towline_broker.server.settings import Settings
+
+SETTINGS = """
+log_level = "info"
+{top}
+[queues.emails]
+{emails}
+"""
+
+
+def write(folder: Path, top: str = "", emails: str = "") -> None:
+    (folder / "towline-broker.toml").write_text(SETTINGS.format(top=top, emails=emails))
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
+    write(tmp_path)
+    with BrokerProcess("memory:", "--http", "off", folder=tmp_path) as broker:
+        yield broker
+
+
+async def reread(broker: BrokerProcess, *told: str) -> str:
+    """What it logs about it, once it has said all of ``told``."""
+    before = len(broker.log)
+    broker.send_signal(signal.SIGHUP)
+
+    async def has_told() -> bool:
+        return all(each in broker.log[before:] for each in told)
+
+    await until(has_told, f"the broker tells {told}")
+    return broker.log[before:]
+
+
+async def push(broker: BrokerProcess, queue: str) -> str:
+    """The outcome, or why it was refused."""
+    async with calls_to(broker.address) as calls:
+        request = PushRequest(jobs=[Job(type="T", queue=queue)], allow_partial=True)
+        (result,) = (await calls.queue.Push(request, timeout=10)).results
+    return result.error.reason or "pushed"
+
+
+async def test_what_may_change_does(broker: BrokerProcess) -> None:
+    assert await push(broker, "emails") == "pushed"
+    write(broker.folder, 'drain_timeout = "5s"', "max_depth = 1")
+    told = await reread(broker, "settings reread")
+    assert "in force from now on: queues.emails.max_depth, drain_timeout" in told
+    assert await push(broker, "emails") == "QUEUE_FULL"
+    assert "nothing that can change while the broker runs has changed" in await reread(
+        broker, "settings reread"
+    )
+    write(broker.folder)
+    await reread(broker, "in force from now on: queues.emails.max_depth, drain_timeout")
+    assert await push(broker, "emails") == "pushed"
+    write(broker.folder, 'drain_timeout = "7s"')
+    await reread(broker, "settings reread")
+    assert broker.stop() == 0
+    assert "draining for up to 7 s" in broker.log
+
+
+async def test_a_worker_that_waits_gets_the_jobs_of_a_queue_that_is_opened(
+    broker: BrokerProcess,
+) -> None:
+    write(broker.folder, "", "paused = true")
+    await reread(broker, "queues.emails.paused")
+    await push(broker, "emails")
+    async with calls_to(broker.address) as calls:
+        request = ReserveRequest(worker_id="w", max_jobs=1)
+        request.queues.add(name="emails")
+        assert not (await calls.queue.Reserve(request, timeout=10)).leases
+        request.wait.seconds = 20
+        waiting = calls.queue.Reserve(request, timeout=30)
+        write(broker.folder)
+        await reread(broker, "queues.emails.paused")
+        assert len((await waiting).leases) == 1
+
+
+async def test_what_cannot_change_goes_on_and_is_named(broker: BrokerProcess) -> None:
+    write(broker.folder, 'processes = 2\n[stores]\nfast = "redis://:secret@h"\n[limits]\nbatch = 5')
+    for _ in range(2):  # for as long as it is so
+        told = await reread(broker, "settings that take effect at the next start")
+        assert "WARNING" in told
+        assert "processes, limits.batch, stores.fast" in told
+        assert "secret" not in told
+    assert await push(broker, "emails") == "pushed"
+
+
+async def test_with_a_mistake_all_stays_as_it_was(broker: BrokerProcess) -> None:
+    write(broker.folder, 'drain_timeout = "soon"\nprocesses = 0', "max_depth = 1")
+    told = await reread(broker, "refused; those before stay in force")
+    assert "wrong setting: drain_timeout: 'soon' is no length of time" in told
+    assert "towline-broker.toml, line 3" in told
+    assert "wrong setting: processes: 0: expected a whole number, 1 to 256" in told
+    assert await push(broker, "emails") == await push(broker, "emails") == "pushed"
+    (broker.folder / "towline-broker.toml").write_text("[limits")
+    assert "cannot be read" in await reread(broker, "refused; those before stay in force")
+    write(broker.folder, "", "max_depth = 1")
+    await reread(broker, "in force from now on: queues.emails.max_depth")
+    assert await push(broker, "emails") == "QUEUE_FULL"
+
+
+async def test_the_log_changes_with_its_settings(broker: BrokerProcess) -> None:
+    write(broker.folder, 'log_format = "json"')
+    await reread(broker, "settings reread")
+    assert '"message": "settings reread; nothing' in await reread(broker, "settings reread")
+    path = broker.folder / "towline-broker.toml"
+    path.write_text(path.read_text().replace('"info"', '"error"'))
+    broker.send_signal(signal.SIGHUP)
+    write(broker.folder, "drain_timeout = []")
+    told = await reread(broker, "stay in force")
+    assert '"level": "info"' not in told
+
+
+#: Makes its standard input the terminal of a session of its own, as a terminal window does.
+AT_TERMINAL = """
+import os, sys
+os.setsid()
+os.open(os.ttyname(0), os.O_RDWR)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def window(tmp_path: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
+    """The open side of a terminal, and the broker that was started in it."""
+    ours, theirs = os.openpty()
+    with (tmp_path / "errors").open("wb") as told:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-c", AT_TERMINAL, *COMMAND, "serve", "--store", "memory:"),
+                *("--listen", "127.0.0.1:0", "--http", "off", "--ready-file", "ready"),
+            ],
+            cwd=tmp_path,
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            stderr=told,
+        )
+    os.close(theirs)
+    try:
+        yield ours, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_a_broker_whose_terminal_is_gone_stops(
+    window: tuple[int, "subprocess.Popen[bytes]"], tmp_path: Path
+) -> None:
+    ours, process = window
+
+    async def serves() -> bool:
+        return (tmp_path / "ready").exists()
+
+    await until(serves, "the broker serves")
+    os.close(ours)
+    assert await asyncio.to_thread(process.wait, 30) == 0
+    assert "stopped" in (tmp_path / "errors").read_text()
+
+
+def test_of_settings_that_differ_only_the_live_are_taken_over() -> None:
+    running = Settings(
+        store="memory:",
+        stores={"fast": "memory:"},
+        queues={"a": {"store": "fast", "max_depth": 1}, "gone": {"lease": 5}},
+    )
+    wanted = Settings(
+        store="sqlite:///x.db",
+        stores={"slow": "memory:"},
+        queues={"a": {"store": "slow", "lease": 2}, "new": {"store": "slow", "paused": True}},
+        log_level="debug",
+        core={"max_waiters": 5},
+    )
+    settings = taken_over(running, wanted)
+    assert settings.log_level == "debug"
+    assert (settings.store, settings.stores) == ("memory:", {"fast": "memory:"})
+    assert settings.queues["a"].store == "fast"
+    assert (settings.queues["a"].max_depth, settings.queues["a"].lease) == (None, 2 * SECOND)
+    assert (settings.queues["new"].store, settings.queues["new"].paused) == (None, True)
+    assert "gone" not in settings.queues
+    assert set(differences(settings, wanted)) == {
+        ("store",),
+        ("stores", "fast"),
+        ("stores", "slow"),
+        ("queues", "a", "store"),
+        ("queues", "new", "store"),
+        ("core", "max_waiters"),
+    }
+    assert taken_over(settings, running) == running
+
+
+def test_live_settings_that_need_others_to_change_first_are_refused() -> None:
+    running = Settings()
+    wanted = Settings(limits={"max_lease": "20h"}, queues={"a": {"lease": "15h"}})
+    with pytest.raises(ConfigError, match=r"queues\.a\.lease.*only change at the next start"):
+        taken_over(running, wanted)
+
+
+def test_of_each_setting_it_is_said_what_it_is_for_and_when_a_change_takes_effect() -> None:
+    """By a docstring below it, and by LIVE or AT_START at it or at its section: server/marks.py."""
+    settings = all_settings()
+    assert [".".join(each.place) for each in settings if each.live is None] == []
+    assert [".".join(each.place) for each in settings if not each.description] == []
