@@ -61,10 +61,8 @@ class DeadRetention:
             if step.handled < limit:
                 break
         if deleted:
-            log.info(
-                "queue %s: %d dead jobs are deleted, which it keeps for %s",
-                *(queue, deleted, f"{to_seconds(kept):g} s" if kept else "no time"),
-            )
+            kept_for = f"keeps them for {to_seconds(kept):g} s" if kept else "keeps none"
+            log.info("%d dead jobs are deleted of queue %s, which %s", deleted, queue, kept_for)
 
     async def _look_later(self, store: Store, queue: str, kept: Micros) -> None:
         page = await store.driver.list_dead(DeadQuery(1, DeadFilter(queue=queue)))
