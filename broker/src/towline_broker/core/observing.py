@@ -31,8 +31,10 @@ class Reading:
     counts: Sequence[Counts]
     #: Queue to the age of the job that has been READY for longest.
     ages: dict[str, Micros]
-    #: When it was told, by the clock of the event loop, in seconds.
+    #: When it was told, by the clock of the event loop, in seconds ...
     at: float
+    #: ... and by that of the store.
+    taken: Micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class StoreLoad:
 
     name: str
     capabilities: Capabilities
+    now: Micros
     #: Calls of Push that wait until the store is given their jobs.
     pushes_waiting: int
     #: How many jobs it is given at the same time.
@@ -113,7 +116,8 @@ class _Watched:
         else:
             now = self.store.clock.now()
             ages = {queue: max(0, now - since) for queue, since in oldest.items()}
-            self._reading = Reading(states, counts, ages, asyncio.get_running_loop().time())
+            at = asyncio.get_running_loop().time()
+            self._reading = Reading(states, counts, ages, at, now)
             self._outage.works()
 
 
@@ -160,12 +164,13 @@ class Observing:
 
 
 def _load(store: Store) -> StoreLoad:
-    done = store.upkeep.came_through
+    done, now = store.upkeep.came_through, store.clock.now()
     return StoreLoad(
         store.name,
         store.capabilities,
+        now,
         store.admission.waiting,
         store.admission.window,
         store.upkeep.lag,
-        None if done is None else max(0, store.clock.now() - done),
+        None if done is None else max(0, now - done),
     )

@@ -20,6 +20,12 @@ from towline_broker.status import wire_error
 
 #: Seconds. Up to the longest that a call can be parked by default.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+#: Counted from 0 on, so that the first one is seen to be one more than before: refused for want of
+#: room, of a store, or of rights, or failed by a defect.
+REASONS = (
+    *("BROKER_BUSY", "QUEUE_FULL", "MEMORY_FULL", "DISK_FULL", "TOO_MANY_WAITERS"),
+    *("STORE_UNAVAILABLE", "DRAINING", "UNAUTHENTICATED", "PERMISSION_DENIED", "INTERNAL"),
+)
 
 
 class MethodFigures:
@@ -52,15 +58,15 @@ class MeasuredCalls(WrappingInterceptor):
 
     def __init__(self, timer: Callable[[], float] = time.perf_counter) -> None:
         super().__init__()
-        self._timer = timer
+        self.timer = timer
         #: By service and method, as in "QueueService/Push".
         self.methods: dict[str, MethodFigures] = {}
         #: Calls that failed, by the reason of their ErrorInfo.
-        self.reasons: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
 
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
         figures = self.methods.setdefault(_short(method), MethodFigures())
-        timer, reasons = self._timer, self.reasons
+        timer, reasons = self.timer, self.reasons
 
         async def measure(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             began, code = timer(), "OK"

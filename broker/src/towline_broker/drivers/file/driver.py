@@ -76,6 +76,7 @@ class FileDriver(SoleOwner):
             name="file",
             durability=Durability.DURABLE,
             durability_note="each change is synced to the journal before it is acknowledged",
+            folder=self._directory,
         )
 
     async def open(self, now: Micros, listener: Listener) -> Micros:

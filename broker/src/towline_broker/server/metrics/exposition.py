@@ -82,8 +82,7 @@ class BrokerFigures:
             if load.capabilities.folder is not None
         }
         free = process_figures.free_on_disks(folders, free_bytes)
-        now = asyncio.get_running_loop().time()
-        yield from process_figures.of_stores(self._observing, readings, free, now)
+        yield from process_figures.of_stores(self._observing, readings, free)
         yield from process_figures.of_calls(self._calls)
         yield from process_figures.of_jobs(self._observing, self._queues)
         yield from self._system()

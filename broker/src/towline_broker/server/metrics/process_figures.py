@@ -20,9 +20,8 @@ def of_stores(
     observing: Observing,
     readings: Mapping[str, Reading | None],
     free: Mapping[str, int],
-    now: float,
 ) -> Iterator[Rows]:
-    """``free``: bytes on the disk of a store; ``now``: by the clock of the event loop."""
+    """``free``: bytes on the disk of a store."""
     loads = observing.loads()
     yield (
         families.STORE_INFO,
@@ -32,8 +31,14 @@ def of_stores(
         ],
     )
     yield families.STORE_UP, [Row((name,), int(one is not None)) for name, one in readings.items()]
-    told = [(name, one) for name, one in readings.items() if one is not None]
-    yield families.FIGURES_AGE, [Row((name,), max(0.0, now - one.at)) for name, one in told]
+    yield (
+        families.FIGURES_AGE,
+        [
+            Row((load.name,), to_seconds(max(0, load.now - reading.taken)))
+            for load in loads
+            if (reading := readings[load.name]) is not None
+        ],
+    )
     yield families.DISK_FREE, [Row((name,), value) for name, value in free.items()]
     yield families.UPKEEP_LAG, [Row((load.name,), to_seconds(load.upkeep_lag)) for load in loads]
     yield (
