@@ -44,6 +44,8 @@ from towline.v1.queue_service_pb2 import (
     Release,
     ReserveRequest,
 )
+from towline_broker.server.exits import ConfigError
+from towline_broker.server.queue_settings import QueueOptions
 from towline_broker.server.serving import running_broker
 from towline_broker.server.settings import Settings
 
@@ -295,3 +297,17 @@ async def test_p1_p3_jobs_of_a_killed_broker_come_again(url: str) -> None:
             await until(both_are_back, "both jobs are done", seconds=30)
             assert done.job.id not in again
             assert again[orphan.job.id] == 2
+
+
+async def test_options_of_queues_that_sqs_cannot_keep_stop_the_start(url: str) -> None:
+    options = {"emails.*": QueueOptions(retention=3_600, dead_letters=False, max_depth=5)}
+    settings = Settings(store=url, listen="127.0.0.1:0", queues=options)
+    with pytest.raises(ConfigError) as refused:
+        async with running_broker(settings):
+            pass
+    _, *lines = str(refused.value).splitlines()
+    assert [line.split(" (")[0].strip() for line in lines] == [
+        "queues.\"emails.*\".retention: store 'default'",
+        "queues.\"emails.*\".dead_letters: store 'default'",
+    ]
+    assert all("of the kind sqs" in line for line in lines)
