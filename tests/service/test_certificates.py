@@ -128,8 +128,9 @@ def test_half_of_a_new_pair_is_told_once_and_the_whole_taken(
     certificates = Certificates(written(tmp_path))
     before = certificates.expires
     new = AUTHORITY.issue(ends=timedelta(days=80))
-    (tmp_path / "broker.key").write_bytes(new.key)
-    for _ in range(3):
+    for tail in (b"", b"\n", b"\n\n"):
+        (tmp_path / "broker.key").write_bytes(new.key + tail)
+        certificates.look()
         certificates.look()
     (told,) = caplog.messages
     assert "is not the key of the certificate" in told

@@ -77,6 +77,7 @@ class Certificates:
         except WrongFiles as error:
             raise ConfigError(str(error)) from None
         self._asked_for = self._pems
+        self._told = ""
         self._reminded = datetime.min.replace(tzinfo=UTC)
         self._warn_of_open_key()
 
@@ -114,11 +115,15 @@ class Certificates:
             try:
                 found = self._read()
             except WrongFiles as error:
-                log.error(
-                    "%s; the certificate that was read before stays in use (until %s)",
-                    *(error, _day(self._pems.not_after)),
-                )
+                # A file that is being written is another one at each look, and wrong in one way.
+                if str(error) != self._told:
+                    log.error(
+                        "%s; the certificate that was read before stays in use (until %s)",
+                        *(error, _day(self._pems.not_after)),
+                    )
+                self._told = str(error)
                 return
+            self._told = ""
             changed, self._pems = found != self._pems, found
         if changed:
             log.info("new certificate in use, good until %s", _day(found.not_after))

@@ -8,7 +8,8 @@ from towline_broker.server.exits import ConfigError
 
 _WAYS_OUT = {
     "TLS": "set tls.cert and tls.key",
-    "identities": "set up tokens (towline-broker token create) or another kind of identity",
+    "identities": "give rights to tokens (towline-broker token create; auth.tokens), to an "
+    "identity provider (auth.jwt) or to certificates (auth.subjects)",
 }
 
 
