@@ -3,7 +3,6 @@
 What may not goes on as it was, and is named. Settings with a mistake are refused whole.
 """
 
-import asyncio
 import logging
 import os
 import signal
@@ -52,7 +51,7 @@ class Reloading:
             else:
                 self._hear()
 
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, heard)
+        stopping.on(signal.SIGHUP, heard)
 
     def begin(self, take_over: Callable[[Settings], None]) -> None:
         """``take_over`` is given the settings that hold from now on. It raises ConfigError if they

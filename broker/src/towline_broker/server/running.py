@@ -111,7 +111,7 @@ async def serve_until(
     try:
         code = await _serve_until(stopping, settings, started, shares_port)
     finally:
-        stopping.hard_end.within(LAST_SECONDS, code)
+        stopping.hard_end.within(LAST_SECONDS, code or ExitCode.CUT_OFF)
     return code
 
 

@@ -6,6 +6,7 @@ answers. It waits then, and says what for. A store that answers and refuses is n
 
 import asyncio
 import logging
+import math
 import time
 
 from towline_broker.domain.errors import StoreUnavailable
@@ -37,7 +38,7 @@ async def start_broker(settings: Settings, *, shares_port: bool = False) -> Brok
             left = end - time.monotonic()
             if left <= 0:
                 raise
-            log.warning("waiting for the store, for %g s at most: %s", round(left, 1), error)
+            log.warning("waiting for the store, for %d s at most: %s", math.ceil(left), error)
             await asyncio.sleep(min(delay, left))
             delay = min(2 * delay, MOST_DELAY)
         else:

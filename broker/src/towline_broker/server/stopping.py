@@ -6,11 +6,13 @@ And what ends it if something hangs meanwhile: see :class:`HardEnd`.
 import asyncio
 import logging
 import os
+import select
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -29,6 +31,8 @@ LAST_SECONDS = 3.0
 #: Seconds for telling why the process is ended the hard way; the log may hang, too.
 TELLING = 1.0
 
+_NO_SIGNAL = b"\0"
+
 
 class HardEnd:
     """Ends this process at a certain moment, if it has not ended by itself until then.
@@ -36,20 +40,44 @@ class HardEnd:
     From a thread, so that it does so whatever hangs: a call, a store that does not close, a thread
     of an executor that the interpreter waits for, the event loop itself. Nothing that was
     acknowledged depends on a regular end.
+
+    The same thread hears signals, of which the interpreter writes the numbers to a pipe. Handlers
+    of signals in Python run in the main thread, and there the event loop may hang.
     """
 
-    def __init__(self, ready_file: Path | None = None) -> None:
+    def __init__(self, heard: Callable[[int], None], ready_file: Path | None = None) -> None:
+        """``heard`` is given the numbers of signals, in the thread of this."""
+        self._heard = heard
         self._ready_file = ready_file
-        self._timer: threading.Timer | None = None
+        self._moment, self._code = float("inf"), 0
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        threading.Thread(target=self._watch, name="hard end", daemon=True).start()
 
     def within(self, seconds: float, code: int) -> None:
         """The moment, and the exit code, in the place of those that were named before."""
-        earlier, self._timer = self._timer, _daemon(seconds, self._end, code)
-        if earlier is not None:
-            earlier.cancel()
+        self._moment, self._code = time.monotonic() + seconds, code
+        self._wake()
+
+    def hear_signals(self) -> None:
+        """All those that have a handler in Python. From the main thread only."""
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # enough is written to wake it
+            os.write(self._write, _NO_SIGNAL)
+
+    def _watch(self) -> None:
+        while (rest := self._moment - time.monotonic()) > 0:
+            told, _, _ = select.select([self._read], [], [], min(rest, threading.TIMEOUT_MAX))
+            for number in os.read(self._read, 4096) if told else b"":
+                if number not in _NO_SIGNAL:
+                    self._heard(number)
+        self._end(self._code)
 
     def _end(self, code: int) -> None:
-        _daemon(TELLING, os._exit, code)
+        # The log may hang, too: then it is the system that ends the process.
+        signal.setitimer(signal.ITIMER_REAL, TELLING)
         if self._ready_file is not None:
             with suppress(OSError):
                 self._ready_file.unlink()
@@ -69,38 +97,49 @@ class Stopping:
         self.asked = asyncio.Event()
         self.urgent = asyncio.Event()
         self.signal = 0
-        self.hard_end = HardEnd(ready_file)
         self.patience = patience
-        self._caught = 0
+        self.hard_end = HardEnd(self._caught, ready_file)
+        self._loop = asyncio.get_running_loop()
+        self._others: dict[int, Callable[[], None]] = {}
+        self._lock = threading.Lock()
+        self._times = 0
 
     def listen(self) -> None:
-        loop = asyncio.get_running_loop()
+        """From the main thread. Nothing else may set handlers by way of the event loop, which would
+        take the signals away."""
+        self.hard_end.hear_signals()
         for number in SIGNALS:
-            # Two ways to hear of it: the loop's, and one that does not wait for its turn in a loop
-            # that may hang.
-            loop.add_signal_handler(number, self._heard, number)
-            signal.signal(number, self._catch)
+            signal.signal(number, _take_notice)
+
+    def on(self, number: int, call: Callable[[], None]) -> None:
+        """Another signal, which ends nothing: ``call`` runs in the event loop. After listen()."""
+        self._others[number] = call
+        signal.signal(number, _take_notice)
 
     def hear(self, number: int) -> None:
-        """As if this signal had come."""
-        self._catch(number)
-        self._heard(number)
-
-    def _catch(self, number: int, frame: FrameType | None = None) -> None:
-        self._caught += 1
-        if self._caught == 1:
+        """As if this signal had come, and were one of those that end a broker. From any thread."""
+        with self._lock:
+            self._times += 1
+            times = self._times
+        if times == 1:
             self.hard_end.within(self.patience, ExitCode.CUT_OFF)
-        else:
-            self.hard_end.within(LAST_SECONDS, 128 + number)
-            for each in SIGNALS:
-                signal.signal(each, signal.SIG_DFL)
-
-    def _heard(self, number: int) -> None:
-        if not self.asked.is_set():
-            self.asked.set()
-        elif not self.urgent.is_set():
+            self._in_loop(self.asked.set)
+        elif times == 2:
             self.signal = number
-            self.urgent.set()
+            self.hard_end.within(LAST_SECONDS, 128 + number)
+            self._in_loop(self.urgent.set)
+        else:
+            os._exit(128 + number)
+
+    def _caught(self, number: int) -> None:
+        if number in SIGNALS:
+            self.hear(number)
+        elif number in self._others:
+            self._in_loop(self._others[number])
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop has ended before
+            self._loop.call_soon_threadsafe(call)
 
 
 async def first_of(*coroutines: Coroutine[Any, Any, object]) -> None:
@@ -116,13 +155,6 @@ async def first_of(*coroutines: Coroutine[Any, Any, object]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _daemon(seconds: float, function: Any, *arguments: Any) -> threading.Timer:
-    timer = threading.Timer(seconds, function, arguments)
-    timer.daemon = True
-    timer.start()
-    return timer
-
-
 def _stacks() -> str:
     """Where each thread stands but this one: names of functions and lines, no values."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
@@ -131,3 +163,7 @@ def _stacks() -> str:
         for ident, frame in sys._current_frames().items()  # what the interpreter offers for this
         if ident != threading.get_ident()
     )
+
+
+def _take_notice(number: int, frame: FrameType | None) -> None:
+    """A handler there must be, for the interpreter to write the number of the signal."""
