@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.broker_process import COMMAND, BrokerProcess
 from tests.support.calls import calls_to
+from tests.support.third_party import install
 from tests.support.waiting import until
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import PushRequest, ReserveRequest
@@ -129,6 +130,48 @@ async def test_the_log_changes_with_its_settings(broker: BrokerProcess) -> None:
     write(broker.folder, "drain_timeout = []")
     told = await reread(broker, "stay in force")
     assert '"level": "info"' not in told
+
+
+SHARED_STORE = """
+from dataclasses import replace
+from towline_broker.drivers.memory import open_memory
+
+def open_store(url):
+    driver = open_memory("memory:")
+    class Shared:
+        capabilities = replace(driver.capabilities, shared=True)
+        async def open(self, now, listener):
+            await driver.open(now, listener)
+            return now
+        def __getattr__(self, name):
+            return getattr(driver, name)
+    return Shared()
+"""
+
+
+async def test_every_process_takes_the_settings_over_also_one_that_comes_later(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "processes = 2")
+    environment = install(tmp_path, "shared", SHARED_STORE)
+    options = ("--http", "off")
+    with BrokerProcess("shared:", *options, folder=tmp_path, environment=environment) as broker:
+        write(tmp_path, 'processes = 2\ndrain_timeout = "7s"')
+        await reread(broker, "in force from now on: drain_timeout")
+        first, second = broker.members
+        os.kill(first, signal.SIGHUP)  # as "systemctl kill" does; they hear of it from their parent
+        os.kill(second, signal.SIGKILL)
+
+        async def replaced() -> bool:
+            return "serves in its place" in broker.log
+
+        await until(replaced, "another process serves")
+        assert first in broker.members
+        write(tmp_path, 'processes = 2\ndrain_timeout = "7s"', "lease = 5")
+        await reread(broker, "in force from now on: queues.emails.lease")
+        assert broker.stop() == 0
+        assert broker.log.count("draining for up to 7 s") == 2
+        assert "has not taken" not in broker.log
 
 
 #: Makes its standard input the terminal of a session of its own, as a terminal window does.

@@ -1,7 +1,7 @@
 """How the process that looks after several brokers asks one of them: by the pipes between the two.
 
-A question is one line, an answer a line with the number of its bytes, and those. Questions are
-answered one by one, in their order.
+A question is one line: a word, and behind a space what there is to say to it. An answer is a line
+with the number of its bytes, and those. Questions are answered one by one, in their order.
 """
 
 import asyncio
@@ -12,8 +12,16 @@ from typing import BinaryIO
 
 log = logging.getLogger("towline.broker")
 
-Answer = Callable[[], Awaitable[bytes]]
-#: By the question; nothing is no answer.
+#: Of a question: settings can be long.
+MOST_BYTES = 16 << 20
+
+#: Not a question, but the settings that hold from now on, as JSON; and its answer.
+RELOAD = "reload"
+TAKEN_OVER = b"taken over"
+
+#: Is given what was said behind the word.
+Answer = Callable[[str], Awaitable[bytes]]
+#: By the word; nothing is no answer.
 Answers = Mapping[str, Answer]
 
 
@@ -54,13 +62,14 @@ def _left(end: float) -> float:
 async def answer(answers: Answers, out: BinaryIO) -> None:
     """The end of who is asked: reads standard input until whoever asks is gone."""
     loop = asyncio.get_running_loop()
-    questions = asyncio.StreamReader()
+    questions = asyncio.StreamReader(limit=MOST_BYTES)
     transport, _ = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(questions), sys.stdin
     )
     try:
         while line := await questions.readline():
-            said = await _said(answers.get(line.decode().strip()))
+            word, _, given = line.decode().strip().partition(" ")
+            said = await _said(answers.get(word), given)
             # In a thread: a pipe takes 64 KiB, and whoever reads it may be slow.
             await asyncio.to_thread(_write, out, b"%d\n%b" % (len(said), said))
     except OSError:  # nobody reads any more
@@ -69,10 +78,10 @@ async def answer(answers: Answers, out: BinaryIO) -> None:
         transport.close()
 
 
-async def _said(give: Answer | None) -> bytes:
+async def _said(give: Answer | None, given: str) -> bytes:
     """Nothing, where there is no answer."""
     try:
-        return b"" if give is None else await give()
+        return b"" if give is None else await give(given)
     except Exception:  # whoever asks is told nothing, and this broker has other things to do
         log.exception("a question of the process that started this one is not answered")
         return b""

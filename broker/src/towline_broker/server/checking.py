@@ -7,10 +7,11 @@ from pathlib import Path
 from stat import S_IROTH
 
 from towline_broker.core.routing import DEFAULT_STORE
+from towline_broker.core.unkept import unkept
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.urls import shown_url
-from towline_broker.server.exits import StartError
+from towline_broker.server.exits import StartError, WrongSettings
 from towline_broker.server.explaining import dotted
 from towline_broker.server.exposure import check_exposure
 from towline_broker.server.serving import BrokerServer
@@ -40,9 +41,21 @@ async def look_at(loaded: Loaded) -> Findings:
     if not refusals:
         try:
             warnings = [*_exposed(loaded.settings), *warnings]
+            check_queue_options(loaded.settings)
+        except WrongSettings as error:
+            refusals += error.mistakes
         except (StartError, StoreRefused) as error:
             refusals.append(str(error))
     return Findings(refusals, warnings)
+
+
+def check_queue_options(settings: Settings) -> None:
+    """Raises WrongSettings for options of queues that their stores do not offer, as far as that can
+    be known of a store that is not opened."""
+    stores = {name: create_driver(url).capabilities for name, url in settings.all_stores.items()}
+    found = list(unkept(settings.to_queue_options(), settings.to_routes(), stores))
+    if found:
+        raise WrongSettings(found)
 
 
 def _wrong_urls(loaded: Loaded) -> Iterator[str]:

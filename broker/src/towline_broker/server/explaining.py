@@ -85,7 +85,7 @@ def _nearest(place: Place) -> str:
     beside = [dotted(at) for at in {*known, *sections} if at[:-1] == place[:-1]]
     anywhere = [dotted(at) for at in known]
     for candidates in (beside, same, anywhere):
-        close = difflib.get_close_matches(dotted(place), candidates, n=1)
+        close = difflib.get_close_matches(dotted(place), candidates, n=1, cutoff=0.7)
         if close or (candidates is same and same):
             return f"; did you mean {(close or same)[0]}?"
     return ""

@@ -11,9 +11,11 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from typing import BinaryIO
 
-from towline_broker.server.asking import Answer, Answers, answer
+from towline_broker.server.asking import RELOAD, TAKEN_OVER, Answer, Answers, answer
+from towline_broker.server.exits import ConfigError
 from towline_broker.server.http.showing import answers_about
 from towline_broker.server.logs import configure_logs
 from towline_broker.server.running import patience, serve_until, to_the_end
@@ -30,6 +32,8 @@ EARLIER = 2.0
 def main() -> int:
     settings = Settings.model_validate_json(sys.stdin.buffer.readline())
     configure_logs(settings.log_level, settings.log_format, several=True)
+    # Sent to all processes of a unit, it is meant for the one that looks after them.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Whatever else is printed has no place among what the starter reads.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -42,6 +46,7 @@ def main() -> int:
 
         def tell(server: BrokerServer) -> None:
             answers.update(answers_about(server, settings))
+            answers[RELOAD] = partial(_reload, server, stopping)
             out.write(server.serving.to_json().encode() + b"\n")
             out.flush()
 
@@ -51,6 +56,18 @@ def main() -> int:
             ending.cancel()
 
     return to_the_end(serve())
+
+
+async def _reload(server: BrokerServer, stopping: Stopping, given: str) -> bytes:
+    settings = Settings.model_validate_json(given)
+    try:
+        server.reload(settings)
+    except ConfigError as error:
+        log.error("the settings are not taken over: %s", error)
+        return b"refused"
+    configure_logs(settings.log_level, settings.log_format, several=True)
+    stopping.patience = patience(settings) - EARLIER
+    return TAKEN_OVER
 
 
 async def _end_with_starter(stopping: Stopping, answers: Answers, out: BinaryIO) -> None:

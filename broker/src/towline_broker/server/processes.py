@@ -16,10 +16,12 @@ from typing import cast
 
 from towline_broker.server.addresses import Address
 from towline_broker.server.announcing import Serving, announce
-from towline_broker.server.asking import Asked
+from towline_broker.server.asking import RELOAD, TAKEN_OVER, Asked
+from towline_broker.server.checking import check_queue_options
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.http.showing import processes_over_http
-from towline_broker.server.running import patience, times, to_the_end
+from towline_broker.server.reloading import Reloading
+from towline_broker.server.running import adapt, patience, times, to_the_end
 from towline_broker.server.settings import Settings
 from towline_broker.server.sources import Sources
 from towline_broker.server.stopping import LAST_SECONDS, Stopping, first_of
@@ -35,6 +37,8 @@ FIRST_DELAY = 0.1
 MOST_DELAY = 10.0
 #: One that has lived for so long did not die young.
 YOUNG = 10.0
+#: Seconds for a process to take settings over.
+RELOAD_SECONDS = 10.0
 #: Seconds by which those that do not end are killed before this process would be.
 EARLIER = 1.0
 
@@ -61,12 +65,20 @@ async def _run(settings: Settings, ready_file: Path | None, sources: Sources | N
     with held:
         group = Group(settings.model_copy(update={"listen": str(address)}), stopping)
         systemd = Systemd.from_environment()
+        reloading = Reloading(settings, sources, systemd)
+        reloading.listen(stopping)
+
+        def take_over(changed: Settings) -> None:
+            check_queue_options(changed)
+            group.reload(changed)
+            adapt(changed, stopping, systemd)
 
         def started(serving: Serving) -> None:
             show()
             announce(serving, settings, ready_file)
             processes = settings.processes
             systemd.serving(f"serving on {serving.address} with {processes} processes")
+            reloading.begin(take_over)
 
         async with (
             systemd.told(stopping.asked, **times(settings)),
@@ -142,6 +154,7 @@ class Group:
     def __init__(self, settings: Settings, stopping: Stopping) -> None:
         self._settings = settings
         self._stopping = stopping
+        self._telling: set[asyncio.Task[None]] = set()
         self._members: set[Member] = set()
         self._ending = asyncio.Event()
         self._killed = False
@@ -153,6 +166,23 @@ class Group:
             member.number: member.asked
             for member in sorted(serving, key=lambda member: member.number)
         }
+
+    def reload(self, settings: Settings) -> None:
+        """Hands them to each of its members, and to those that come later."""
+        self._settings = settings.model_copy(update={"listen": self._settings.listen})
+        for member in self._members:
+            if member.serves:
+                self._tell(member)
+
+    def _tell(self, member: Member) -> None:
+        async def tell() -> None:
+            question = f"{RELOAD} {self._settings.model_dump_json()}"
+            if await member.asked.ask(question, RELOAD_SECONDS) != TAKEN_OVER:
+                log.error("broker process %d has not taken the settings over", member.pid)
+
+        task = asyncio.create_task(tell())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def run(self, started: Callable[[Serving], None]) -> int:
         """Calls ``started`` once all serve; returns the exit code when all have ended."""
@@ -200,6 +230,7 @@ class Group:
             await first_of(asyncio.sleep(delay), self._ending.wait())
             if self._ending.is_set():
                 return ExitCode.OK
+            settings = self._settings
             try:
                 member = await self._start(member.number)
             except OSError as error:
@@ -208,6 +239,8 @@ class Group:
                 continue
             if await member.serving():
                 log.info("broker process %d serves in its place", member.pid)
+                if settings is not self._settings:  # reread while it started
+                    self._tell(member)
 
     async def _pass_on_signals(self) -> None:
         await self._stopping.asked.wait()

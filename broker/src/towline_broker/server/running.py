@@ -54,7 +54,12 @@ def run(settings: Settings, ready_file: Path | None = None, sources: Sources | N
                 show(server)
                 announce(server.serving, settings, ready_file)
                 systemd.serving(f"serving on {server.address}")
-                reloading.begin(lambda changed: take_over(server, changed, stopping, systemd))
+
+                def take_over(changed: Settings) -> None:
+                    server.reload(changed)
+                    adapt(changed, stopping, systemd)
+
+                reloading.begin(take_over)
 
             return await serve_until(stopping, settings, started)
 
@@ -66,11 +71,8 @@ def patience(settings: Settings) -> float:
     return to_seconds(settings.drain_delay + settings.drain_timeout) + GRACE
 
 
-def take_over(
-    server: BrokerServer, settings: Settings, stopping: Stopping, systemd: Systemd
-) -> None:
-    """These settings hold from now on. Raises ConfigError, and changes nothing then."""
-    server.reload(settings)
+def adapt(settings: Settings, stopping: Stopping, systemd: Systemd) -> None:
+    """What a process as such has of settings that hold from now on."""
     configure_logs(settings.log_level, settings.log_format)
     stopping.patience = patience(settings)
     systemd.stop_seconds = times(settings)["stop_seconds"]

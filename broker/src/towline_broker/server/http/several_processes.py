@@ -34,14 +34,14 @@ _health = msgspec.msgpack.Decoder(Health)
 def answers_of(process: OneProcess) -> Answers:
     """What a process can be asked."""
 
-    async def health() -> bytes:
+    async def health(_: str) -> bytes:
         return msgspec.msgpack.encode(await process.health())
 
-    async def figures() -> bytes:
+    async def figures(_: str) -> bytes:
         rows = await process.figures.of_process()
         return msgspec.msgpack.encode([(family, list(its)) for family, its in rows])
 
-    async def stores() -> bytes:
+    async def stores(_: str) -> bytes:
         return await process.figures.of_stores()
 
     return {HEALTH: health, FIGURES: figures, STORES: stores}
