@@ -396,8 +396,6 @@ async def test_a_queue_left_in_a_store_that_cannot_keep_its_option_goes_without(
     await broker.start()
     try:
         left, usual = (broker.jobs.defaults_of(queue) for queue in ("sqs.a", "emails"))
-        assert left is not None
-        assert usual is not None
         assert (left.retention, left.max_attempts) == (None, 2)
         assert (usual.retention, usual.max_attempts) == (HOUR, 2)
     finally:

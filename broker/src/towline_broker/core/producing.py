@@ -59,11 +59,13 @@ class Producing:
         """Whether a Push would be refused because too many wait, whatever its queue."""
         return self._stores.crowded
 
-    def defaults_of(self, queue: str) -> JobDefaults | None:
-        """What a job has in this queue where it says nothing itself; None: what the contract
-        says."""
-        if not self._rules.any_for_jobs:
-            return None
+    @property
+    def any_defaults(self) -> bool:
+        """Whether anything is set for the jobs of any queue."""
+        return self._rules.any_for_jobs
+
+    def defaults_of(self, queue: str) -> JobDefaults:
+        """What a job has in this queue where it says nothing itself."""
         defaults = self._rules.of(queue).job
         if defaults.retention and not self._stores.of(queue).offers(Feature.RETENTION):
             # It was made in that store when the settings were others.

@@ -1,12 +1,10 @@
 """From a job as its producer describes it to what the core is asked to store."""
 
-from collections.abc import Callable
-
 from towline.ids import uuid7
 from towline.v1.job_pb2 import Job
 from towline.v1.job_pb2 import RetryPolicy as RetryPolicyMessage
 from towline_broker.core.calls import JobRequest
-from towline_broker.core.queue_options import JobDefaults
+from towline_broker.core.producing import Producing
 from towline_broker.domain.retry import (
     DEFAULT_POLICY,
     DelayList,
@@ -27,10 +25,9 @@ _DEFAULT_BACKOFF = ExponentialBackoff()
 class JobReader:
     """Runs once for each pushed job: it looks at what is set, and at little else."""
 
-    def __init__(self, limits: Limits, defaults_of: Callable[[str], JobDefaults | None]) -> None:
-        """``defaults_of``: what jobs of a queue have where they say nothing."""
+    def __init__(self, limits: Limits, jobs: Producing) -> None:
         self._limits = limits
-        self._defaults_of = defaults_of
+        self._jobs = jobs
 
     def read(
         self, job: Job, path: str, now: Micros, checks: Checks, stores: StoreLimits
@@ -49,9 +46,8 @@ class JobReader:
             checks.name(queue, f"{path}.queue")
         if not is_name(kind):
             checks.name(kind, f"{path}.type")
-        defaults = self._defaults_of(queue)
-        if defaults is not None:
-            fill_in(job, defaults)
+        if self._jobs.any_defaults:
+            fill_in(job, self._jobs.defaults_of(queue))
         if len(job.payload) > limits.payload_bytes:
             checks.size(len(job.payload), f"{path}.payload", limits.payload_bytes)
         if job.content_type:

@@ -66,7 +66,7 @@ class QueueService(QueueServiceServicer):
     def __init__(self, broker: Broker, limits: Limits) -> None:
         self._broker = broker
         self._limits = limits
-        self._jobs = JobReader(limits, broker.jobs.defaults_of)
+        self._jobs = JobReader(limits, broker.jobs)
         self._settling = SettleReader(limits)
 
     async def Push(self, request: PushRequest, context: Context) -> PushResponse:
