@@ -25,6 +25,9 @@ def _main() -> None:
         print(_MISSING_EXTRA + f" ({missing.name} is missing)", file=sys.stderr)  # noqa: T201 - no rich
         sys.exit(2)
     del rich, typer
+    # gRPC is loaded after this. It would write a line of its own for each handshake that fails,
+    # beside the one in which the command says why.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from towline.cli.app import run
 
     try:
