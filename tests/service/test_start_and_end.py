@@ -242,7 +242,11 @@ def test_wrong_settings_are_all_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "towline-broker.toml").write_text("colour = 'red'\n")
     code, said = ended(tmp_path, "--listen", "nowhere", TOWLINE_DRAIN_TIMEOUT="soon")
     assert code == ExitCode.CONFIG
-    for part in ("colour: no such setting (file towline-broker.toml, line 1)", "option --listen", "soon"):
+    for part in (
+        "colour: no such setting (file towline-broker.toml, line 1)",
+        "option --listen",
+        "soon",
+    ):
         assert part in said
     assert "Traceback" not in said
 
