@@ -7,6 +7,8 @@ import typer
 
 from towline_broker import quiet  # noqa: F401 -- has its effect before gRPC is loaded
 from towline_broker.commands import (
+    backup,
+    check,
     config,
     export,
     health,
@@ -103,6 +105,8 @@ def serve(
 
 
 move.register(app)
+backup.register(app)
+check.register(app)
 export.register(app)
 import_.register(app)
 health.register(app)

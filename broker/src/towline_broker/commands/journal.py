@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,8 @@ from google.protobuf.message import DecodeError
 from towline.v1.job_pb2 import Job
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.time import Micros, to_seconds
-from towline_broker.drivers.file.reading import Damaged, Reader
+from towline_broker.drivers.file import checking
+from towline_broker.drivers.file.reading import Reader
 from towline_broker.drivers.file.segments import numbers_in
 from towline_broker.drivers.file.telling import told
 
@@ -43,9 +43,6 @@ what was called. Bytes are printed as text where they are UTF-8, else in base64.
 Exit codes: as of "towline-broker journal check".
 """
 
-TRIES = 3
-PAUSE_SECONDS = 0.1
-
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Where the store is.")]
 
 
@@ -53,17 +50,18 @@ Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Where the store 
 def check(directory: Directory) -> None:
     _need_journal(directory)
     try:
-        frames, records, clock, reader = _counted(directory)
+        found = checking.read(directory)
     except (StoreRefused, OSError) as error:
         typer.echo(str(error))
         raise typer.Exit(1) from None
+    reader = found.reader
     if reader.tail is None:
         return
     number, offset = reader.tail.header.number, reader.tail.offset
     typer.echo(
-        f"sound: segments {reader.oldest} to {number}, {frames} frames with {records} records, "
-        f"the last one of {_moment(clock)}; the journal goes on at offset {offset} of segment "
-        f"{number}"
+        f"sound: segments {reader.oldest} to {number}, {found.frames} frames with "
+        f"{found.records} records, the last one of {_moment(found.clock)}; the journal goes on at "
+        f"offset {offset} of segment {number}"
     )
     if reader.tail.torn:
         typer.echo("a frame begins there and is not finished: opening the store cuts it off")
@@ -100,26 +98,6 @@ def _need_journal(directory: Path) -> None:
     if not directory.is_dir() or not numbers_in(directory):
         typer.echo(f"towline-broker: there is no journal in {directory}", err=True)
         raise typer.Exit(2)
-
-
-def _counted(directory: Path) -> tuple[int, int, Micros, Reader]:
-    """Frames, records, the latest time, and the reader. What looks like damage is looked at again:
-    it may be a frame that was being written, or a segment that was given up, just then."""
-    for _ in range(TRIES - 1):
-        try:
-            return _count(directory)
-        except (Damaged, FileNotFoundError):
-            time.sleep(PAUSE_SECONDS)
-    return _count(directory)
-
-
-def _count(directory: Path) -> tuple[int, int, Micros, Reader]:
-    reader, frames, count, clock = Reader(directory), 0, 0, 0
-    for _, _, records in reader.records():
-        frames += 1
-        count += len(records)
-        clock = max([clock, *(record.now for record in records)])
-    return frames, count, clock, reader
 
 
 def _moment(micros: Micros) -> str:

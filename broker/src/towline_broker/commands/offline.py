@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import typer
 
+from towline_broker.archive.backups import Exists
 from towline_broker.archive.reading import BadArchive
 from towline_broker.domain.errors import (
     NotSupported,
@@ -61,6 +62,8 @@ def errors_told() -> Iterator[None]:
 
 def _code_of(error: TowlineError) -> Exit:
     match error:
+        case Exists():
+            return Exit.NOT_WRITTEN
         case BadArchive():
             return Exit.BAD_FILE
         case StoreRefused() | NotSupported():

@@ -37,6 +37,10 @@ class RedisDriver(Pushing, Looking, Leasing, Upkeep, DeadLetters, Queues, Transf
         )
 
     @property
+    def link(self) -> Link:
+        return self._link
+
+    @property
     def capabilities(self) -> Capabilities:
         facts = self._link.facts
         return Capabilities(

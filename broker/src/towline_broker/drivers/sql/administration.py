@@ -1,14 +1,26 @@
 """The tables of a store, for an administrator: their version, and bringing them up to date."""
 
 import asyncio
+import sqlite3
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
-from towline_broker.domain.errors import TowlineError
+from towline_broker.domain.errors import StoreRefused, TowlineError
+from towline_broker.drivers.findings import Report
 from towline_broker.drivers.registry import check_kind, packages_for
-from towline_broker.drivers.sql import migrations
+from towline_broker.drivers.sql import checking, migrations
+from towline_broker.drivers.sql.sqlite import checking as sqlite_checking
 from towline_broker.drivers.sql.sqlite import file, offline
 from towline_broker.drivers.sql.sqlite.url import parse as parse_sqlite
+
+#: A look at all rows takes as long as it takes, ...
+_CHECK_SECONDS = 3600.0
+#: ... and is planned otherwise than what a broker asks.
+_PATIENT = {
+    "statement_timeout": "0",
+    **dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_sort"), "on"),
+}
 
 
 class Tables(Protocol):
@@ -22,6 +34,9 @@ class Tables(Protocol):
 
     async def script(self) -> str:
         """The SQL that :meth:`upgrade` would run."""
+
+    async def check(self) -> Report:
+        """Whether their rows agree with each other. Changes nothing; brokers may be at work."""
 
 
 def tables_of(url: str) -> Tables | None:
@@ -58,6 +73,12 @@ class _SqliteTables:
         script = migrations.script("sqlite", version, stamped=version > 1)
         return script if version else f"{file.MARK};\n\n{script}"
 
+    async def check(self) -> Report:
+        try:
+            return await asyncio.to_thread(sqlite_checking.check, self._path.resolve())
+        except (sqlite3.Error, OSError) as error:
+            raise StoreRefused(f"{self._path} cannot be read: {error}") from error
+
 
 # The clients of servers are loaded when they are needed: not everybody has them.
 
@@ -86,6 +107,17 @@ class _PostgresTables:
 
     async def script(self) -> str:
         return migrations.script("postgresql", await self.version() or 0)
+
+    async def check(self) -> Report:
+        database = self._room.database
+        connection = await database.connection(_PATIENT)
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                return await checking.look(partial(connection.fetch, timeout=_CHECK_SECONDS))
+        except Exception as error:
+            raise database.translated(error) from error
+        finally:
+            connection.terminate()
 
 
 class _MySQLTables:
@@ -117,3 +149,19 @@ class _MySQLTables:
     async def script(self) -> str:
         version = await self.version() or 0
         return migrations.script("mysql", version, options={"is_mariadb": self._mariadb})
+
+    async def check(self) -> Report:
+        from towline_broker.drivers.sql.mysql.session import MySQLSession
+
+        database = self._room.database
+        connection = await database.connection(changes=False, limited=False)
+        session = MySQLSession(connection, _CHECK_SECONDS)
+        try:
+            await session.begin_snapshot()
+            return await checking.look(session.rows)
+        except TowlineError:
+            raise
+        except Exception as error:
+            raise database.translated(error) from error
+        finally:
+            await session.close()

@@ -58,5 +58,8 @@ RECEIVE = _script("receive", *_CHANGES, write=True)
 DROP = _script("drop", *_CHANGES, write=True)
 FORWARD = _script("forward", *_CHANGES, "dead", write=True, repeatable=True)
 
+CHECK_JOBS = _script("check_jobs", "records", "pages", write=False)
+CHECK_SIZES = _script("check_sizes", "records", write=False)
+
 POST = _script("post", write=True, repeatable=True)
 NOTICES = _script("notices", write=False)
