@@ -9,7 +9,7 @@ from towline_broker.archive import checks
 from towline_broker.commands import offline
 from towline_broker.drivers.urls import shown_url
 
-HELP = """Read a whole store, and say whether it holds together: a line for each thing that is not so.
+HELP = """Read a whole store, and say whether it holds together, with a line for each thing wrong.
 
 \b
   file:        every frame of the journal by its checksum, and what it tells
