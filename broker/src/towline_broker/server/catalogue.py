@@ -7,7 +7,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -87,7 +86,8 @@ class Setting:
             *others, last = self.choices
             return f"{', '.join(others)} or {last}" if others else last
         if self.is_list:
-            return f"a list; each of it {self.element.expected}"
+            some = " of one at least" if self._bound("min_length") else ""
+            return f"a list{some}; each of it {self.element.expected}"
         return _WORDS.get(self.annotation, "text") + self._bounds()
 
     @property
@@ -95,14 +95,15 @@ class Setting:
         return get_origin(self.annotation) in (list, tuple, set, frozenset)
 
     def _bounds(self) -> str:
-        least = next((each.ge for each in self.metadata if isinstance(each, Ge)), None)
-        most = next((each.le for each in self.metadata if isinstance(each, Le)), None)
-        above = next((each.gt for each in self.metadata if isinstance(each, Gt)), None)
-        below = next((each.lt for each in self.metadata if isinstance(each, Lt)), None)
+        least, most, above, below = map(self._bound, ("ge", "le", "gt", "lt"))
         if least is not None and most is not None:
             return f", {least} to {most}"
         words = {"at least": least, "at most": most, "above": above, "below": below}
         return "".join(f", {word} {bound}" for word, bound in words.items() if bound is not None)
+
+    def _bound(self, name: str) -> Any:
+        found = (getattr(each, name, None) for each in self.metadata)
+        return next((bound for bound in found if bound is not None), None)
 
     def written(self, value: Any) -> Any:
         """``value`` as it would stand in a file: text, number, true or false, or a list."""

@@ -1,7 +1,7 @@
 """What is found out about settings before a broker starts with them: what it would refuse, and what
 is surely not meant so."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_IROTH
@@ -11,6 +11,7 @@ from towline_broker.core.unkept import unkept
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.urls import shown_url
+from towline_broker.server.catalogue import setting_at
 from towline_broker.server.exits import StartError, WrongSettings
 from towline_broker.server.explaining import dotted
 from towline_broker.server.exposure import check_exposure
@@ -39,14 +40,41 @@ async def look_at(loaded: Loaded) -> Findings:
     ]
     refusals = list(_wrong_urls(loaded))
     if not refusals:
-        try:
-            warnings = [*_exposed(loaded.settings), *warnings]
-            check_queue_options(loaded.settings)
-        except WrongSettings as error:
-            refusals += error.mistakes
-        except (StartError, StoreRefused) as error:
-            refusals.append(str(error))
+        exposed: list[str] = []
+        checks = (
+            lambda settings: exposed.extend(_exposed(settings)),
+            check_queue_options,
+            _check_http,
+        )
+        for check in checks:
+            refusals += _found_by(check, loaded)
+        warnings = [*exposed, *warnings]
     return Findings(refusals, warnings)
+
+
+def _found_by(check: Callable[[Settings], None], loaded: Loaded) -> list[str]:
+    try:
+        check(loaded.settings)
+    except WrongSettings as error:
+        return error.mistakes
+    except (StartError, StoreRefused) as error:
+        return [_with_origin(str(error), loaded)]
+    return []
+
+
+def _with_origin(message: str, loaded: Loaded) -> str:
+    """Errors of a start begin with the name of a setting, but know nothing of its source."""
+    place = tuple(message.partition(":")[0].split("."))
+    origin = loaded.merged.origin(place) if setting_at(place) else ""
+    return message + (f" ({origin})" if origin else "")
+
+
+def _check_http(settings: Settings) -> None:
+    if settings.http.address is not None:
+        # What serves HTTP takes a while to load.
+        from towline_broker.server.http.endpoint import allowed_address
+
+        allowed_address(settings.http, settings.insecure)
 
 
 def check_queue_options(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """What is said of a wrong value: where it stands, and what was expected."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterable
 
@@ -20,12 +21,22 @@ _MOST_SHOWN = 64
 
 def explain(error: ValidationError, merged: Merged) -> list[str]:
     """A line for each mistake. A value that may be secret is never told."""
-    return [line for details in error.errors() for line in _explain(details, merged)]
+    errors = error.errors()
+    places = {details["loc"] for details in errors}
+    # Of a list with a wrong value in it, the list itself is called too short.
+    told = [
+        each for each in errors if each["type"] != "too_short" or not _is_above(each["loc"], places)
+    ]
+    return [line for details in told for line in _explain(details, merged)]
 
 
 def dotted(place: Place) -> str:
     """As it would stand in a file of TOML: names that hold a dot in quotes."""
     return ".".join(part if _BARE_KEY.fullmatch(part) else f'"{part}"' for part in place)
+
+
+def _is_above(place: tuple[int | str, ...], others: Iterable[tuple[int | str, ...]]) -> bool:
+    return any(len(other) > len(place) and other[: len(place)] == place for other in others)
 
 
 def _explain(details: ErrorDetails, merged: Merged) -> list[str]:
@@ -41,7 +52,8 @@ def _explain(details: ErrorDetails, merged: Merged) -> list[str]:
     message = details["msg"].removeprefix("Value error, ")
     if setting is None:  # values that do not go together: the message names them
         return [_of_several(place, message, merged)]
-    shown = "it" if setting.secret else _shown(details["input"])
+    is_name = details["loc"][-1] == "[key]"
+    shown = "it" if setting.secret and not is_name else _shown(details["input"])
     return [_line(place, message.replace(repr(details["input"]), shown), merged)]
 
 
@@ -63,7 +75,7 @@ def _unfit(details: ErrorDetails, setting: Setting | None, place: Place) -> str:
 def _of_several(place: Place, message: str, merged: Merged) -> str:
     named = [at for at in merged.below(place) if _is_named(at, place, message)]
     origins: Iterable[str] = filter(None, map(merged.origin, named or [place]))
-    where = f" ({', '.join(dict.fromkeys(origins))})" if named or place else ""
+    where = f" ({'; '.join(dict.fromkeys(origins))})" if named or place else ""
     return (f"{dotted(place)}: " if place else "") + message + where
 
 
@@ -92,7 +104,9 @@ def _nearest(place: Place) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(shown_url(value) if isinstance(value, str) else value)
     if isinstance(value, (dict, list)):
         return "a section" if isinstance(value, dict) else "a list"
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    text = repr(shown_url(value) if isinstance(value, str) else value)
     return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."

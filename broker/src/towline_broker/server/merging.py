@@ -7,6 +7,9 @@ from typing import Any, Protocol
 from towline_broker.server.marks import Place
 from towline_broker.server.settings_file import SettingsFile
 
+#: Options that are called otherwise than their setting.
+_OPTIONS: Mapping[Place, Place] = {("http", "listen"): ("http",)}
+
 
 class Origin(Protocol):
     """One source."""
@@ -37,8 +40,7 @@ class AsOption:
     label: str = "option"
 
     def of(self, place: Place) -> str:
-        # Those of stores are all given by one option.
-        words = ("store",) if place[0] == "stores" else place
+        words = ("store",) if place[0] == "stores" else _OPTIONS.get(place, place)
         return "option --" + "-".join(words).replace("_", "-")
 
 

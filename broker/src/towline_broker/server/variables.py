@@ -1,6 +1,7 @@
 """Settings from the environment, and from the file ``.env`` in the working directory."""
 
 import difflib
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,9 @@ from towline_broker.server.catalogue import ANY_NAME, all_settings
 from towline_broker.server.exits import ConfigError, WrongSettings
 from towline_broker.server.marks import Place
 from towline_broker.server.settings import ENV_DELIMITER, ENV_PREFIX, Settings
+
+# It warns of each line that it cannot read; of those that matter more is told here.
+logging.getLogger("dotenv").setLevel(logging.ERROR)
 
 DOTENV_FILE = Path(".env")
 #: Where variables stand.

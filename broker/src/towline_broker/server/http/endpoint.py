@@ -52,17 +52,23 @@ async def http_endpoint(
             raise
         yield Opened(None, str(error))
         return
-    runner = web.AppRunner(_application(routes), access_log=None, keepalive_timeout=KEEPALIVE)
+    runner = web.AppRunner(
+        _application(routes),
+        access_log=None,
+        keepalive_timeout=KEEPALIVE,
+        shutdown_timeout=LAST_GRACE,
+    )
     try:
         await runner.setup()
-        await web.SockSite(runner, listener, shutdown_timeout=LAST_GRACE).start()
+        await web.SockSite(runner, listener).start()
         yield Opened(address)
     finally:
         await runner.cleanup()
         listener.close()
 
 
-def _take(settings: HttpSettings, insecure: bool) -> tuple[Address, socket.socket]:
+def allowed_address(settings: HttpSettings, insecure: bool) -> Address:
+    """Where it is to be served. Raises AddressError, ConfigError."""
     address = Address.parse(settings.listen).resolve("http.listen")
     if not (address.is_loopback or settings.public or insecure):
         raise ConfigError(
@@ -70,7 +76,11 @@ def _take(settings: HttpSettings, insecure: bool) -> tuple[Address, socket.socke
             "reaches it reads the names of queues and types, and all figures. Listen on "
             "127.0.0.1, or set http.public = true if the network is closed to strangers"
         )
-    return address.listening("http.listen", "--http")
+    return address
+
+
+def _take(settings: HttpSettings, insecure: bool) -> tuple[Address, socket.socket]:
+    return allowed_address(settings, insecure).listening("http.listen", "--http")
 
 
 def _application(routes: Iterable[web.RouteDef]) -> web.Application:
