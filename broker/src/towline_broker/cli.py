@@ -18,6 +18,7 @@ from towline_broker.commands import (
     schema,
     token,
 )
+from towline_broker.commands.helping import examples
 from towline_broker.commands.settings_options import with_settings
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.logs import configure_logs
@@ -28,7 +29,6 @@ from towline_broker.server.sources import Sources
 
 app = typer.Typer(
     name="towline-broker",
-    help="Towline: a job-queue broker that anyone can call over gRPC.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -36,6 +36,27 @@ app = typer.Typer(
 )
 
 # \b keeps the lines of a paragraph as they are.
+HELP = """Towline: a job-queue broker that anyone can call over gRPC.
+
+"serve" runs a broker; the other commands check it, look into its stores and look after them.
+Producers, workers and operators of queues use the command "towline".
+
+\b
+Exit codes, of which each command says what they mean there:
+  0         done, or ended as it should
+  1         the answer is no: damaged, not serving, not found, not done
+  2         wrong use
+  65        a file that was given is not what it should be
+  66        a store was refused
+  69        an address, a store or a broker is not to be had
+  70        a defect of the broker
+  73        a file cannot be read or written
+  74        a store, or the file of tokens, failed
+  75        told to stop, and did not in time
+  78        a setting is wrong
+  130, 143  stopped at once, by a signal
+"""
+
 SERVE_HELP = """Run a broker until Ctrl-C or SIGTERM.
 
 Settings come from options, then the environment (TOWLINE_STORE, TOWLINE_LIMITS__PAYLOAD_BYTES, also
@@ -46,13 +67,14 @@ defaults. Which queue is kept in which store is set there only: [queues."emails.
 Exit codes:
   0         stopped by a signal: drained, or told to stop before it served
   2         wrong use of this command
-  66        the store was refused: its url or password is wrong, it is not ours,
-            it needs an upgrade or a newer broker, or another broker owns it
-  69        the address is in use, or the store cannot be reached (--wait-for-store)
+  66        the store was refused: its url or password is wrong, it is not
+            ours, needs an upgrade or a newer broker, or another one owns it
+  69        the address is in use, or the store cannot be reached
+            (--wait-for-store)
   70        a defect of the broker
   74        the store failed
-  75        told to stop, but something hung or the store did not close, within
-            --drain-timeout and 5 s; nothing that was acknowledged is lost
+  75        told to stop, but something hung, or the store did not close,
+            within --drain-timeout and 5 s; nothing acknowledged is lost
   78        a setting is wrong
   130, 143  stopped at once, by a second signal (SIGINT, SIGTERM)
 """
@@ -61,9 +83,9 @@ SERVE_EXAMPLES = """\b
 Examples:
   towline-broker serve
   towline-broker serve --store sqlite:////var/lib/towline/jobs.db
-  towline-broker serve --store memory: --listen 127.0.0.1:0 --ready-file address
+  towline-broker serve --store memory: --listen 127.0.0.1:0 --ready-file where
   towline-broker serve --store postgresql://queue@db/jobs --processes 4
-  towline-broker serve --store sqlite:///jobs.db --store fast=redis://cache:6379
+  towline-broker serve --store sqlite:///jobs.db --store fast=redis://cache
   towline-broker serve --tls-cert broker.pem --tls-key broker.key
   towline-broker serve --config /etc/towline/broker.yaml --log-format json
 """
@@ -75,14 +97,22 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(
+    help=HELP,
+    epilog=examples(
+        "towline-broker serve",
+        "towline-broker config check --config /etc/towline/broker.toml",
+        "towline-broker token create --name mailer --push 'emails.*'",
+        "towline-broker health",
+    ),
+)
 def broker(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Towline: a job-queue broker that anyone can call over gRPC."""
+    """What all commands have."""
 
 
 @app.command(help=SERVE_HELP, epilog=SERVE_EXAMPLES)

@@ -15,7 +15,7 @@ The copy holds every change that was acknowledged before the command began. It i
 before it gets its name, and is a store like any other: put it in the place of the lost one, or
 start a broker with --store on it.
 
-\\b
+\b
 Exit codes:
   0    the copy is made, and sound
   2    wrong use
@@ -26,10 +26,10 @@ Exit codes:
   130  interrupted
 """
 
-EXAMPLES = """\\b
+EXAMPLES = """\b
 Examples:
   towline-broker backup --store sqlite:///jobs.db /backups/jobs-monday.db
-  towline-broker backup --store file:////var/lib/towline/jobs --force /backups/jobs
+  towline-broker backup --store file:////var/lib/jobs --force /backups/jobs
 """
 
 

@@ -50,6 +50,11 @@ What editors look for, in the first line of a file:
   TOML   #:schema ./towline-broker.schema.json
   YAML   # yaml-language-server: $schema=./towline-broker.schema.json
   JSON   "$schema": "./towline-broker.schema.json", within the braces
+
+\b
+Exit codes:
+  0    printed
+  2    wrong use
 """
 
 

@@ -38,7 +38,8 @@ Exit codes:
 EXAMPLES = """\b
 Examples:
   towline-broker export --store sqlite:///jobs.db jobs.jsonl
-  towline-broker export --store postgresql://queue@db/jobs --queue 'emails.*' - | gzip > emails.gz
+  towline-broker export --store file:///jobs --queue 'emails.*' emails.jsonl
+  towline-broker export --store redis://cache - | gzip > jobs.gz
 """
 
 WAY_OUT = "; stop it, or copy the store while it runs (towline-broker backup) and export the copy"

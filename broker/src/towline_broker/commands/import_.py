@@ -34,8 +34,8 @@ Exit codes:
        elsewhere; the same command goes on
   2    wrong use
   65   the file is not whole, or none of an export
-  66   the store was refused: it is not ours, a broker owns it, or it cannot keep
-       these jobs
+  66   the store was refused: it is not ours, a broker owns it, or it cannot
+       keep these jobs
   69   the store cannot be reached
   73   the file cannot be read
   130  interrupted
@@ -45,7 +45,7 @@ EXAMPLES = """\b
 Examples:
   towline-broker import --store postgresql://queue@db/jobs jobs.jsonl
   towline-broker import --store sqlite:///new.db --dry-run jobs.jsonl
-  towline-broker import --store file:///jobs --queue emails --rename emails=mail jobs.jsonl
+  towline-broker import --store file:///jobs --rename emails=mail jobs.jsonl
 """
 
 WAY_OUT = "; stop it before"

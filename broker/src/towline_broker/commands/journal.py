@@ -10,6 +10,7 @@ import typer
 from google.protobuf.message import DecodeError
 
 from towline.v1.job_pb2 import Job
+from towline_broker.commands.helping import examples
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.time import Micros, to_seconds
 from towline_broker.drivers.file import checking
@@ -40,13 +41,20 @@ A line tells how jobs, settle memories, unique keys, totals and queues stood aft
 what was called. Bytes are printed as text where they are UTF-8, else in base64.
 
 \b
-Exit codes: as of "towline-broker journal check".
+Exit codes:
+  0    read to its end
+  1    damaged: what is before the damage was printed
+  2    wrong use, or there is no journal
 """
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Where the store is.")]
 
 
-@app.command(help=CHECK_HELP, short_help="Read a journal, and say what is there.")
+@app.command(
+    help=CHECK_HELP,
+    short_help="Read a journal, and say what is there.",
+    epilog=examples("towline-broker journal check /var/lib/towline/jobs"),
+)
 def check(directory: Directory) -> None:
     _need_journal(directory)
     try:
@@ -67,7 +75,14 @@ def check(directory: Directory) -> None:
         typer.echo("a frame begins there and is not finished: opening the store cuts it off")
 
 
-@app.command(help=CAT_HELP, short_help="Print what a journal records as lines of JSON.")
+@app.command(
+    help=CAT_HELP,
+    short_help="Print what a journal records as lines of JSON.",
+    epilog=examples(
+        "towline-broker journal cat jobs | jq .queue",
+        "towline-broker journal cat jobs --from 5210 --no-payload",
+    ),
+)
 def cat(
     directory: Directory,
     since: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from towline_broker.commands.helping import examples
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.drivers.urls import shown_url
 from towline_broker.server.exits import ConfigError, ExitCode
@@ -41,7 +42,13 @@ Config = Annotated[
 ]
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(
+    epilog=examples(
+        "towline-broker schema current",
+        "towline-broker schema current --store postgresql://queue@db/jobs",
+        then=EXIT_CODES,
+    )
+)
 def current(store: Store = None, config: Config = None) -> None:
     """Say which version the tables have. Changes nothing; brokers may be at work."""
 
@@ -51,7 +58,13 @@ def current(store: Store = None, config: Config = None) -> None:
     _each(store, config, tell)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(
+    epilog=examples(
+        "towline-broker schema upgrade",
+        "towline-broker schema upgrade --store sqlite:///jobs.db",
+        then=EXIT_CODES,
+    )
+)
 def upgrade(store: Store = None, config: Config = None) -> None:
     """Bring the tables up to date, or make them. Stop the brokers that use the store before."""
 
@@ -67,7 +80,12 @@ def upgrade(store: Store = None, config: Config = None) -> None:
     _each(store, config, bring_up)
 
 
-@app.command(epilog=EXIT_CODES, short_help="Print the SQL that upgrade would run.")
+@app.command(
+    epilog=examples(
+        "towline-broker schema sql --store mysql://queue@db/jobs > upgrade.sql", then=EXIT_CODES
+    ),
+    short_help="Print the SQL that upgrade would run.",
+)
 def sql(store: Store = None, config: Config = None) -> None:
     """Print the SQL that upgrade would run, for an administrator to run in its place."""
 

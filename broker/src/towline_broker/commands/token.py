@@ -16,6 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from towline_broker.commands.helping import examples
 from towline_broker.domain.time import DAY, SECOND, Micros, to_seconds
 from towline_broker.server.auth_settings import RightsSettings
 from towline_broker.server.exits import ConfigError, ExitCode
@@ -48,10 +49,10 @@ several times. Nothing but the token goes to standard output.
 
 CREATE_EXAMPLES = """\b
 Examples:
-  towline-broker token create --name mailer --push 'emails.*' --work 'emails.*'
+  towline-broker token create --name mailer --push 'emails.*' --work emails.in
   towline-broker token create --name operator --admin --expires 90d
-  towline-broker token create --name mailer --rotate --tokens /etc/towline/tokens.json
-  towline-broker token create --name ci --push ci.jobs | gh secret set TOWLINE_TOKEN
+  towline-broker token create --name mailer --rotate --tokens tokens.json
+  towline-broker token create --name ci --push ci.jobs > ci.token
 
 \b
 Exit codes:
@@ -130,7 +131,14 @@ def create(
     typer.echo("It is not shown again. Clients take it from TOWLINE_TOKEN.", err=True)
 
 
-@app.command(name="list", epilog=EXIT_CODES)
+@app.command(
+    name="list",
+    epilog=examples(
+        "towline-broker token list",
+        "towline-broker token list --tokens tokens.json --json",
+        then=EXIT_CODES,
+    ),
+)
 def list_tokens(
     tokens: Tokens = None,
     config: Config = None,
@@ -153,7 +161,14 @@ def list_tokens(
     Console(highlight=False, soft_wrap=True).print(table)
 
 
-@app.command(epilog=EXIT_CODES, short_help="End the tokens of a name.")
+@app.command(
+    epilog=examples(
+        "towline-broker token revoke mailer",
+        "towline-broker token revoke mailer --id 3f0b6d21 --yes",
+        then=EXIT_CODES,
+    ),
+    short_help="End the tokens of a name.",
+)
 def revoke(
     name: Annotated[str, typer.Argument(metavar="NAME", help="As it was made.")],
     only: Annotated[
