@@ -191,13 +191,14 @@ async def test_a_queue_that_the_settings_pause_gives_no_jobs_until_they_say_othe
     await come_to_rest()
     assert not waiting.done()
     broker.apply({})
-    (freed,) = await waiting
+    async with asyncio.timeout(5):
+        (freed,) = await waiting
     assert freed.ref.queue == "held"
 
 
 async def test_a_paused_queue_costs_its_store_nothing(broker: Broker, driver: FaultyDriver) -> None:
     broker.apply({"held": QueueOptions(paused=True)})
-    waiting = asyncio.create_task(broker.leasing.reserve(reserve("held", wait=MINUTE)))
+    waiting = asyncio.create_task(broker.leasing.reserve(reserve("held", "open", wait=MINUTE)))
     await come_to_rest()
     driver.errors["reserve"] = AssertionError("the store was asked")
     await push(broker, "held")
@@ -348,6 +349,8 @@ async def test_an_option_that_a_store_cannot_keep_is_refused_at_the_start_by_its
     assert told.startswith("queues.\"*\".retention: store 'other'")
     assert "keeping jobs that have ended" in told
     assert "set retention = 0 for those" in told
+    others = {**OPTIONS, "sqs.logs": QueueOptions(retention=0)}
+    assert "retention" in await refused(limited(Feature.RETENTION, others, ROUTES))
     gone = {"sqs.logs": QueueOptions(dead_letter_retention=DAY)}
     told = await refused(limited(Feature.DEAD_LETTERS, OPTIONS | gone, ROUTES))
     assert told.startswith("queues.\"sqs.logs\".dead_letter_retention: store 'other'")
