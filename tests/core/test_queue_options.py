@@ -227,7 +227,9 @@ async def test_a_queue_is_paused_as_long_as_settings_or_an_operator_say_so(
     await push(broker, "held")
     broker.apply({"held": QueueOptions(paused=True)})
     (view,) = await broker.operating.queues()
-    assert view.paused
+    (reading,) = (await broker.observing.readings(max_age=0, patience=5)).values()
+    assert reading is not None
+    assert [view.paused, *(state.paused for state in reading.states)] == [True, True]
     with pytest.raises(InvalidField, match="paused by the settings") as refused:
         await broker.operating.resume("held")
     assert refused.value.field == "queue"

@@ -114,7 +114,7 @@ class Broker:
             *(self._stores, self.clock, settings, rules, owned, self._peers, timings)
         )
         self._dead_retention = DeadRetention(rules, settings, owned)
-        self.observing = Observing(self._stores, owned, self._peers, timings, limit)
+        self.observing = Observing(self._stores, rules, owned, self._peers, timings, limit)
         self.moving = Moving(self._stores, owned, self._line, hold)
 
     @property

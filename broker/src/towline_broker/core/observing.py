@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.peers import Peers
+from towline_broker.core.queue_options import RuleBook
 from towline_broker.core.statistics import Timings
 from towline_broker.core.stores import Store, Stores
 from towline_broker.core.waiting import WaitLimit
@@ -57,8 +58,9 @@ class StoreLoad:
 class _Watched:
     """One store, and what it told last."""
 
-    def __init__(self, store: Store, owned: OwnedTasks) -> None:
+    def __init__(self, store: Store, rules: RuleBook, owned: OwnedTasks) -> None:
         self.store = store
+        self._rules = rules
         self._owned = owned
         self._reading: Reading | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -102,7 +104,7 @@ class _Watched:
         self._reading, driver = None, self.store.driver
         try:
             # A store in this process may answer at once: others have their turn in between.
-            states = await driver.queues()
+            states = self._rules.with_pauses(await driver.queues())
             await asyncio.sleep(0)
             counts = await driver.counts()
             await asyncio.sleep(0)
@@ -123,9 +125,15 @@ class _Watched:
 
 class Observing:
     def __init__(
-        self, stores: Stores, owned: OwnedTasks, peers: Peers, timings: Timings, limit: WaitLimit
+        self,
+        stores: Stores,
+        rules: RuleBook,
+        owned: OwnedTasks,
+        peers: Peers,
+        timings: Timings,
+        limit: WaitLimit,
     ) -> None:
-        self._watched = [_Watched(store, owned) for store in stores.all]
+        self._watched = [_Watched(store, rules, owned) for store in stores.all]
         self._peers = peers
         self.timings = timings
         self._limit = limit

@@ -7,13 +7,14 @@ settings of the broker as a whole.
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from towline_broker.core.routing import ambiguous, is_pattern, matcher, rank
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.retry import DelayList, ExponentialBackoff
 from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import QueueState
 
 #: Longer than any store keeps anything.
 FOREVER: Micros = sys.maxsize
@@ -108,6 +109,14 @@ class RuleBook:
         if not self.any_paused or not any(self.of(queue).paused for queue in queues):
             return queues
         return [queue for queue in queues if not self.of(queue).paused]
+
+    def with_pauses(self, states: Sequence[QueueState]) -> Sequence[QueueState]:
+        """As the stores tell them, and paused as well where the settings say so."""
+        if not self.any_paused:
+            return states
+        return [
+            replace(state, paused=state.paused or self.of(state.name).paused) for state in states
+        ]
 
     def _look_up(self, queue: str) -> QueueRules:
         if len(self._known) >= MOST_KNOWN:
