@@ -34,6 +34,8 @@ WEIGHTS = {"Push": 8, "Reserve": 8, "Ack": 4, "Nack": 5, "Heartbeat": 4, "Cancel
 ROUND = 50
 #: Longer than any delay, retention or unique key that can be asked for.
 FOR_EVER = 3_700 * DAY
+#: So far from all others that none of them is changed into it.
+GOOD_ID = "fedcba98-7654-7321-8fed-cba987654321"
 #: Where a page may be said to begin by who makes up its token.
 CURSORS = ("0", "-1", "9" * 30, "9" * 5_000, "1.1", "1.1.1", "x", "\0", "1e3", "٣", "", ".", "1.")
 
@@ -162,8 +164,10 @@ class _Session:
 
     async def check_good_calls(self) -> None:
         """A broker that was sent all that still serves who asks nicely. Raises Wrong."""
-        job = Job(queue="good", type="T", id=IDS[-1][:-1] + "f")
+        job = Job(queue="good", type="T", id=GOOD_ID)
         pushed = await self._good("Push", queue.PushRequest(jobs=[job]))
+        if pushed.results[0].outcome != queue.PUSH_OUTCOME_CREATED:
+            raise Wrong(f"the Push of a good job was answered {pushed.results[0]}")
         wanted = queue.ReserveRequest(queues=[queue.QueueChoice(name="good")])
         leases = (await self._good("Reserve", wanted)).leases
         if not [lease for lease in leases if lease.job.id == pushed.results[0].job_id]:
@@ -206,7 +210,7 @@ def _same_ids_again(rng: Random) -> Iterator[None]:
     def new_id() -> str:
         return str(UUID(int=0x0190A000_0000_7000_9000_000000000000 + next(numbers)))
 
-    def new_grant() -> str:
+    def new_grant(mark: str) -> str:
         return f"{rng.getrandbits(72):018x}"
 
     with (

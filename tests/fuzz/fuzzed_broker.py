@@ -136,7 +136,7 @@ class FuzzedBroker:
         """What a server of gRPC does with the services."""
         layers = [
             RequestReader(self._most_items),
-            PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE),
+            PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE, self._seconds),
             RunningCalls(),
             ErrorsInterceptor(),
         ]
@@ -146,6 +146,9 @@ class FuzzedBroker:
             for layer in layers:
                 handler = layer.wrap_handler(name, handler)
             self._handlers[name] = handler
+
+    def _seconds(self) -> float:
+        return self.clock.now() / SECOND
 
     async def __aenter__(self) -> Self:
         await self.broker.start()

@@ -151,6 +151,10 @@ def run_share(
             except (Exception, Hang) as error:
                 report.found.append(_again(seed, target.name, each, error))
             line.seconds += time.process_time() - began
+            # The file store sets aside what there is when it has been read, for a broker has one;
+            # here it would be whatever earlier epochs have left to be collected.
+            gc.unfreeze()
+            gc.collect()
             line.messages += count
             if done == WARM:
                 settled = _memory()

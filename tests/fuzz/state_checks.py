@@ -58,10 +58,10 @@ def check_empty(state: State, broker: Broker) -> None:
         "retained": len(list(state.retained)),
         "waiters": len(broker._line._lines),
         "watches": len(broker._watch._watches),
-        "parked": leasing._limit._parked,
+        "parked": leasing._limit.parked,
         "repeated calls": len(leasing._repeats._parked),
         "holders of leases": len(leasing._workers._holders),
-        "own tasks": sum(not task.done() for task in broker._owned._tasks) - 1,
+        "own tasks": len(broker._owned._tasks) - len(broker._rounds) - 1,
     }
     if any(left.values()):
         raise Wrong(f"left behind: { {name: count for name, count in left.items() if count} }")

@@ -1,7 +1,7 @@
 """P11: offered more than it can take, a broker refuses Pushes unread and goes on with all else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -25,19 +25,22 @@ def push(*queues: str) -> bytes:
     return PushRequest(jobs=jobs).SerializeToString()
 
 
-@pytest.fixture
-def moments(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+class Moments:
     """Lets time pass for who remembers full queues."""
-    now = [100.0]
 
-    class Time:
-        monotonic = staticmethod(lambda: now[0])
+    def __init__(self) -> None:
+        self._now = 100.0
 
-    def pass_(seconds: float) -> None:
-        now[0] += seconds
+    def now(self) -> float:
+        return self._now
 
-    monkeypatch.setattr(full_queues, "time", Time)
-    return pass_
+    def __call__(self, seconds: float) -> None:
+        self._now += seconds
+
+
+@pytest.fixture
+def moments() -> Moments:
+    return Moments()
 
 
 @pytest.mark.parametrize(
@@ -58,8 +61,8 @@ def test_the_queue_of_a_push_is_found_unread(raw: bytes, queue: str) -> None:
     assert first_queue(raw) == queue
 
 
-def test_a_full_queue_is_looked_at_by_one_push_at_a_time(moments: Callable[[float], None]) -> None:
-    queues = FullQueues("default")
+def test_a_full_queue_is_looked_at_by_one_push_at_a_time(moments: Moments) -> None:
+    queues = FullQueues("default", moments.now)
     queues.found(push("q"), FULL, again=False)
     with pytest.raises(QueueFull):
         queues.check(push("q"))
@@ -70,7 +73,7 @@ def test_a_full_queue_is_looked_at_by_one_push_at_a_time(moments: Callable[[floa
         queues.check(push("q"))
 
 
-def finds_out(queues: FullQueues, moments: Callable[[float], None]) -> int:
+def finds_out(queues: FullQueues, moments: Moments) -> int:
     """How long it takes, in hundredths of a second, until a Push is to find out."""
     for hundredths in range(100):
         try:
@@ -82,8 +85,8 @@ def finds_out(queues: FullQueues, moments: Callable[[float], None]) -> int:
     raise AssertionError("none ever is")
 
 
-def test_a_queue_that_stays_full_is_looked_at_seldom(moments: Callable[[float], None]) -> None:
-    queues = FullQueues("default")
+def test_a_queue_that_stays_full_is_looked_at_seldom(moments: Moments) -> None:
+    queues = FullQueues("default", moments.now)
     queues.found(push("q"), FULL, again=False)
     waits = []
     for _ in range(8):
@@ -94,17 +97,17 @@ def test_a_queue_that_stays_full_is_looked_at_seldom(moments: Callable[[float], 
     assert 100 * full_queues.MOST_PAUSE <= waits[-1] <= 100 * full_queues.MOST_PAUSE + 1
 
 
-def test_pushes_that_were_under_way_say_nothing_new(moments: Callable[[float], None]) -> None:
-    queues = FullQueues("default")
+def test_pushes_that_were_under_way_say_nothing_new(moments: Moments) -> None:
+    queues = FullQueues("default", moments.now)
     for _ in range(20):
         queues.found(push("q"), FULL, again=False)
     assert finds_out(queues, moments) <= 100 * full_queues.FIRST_PAUSE + 1
 
 
 def test_a_queue_with_room_again_counts_as_full_no_more_within_three_seconds(
-    moments: Callable[[float], None],
+    moments: Moments,
 ) -> None:
-    queues = FullQueues("default")
+    queues = FullQueues("default", moments.now)
     queues.found(push("q"), FULL, again=False)
     for _ in range(8):
         finds_out(queues, moments)

@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 from towline.v1.job_pb2 import Job
@@ -32,10 +33,11 @@ class _Full(NamedTuple):
 
 
 class FullQueues:
-    """``default``: the queue of a job that names none."""
+    """``default``: the queue of a job that names none. ``timer`` gives seconds."""
 
-    def __init__(self, default: str) -> None:
+    def __init__(self, default: str, timer: Callable[[], float] = time.monotonic) -> None:
         self._default = default
+        self._timer = timer
         self._full: OrderedDict[str, _Full] = OrderedDict()
 
     def found(self, raw: bytes, error: QueueFull, *, again: bool) -> None:
@@ -45,7 +47,7 @@ class FullQueues:
         if known is not None:
             size = min(known.size, size)
             pause = min(known.pause * LONGER, MOST_PAUSE) if again else known.pause
-        self._full[error.queue] = _Full(time.monotonic() + pause, pause, size, error.limit)
+        self._full[error.queue] = _Full(self._timer() + pause, pause, size, error.limit)
         self._full.move_to_end(error.queue)
         if len(self._full) > MOST:
             self._full.popitem(last=False)
@@ -60,10 +62,10 @@ class FullQueues:
         known = self._full.get(queue)
         if known is None or len(raw) < known.size:
             return False
-        if time.monotonic() < known.until:
+        if self._timer() < known.until:
             raise QueueFull(queue, known.limit)
         # Others do not while this one does.
-        self._full[queue] = known._replace(until=time.monotonic() + known.pause)
+        self._full[queue] = known._replace(until=self._timer() + known.pause)
         return True
 
     def accepted(self, raw: bytes) -> None:
@@ -79,7 +81,7 @@ class FullQueues:
         if pause < LEAST_PAUSE:
             del self._full[queue]
         else:
-            until = min(known.until, time.monotonic() + pause)
+            until = min(known.until, self._timer() + pause)
             self._full[queue] = known._replace(until=until, pause=pause)
 
 

@@ -35,15 +35,21 @@ SPELL = 0.002
 
 class PushPacing(WrappingInterceptor):
     """Sees the bytes of a Push. ``saturated``: whether no store would take one now;
-    ``default_queue``: that of a job that names none.
+    ``default_queue``: that of a job that names none; ``timer``: seconds, for queues that are taken
+    to be full.
 
     Raises Busy, QueueFull.
     """
 
-    def __init__(self, saturated: Callable[[], bool], default_queue: str) -> None:
+    def __init__(
+        self,
+        saturated: Callable[[], bool],
+        default_queue: str,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__()
         self._saturated = saturated
-        self._full = FullQueues(default_queue)
+        self._full = FullQueues(default_queue, timer)
         self._taken_in = 0
         self._line = Line()
         self._bytes = 0
