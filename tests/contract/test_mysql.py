@@ -2,9 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.archive.support import (
+    export_of_everything,
+    goes_in_and_comes_out,
+    is_found_by_check,
+)
 from tests.support.servers.mariadb import MariaDBServer
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.registry import create_driver
@@ -32,6 +38,9 @@ class Databases:
 
     def take(self) -> str:
         return self._free.pop() if self._free else self._server.create_database()
+
+    def execute(self, sql: str, url: str) -> None:
+        self._server.execute(sql, url.partition("?")[0])
 
     def give_back(self, url: str) -> None:
         # None if nothing was opened there.
@@ -72,3 +81,14 @@ def test_random_operations_are_answered_as_the_model_does(
 ) -> None:
     examples = int(os.environ.get("TOWLINE_EXAMPLES", "25"))
     check_at_random(lambda: MySQLHarness(new_database()), examples=examples)
+
+
+def test_p6_everything_goes_in_and_out_of_archives_and_a_check_sees_what_is_wrong(
+    databases: Databases, new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    exported = export_of_everything(f"sqlite:///{tmp_path}/jobs.db", tmp_path)
+    url = new_database()
+    goes_in_and_comes_out(exported, url)
+    databases.execute("UPDATE towline_counters SET ready = ready + 2", url)
+    databases.execute("DELETE FROM towline_notes", url)
+    is_found_by_check(url, "ready by the counts, and", "have lost their last failure and progress")

@@ -4,9 +4,17 @@ import itertools
 import secrets
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from tests.archive.support import (
+    export_of_everything,
+    goes_in_and_comes_out,
+    is_found_by_check,
+    jobs_in,
+    run,
+)
 from tests.support.servers.redis import RedisServer
 from tests.support.servers.redis_cluster import RedisCluster
 from tests.support.servers.redis_sentinels import Sentinels
@@ -172,3 +180,24 @@ def test_random_operations_on_a_cluster_are_answered_as_the_model_does(
 ) -> None:
     """With one partition: the model's ids are those of all queues."""
     check_at_random(lambda: RedisHarness(redis_cluster.url, partitions=1), examples=10)
+
+
+@pytest.mark.parametrize("kind", ["redis_server", "redis_cluster"])
+def test_p6_everything_goes_in_and_out_of_archives_and_a_check_sees_what_is_wrong(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    exported = export_of_everything(f"sqlite:///{tmp_path}/jobs.db", tmp_path)
+    server = request.getfixturevalue(kind)
+    prefix = f"archive-{_RUN}"
+    url = f"{server.url}?prefix={prefix}"
+    goes_in_and_comes_out(exported, url)
+    if kind == "redis_server":
+        ready = {job["id"] for job in jobs_in(exported) if job["state"] == "READY"}
+        server.execute("DEL", f"{prefix}:{{0}}:l:other:2")
+        server.execute("HINCRBY", f"{prefix}:{{0}}:d", "q|T|dead", 1)
+        is_found_by_check(
+            url,
+            *("queue other, ready: 6 by the counts, and 3 by the lists", "is ready and in no line"),
+            "queue and type q|T, dead:",
+        )
+        assert any(job_id in run("check", "--store", url, code=1).stdout for job_id in ready)

@@ -9,7 +9,7 @@ already is passed over by its id. At the end all of the queues are opened.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from uuid import uuid4
+from uuid import UUID, uuid5
 
 from towline_broker.archive.exporting import wanted
 from towline_broker.archive.jobs import transfer_of
@@ -28,6 +28,7 @@ MOST_JOBS = 500
 MOST_BYTES = 4 * 1024 * 1024
 #: In the name that a seal has; no store can be called so.
 _MARK = "import:"
+_FIRST_JOBS = UUID("6f1d8a3e-58a5-4c55-8d2e-0f7f3c6f4a10")
 
 
 class Busy(TowlineError):
@@ -163,16 +164,15 @@ async def refuse_moving(driver: Driver, made: Plan) -> None:
 
 async def _seal(store: OpenStore, queue: str, made: Plan, exists: bool) -> None:
     driver, now = store.driver, store.clock.now()
-    if exists:
-        await driver.seal(queue, made.seal)
-        return
     # A queue comes into being with its first job, which nobody may take before it is sealed: so
-    # it is one that has ended, and goes again at once.
-    first = NewJob(str(uuid4()), queue, made.types[queue], retention=HOUR)
+    # it is one that has ended, and goes again at once (or when this import is made again).
+    job_id = str(uuid5(_FIRST_JOBS, f"{made.seal} {queue}"))
+    first = NewJob(job_id, queue, made.types[queue], retention=HOUR)
     record = JobRecord(
         *(first.id, queue, first.type, b"", 0, JobState.CANCELLED, 0, now), finished_at=now
     )
-    await driver.receive([Transfer(first, record, keep_until=now + HOUR)], now)
+    if not exists:
+        await driver.receive([Transfer(first, record, keep_until=now + HOUR)], now)
     await driver.seal(queue, made.seal)
     await driver.drop(queue, [Standing.of(record)])
 
