@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ import pytest
 
 from tests.sdk.both_clients import answer, connected
 from tests.support.broker_process import BrokerProcess
-from tests.support.certificates import Authority, Certificate
+from tests.support.certificates import Authority
+from tests.support.tls_server import tls_server
 from towline import (
     AsyncClient,
     BrokerUnavailable,
@@ -36,28 +35,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     cert, key = BROKER.write(tmp_path_factory.mktemp("broker"))
     with BrokerProcess("memory:", "--tls-cert", str(cert), "--tls-key", str(key)) as broker:
         yield broker.address
-
-
-@contextmanager
-def server(
-    certificate: Certificate | None = BROKER, client_ca: Authority | None = None
-) -> Iterator[str]:
-    """HOST:PORT of a server that has nothing to offer; certificate None: without TLS."""
-    running = grpc.server(ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 0)])
-    if certificate is None:
-        port = running.add_insecure_port("127.0.0.1:0")
-    else:
-        credentials = grpc.ssl_server_credentials(
-            [(certificate.key, certificate.cert)],
-            None if client_ca is None else client_ca.pem,
-            require_client_auth=client_ca is not None,
-        )
-        port = running.add_secure_port("127.0.0.1:0", credentials)
-    running.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        running.stop(None).wait()
 
 
 def failure(connection: Connection) -> Exception:
@@ -105,7 +82,7 @@ def test_a_certificate_of_its_own_is_shown(tmp_path: Path, monkeypatch: pytest.M
     for name, path in (("CA", ca), ("CERT", cert), ("KEY", key)):
         monkeypatch.setenv(f"TOWLINE_{name}", str(path))
     expected = TlsCredentials.from_files(ca, cert=cert, key=key)
-    with server(client_ca=AUTHORITY) as address:
+    with tls_server(BROKER, AUTHORITY) as address:
         connection = Connection.to(address)
         assert connection.credentials == expected
         with connection.open() as channel:
@@ -115,7 +92,7 @@ def test_a_certificate_of_its_own_is_shown(tmp_path: Path, monkeypatch: pytest.M
 def test_the_name_of_the_broker_can_be_another_than_the_addresss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with server(AUTHORITY.issue("broker", ["broker.internal"])) as address:
+    with tls_server(AUTHORITY.issue("broker", ["broker.internal"])) as address:
         wrong = Connection.to(address, credentials=AUTHORITY.credentials())
         error = failure(wrong)
         assert isinstance(error, HandshakeFailed)
@@ -128,23 +105,25 @@ def test_the_name_of_the_broker_can_be_another_than_the_addresss(
                 grpc.channel_ready_future(channel).result(timeout=10)
 
 
-def test_who_is_not_trusted_is_told_with_what_to_set() -> None:
-    with server() as address:
-        error = failure(Connection.to(address, credentials=STRANGER.credentials()))
+@pytest.mark.parametrize("name", ["Another one", "Test authority"])
+def test_who_is_not_trusted_is_told_with_what_to_set(name: str) -> None:
+    """Also if the authority is called like the one that is trusted."""
+    with tls_server(BROKER) as address:
+        error = failure(Connection.to(address, credentials=Authority(name).credentials()))
         assert isinstance(error, HandshakeFailed)
         assert "is not vouched for by an authority that is trusted here" in str(error)
         assert "TOWLINE_CA" in str(error)
 
 
 def test_a_certificate_that_has_run_out_is_told() -> None:
-    with server(AUTHORITY.issue(ends=timedelta(days=-1))) as address:
+    with tls_server(AUTHORITY.issue(ends=timedelta(days=-1))) as address:
         error = failure(Connection.to(address, credentials=AUTHORITY.credentials()))
         assert isinstance(error, HandshakeFailed)
         assert f"the certificate of the broker at {address} has run out" in str(error)
 
 
 def test_tls_to_who_speaks_none_is_told() -> None:
-    with server(None) as address:
+    with tls_server(None) as address:
         error = failure(Connection.to(f"grpcs://{address}"))
         assert isinstance(error, HandshakeFailed)
         assert f"who answers at {address} does not speak TLS" in str(error)
@@ -152,12 +131,12 @@ def test_tls_to_who_speaks_none_is_told() -> None:
 
 
 def test_no_tls_to_who_speaks_it_is_told() -> None:
-    with server() as address:
+    with tls_server(BROKER) as address:
         assert f"if it speaks TLS, write grpcs://{address}" in str(failure(Connection.to(address)))
 
 
 def test_a_client_without_a_certificate_where_one_is_asked_for_is_told() -> None:
-    with server(client_ca=AUTHORITY) as address:
+    with tls_server(BROKER, AUTHORITY) as address:
         bare = failure(Connection.to(address, credentials=AUTHORITY.credentials()))
         assert "name yours in TOWLINE_CERT and TOWLINE_KEY" in str(bare)
         strangers = AUTHORITY.credentials(STRANGER.issue("worker-1"))
@@ -167,7 +146,7 @@ def test_a_client_without_a_certificate_where_one_is_asked_for_is_told() -> None
 
 def test_a_client_does_not_wait_for_what_cannot_come_about() -> None:
     with (
-        server() as address,
+        tls_server(BROKER) as address,
         Client(address, credentials=STRANGER.credentials(), call_timeout=60) as client,
     ):
         began = time.monotonic()

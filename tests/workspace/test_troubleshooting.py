@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker_process import COMMAND, BrokerProcess
+from tests.support.certificates import Authority
+from tests.support.tls_server import tls_server
 from towline import Client, Job, JobRequest, Registry, Worker, current_job, job, testing
 from towline.errors import TowlineError
 
@@ -112,6 +114,12 @@ def said_without_a_broker() -> Iterator[str]:
     with Client("127.0.0.1:1") as nowhere:
         yield told(lambda: nowhere.dispatch("X", {}))
         yield told(lambda: nowhere.dispatch("X", {}, call_timeout=0.5))
+    yield told(lambda: Client("broker.internal:7480", token="secret"))
+    with (
+        tls_server(Authority().issue()) as address,
+        Client(address, credentials=Authority().credentials()) as stranger,
+    ):
+        yield told(stranger.stats)
 
 
 def run(*command: str, folder: Path) -> str:

@@ -34,7 +34,8 @@ def _why_no_handshake(told: str, target: str) -> str | None:
             f"the certificate of the broker at {target} has run out (or the clock of this machine "
             "is wrong): renew it there"
         )
-    if "CERTIFICATE_VERIFY_FAILED" in told:
+    # The latter is said of an authority that was made anew under the same name.
+    if "CERTIFICATE_VERIFY_FAILED" in told or "certificate signature failure" in told:
         return (
             f"the certificate of the broker at {target} is not vouched for by an authority that is "
             "trusted here: name the file of its authority's certificate in TOWLINE_CA, or in "
