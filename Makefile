@@ -126,6 +126,10 @@ demo: install ## Watch jobs run: a broker, two workers, one of them killed half-
 run: install ## Run a broker in this folder until Ctrl-C
 	@$(BIN)/towline-broker serve
 
+.PHONY: settings-docs
+settings-docs: install ## Rewrite what docs/configuration.md says of every setting and of mistakes
+	@$(BIN)/python -m tests.configuration.page
+
 .PHONY: bench
 bench: install ## Measure throughput beside an empty gRPC echo and the bare store (ARGS=--all: every store)
 	@$(BIN)/python -m bench.throughput $(ARGS)

@@ -120,7 +120,7 @@ def show(
     except ConfigError as error:
         typer.echo(f"towline-broker: {error}", err=True)
         raise typer.Exit(ExitCode.CONFIG) from None
-    values = list(values_of(loaded.settings, loaded.merged.origin))
+    values = list(values_of(loaded.settings, loaded.merged.own_origin))
     write = {Format.toml: to_toml, Format.yaml: to_yaml, Format.json: to_json}[form]
     typer.echo(write(values), nl=False)
 

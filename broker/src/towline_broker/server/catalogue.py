@@ -87,7 +87,7 @@ class Setting:
             return f"{', '.join(others)} or {last}" if others else last
         if self.is_list:
             some = " of one at least" if self._bound("min_length") else ""
-            return f"a list{some}; each of it {self.element.expected}"
+            return f"a list{some}; each of them {self.element.expected}"
         return _WORDS.get(self.annotation, "text") + self._bounds()
 
     @property

@@ -69,10 +69,15 @@ class Merged:
                 self.origins[here] = origin
 
     def origin(self, place: Place) -> str:
-        """In words; empty if no source has set it."""
+        """In words, of a value or else of the section in which it should stand; empty if no source
+        has set either."""
         while place and place not in self.origins:
             place = place[:-1]
         return self.origins[place].of(place) if place else ""
+
+    def own_origin(self, place: Place) -> str:
+        """The same, but not of the section that it stands in."""
+        return self.origins[place].of(place) if place in self.origins else ""
 
     def below(self, place: Place) -> Iterator[Place]:
         """What has been set in this section."""
