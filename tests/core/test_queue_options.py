@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -19,10 +20,11 @@ from towline_broker.core.queue_options import FOREVER, QueueOptions, RuleBook
 from towline_broker.core.routing import Routes
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.errors import InvalidField, OptionRefused, QueueFull
-from towline_broker.domain.jobs import JobState
+from towline_broker.domain.jobs import JobPage, JobState
 from towline_broker.domain.retry import DelayList, RetryPolicy
 from towline_broker.domain.time import DAY, HOUR, MINUTE, SECOND
 from towline_broker.drivers.interface import DeadQuery, Feature, PushOutcome
+from towline_broker.drivers.memory import Engine, MemoryDriver
 
 ONCE = RetryPolicy(max_attempts=1)
 
@@ -323,6 +325,34 @@ async def test_several_brokers_on_one_store_delete_each_dead_job_once() -> None:
     finally:
         for broker in brokers:
             await broker.stop()
+
+
+class ShortPages(MemoryDriver):
+    """Its first page holds nothing: it has looked at so many jobs of other queues."""
+
+    async def list_dead(self, query: DeadQuery) -> JobPage:
+        if query.cursor is None:
+            return JobPage([], "next")
+        return await super().list_dead(replace(query, cursor=None))
+
+
+async def test_a_store_may_look_past_dead_jobs_of_other_queues_page_by_page(
+    clock: ManualClock,
+) -> None:
+    broker = Broker(ShortPages(Engine()), clock=clock)
+    broker.apply({"emails": QueueOptions(dead_letter_retention=MINUTE)})
+    await broker.start()
+    try:
+        await die(broker, "emails")
+        await clock.advance(10 * SECOND)
+        await die(broker, "emails")
+        for left, pause in ((2, 49 * SECOND), (2, 1 * SECOND), (1, 10 * SECOND), (0, 0)):
+            await broker.catch_up()
+            page = await broker.dead_letters.list_dead(DeadQuery(9, cursor="next"))
+            assert len(page.records) == left
+            await clock.advance(pause)
+    finally:
+        await broker.stop()
 
 
 async def _told(caplog: pytest.LogCaptureFixture, text: str) -> bool:

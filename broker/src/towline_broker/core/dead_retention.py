@@ -6,6 +6,7 @@ no harm: who comes second finds nothing.
 """
 
 import logging
+from dataclasses import replace
 
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.queue_options import FOREVER, RuleBook
@@ -19,8 +20,9 @@ log = logging.getLogger("towline.broker")
 #: Between two looks. A dead job is gone so soon after its time is over.
 INTERVAL: Micros = 1 * SECOND
 #: A queue whose oldest dead job has time left is looked at again when that is over, but after so
-#: long in any case: a move may have brought older ones.
-LOOK_AGAIN: Micros = 1 * MINUTE
+#: long in any case: a move may have brought older ones. Stores that order the dead of all queues by
+#: their deaths look past those of others to find one.
+LOOK_AGAIN: Micros = 5 * MINUTE
 
 
 class DeadRetention:
@@ -28,8 +30,8 @@ class DeadRetention:
         self._rules = rules
         self._settings = settings
         self._owned = owned
-        #: When to look at a queue again, and for what time its dead jobs were kept when that was
-        #: found out.
+        #: When to look at a queue again, and how long its dead jobs were kept when that was found
+        #: out.
         self._next: dict[tuple[Store, str], tuple[Micros, Micros]] = {}
 
     async def round(self, store: Store) -> None:
@@ -40,8 +42,11 @@ class DeadRetention:
         for queue in sorted({row.queue for row in counts if row.depth.dead}):
             kept = self._rules.of(queue).dead_kept
             if kept < FOREVER and self._is_time(store, queue, kept):
-                await self._delete(store, queue, kept)
-                await self._look_later(store, queue, kept)
+                due = await self._due(store, queue, kept)
+                if due <= store.clock.now():
+                    await self._delete(store, queue, kept)
+                    due = await self._due(store, queue, kept)
+                self._next[store, queue] = (min(due, store.clock.now() + LOOK_AGAIN), kept)
 
     def _is_time(self, store: Store, queue: str, kept: Micros) -> bool:
         known = self._next.get((store, queue))
@@ -64,9 +69,13 @@ class DeadRetention:
             kept_for = f"keeps them for {to_seconds(kept):g} s" if kept else "keeps none"
             log.info("%d dead jobs are deleted of queue %s, which %s", deleted, queue, kept_for)
 
-    async def _look_later(self, store: Store, queue: str, kept: Micros) -> None:
-        page = await store.driver.list_dead(DeadQuery(1, DeadFilter(queue=queue)))
-        now = store.clock.now()
-        # From here on only one that dies now or later can be the oldest.
-        died = [record.finished_at or 0 for record in page.records] or [now]
-        self._next[store, queue] = (min(died[0] + kept, now + LOOK_AGAIN), kept)
+    @staticmethod
+    async def _due(store: Store, queue: str, kept: Micros) -> Micros:
+        """When the time of its oldest dead job is over; if it has none, that of one that dies from
+        now on."""
+        query = DeadQuery(1, DeadFilter(queue=queue))
+        page = await store.driver.list_dead(query)
+        while not page.records and page.next_cursor is not None:  # it has looked at many others
+            page = await store.driver.list_dead(replace(query, cursor=page.next_cursor))
+        died = page.records[0].finished_at if page.records else None
+        return (store.clock.now() if died is None else died) + kept
