@@ -195,6 +195,10 @@ $(FUZZ_INSTALLED): requirements/fuzz.txt
 	@$(PIP) install -qq --no-deps --upgrade --target $(FUZZ) -r requirements/fuzz.txt
 	@touch $@
 
+.PHONY: figures-docs
+figures-docs: install ## Rewrite the metrics and the scrape in docs/observability.md
+	@$(BIN)/python -m tests.observability.page
+
 .PHONY: planted
 planted: install ## Plant bugs in a copy of the code, one after the other, and see that the fault suite finds each
 	@$(BIN)/python -m tests.planted $(ARGS)

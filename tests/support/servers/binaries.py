@@ -1,5 +1,5 @@
 """Where the servers are: Redis, Valkey and PostgreSQL come in wheels among the development
-dependencies, MariaDB is used if the machine has it."""
+dependencies, MariaDB and Prometheus are used if the machine has them."""
 
 import importlib.util
 import os
@@ -16,27 +16,34 @@ _IN_WHEELS = {
 }
 #: Where distributions put servers, which is not on everybody's path.
 _SYSTEM_FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/libexec:/usr/local/bin:/opt/homebrew/bin"
-#: The only one that may be missing in CI.
-_OPTIONAL = "mariadb"
+#: In no wheel, so they may be missing in CI, too: program, and the package of Debian with it.
+_OF_THE_SYSTEM = {
+    "mariadb": ("mariadbd", "mariadb-server"),
+    "prometheus": ("prometheus", "prometheus"),
+    "promtool": ("promtool", "prometheus"),
+}
 
 
 def require_server(kind: str) -> Path:
-    """The program of a server: ``redis``, ``valkey``, ``postgres`` or ``mariadb``.
+    """The program of a server: ``redis``, ``valkey``, ``postgres``, ``mariadb``, ``prometheus`` (or
+    its ``promtool``).
 
-    Where it is missing, the test is skipped with a notice; in CI it fails (but for MariaDB).
+    Where it is missing, the test is skipped with a notice; in CI it fails, if `make install` would
+    have brought it.
     """
     program = _find(kind)
     if program is not None:
         return program
-    if os.environ.get("CI") == "true" and kind != _OPTIONAL:
+    if kind in _OF_THE_SYSTEM:
+        pytest.skip(f"no {kind} on this machine; the package {_OF_THE_SYSTEM[kind][1]} brings it")
+    if os.environ.get("CI") == "true":
         pytest.fail(f"no {kind} server here: CI needs it; `make install` brings it")
-    way_out = "the package mariadb-server" if kind == _OPTIONAL else "`make install`"
-    pytest.skip(f"no {kind} server on this machine; {way_out} brings it")
+    pytest.skip(f"no {kind} server on this machine; `make install` brings it")
 
 
 def _find(kind: str) -> Path | None:
-    if kind == "mariadb":
-        return find_program("mariadbd")
+    if kind in _OF_THE_SYSTEM:
+        return find_program(_OF_THE_SYSTEM[kind][0])
     package, inside = _IN_WHEELS[kind]
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:

@@ -1,0 +1,284 @@
+"""The HTTP server: its address, its probes, and what it does not do."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from aiohttp import web
+
+from tests.observability.shown import ANY_PORT, samples, shown_broker, value
+from tests.support.broker_process import BrokerProcess, failed_start
+from tests.support.faulty_driver import FaultyDriver
+from tests.support.servers.ports import free_port
+from tests.support.servers.redis import RedisServer
+from towline import Client, JobRequest
+from towline_broker.domain.errors import StoreUnavailable
+from towline_broker.server.asking import Asked
+from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.server.http.endpoint import Opened, http_endpoint
+from towline_broker.server.http_settings import HttpSettings
+from towline_broker.server.settings import Settings
+
+PATIENCE = 20.0
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+# --- answers ---
+
+
+async def test_the_index_leads_to_what_there_is() -> None:
+    async with shown_broker() as shown:
+        index = await shown.web.get("/")
+        assert index.headers["content-type"].startswith("text/html")
+        for path in ("metrics", "livez", "readyz"):
+            assert f'href="{path}"' in index.text
+            assert (await shown.web.get(f"/{path}")).status_code == 200
+            assert (await shown.web.head(f"/{path}")).status_code == 200
+        metrics = await shown.web.get("/metrics")
+        assert metrics.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def test_nothing_can_be_changed_and_little_is_told_of_the_server() -> None:
+    async with shown_broker() as shown:
+        for path in ("/", "/metrics", "/livez", "/readyz"):
+            assert (await shown.web.post(path, content=b"x")).status_code == 405
+        answer = await shown.web.get("/nothing")
+        assert answer.status_code == 404
+        assert answer.headers["server"] == "towline-broker"
+
+
+async def test_a_large_scrape_comes_compressed_to_who_wants_it() -> None:
+    async with shown_broker() as shown:
+        answer = await shown.web.get("/metrics", headers={"Accept-Encoding": "gzip"})
+        assert answer.headers["content-encoding"] == "gzip"
+        assert "towline_build_info" in answer.text
+
+
+# --- probes ---
+
+
+async def test_a_broker_that_drains_is_alive_and_not_ready() -> None:
+    async with shown_broker() as shown:
+        assert (await shown.web.get("/readyz")).text == "ready\n"
+        await shown.server.drain(0)
+        answer = await shown.web.get("/readyz")
+        assert (answer.status_code, answer.text) == (503, "not ready\nthe broker is draining\n")
+        assert (await shown.web.get("/livez")).status_code == 200
+        assert value(await shown.samples(), "towline_draining") == 1
+
+
+async def test_readiness_names_the_stores_that_give_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("towline_broker.server.http.one_process.RECENT", 0.0)
+    monkeypatch.setattr("towline_broker.server.http.one_process.PROBE_PATIENCE", 0.2)
+    http = HttpSettings(listen=ANY_PORT)
+    both = Settings(store="memory:", stores={"fast": "memory:"}, listen=ANY_PORT, http=http)
+    drivers = {"default": FaultyDriver(), "fast": FaultyDriver()}
+    async with shown_broker(
+        both, drivers={name: it.driver for name, it in drivers.items()}
+    ) as shown:
+        drivers["fast"].errors["next_due"] = StoreUnavailable("gone")
+        answer = await shown.web.get("/readyz")
+        # Queues of the other store are served.
+        assert (answer.status_code, answer.text) == (200, "ready\nstore fast gives no answer\n")
+        drivers["default"].hold("next_due")  # it takes the question, and is not heard of again
+        answer = await shown.web.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.text == (
+            "not ready\nstore default gives no answer\nstore fast gives no answer\n"
+        )
+        drivers["default"].let_go("next_due")
+        drivers["fast"].errors.clear()
+        answer = await shown.web.get("/readyz")
+        assert (answer.status_code, answer.text) == (200, "ready\n")
+
+
+def test_a_broker_that_waits_for_its_store_is_alive_and_not_ready(tmp_path: Path) -> None:
+    port = free_port()
+    store = f"redis://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-c", "from towline_broker.cli import main; main()", "serve"]
+    options = ["--store", store, "--listen", ANY_PORT, "--http", f"127.0.0.1:{port}"]
+    with subprocess.Popen([*command, *options], cwd=tmp_path, stderr=subprocess.DEVNULL) as broker:
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while (alive := _alive(port)) is None:
+                assert time.monotonic() < deadline
+                assert broker.poll() is None
+                time.sleep(0.02)
+            assert alive == (200, "alive\n")
+            assert get(port, "/readyz") == (503, "not ready\nthe broker is starting\n")
+            assert get(port, "/metrics")[0] == 503
+        finally:
+            broker.send_signal(signal.SIGTERM)
+            broker.wait(PATIENCE)
+
+
+def _alive(port: int) -> tuple[int, str] | None:
+    try:
+        return get(port, "/livez")
+    except OSError:
+        return None
+
+
+# --- addresses ---
+
+
+@asynccontextmanager
+async def endpoint(settings: HttpSettings, **options: bool) -> AsyncIterator[Opened]:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="here")
+
+    async with http_endpoint(settings, [web.get("/", answer)], **options) as opened:
+        yield opened
+
+
+async def test_an_address_for_other_machines_has_to_be_wanted() -> None:
+    everywhere = "0.0.0.0:0"
+    with pytest.raises(ConfigError, match=r"http\.listen: 0\.0\.0\.0:0 .* http\.public = true"):
+        async with endpoint(HttpSettings(listen=everywhere)):
+            pass
+    async with endpoint(HttpSettings(listen=everywhere, public=True)) as opened:
+        assert opened.address is not None
+        async with httpx.AsyncClient() as web_client:
+            answer = await web_client.get(f"http://127.0.0.1:{opened.address.port}/")
+        assert answer.text == "here"
+    async with endpoint(HttpSettings(listen=everywhere), insecure=True) as opened:
+        assert opened.address is not None
+
+
+def test_an_address_that_was_chosen_must_be_free(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        options = ["--store", "sqlite:///jobs.db", "--listen", ANY_PORT, "--http", address]
+        code, said = failed_start(options, tmp_path)
+    assert code == ExitCode.UNAVAILABLE
+    assert said == (
+        f"towline-broker: http.listen: cannot listen on {address}: the port is in use; is another "
+        "broker running? Choose another with --http HOST:PORT\n"
+    )
+    assert not (tmp_path / "jobs.db").exists()
+
+
+async def test_a_second_broker_of_a_machine_goes_without_the_default_address(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        # As if that were the default: nobody has set it.
+        default = HttpSettings.model_construct(listen=address)
+        default.model_fields_set.clear()
+        assert not default.chosen
+        async with endpoint(default) as opened:
+            assert opened.address is None
+            opened.tell()
+    assert f"no figures and no probes over HTTP: http.listen: cannot listen on {address}" in (
+        caplog.text
+    )
+    assert HttpSettings(listen=address).chosen
+    assert not Settings(http=HttpSettings(public=True)).http.chosen
+
+
+@pytest.mark.parametrize("off", ["off", "OFF", ""])
+def test_it_can_be_switched_off(off: str) -> None:
+    assert HttpSettings(listen=off).address is None
+
+
+def test_a_broker_without_it_does_not_load_what_it_needs() -> None:
+    program = (
+        "import sys, towline_broker.cli, towline_broker.embedded, towline_broker.server.member; "
+        "print([name for name in ('aiohttp', 'prometheus_client') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+# --- several processes ---
+
+
+def test_several_processes_are_shown_at_one_place(redis_server: RedisServer) -> None:
+    port = free_port()
+    store = f"redis://{redis_server.address}/?prefix=shown"
+    options = ("--processes", "2", "--http", f"127.0.0.1:{port}")
+    with BrokerProcess(store, *options) as broker:
+        assert get(port, "/readyz") == (200, "ready\n")
+        for _ in range(8):
+            with Client(broker.address) as client:
+                client.dispatch_batch([JobRequest("X", {})] * 3, queue="shown")
+        found = samples(get(port, "/metrics")[1])
+        # What the store tells is told once.
+        pushed = value(found, "towline_jobs_pushed_total", store="default", queue="shown")
+        assert pushed == 24
+        calls = {
+            dict(labels)["process"]: count
+            for (name, labels), count in found.items()
+            if name == "towline_rpcs_total" and ("method", "QueueService/Push") in labels
+        }
+        assert sum(calls.values()) == 8
+        assert value(found, "towline_process_up", process="0") == 1
+        assert value(found, "towline_process_up", process="1") == 1
+        broker.stop()
+
+
+class Pipe:
+    """Both ends of a question, in one process."""
+
+    async def __aenter__(self) -> "tuple[Asked, asyncio.StreamReader, asyncio.StreamWriter]":
+        here, there = socket.socketpair()
+        said, told = await asyncio.open_connection(sock=here)
+        self.questions, self.answers = await asyncio.open_connection(sock=there)
+        self._told = told
+        return Asked(told, said), self.questions, self.answers
+
+    async def __aexit__(self, *_: object) -> None:
+        for writer in (self._told, self.answers):
+            writer.close()
+            with suppress(ConnectionError):  # the other end may be closed already
+                await writer.wait_closed()
+
+
+async def test_an_answer_that_comes_too_late_is_not_taken_for_another() -> None:
+    async with Pipe() as (asked, questions, answers):
+        assert await asked.ask("slow", 0.05) is None
+        assert await questions.readline() == b"slow\n"
+        assert await asked.ask("quick", 0.05) is None  # the other one is still at it
+        answers.write(b"4\nlate")
+        second = asyncio.create_task(asked.ask("quick", PATIENCE))
+        assert await questions.readline() == b"quick\n"
+        answers.write(b"3\nnow")
+        assert await second == b"now"
+
+
+async def test_who_is_gone_gives_no_answer() -> None:
+    async with Pipe() as (asked, _, answers):
+        answers.close()
+        assert await asked.ask("anything", PATIENCE) is None
+
+
+def test_settings_reach_the_processes_as_they_are() -> None:
+    settings = Settings(http=HttpSettings(listen="off", queues=7))
+    sent = json.loads(settings.model_dump_json())
+    assert Settings.model_validate(sent).http == settings.http

@@ -1,0 +1,126 @@
+"""What Prometheus itself makes of the figures, the alerts and the dashboard."""
+
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.broker_process import BrokerProcess
+from tests.support.servers.ports import free_port
+from tests.support.servers.process import wait_until
+from tests.support.servers.prometheus import PrometheusServer, promtool
+from towline import Client, JobRequest, Worker, job
+from towline.registry import Registry
+from towline_broker.server.metrics import families
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+ALERTS = DEPLOY / "prometheus" / "towline-alerts.yml"
+DASHBOARD = DEPLOY / "grafana" / "towline.json"
+
+#: What Grafana puts in.
+VARIABLES = {"$job": "towline", "$queue": ".*", "$__rate_interval": "1m"}
+
+
+def test_the_alerts_are_sound_and_fire_for_what_they_are_about() -> None:
+    promtool("check", "rules", str(ALERTS))
+    promtool("test", "rules", str(ALERTS.with_name("towline-alerts.test.yml")))
+
+
+def test_each_alert_has_a_test_and_a_row_in_the_docs() -> None:
+    alerts = set(re.findall(r"- alert: (\w+)", ALERTS.read_text()))
+    tested = set(
+        re.findall(r"alertname: (\w+)", ALERTS.with_name("towline-alerts.test.yml").read_text())
+    )
+    page = (DEPLOY.parent / "docs" / "observability.md").read_text()
+    told = set(re.findall(r"^\| `(Towline\w+)` \|", page, re.MULTILINE))
+    assert alerts == tested == told
+
+
+def test_the_configuration_of_prometheus_is_sound() -> None:
+    promtool("check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
+
+
+def queries(panel: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for below in panel.get("panels", []):
+        yield from queries(below)
+    for target in panel.get("targets", []):
+        expression: str = target["expr"]
+        for name, value in VARIABLES.items():
+            expression = expression.replace(name, value)
+        yield panel.get("title", ""), expression
+
+
+@dataclass(frozen=True)
+class Target:
+    broker: BrokerProcess
+    #: HOST:PORT of its figures.
+    web: str
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    folder = tmp_path_factory.mktemp("shown")
+    web = f"127.0.0.1:{free_port()}"
+    with BrokerProcess(f"sqlite:///{folder / 'jobs.db'}", "--http", web) as broker:
+        work(broker.address)
+        yield Target(broker, web)
+
+
+def work(address: str) -> None:
+    """Something of everything: jobs that succeed, that fail and die, and that wait."""
+    registry = Registry()
+
+    @job(type="SendEmail", registry=registry, max_attempts=1)
+    def send(to: str) -> None:
+        if to == "nobody":
+            raise ValueError(to)
+
+    with Client(address) as client:
+        for to in ("ada", "nobody", "grace"):
+            client.dispatch("SendEmail", {"to": to}, queue="emails", max_attempts=1)
+        client.dispatch_batch([JobRequest("Build", {})] * 3, queue="reports")
+        Worker(client, ["emails"], registry=registry, stop_when_empty=True).run()
+
+
+def test_prometheus_accepts_a_scrape(target: Target) -> None:
+    with urllib.request.urlopen(f"http://{target.web}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    assert 'towline_jobs_dead_lettered_total{queue="emails",store="default"} 1.0' in text
+    promtool("check", "metrics", text=text)
+
+
+def test_every_query_of_the_dashboard_and_every_alert_finds_its_figures(target: Target) -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    asked = [query for panel in dashboard["panels"] for query in queries(panel)]
+    assert len(asked) > 40
+    with PrometheusServer(target.web, rules=ALERTS) as prometheus:
+        empty = asked
+
+        def all_found() -> bool:
+            nonlocal empty
+            empty = [(title, query) for title, query in empty if not prometheus.query(query)]
+            return not empty
+
+        try:
+            wait_until(all_found, "every panel shows something")
+        except AssertionError:
+            pytest.fail(f"these show nothing: {empty}")
+        assert {rule["health"] for rule in prometheus.rules()} <= {"ok", "unknown"}
+        for name in metrics_of_the_alerts():
+            assert prometheus.query(name), f"no broker tells {name}"
+
+
+def metrics_of_the_alerts() -> set[str]:
+    return set(re.findall(r"\btowline_\w+", ALERTS.read_text()))
+
+
+def test_the_variables_of_the_dashboard_are_asked_of_figures_that_there_are() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    known = {family.name for family in families.ALL}
+    asked = [one["query"]["query"] for one in dashboard["templating"]["list"][1:]]
+    assert {re.findall(r"towline_\w+", query)[0] for query in asked} <= known
