@@ -7,17 +7,20 @@ import grpc
 
 from towline_broker.interceptors.authentication import Authentication
 from towline_broker.interceptors.authorization import Authorization, rules
+from towline_broker.interceptors.guarding import Guards
 from towline_broker.interceptors.refusals import Refusals
 from towline_broker.server.auth_settings import AuthSettings
 from towline_broker.server.authenticating import Credentials
+from towline_broker.server.guard_settings import GuardSettings
 
 
 class Access:
     """``default_queue``: that of a pushed job that names none. Without any setting of ``settings``
     there is nothing here, and no call costs more for it. Raises ConfigError."""
 
-    def __init__(self, settings: AuthSettings, default_queue: str) -> None:
+    def __init__(self, settings: AuthSettings, guards: GuardSettings, default_queue: str) -> None:
         self.refusals = Refusals()
+        self._guards = Guards(guards.allowance_of)
         #: What sees a call first, and what sees its message.
         self.outer: Sequence[grpc.aio.ServerInterceptor] = ()
         self.inner: Sequence[grpc.aio.ServerInterceptor] = ()
@@ -26,13 +29,16 @@ class Access:
         if settings.enabled:
             self._credentials = Credentials(settings)
             self._authentication = Authentication(self._credentials, self.refusals)
-            self.outer = [self._authentication]
+            self.outer = [self._authentication, self._guards]
             self.inner = [Authorization(rules(default_queue), self.refusals)]
 
     @property
     def asks(self) -> bool:
         """Whether callers have to say who they are."""
         return self._credentials is not None
+
+    def reload(self, guards: GuardSettings) -> None:
+        self._guards.replace(guards.allowance_of)
 
     async def start(self) -> None:
         if self._credentials is not None:

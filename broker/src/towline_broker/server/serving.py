@@ -101,7 +101,7 @@ class BrokerServer:
         self.calls = MeasuredCalls()
         measuring = [self.calls] if settings.http.address is not None else []
         self.draining = False
-        self.access = Access(settings.auth, DEFAULT_QUEUE)
+        self.access = Access(settings.auth, settings.guards, DEFAULT_QUEUE)
         self._telemetry = telemetry or Telemetry.of(settings.telemetry, VERSION)
         self._health = health.aio.HealthServicer()
         incoming = MOST_INCOMING + core.max_waiters
@@ -195,6 +195,7 @@ class BrokerServer:
         """
         with _refusing_options():
             self.broker.apply(settings.to_queue_options())
+        self.access.reload(settings.guards)
         self._settings = settings
 
     @property

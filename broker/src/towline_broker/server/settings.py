@@ -11,6 +11,7 @@ from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Micros
 from towline_broker.server.addresses import Address
 from towline_broker.server.auth_settings import AuthSettings
+from towline_broker.server.guard_settings import GuardSettings
 from towline_broker.server.http_settings import HttpSettings
 from towline_broker.server.marks import AT_START, LIVE, Expected, Section
 from towline_broker.server.quantities import Bytes, Duration, in_units
@@ -179,6 +180,8 @@ class Settings(BaseSettings):
     auth: Annotated[AuthSettings, AT_START] = AuthSettings()
     """Who may call, and what they may do; the files that it names are read again when they
     change."""
+    guards: GuardSettings = GuardSettings()
+    """What each identity may take of the broker, so that others have their share."""
     insecure: Annotated[bool, AT_START] = False
     """Serve an address that other machines reach without TLS and authentication."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LIVE] = "info"

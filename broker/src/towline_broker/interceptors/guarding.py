@@ -1,0 +1,142 @@
+"""One identity cannot take the broker away from the others: what each has under way is bounded."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from towline_broker.domain.errors import Full
+from towline_broker.domain.identity import current_identity
+from towline_broker.domain.time import SECOND, Micros, from_seconds
+from towline_broker.interceptors.authentication import PARKING
+from towline_broker.interceptors.subjects import SETTLING
+from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
+
+#: Whoever works off jobs is to be heard when nothing more goes in: so much more may be under way
+#: that settles leases.
+RESERVED = 1.25
+#: Identities that are remembered while they have nothing under way.
+MOST_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Of one identity; 0: no limit."""
+
+    calls_per_second: float = 0
+    bytes_in_flight: int = 0
+    waiters: int = 0
+
+
+class OverAllowance(Full):
+    """``reason``: IDENTITY_RATE, IDENTITY_BYTES or IDENTITY_WAITERS."""
+
+    def __init__(self, reason: str, identity: str, what: str, retry_after: Micros) -> None:
+        super().__init__(
+            f"identity:{identity}",
+            f"{identity} {what}, which is its limit: an operator can raise it under 'guards'",
+            retry_after,
+        )
+        self.reason = reason
+
+
+class Account:
+    """What one identity has under way."""
+
+    __slots__ = ("_allowance", "_at", "_bytes", "_calls", "_identity", "_tokens", "_waiters")
+
+    def __init__(self, identity: str, allowance: Allowance) -> None:
+        self._identity = identity
+        self._calls = 0
+        self._bytes = 0
+        self._waiters = 0
+        self._at = 0.0
+        self._tokens = 0.0
+        self.allow(allowance)
+
+    @property
+    def idle(self) -> bool:
+        return not self._calls
+
+    def allow(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+        self._tokens = max(1.0, allowance.calls_per_second)
+
+    def begin(self, size: int, *, parks: bool, settles: bool, now: float) -> None:
+        """``now`` in seconds. Raises OverAllowance."""
+        allowance = self._allowance
+        most = allowance.bytes_in_flight
+        # A single request is taken whatever its size: otherwise it could never come in.
+        if most and self._bytes and self._bytes + size > most * (RESERVED if settles else 1):
+            raise self._over("IDENTITY_BYTES", f"has {self._bytes} bytes of requests under way")
+        if parks and allowance.waiters and self._waiters >= allowance.waiters:
+            raise self._over("IDENTITY_WAITERS", f"has {self._waiters} calls waiting")
+        if allowance.calls_per_second and not settles:
+            self._take_token(allowance.calls_per_second, now)
+        self._calls += 1
+        self._bytes += size
+        self._waiters += parks
+
+    def end(self, size: int, *, parks: bool) -> None:
+        self._calls -= 1
+        self._bytes -= size
+        self._waiters -= parks
+
+    def _take_token(self, rate: float, now: float) -> None:
+        """A token bucket that holds those of a second."""
+        self._tokens = min(max(1.0, rate), self._tokens + (now - self._at) * rate)
+        self._at = now
+        if self._tokens < 1:
+            wait = from_seconds((1 - self._tokens) / rate)
+            raise self._over("IDENTITY_RATE", f"makes {rate:g} calls a second", wait)
+        self._tokens -= 1
+
+    def _over(self, reason: str, what: str, wait: Micros = 1 * SECOND) -> OverAllowance:
+        return OverAllowance(reason, self._identity, what, wait)
+
+
+class Guards(WrappingInterceptor):
+    """Stands where it is known who calls, and a request is bytes still. Raises OverAllowance."""
+
+    def __init__(self, allowance_of: Callable[[str], Allowance]) -> None:
+        super().__init__()
+        self._allowance_of = allowance_of
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+
+    def replace(self, allowance_of: Callable[[str], Allowance]) -> None:
+        """What is under way goes on, and counts."""
+        self._allowance_of = allowance_of
+        for identity, account in self._accounts.items():
+            account.allow(allowance_of(identity))
+
+    def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
+        parks, settles = method in PARKING, method in SETTLING
+
+        async def guarded(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            account, size = self._account_of(current_identity().name), len(raw)
+            now = asyncio.get_running_loop().time()
+            account.begin(size, parks=parks, settles=settles, now=now)
+            try:
+                return await behaviour(raw, context)
+            finally:
+                account.end(size, parks=parks)
+
+        return guarded
+
+    def _account_of(self, identity: str) -> Account:
+        account = self._accounts.get(identity)
+        if account is None:
+            account = self._accounts[identity] = Account(identity, self._allowance_of(identity))
+            if len(self._accounts) > MOST_REMEMBERED:
+                self._forget_one()
+        return account
+
+    def _forget_one(self) -> None:
+        """The first that has nothing under way, of those that were first seen longest ago."""
+        for identity, account in self._accounts.items():
+            if account.idle:
+                del self._accounts[identity]
+                return
