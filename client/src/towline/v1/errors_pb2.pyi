@@ -27,8 +27,10 @@ so on.
 Every one that the broker gives also carries ErrorInfo with domain "towline" and one of these reasons: INVALID_FIELD,
 JOB_NOT_FOUND, QUEUE_NOT_FOUND, WORKER_NOT_FOUND, QUEUE_FULL, DISK_FULL, MEMORY_FULL,
 TOO_MANY_WAITERS, BROKER_BUSY, STORE_UNAVAILABLE, DRAINING, QUEUE_MOVED, STORE_CANNOT, PERMISSION_DENIED,
-UNAUTHENTICATED, INTERNAL.
+UNAUTHENTICATED, IDENTITY_RATE, IDENTITY_BYTES, IDENTITY_WAITERS, INTERNAL.
 
+  IDENTITY_...   (RESOURCE_EXHAUSTED) the caller alone has so much under way as it may: calls a second,
+                 bytes of requests, calls that wait. Ack, Nack and Heartbeat are never refused for their rate.
   QUEUE_MOVED    (UNAVAILABLE) the queue went to another store of the broker while the call was
                  under way: the next try finds it there.
   STORE_CANNOT   (UNIMPLEMENTED) some kinds of stores have no lists, no lookup by id and the like.
