@@ -96,6 +96,7 @@ MISTAKES: Mapping[str, Sequence[Mistake]] = {
         toml('[core]\ndefault_lease = "13h"'),
         toml('[queues.emails]\nlease = "1d"'),
         toml('[queues.emails.retry]\ndelays = ["1s"]\ninitial = "1s"'),
+        toml("processes = 4"),
         toml('listen = "0.0.0.0:7480"'),
     ],
     "Stores": [
@@ -133,6 +134,7 @@ MISTAKES: Mapping[str, Sequence[Mistake]] = {
         variable("TOWLINE_QUEUES__EMAILS__MAX_DEPTH", "lots"),
         variable("TOWLINE_STORES", '{"fast": "redis://:secret@h"'),
         variable("TOWLINE_CONFIG", "elsewhere.toml"),
+        Mistake(dotenv="TOWLINE_CONFIG=elsewhere.toml"),
         Mistake(dotenv="TOWLINE_DRAIN_TIMEOUT=10x"),
         Mistake(dotenv="TOWLINE_LISTN=127.0.0.1:7480"),
         Mistake(dotenv="SECRET=5\nTOWLINE_LISTEN 127.0.0.1:7480"),

@@ -96,6 +96,11 @@ def test_the_environment_may_name_the_file(
     monkeypatch.setenv("TOWLINE_CONFIG", str(write("other.toml", 'log_level = "debug"')))
     assert load_settings({}).log_level == "debug"
     assert load_settings({}, write("third.toml", "")).log_level == "info"
+    fourth = write("fourth.toml", 'log_level = "warning"')
+    write(".env", f"TOWLINE_CONFIG={fourth}")
+    assert load_settings({}).log_level == "debug"
+    monkeypatch.delenv("TOWLINE_CONFIG")
+    assert load_settings({}).log_level == "warning"
 
 
 def test_every_limit_can_be_set_in_units_that_people_use(write: WriteFile) -> None:

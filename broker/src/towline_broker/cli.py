@@ -61,7 +61,8 @@ SERVE_HELP = """Run a broker until Ctrl-C or SIGTERM.
 
 Settings come from options, then the environment (TOWLINE_STORE, TOWLINE_LIMITS__PAYLOAD_BYTES, also
 in a file .env), then a file (--config, TOWLINE_CONFIG, or towline-broker.toml in this folder), then
-defaults. Which queue is kept in which store is set there only: [queues."emails.*"] store = "fast".
+defaults. What is set for queues stands there only: [queues."emails.*"] store = "fast". See also
+"towline-broker config". SIGHUP makes a broker reread them, and take over what can change.
 
 \b
 Exit codes:

@@ -9,13 +9,14 @@ from stat import S_IROTH
 from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.core.unkept import unkept
 from towline_broker.domain.errors import StoreRefused
+from towline_broker.drivers.interface import Capabilities
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.urls import shown_url
 from towline_broker.server.catalogue import setting_at
 from towline_broker.server.exits import StartError, WrongSettings
 from towline_broker.server.explaining import dotted
 from towline_broker.server.exposure import check_exposure
-from towline_broker.server.serving import BrokerServer
+from towline_broker.server.serving import BrokerServer, check_shared
 from towline_broker.server.settings import Settings
 from towline_broker.server.sources import DEFAULT_FILE, Loaded
 from towline_broker.server.variables import DOTENV, ENVIRONMENT
@@ -44,6 +45,7 @@ async def look_at(loaded: Loaded) -> Findings:
         checks = (
             lambda settings: exposed.extend(_exposed(settings)),
             check_queue_options,
+            _check_processes,
             _check_http,
         )
         for check in checks:
@@ -80,10 +82,19 @@ def _check_http(settings: Settings) -> None:
 def check_queue_options(settings: Settings) -> None:
     """Raises WrongSettings for options of queues that their stores do not offer, as far as that can
     be known of a store that is not opened."""
-    stores = {name: create_driver(url).capabilities for name, url in settings.all_stores.items()}
-    found = list(unkept(settings.to_queue_options(), settings.to_routes(), stores))
+    found = list(unkept(settings.to_queue_options(), settings.to_routes(), _stores(settings)))
     if found:
         raise WrongSettings(found)
+
+
+def _stores(settings: Settings) -> dict[str, Capabilities]:
+    """What each could promise at best."""
+    return {name: create_driver(url).capabilities for name, url in settings.all_stores.items()}
+
+
+def _check_processes(settings: Settings) -> None:
+    if settings.processes > 1:
+        check_shared(settings, _stores(settings))
 
 
 def _wrong_urls(loaded: Loaded) -> Iterator[str]:

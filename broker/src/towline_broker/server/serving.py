@@ -16,7 +16,7 @@ from towline_broker.core.clock import Clock
 from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.domain.errors import OptionRefused, StoreRefused
 from towline_broker.domain.time import MILLISECOND, MINUTE, SECOND, Micros, to_seconds
-from towline_broker.drivers.interface import Driver
+from towline_broker.drivers.interface import Capabilities, Driver
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.urls import shown_url
 from towline_broker.interceptors.access import AccessDetails, AccessLog
@@ -265,14 +265,7 @@ class BrokerServer:
                 raise
 
     def _check_shared(self) -> None:
-        for name, driver in self._drivers.items():
-            if not driver.capabilities.shared:
-                url = shown_url(self._settings.all_stores[name])
-                raise ConfigError(
-                    f"processes: {self._settings.processes} are asked for, but store {name} "
-                    f"({url}) is for one broker process at a time; keep its queues in a store that "
-                    "processes share (postgresql://, mysql://, redis://), or start one process"
-                )
+        check_shared(self._settings, {name: d.capabilities for name, d in self._drivers.items()})
 
     def _bind(self, address: Address) -> Address:
         try:
@@ -284,6 +277,18 @@ class BrokerServer:
         except RuntimeError as error:
             raise AddressError(f"cannot listen on {address}: {error}") from None
         return Address(address.host, port)
+
+
+def check_shared(settings: Settings, stores: Mapping[str, Capabilities]) -> None:
+    """Raises ConfigError if there are to be more processes than a store is for."""
+    for name, capabilities in stores.items():
+        if not capabilities.shared:
+            url = shown_url(settings.all_stores[name])
+            raise ConfigError(
+                f"processes: {settings.processes} are asked for, but store {name} "
+                f"({url}) is for one broker process at a time; keep its queues in a store that "
+                "processes share (postgresql://, mysql://, redis://), or start one process"
+            )
 
 
 @contextmanager

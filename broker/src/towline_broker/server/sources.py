@@ -3,7 +3,6 @@
 Every mistake is told with the place of the value, all of them at once.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from towline_broker.server.exits import WrongSettings
+from towline_broker.server.exits import ConfigError, WrongSettings
 from towline_broker.server.explaining import explain
 from towline_broker.server.merging import AsOption, InFile, Merged
 from towline_broker.server.settings import Settings
 from towline_broker.server.settings_file import SettingsFile, read_file
-from towline_broker.server.variables import FILE_VARIABLE, read_dotenv, read_environment
+from towline_broker.server.variables import (
+    FILE_VARIABLE,
+    Variables,
+    read_dotenv,
+    read_environment,
+)
 
 DEFAULT_FILE = Path("towline-broker.toml")
 
@@ -42,11 +46,11 @@ class Sources:
         """What they say now. Raises ConfigError, which names every wrong value."""
         merged = Merged()
         mistakes: list[str] = []
-        path = self.config or _file_from_environment()
-        file = read_file(path) if path is not None else None
+        dotenv, environment = read_dotenv(mistakes), read_environment(mistakes)
+        file = self._file(environment, dotenv)
         if file is not None:
             merged.add(file.values, InFile(file))
-        for variables in (read_dotenv(mistakes), read_environment(mistakes)):
+        for variables in (dotenv, environment):
             merged.add(variables.values, variables)
         merged.add(self.options, AsOption())
         try:
@@ -58,6 +62,17 @@ class Sources:
                 return Loaded(settings, merged, file)
         raise WrongSettings(mistakes)
 
+    def _file(self, *variables: Variables) -> SettingsFile | None:
+        if self.config is not None:
+            return read_file(self.config)
+        for each in variables:
+            if each.file:
+                try:
+                    return read_file(Path(each.file))
+                except ConfigError as error:
+                    raise ConfigError(f"{error} ({each.kind} {FILE_VARIABLE})") from None
+        return read_file(DEFAULT_FILE) if DEFAULT_FILE.exists() else None
+
 
 def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Settings:
     """The settings of a broker that is started in this folder with these options.
@@ -65,10 +80,3 @@ def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Set
     ``options`` holds only what was given. Raises ConfigError, which names every wrong value.
     """
     return Sources(options, config).load().settings
-
-
-def _file_from_environment() -> Path | None:
-    named = os.environ.get(FILE_VARIABLE)
-    if named:
-        return Path(named)
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else None

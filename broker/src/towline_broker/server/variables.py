@@ -37,11 +37,13 @@ _OF_CLIENTS = (
 
 @dataclass(frozen=True)
 class Variables:
-    """Those of one place. ``names`` are in capitals."""
+    """Those of one place. ``names`` are in capitals; ``file`` is that of settings, if it is named
+    here."""
 
     kind: str
     values: Mapping[str, Any]
     names: frozenset[str]
+    file: str | None = None
 
     @property
     def label(self) -> str:
@@ -65,7 +67,7 @@ def read_environment(mistakes: list[str]) -> Variables:
     names = frozenset(name.upper() for name in os.environ)
     values = _values(EnvSettingsSource(Settings), kind, names)
     mistakes += _misspelt(os.environ, kind)
-    return Variables(kind, values, names)
+    return Variables(kind, values, names, os.environ.get(FILE_VARIABLE) or None)
 
 
 def read_dotenv(mistakes: list[str]) -> Variables:
@@ -79,7 +81,8 @@ def read_dotenv(mistakes: list[str]) -> Variables:
     # The library hands over what else stands in the file, under its own name in small letters.
     known = set(Settings.model_fields)
     mistakes += _misspelt((name.upper() for name in values if name not in known), kind)
-    return Variables(kind, {key: each for key, each in values.items() if key in known}, names)
+    settings = {key: each for key, each in values.items() if key in known}
+    return Variables(kind, settings, names, values.get(FILE_VARIABLE.lower()) or None)
 
 
 def _names_in_dotenv(mistakes: list[str]) -> list[str]:
