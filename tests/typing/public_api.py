@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from towline import (
     AsyncClient,
     AsyncJobHandle,
+    BearerToken,
     BatchFailed,
     CancelOutcome,
     Client,
@@ -33,6 +34,7 @@ from towline import (
     ResourceExhausted,
     Retry,
     Stats,
+    TlsCredentials,
     TowlineError,
     Worker,
     clients,
@@ -211,6 +213,9 @@ async def async_functions() -> None:
 
 
 def sync_client() -> None:
+    Client(credentials=TlsCredentials.from_files("ca.pem"), token=BearerToken(file="token"))
+    AsyncClient("grpcs://broker:7480", token="text")
+    Client(token=5)  # type: ignore[arg-type]
     with Client("127.0.0.1:7480", call_timeout=5) as client:
         assert_type(client, Client)
         handle = client.dispatch(SendEmail(to="a"), delay=300)

@@ -61,11 +61,8 @@ class Patience:
         """Return the seconds to pause before another call.
 
         gRPC repeats by itself what did not get through, but not a call whose reply had begun to
-        arrive when the connection broke. Raises the error itself when it has made all its repeats,
-        and when the certificates do not fit.
+        arrive when the connection broke. Raises the error itself when it has made all its repeats.
         """
-        if isinstance(error, HandshakeFailed):
-            raise error
         self._cut_off += 1
         if self._cut_off == TRIES or time.monotonic() - self._called > GIVEN_UP_EARLY:
             raise error
