@@ -157,7 +157,7 @@ class TokensFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._name = path, str(path)
         self._signature = self._sign()
         try:
             self._credentials = self._read()
@@ -194,7 +194,7 @@ class TokensFile:
 
     def _sign(self) -> tuple[int, ...] | None:
         try:
-            status = self._path.stat()
+            status = os.stat(self._name)  # noqa: PTH116 -- each call asks; a Path takes thrice as long
         except OSError:
             return None
         return status.st_ino, status.st_dev, status.st_size, status.st_mtime_ns, status.st_ctime_ns
