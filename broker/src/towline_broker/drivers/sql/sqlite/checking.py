@@ -27,8 +27,10 @@ def check(store: Path) -> Report:
     if file.is_new(store):
         raise StoreRefused(f"there is no store at {store}")
     lost = _lost(store)
-    if lost is not None:
-        return Report("", [lost])
+    return _check(store) if lost is None else Report("", [lost])
+
+
+def _check(store: Path) -> Report:
     with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as connection:
         connection.isolation_level = None
         connection.execute("BEGIN")
@@ -54,14 +56,17 @@ def look(connection: sqlite3.Connection) -> Report:
 
 
 def repair(store: Path) -> Report:
-    """Puts right what can be. Raises StoreRefused, also if a broker uses the store."""
+    """Puts right what can be; nothing, if something else is lost, for that may tell what should be.
+    Raises StoreRefused, also if a broker uses the store."""
     lock = OwnerLock(store, Path(f"{store}.lock"))
     lock.acquire()
     try:
-        before = check(store)
-        if any(finding.repairable for finding in before.findings):
-            _mend(store)
-        after = check(store)
+        mark.check(store)
+        before = _check(store)
+        if not before.findings or not all(one.repairable for one in before.findings):
+            return before
+        _mend(store)
+        after = _check(store)
         left = {finding.what for finding in after.findings}
         mended = [one.what for one in before.findings if one.what not in left]
         return Report(after.summary, after.findings, mended)

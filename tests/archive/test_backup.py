@@ -1,0 +1,171 @@
+"""`towline-broker backup`: a copy of a store that is in use holds what was acknowledged before."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.archive.conftest import EMBEDDED, NewStore
+from tests.archive.support import opened, run
+from tests.support.broker_process import COMMAND, BrokerProcess
+from tests.support.calls import Calls, calls_to
+from tests.support.waiting import until
+from towline.v1 import queue_service_pb2 as pb
+from towline.v1.job_pb2 import Job
+from towline_broker.testing import new_id, new_job, new_jobs
+
+REFUSED, NOT_WRITTEN = 66, 73
+
+
+class Load:
+    """Producers and a worker, for as long as the context lasts."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        #: Whose push was begun, was answered, and whose settling was begun.
+        self.begun: set[str] = set()
+        self.pushed: set[str] = set()
+        self.settled: set[str] = set()
+        self.rounds = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Load"]:
+        tasks = [asyncio.ensure_future(self._produce()), asyncio.ensure_future(self._work())]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
+
+    async def _produce(self) -> None:
+        while True:
+            ids = [new_id() for _ in range(20)]
+            self.begun.update(ids)
+            jobs = [Job(id=id_, queue="q", type="T", payload=os.urandom(500)) for id_ in ids]
+            await self._calls.queue.Push(pb.PushRequest(jobs=jobs), timeout=20)
+            self.pushed.update(ids)
+            self.rounds += 1
+
+    async def _work(self) -> None:
+        request = pb.ReserveRequest(queues=[pb.QueueChoice(name="q")], max_jobs=15)
+        while True:
+            # Jobs are left for the copy.
+            if len(self.pushed) - len(self.settled) < 100:
+                await asyncio.sleep(0.01)
+                continue
+            leases = (await self._calls.queue.Reserve(request, timeout=20)).leases
+            self.settled.update(lease.job.id for lease in leases)
+            acks = [pb.Ack(lease_token=lease.lease_token) for lease in leases]
+            await self._calls.queue.Ack(pb.AckRequest(acks=acks), timeout=20)
+
+    async def more(self, rounds: int = 20) -> None:
+        enough = self.rounds + rounds
+
+        async def enough_were_pushed() -> bool:
+            return self.rounds >= enough
+
+        await until(enough_were_pushed, f"{rounds} batches pushed")
+
+
+async def kill_one(command: Sequence[str], draft: Path) -> None:
+    """In the middle of its work."""
+    killed = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+
+    async def begun() -> bool:
+        return os.path.exists(draft)  # noqa: ASYNC240, PTH110 - takes no time
+
+    await until(begun, "a backup that has begun")
+    killed.send_signal(signal.SIGKILL)
+    await killed.communicate()
+
+
+@pytest.mark.parametrize("kind", EMBEDDED)
+async def test_p1_a_backup_under_load_holds_every_job_acknowledged_before_it_began(
+    kind: str, new_store: NewStore, tmp_path: Path
+) -> None:
+    url, copy = new_store(kind), tmp_path / "copy"
+    command = (*COMMAND, "backup", "--store", url, str(copy))
+    with BrokerProcess(url, folder=tmp_path) as broker:
+        async with calls_to(broker.address) as calls, Load(calls).running() as load:
+            await load.more()
+            await kill_one(command, tmp_path / "copy.part")
+            assert not copy.exists(), "it ended before it was killed"
+
+            before = set(load.pushed)
+            await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+            settled, begun = set(load.settled), set(load.begun)
+            await load.more()
+        broker.kill()
+    scheme = "sqlite" if kind == "sqlite" else "file"
+    restored = f"{scheme}:///{copy}"
+    assert "is sound" in (await asyncio.to_thread(run, "check", "--store", restored)).stderr
+    async with opened(restored) as store:
+        ids = [one.transfer.new.id for one in await store.copies()]
+    assert len(ids) == len(set(ids))
+    assert before - settled <= set(ids) <= begun
+    assert before - settled, "the load leaves jobs behind"
+    assert not (tmp_path / "copy.part").exists()
+
+
+@pytest.mark.parametrize("kind", EMBEDDED)
+def test_nothing_is_put_in_the_place_of_a_store_without_being_told(
+    kind: str, new_store: NewStore, tmp_path: Path
+) -> None:
+    first, second, copy = new_store(kind), new_store(kind), str(tmp_path / "copy")
+
+    async def fill() -> None:
+        for url, count in ((first, 3), (second, 5)):
+            async with opened(url) as store:
+                await store.create(*new_jobs(count))
+
+    async def there() -> int:
+        async with opened(f"{kind}:///{copy}") as store:
+            return len(await store.copies())
+
+    asyncio.run(fill())
+    run("backup", "--store", first, copy)
+    said = run("backup", "--store", second, copy, code=NOT_WRITTEN).stderr
+    assert "is there already; name another place, or give --force" in said
+    # It is a store, and was used as one.
+    assert asyncio.run(there()) == 3
+    run("backup", "--store", second, "--force", copy)
+    assert asyncio.run(there()) == 5
+    (tmp_path / "else").mkdir()
+    said = run("backup", "--store", first, "--force", str(tmp_path / "else"), code=REFUSED).stderr
+    assert "is not a" in said
+
+
+def test_a_store_that_is_damaged_has_no_backup(new_store: NewStore, tmp_path: Path) -> None:
+    url, copy = new_store("file"), tmp_path / "copy"
+
+    async def fill() -> None:
+        async with opened(url) as store:
+            await store.create(*new_jobs(3))
+            await store.create(new_job())
+
+    asyncio.run(fill())
+    journal = next(Path(url.removeprefix("file:///").partition("?")[0]).glob("journal-*"))
+    content = bytearray(journal.read_bytes())
+    content[100] ^= 1
+    journal.write_bytes(content)
+    said = run("backup", "--store", url, str(copy), code=REFUSED).stderr
+    assert "neither is the store, as it seems" in said
+    assert not copy.exists()
+
+
+def test_a_server_makes_its_own_backups(tmp_path: Path) -> None:
+    for url, tool in (
+        ("postgresql://localhost/jobs", "pg_dump"),
+        ("mysql://localhost/jobs", "mysqldump"),
+        ("redis://localhost", "its RDB"),
+        ("memory:", "ends with its process"),
+    ):
+        said = run("backup", "--store", url, str(tmp_path / "copy"), code=REFUSED).stderr
+        assert tool in said
