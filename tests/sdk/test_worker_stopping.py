@@ -21,6 +21,7 @@ from towline.jobs import job
 from towline.registry import Registry
 from towline.worker import Worker, WorkerStateError
 from towline.worker.options import PoolName
+from towline.worker.signals import StopSignals
 
 ROOT = Path(__file__).parents[2]
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -85,6 +86,31 @@ def test_a_signal_lets_running_jobs_finish_and_takes_no_more(
         assert broker.ack(running).result == b'"there"'
         worker.ends()
         assert not broker.was_granted(left)
+
+
+def test_a_terminal_that_is_closed_lets_running_jobs_finish(tmp_path: Path) -> None:
+    path = tmp_path / "go"
+    with fake_broker() as broker, program(broker, "thread", 60) as worker:
+        running = broker.add("wait_for_file", json.dumps({"path": str(path)}).encode())
+        worker.hears("started")
+        broker.wait_for(lambda: broker.parked == 1)
+        worker.send(signal.SIGHUP)
+        broker.wait_for_last_reserve()
+        # The system and the shell of the terminal each send one.
+        worker.send(signal.SIGHUP)
+        path.touch()
+        assert broker.ack(running).result == b'"there"'
+        worker.ends()
+
+
+def test_a_worker_of_nohup_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @both_pools

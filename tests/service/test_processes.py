@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from towline.v1.queue_service_pb2 import PushRequest
 from towline_broker.server.exits import ExitCode
 from towline_broker.server.processes import run_processes
 from towline_broker.server.settings import Settings
+from towline_broker.server.stopping import GRACE, TELLING
 
 #: Each pushed job of the type "Hang" is never done with; "Refuse" in the url refuses the store.
 SHARED_STORE = """
@@ -156,6 +158,20 @@ async def test_a_second_signal_stops_all_at_once(shared: dict[str, str]) -> None
 
 async def said(broker: BrokerProcess, words: str) -> bool:
     return words in broker.output + broker.log
+
+
+async def test_one_that_hangs_is_killed_when_the_time_is_up(shared: dict[str, str]) -> None:
+    options = ("--processes", "2", "--drain-timeout", "100ms")
+    with BrokerProcess("shared:", *options, environment=shared) as broker:
+        pids = broker.members
+        stopped = min(pids)
+        os.kill(stopped, signal.SIGSTOP)
+        began = time.monotonic()
+        broker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(broker.wait) == ExitCode.CUT_OFF
+        assert time.monotonic() - began < 0.1 + GRACE + TELLING + 3.0
+        assert f"broker process {stopped} does not end; killed" in broker.log
+        assert await gone(pids)
 
 
 async def test_none_outlives_the_one_that_started_them(broker: BrokerProcess) -> None:

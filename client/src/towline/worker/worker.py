@@ -36,7 +36,7 @@ from towline.worker.processes.limits import ChildLimits
 from towline.worker.processes.supervisor import Supervisor
 from towline.worker.processes.template import Template
 from towline.worker.session import WIND_UP, Session
-from towline.worker.signals import StopSignals
+from towline.worker.signals import HANGUP, StopSignals
 from towline.worker.stats import Stats, WorkerStats
 from towline.worker.stop_reason import StopReason
 
@@ -366,10 +366,10 @@ class Worker(CallbackDecorators):
 def _wait_for_end(signals: StopSignals, session: Session) -> None:
     signalled = False
     while (number := signals.wait()) is not None:
-        if signalled:
+        if signalled and number is not HANGUP:
             logger.warning("%s again: stopping at once", number.name)
             session.halt()
-        else:
+        elif not signalled:
             logger.info("%s: stopping when the jobs that run are done", number.name)
             session.request_stop()
         signalled = True

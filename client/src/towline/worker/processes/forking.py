@@ -16,7 +16,7 @@ from types import FrameType
 
 from towline import channel
 from towline.errors import ConfigurationError
-from towline.worker.signals import STOP_SIGNALS
+from towline.worker.signals import STOP_SIGNALS, is_heeded
 
 logger = logging.getLogger("towline.worker")
 
@@ -65,8 +65,8 @@ def fork_process(main: Callable[[], int]) -> int:
     """Fork; the new process calls ``main``, ends with the exit code that it returns, and never
     comes back here. Returns its id. Raises OSError when the system has no room for it.
 
-    It starts without the parent's handling of signals: SIGTERM and SIGINT do nothing. What the
-    parent has registered to happen at its exit does not happen there.
+    It starts without the parent's handling of signals: those that stop a worker do nothing. What
+    the parent has registered to happen at its exit does not happen there.
     """
     flush_output()
     # One that came before the copy has handlers of its own would be taken for the parent's.
@@ -93,7 +93,7 @@ def fork_process(main: Callable[[], int]) -> int:
 
 def _forget_parent() -> None:
     signal.set_wakeup_fd(-1)
-    for number in STOP_SIGNALS:
+    for number in filter(is_heeded, STOP_SIGNALS):
         # Not SIG_IGN, which the programs that a handler starts would inherit.
         signal.signal(number, _do_nothing)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -22,7 +22,7 @@ from towline.worker.processes.children import how_it_ended
 from towline.worker.processes.forking import fork_process
 from towline.worker.processes.limits import ChildLimits
 from towline.worker.processes.member import Begin, Ending, Member, pack_order
-from towline.worker.signals import StopSignals
+from towline.worker.signals import HANGUP, StopSignals
 from towline.worker.stats import Stats
 
 logger = logging.getLogger("towline.worker")
@@ -109,6 +109,8 @@ class Supervisor:
     def _signalled(self, number: signal.Signals | None) -> None:
         if number is signal.SIGCHLD:
             self._reap()
+        elif self._stopping and number is HANGUP:
+            return
         elif self._stopping:
             logger.warning("%s again: stopping at once", number and number.name)
             self.request_stop(0, halt=True)
