@@ -296,7 +296,14 @@ async def test_a_queue_that_the_settings_pause_is_shown_so_and_cannot_be_resumed
 async def test_what_the_store_cannot_keep_stops_the_start(
     load: Callable[[str], Settings],
 ) -> None:
-    settings = load('[queues."emails.*"]\nretention = "1h"\ndead_letters = false\n')
+    text = """
+    store = "memory:"
+    listen = "127.0.0.1:0"
+    [queues."emails.*"]
+    retention = "1h"
+    dead_letters = false
+    """
+    settings = load(text)
     limited = LimitedDriver(Feature.RETENTION)
     with pytest.raises(ConfigError) as wrong:
         async with running_broker(settings, driver=limited):
