@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from tests.support.broker_process import failed_start
 from tests.support.certificates import Authority
 from towline_broker.server.certificates import Certificates
-from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.server.exits import ConfigError
+from towline_broker.server.serving import BrokerServer
 from towline_broker.server.settings import Settings
 from towline_broker.server.tls_settings import TlsSettings
 
@@ -85,13 +85,12 @@ def test_files_that_are_no_good_are_refused(
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_broker_with_such_files_does_not_start(tmp_path: Path) -> None:
+async def test_a_broker_with_such_files_does_not_start(tmp_path: Path) -> None:
     cert, _ = AUTHORITY.issue().write(tmp_path)
     _, other = AUTHORITY.issue().write(tmp_path, "other")
-    files = ["--tls-cert", str(cert), "--tls-key", str(other)]
-    code, said = failed_start(["--store", "memory:", "--listen", "127.0.0.1:0", *files], tmp_path)
-    assert code == ExitCode.CONFIG
-    assert f"tls.key: {other} is not the key of the certificate" in said
+    settings = Settings(store="memory:", tls=TlsSettings(cert=cert, key=other))
+    with pytest.raises(ConfigError, match=r"other\.key is not the key of the certificate"):
+        BrokerServer(settings)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker_process import failed_start
 from tests.support.certificates import Authority
 from towline_broker.server.addresses import Address
-from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.server.auth_settings import AuthSettings
+from towline_broker.server.exits import ConfigError
 from towline_broker.server.exposure import Protection, check_exposure
+from towline_broker.server.serving import BrokerServer
+from towline_broker.server.settings import Settings
+from towline_broker.server.tls_settings import TlsSettings
 
 LOOPBACK = ("127.0.0.1", "127.9.9.9", "::1")
 PUBLIC = ("0.0.0.0", "::", "10.0.0.5", "192.0.2.1", "2001:db8::1", "fe80::1%eth0")
@@ -33,11 +36,26 @@ def test_every_combination_of_tls_identity_and_insecure(host: str) -> None:
         assert "--insecure" in said
 
 
-def test_a_broker_with_tls_and_no_identities_does_not_start_in_public(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("with_tls", "with_identities", "missing"),
+    [
+        (False, False, "neither TLS nor identities: anyone who reaches"),
+        (True, False, "no identities: anyone who reaches"),
+        (False, True, "no TLS: whoever is between a client and"),
+    ],
+)
+async def test_a_broker_that_lacks_one_does_not_start_in_public(
+    with_tls: bool, with_identities: bool, missing: str, tmp_path: Path
+) -> None:
     cert, key = Authority().issue().write(tmp_path)
-    arguments = ["--store", "memory:", "--listen", "0.0.0.0:0"]
-    code, said = failed_start(
-        [*arguments, "--tls-cert", str(cert), "--tls-key", str(key)], tmp_path
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text('{"version": 1, "tokens": []}')
+    tokens.chmod(0o600)
+    settings = Settings(
+        store="memory:",
+        listen="0.0.0.0:0",
+        tls=TlsSettings(cert=cert, key=key) if with_tls else TlsSettings(),
+        auth=AuthSettings(tokens=tokens) if with_identities else AuthSettings(),
     )
-    assert code == ExitCode.CONFIG
-    assert "this broker has no identities: anyone who reaches" in said
+    with pytest.raises(ConfigError, match=f"this broker has {missing}"):
+        await BrokerServer(settings).start()

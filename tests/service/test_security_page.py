@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.support.broker_process import BrokerProcess
+from towline_broker.cli import app
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
@@ -67,7 +69,7 @@ def test_buf_reaches_the_broker(broker: BrokerProcess) -> None:
 
 
 def test_variables_and_settings_that_are_named_exist() -> None:
-    help_of_serve = run(["towline-broker", "serve", "--help"], ROOT)
+    help_of_serve = CliRunner().invoke(app, ["serve", "--help"]).output
     for option in set(re.findall(r"--tls-[a-z-]+|--listen|--insecure", PAGE)):
         assert option in help_of_serve
     sources = "".join(

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from towline import (
     AsyncClient,
     AsyncJobHandle,
-    BearerToken,
     BatchFailed,
+    BearerToken,
     CancelOutcome,
     Client,
     DeadReason,
