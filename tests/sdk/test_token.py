@@ -27,11 +27,13 @@ class Listener(grpc.GenericRpcHandler):
     def __init__(self) -> None:
         self.heard: list[tuple[str, ...]] = []
         self.lock = threading.Lock()
+        self.called = threading.Event()
 
     def service(self, details: Any) -> Any:
         found = [value for key, value in details.invocation_metadata if key == "authorization"]
         with self.lock:
             self.heard.append(tuple(found))
+        self.called.set()
         if details.method.endswith("Streams"):
             return grpc.stream_stream_rpc_method_handler(lambda requests, _: iter([b""]))
         return grpc.unary_unary_rpc_method_handler(lambda request, _: b"")
@@ -82,8 +84,7 @@ def test_a_worker_and_its_guardian_have_it(
     monkeypatch.setenv("TOWLINE_TOKEN", f" {SECRET}\n")
     worker = Worker(address, ["q"], guardian=False, wait=0)
     worker.start()
-    while not listener.heard:
-        pass
+    assert listener.called.wait(30)
     worker.stop(0)
     ledger = Ledger(slots=1, lease=10)
     connection = Connection.to(address)

@@ -125,12 +125,8 @@ def _ask_grpc(address: str, service: str, timeout: float) -> tuple[bool, str]:
         try:
             answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout)
         except grpc.RpcError as error:
-            return False, _refusal(error, service)
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return False, f"it has no service {service}"
+            return False, f"no answer: {connection.error_of(error)}"
     name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return name == "SERVING", name
-
-
-def _refusal(error: grpc.RpcError, service: str) -> str:
-    if error.code() is grpc.StatusCode.NOT_FOUND:
-        return f"it has no service {service}"
-    return f"no answer: {error.code().name}: {error.details()}"
