@@ -182,8 +182,13 @@ class Certificates:
         return Pems(cert, key, client_ca, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
 
     def _warn_of_open_key(self) -> None:
-        mode = self._key.stat().st_mode
-        if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
+        try:
+            found = self._key.stat()
+        except OSError:
+            return  # replaced at this moment: the next look will tell
+        # A key of root's that is lent to a group, as Kubernetes does it, is meant so.
+        open_to = stat.S_IROTH if found.st_uid == 0 else stat.S_IROTH | stat.S_IRGRP
+        if os.name == "posix" and found.st_mode & open_to:
             log.warning(
                 "tls.key: %s can be read by others on this machine: chmod 600 %s",
                 *(self._key, self._key),
