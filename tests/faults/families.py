@@ -85,8 +85,8 @@ FAMILIES: dict[str, Family] = {
         {"CLOCK_JUMPS": (6, 60)},
     ),
     "rolling": Family(
-        "brokers that are restarted one by one under load",
-        [_tests("rolling_restarts")],
+        "brokers that are restarted one by one under load, also behind load balancers",
+        [_tests("rolling_restarts", "rolling_behind_balancers")],
         {"ROLLS": (2, 10)},
     ),
     "orphans": Family(

@@ -103,4 +103,5 @@ class NginxForCalls(Nginx):
 
 def example(language: str, number: int = 0) -> str:
     """A block of the documentation."""
-    return re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(), re.DOTALL)[number]
+    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    return blocks[number]
