@@ -71,6 +71,7 @@ class FakeBroker(queue_service_pb2_grpc.QueueServiceServicer):
         self.directive = WorkerDirective.WORKER_DIRECTIVE_NONE
         self.lease_outcomes: dict[str, LeaseOutcome.ValueType] = {}
         self.refused: dict[str, str] = {}
+        self.reason = ""
         self.parked = 0
         self._ready: deque[job_pb2.Lease] = deque()
         self._tokens: dict[str, str] = {}
@@ -162,9 +163,10 @@ class FakeBroker(queue_service_pb2_grpc.QueueServiceServicer):
         with self.changed:
             self.lease_outcomes[self._tokens[job_id]] = outcome
 
-    def refuse(self, job_id: str, method: str) -> None:
+    def refuse(self, job_id: str, method: str, reason: str = "INVALID_FIELD") -> None:
         """Answer REJECTED to the next Ack, Nack or Heartbeat of this job."""
         with self.changed:
+            self.reason = reason
             self.refused[self._tokens[job_id]] = method
 
     def wait_for(self, condition: Callable[[], object], timeout: float = PATIENCE) -> None:
@@ -307,7 +309,7 @@ class FakeBroker(queue_service_pb2_grpc.QueueServiceServicer):
         if self.refused.get(token) == method:
             del self.refused[token]
             result = SettleResult(outcome=LeaseOutcome.LEASE_OUTCOME_REJECTED)
-            result.error.message = "scripted refusal"
+            result.error.message, result.error.reason = "scripted refusal", self.reason
             return result
         if token in self.lease_outcomes:
             return SettleResult(outcome=self.lease_outcomes[token])
@@ -324,7 +326,7 @@ class FakeBroker(queue_service_pb2_grpc.QueueServiceServicer):
         if self.refused.get(token) == "Heartbeat":
             del self.refused[token]
             result = HeartbeatResult(outcome=LeaseOutcome.LEASE_OUTCOME_REJECTED)
-            result.error.message = "scripted refusal"
+            result.error.message, result.error.reason = "scripted refusal", self.reason
             return result
         outcome = self.lease_outcomes.get(token)
         if outcome is None:

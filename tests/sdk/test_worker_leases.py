@@ -348,6 +348,20 @@ def test_progress_that_the_broker_refuses_costs_no_lease(handlers: Handlers) -> 
     assert [type(error) for error in heard.errors] == [BrokerError]
 
 
+def test_a_lease_that_these_credentials_do_not_hold_is_lost(handlers: Handlers) -> None:
+    heard = Heard()
+    with fake_broker() as broker, working(broker, handlers.registry, heard, lease=1):
+        job_id = broker.add("in_thread")
+        context = handlers.wait_for_start()
+        broker.refuse(job_id, "Heartbeat", reason="PERMISSION_DENIED")
+        heard.wait_for(lambda: heard.errors)
+        assert context.cancel_reason is CancelReason.LEASE_LOST
+        handlers.go_on.set()
+    [error] = heard.errors
+    assert isinstance(error, LeaseLost)
+    assert "scripted refusal" in str(error)
+
+
 @both_pools
 def test_a_checkpoint_reaches_the_broker_before_the_failure_does(pool: PoolName) -> None:
     @job(type="give_up", registry=(own := Registry()))

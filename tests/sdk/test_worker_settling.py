@@ -160,6 +160,21 @@ def test_a_result_that_the_broker_refuses_makes_the_job_dead() -> None:
     assert "scripted refusal" in nack.failure.message
 
 
+def test_an_outcome_that_these_credentials_may_not_tell_is_given_up_at_once() -> None:
+    heard = Heard()
+    with fake_broker() as broker:
+        job_id = broker.add("succeed")
+        broker.refuse(job_id, "Ack", reason="PERMISSION_DENIED")
+        with working(broker, registry, heard, concurrency=1):
+            heard.wait_for(lambda: heard.errors)
+            broker.ack(broker.add("succeed"))
+        assert len(broker.settle_calls) == 2
+    [error] = heard.errors
+    assert isinstance(error, NotSettled)
+    assert error.job_id == job_id
+    assert "scripted refusal" in str(error)
+
+
 def test_an_outcome_that_is_refused_twice_is_given_up_and_told() -> None:
     heard = Heard()
 

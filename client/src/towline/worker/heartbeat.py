@@ -23,7 +23,7 @@ from towline.v1.queue_service_pb2 import (
 )
 from towline.worker.leases import HeldLease, LeaseTable, outcome_name, progress_message
 from towline.worker.ledger import Ledger
-from towline.worker.link import Backoff, Link
+from towline.worker.link import NOT_ALLOWED, Backoff, Link
 from towline.worker.options import WorkerOptions
 from towline.worker.stats import Stats
 
@@ -182,6 +182,9 @@ class Heartbeater:
                 remaining = result.lease_remaining.ToTimedelta().total_seconds()
                 self._table.prolonged(held, sent_at + remaining)
                 held.state.reports.sent(version)
+            case LeaseOutcome.LEASE_OUTCOME_REJECTED if result.error.reason == NOT_ALLOWED:
+                error = LeaseLost(f"job {held.context.id} is not ours: {result.error.message}")
+                self._lost(held, CancelReason.LEASE_LOST, error)
             case LeaseOutcome.LEASE_OUTCOME_REJECTED:
                 # Only the progress can be wrong: without it the next heartbeat is taken.
                 logger.error("the broker refused the progress of %s", held)

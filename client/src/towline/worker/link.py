@@ -35,6 +35,9 @@ logger = logging.getLogger("towline.worker")
 
 Response = TypeVar("Response")
 
+NOT_ALLOWED = "PERMISSION_DENIED"
+"""The reason of an item's error: this worker's credentials are not those that hold the lease."""
+
 SETTLE_TIMEOUT = 10.0
 """Seconds until an Ack or Nack without an answer is tried again."""
 

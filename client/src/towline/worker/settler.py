@@ -25,7 +25,7 @@ from towline.v1.queue_service_pb2 import (
 from towline.worker import outcome
 from towline.worker.errors import InvalidResult, NotSettled
 from towline.worker.leases import HeldLease, LeaseTable, Settlement, outcome_name
-from towline.worker.link import Backoff, Link, is_final
+from towline.worker.link import NOT_ALLOWED, Backoff, Link, is_final
 from towline.worker.stats import Stats
 
 logger = logging.getLogger("towline.worker")
@@ -167,7 +167,10 @@ class Settler:
     def _answered(self, item: Item, result: SettleResult) -> None:
         held, settlement = item
         if result.outcome == LeaseOutcome.LEASE_OUTCOME_REJECTED:
-            self._rejected(item, result.error.message)
+            if result.error.reason == NOT_ALLOWED:
+                self._give_up(held, result.error.message)
+            else:
+                self._rejected(item, result.error.message)
             return
         if result.outcome == LeaseOutcome.LEASE_OUTCOME_OK:
             self._stats.recorded(settlement)
