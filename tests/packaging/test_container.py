@@ -1,6 +1,7 @@
 """deploy/container: the Dockerfile, as far as it can be tried where no image can be built."""
 
 import fnmatch
+import re
 import subprocess
 import sys
 import tomllib
@@ -33,6 +34,16 @@ def test_it_names_the_version_and_a_python_that_towline_admits() -> None:
     assert versions == [PROJECT["version"]]
     tag = only(BEFORE, "ARG").values["PYTHON"].partition(":")[2]
     assert SpecifierSet(PROJECT["requires-python"]).contains(tag.partition("-")[0])
+
+
+def test_compose_and_kubernetes_take_the_image_of_that_version() -> None:
+    files = (ROOT / "deploy").rglob("*.yaml")
+    images = {
+        image
+        for path in files
+        for image in re.findall(r"image: (towline-broker\S*)", path.read_text())
+    }
+    assert images == {f"towline-broker:{PROJECT['version']}"}
 
 
 def test_what_it_copies_is_there_and_nothing_else_is_sent_to_the_builder() -> None:

@@ -1,4 +1,4 @@
-"""docs/deploying.md: its commands name files, options and variables that there are."""
+"""docs/deploying.md, and the readme of each distribution: what they name is there."""
 
 import re
 import shlex
@@ -15,7 +15,8 @@ from towline_broker.cli import app
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "deploying.md").read_text()
-LINES = re.findall(r"^    (\S.*)$", PAGE, re.MULTILINE)
+LINE = r"^    (\S.*)$"
+LINES = re.findall(LINE, PAGE, re.MULTILINE)
 VERSION = tomllib.loads((ROOT / "broker/pyproject.toml").read_text())["project"]["version"]
 
 
@@ -30,23 +31,27 @@ def test_every_file_that_is_named_is_there(path: str) -> None:
         assert (ROOT / path).exists()
 
 
+@pytest.mark.parametrize("page", ["docs/deploying.md", "client/README.md", "broker/README.md"])
 @pytest.mark.parametrize(
     ("program", "command"),
     [("towline-broker", get_command(app)), ("towline", get_command(build()))],
 )
-def test_every_command_has_the_options_that_are_named(program: str, command: Any) -> None:
-    written = [*LINES, *re.findall(r"`([^`]+)`", PAGE)]
+def test_every_command_has_the_options_that_are_named(
+    program: str, command: Any, page: str
+) -> None:
+    text = (ROOT / page).read_text()
+    written = [*re.findall(LINE, text, re.MULTILINE), *re.findall(r"`([^`]+)`", text)]
     calls = [
-        call for text in written for call in re.findall(rf"(?<![\w-]){program} ([^>|]+)", text)
+        each for line in written for each in re.findall(rf"(?<![\w-]){program} ([^>|]+)", line)
     ]
-    assert calls or program == "towline"
     for call in calls:
         found = command
-        for word in shlex.split(call):
+        for word in shlex.split(call, comments=True):
             if word in getattr(found, "commands", {}):
                 found = found.commands[word]
             elif word.startswith("--"):
-                assert word in {option for each in found.params for option in each.opts}, call
+                options = {option for each in found.params for option in each.opts}
+                assert word in {*options, "--help", "--install-completion"}, call
 
 
 def test_every_extra_that_is_installed_is_there_and_has_its_row() -> None:
