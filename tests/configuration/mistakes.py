@@ -152,7 +152,7 @@ MISTAKES: Mapping[str, Sequence[Mistake]] = {
         Mistake(options=("--tls-cert", "broker.pem")),
         Mistake(options=("--http", "7481")),
     ],
-    "TLS, identities, HTTP": [
+    "TLS, identities, guards, HTTP": [
         toml('[tls]\ncert = "nowhere.pem"\nkey = "nowhere.key"'),
         toml('[tls]\nclient_ca = "ca.pem"'),
         toml('[auth]\ntokens = "nowhere.json"'),
@@ -160,6 +160,8 @@ MISTAKES: Mapping[str, Sequence[Mistake]] = {
         toml('[auth.jwt]\nissuer = "i"\naudience = "a"\njwks_url = "http://id.example/keys"'),
         toml('[auth.jwt]\nissuer = "i"\naudience = "a"\nkey = "k.pem"\nalgorithms = ["HS256"]'),
         toml('[auth.subjects.web]\npush = ["emails"]'),
+        toml('[auth.subjects.web]\npush = "emails"'),
+        toml("[guards]\ncalls_per_second = -1"),
         toml('[http]\nlisten = "0.0.0.0:7481"'),
     ],
 }

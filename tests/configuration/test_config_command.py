@@ -107,9 +107,11 @@ def test_what_is_surely_not_meant_is_warned_of(
     write("TOWLINE_LOG_LEVEL=debug\nTOWLINE_PROCESSES=1\n", ".env")
     monkeypatch.setenv("TOWLINE_LOG_LEVEL", "error")
     monkeypatch.setenv("TOWLINE_PROCESSES", "1")
-    write(FILE + "[queues.a]\ndead_letters = false\ndead_letter_retention = 5\n").chmod(0o644)
+    more = "[queues.a]\ndead_letters = false\ndead_letter_retention = 5\n[guards]\nwaiters = 5\n"
+    write(FILE + more).chmod(0o644)
     assert warnings(config("check")) == [
         "warning: queues.a.dead_letter_retention: has no effect, for dead_letters is false",
+        "warning: guards: have no effect, for without auth nobody is told from others",
         "warning: log_level: variable in .env: TOWLINE_LOG_LEVEL does not count: environment "
         "variable TOWLINE_LOG_LEVEL does",
         "warning: file towline-broker.toml: holds a password, and everybody on this machine can "

@@ -35,6 +35,7 @@ async def look_at(loaded: Loaded) -> Findings:
     """Starts nothing, and opens no store."""
     warnings = [
         *_useless(loaded.settings),
+        *_without_identities(loaded),
         *_hidden_variables(loaded),
         *_told_to_all(loaded),
         *_files_not_read(loaded),
@@ -125,6 +126,11 @@ def _useless(settings: Settings) -> Iterator[str]:
         if queue.dead_letters is False and queue.dead_letter_retention is not None:
             place = dotted(("queues", name, "dead_letter_retention"))
             yield f"{place}: has no effect, for dead_letters is false"
+
+
+def _without_identities(loaded: Loaded) -> Iterator[str]:
+    if not loaded.settings.auth.enabled and any(loaded.merged.below(("guards",))):
+        yield "guards: have no effect, for without auth nobody is told from others"
 
 
 def _hidden_variables(loaded: Loaded) -> Iterator[str]:
