@@ -16,8 +16,10 @@ so on.
                                                    are no message of this contract
   NOT_FOUND            -                           no such job, queue or worker       no
   RESOURCE_EXHAUSTED   QuotaFailure, RetryInfo     queue, disk or broker is full      after the delay
-  UNAVAILABLE          RetryInfo                   store down, broker draining, or    after the delay
-                                                   a queue that has just moved
+  UNAVAILABLE          RetryInfo                   store down, broker draining, a     after the delay
+                                                   queue that has just moved, or
+                                                   credentials that cannot be
+                                                   checked for now
   UNIMPLEMENTED        -                           the store of the queue cannot do   no
                                                    what was asked
   PERMISSION_DENIED    -                           the caller may not do this         no
@@ -27,10 +29,15 @@ so on.
 Every one that the broker gives also carries ErrorInfo with domain "towline" and one of these reasons: INVALID_FIELD,
 JOB_NOT_FOUND, QUEUE_NOT_FOUND, WORKER_NOT_FOUND, QUEUE_FULL, DISK_FULL, MEMORY_FULL,
 TOO_MANY_WAITERS, BROKER_BUSY, STORE_UNAVAILABLE, DRAINING, QUEUE_MOVED, STORE_CANNOT, PERMISSION_DENIED,
-UNAUTHENTICATED, IDENTITY_RATE, IDENTITY_BYTES, IDENTITY_WAITERS, INTERNAL.
+UNAUTHENTICATED, CANNOT_VERIFY, IDENTITY_RATE, IDENTITY_BYTES, IDENTITY_WAITERS, INTERNAL.
 
   IDENTITY_...   (RESOURCE_EXHAUSTED) the caller alone has so much under way as it may: calls a second,
                  bytes of requests, calls that wait. Ack, Nack and Heartbeat are never refused for their rate.
+  PERMISSION_DENIED  The metadata of ErrorInfo name the "right" that the caller lacks (push, work or admin) and,
+                 where it is about one, the "queue". It does not tell whether the queue exists. Jobs in queues for
+                 which the caller has no right are not found.
+  CANNOT_VERIFY  (UNAVAILABLE) credentials cannot be checked for now, or the rights of the caller have changed
+                 while the call waited: the next try finds out.
   QUEUE_MOVED    (UNAVAILABLE) the queue went to another store of the broker while the call was
                  under way: the next try finds it there.
   STORE_CANNOT   (UNIMPLEMENTED) some kinds of stores have no lists, no lookup by id and the like.

@@ -197,7 +197,9 @@ class QueueServiceServicer(object):
         One result for each ack, in the same order: OK (also when the same Ack is repeated); LEASE_LOST
         (the lease ran out and was taken back, or the job was cancelled: the result is not recorded);
         ALREADY_SETTLED (this lease was ended by a Nack); NOT_FOUND (no such lease is known);
-        REJECTED (with its error; the lease is still held). One bad item never fails its batch.
+        REJECTED (with its error; the lease is still held). One bad item never fails its batch. A broker
+        that asks who calls rejects a lease that another identity reserved, with PERMISSION_DENIED; so do
+        Nack and Heartbeat.
 
         Safe to repeat. Errors: INVALID_ARGUMENT (for the batch as a whole only). Never refused because
         a queue or the disk is full.
