@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -16,9 +17,11 @@ from pathlib import Path
 import httpx
 import pytest
 from aiohttp import web
+from cryptography import x509
 
 from tests.observability.shown import ANY_PORT, samples, shown_broker, value
 from tests.support.broker_process import BrokerProcess, failed_start
+from tests.support.certificates import Authority
 from tests.support.faulty_driver import FaultyDriver
 from tests.support.servers.ports import free_port
 from tests.support.servers.redis import RedisServer
@@ -27,8 +30,10 @@ from towline_broker.domain.errors import StoreUnavailable
 from towline_broker.server.asking import Asked
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.http.endpoint import Opened, http_endpoint
+from towline_broker.server.http.https import WebCertificate
 from towline_broker.server.http_settings import HttpSettings
 from towline_broker.server.settings import Settings
+from towline_broker.server.tls_settings import TlsSettings
 
 PATIENCE = 20.0
 
@@ -144,11 +149,11 @@ def _alive(port: int) -> tuple[int, str] | None:
 
 
 @asynccontextmanager
-async def endpoint(settings: HttpSettings, **options: bool) -> AsyncIterator[Opened]:
+async def endpoint(settings: HttpSettings, insecure: bool = False) -> AsyncIterator[Opened]:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text="here")
 
-    async with http_endpoint(settings, [web.get("/", answer)], **options) as opened:
+    async with http_endpoint(settings, [web.get("/", answer)], insecure=insecure) as opened:
         yield opened
 
 
@@ -214,6 +219,45 @@ def test_a_broker_without_it_does_not_load_what_it_needs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
+
+
+# --- TLS ---
+
+
+async def test_it_speaks_tls_and_takes_a_renewed_certificate_over(tmp_path: Path) -> None:
+    authority = Authority()
+    cert, key = authority.issue().write(tmp_path)
+    settings = HttpSettings(listen=ANY_PORT, tls=True)
+    trust = ssl.create_default_context(cafile=str(authority.write(tmp_path)))
+    certificate = WebCertificate(TlsSettings(cert=cert, key=key))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("towline_broker.server.http.endpoint.WebCertificate", lambda _: certificate)
+        async with http_endpoint(settings, []) as opened:
+            assert opened.address is not None
+            port = opened.address.port
+            before = await serial(port, trust)
+            key.write_bytes(authority.issue().key)  # half of a new pair
+            certificate.look()
+            assert await serial(port, trust) == before
+            authority.issue().write(tmp_path)
+            certificate.look()
+            assert await serial(port, trust) != before
+
+
+async def serial(port: int, trust: ssl.SSLContext) -> int:
+    """Of the certificate that a new connection is shown, and trusts."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust)
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return x509.load_der_x509_certificate(shown).serial_number
+
+
+def test_tls_needs_a_certificate_that_serves(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"http\.tls: .* set tls\.cert and tls\.key"):
+        WebCertificate(TlsSettings())
+    nothing = TlsSettings(cert=tmp_path / "no.pem", key=tmp_path / "no.key")
+    with pytest.raises(ConfigError, match=r"http\.tls: tls\.cert .*no\.pem .*No such file"):
+        WebCertificate(nothing)
 
 
 # --- several processes ---

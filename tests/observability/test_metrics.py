@@ -16,7 +16,7 @@ from tests.support.waiting import until
 from towline.v1 import admin_service_pb2 as admin
 from towline.v1 import queue_service_pb2 as pb
 from towline.v1.job_pb2 import Failure, Job, Lease, RetryPolicy
-from towline_broker.domain.errors import StoreUnavailable
+from towline_broker.domain.errors import PermissionDenied, StoreUnavailable
 from towline_broker.server.http_settings import HttpSettings
 from towline_broker.server.metrics import families, rendering
 from towline_broker.server.metrics.families import DEPTHS, OTHERS, TOTALS, Row
@@ -132,6 +132,20 @@ async def test_calls_are_counted_by_method_and_code_and_refusals_by_reason() -> 
         assert value(found, "towline_rpc_failures_total", reason="BROKER_BUSY") == 0
         assert value(found, "towline_rpc_duration_seconds_count", method=method) == 4
         assert value(found, "towline_rpcs_running", method=method) == 0
+
+
+async def test_who_is_refused_is_counted_and_not_named() -> None:
+    async with shown_broker(settings()) as shown:
+        refused = PermissionDenied("may not push to emails", "push", "emails")
+        shown.server.access.refusals.note(
+            "/towline.v1.QueueService/Push", "web-shop", refused, "ipv4:192.0.2.1", times=2
+        )
+        text = await shown.scrape()
+    method = "QueueService/Push"
+    told = f'towline_rights_refused_total{{code="PERMISSION_DENIED",method="{method}"}} 2.0'
+    assert told in text
+    assert "web-shop" not in text
+    assert "192.0.2.1" not in text
 
 
 async def test_parked_calls_are_told() -> None:
@@ -269,5 +283,6 @@ async def test_no_family_comes_twice_and_each_is_declared() -> None:
     assert len(set(found)) == len(found)
     declared = {family.name.removesuffix("_total") for family in families.ALL}
     missing = declared - set(found)
-    assert missing == {"towline_store_disk_free_bytes"}  # of stores in files
+    # Of stores in files, and where rights are asked for.
+    assert missing == {"towline_store_disk_free_bytes", "towline_rights_refused"}
     assert {name for name in found if name.startswith("towline_")} <= declared

@@ -19,6 +19,7 @@ from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import PushBatch, PushOutcome, PushResult
 from towline_broker.drivers.memory import DEFAULT_MAX_BYTES, Engine, MemoryDriver
+from towline_broker.server.http_settings import HttpSettings
 from towline_broker.server.serving import BrokerServer
 from towline_broker.server.settings import Settings
 
@@ -84,7 +85,7 @@ class EmbeddedBroker:
 
     async def _start(self) -> BrokerServer:
         server = BrokerServer(
-            Settings(store="memory:", listen="127.0.0.1:0"),
+            Settings(store="memory:", listen="127.0.0.1:0", http=HttpSettings(listen="off")),
             drivers={DEFAULT_STORE: self._store},
             clock=self._clock,
         )

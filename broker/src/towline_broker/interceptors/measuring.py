@@ -65,7 +65,7 @@ class MeasuredCalls(WrappingInterceptor):
         self.reasons: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
 
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
-        figures = self.methods.setdefault(_short(method), MethodFigures())
+        figures = self.methods.setdefault(short_name(method), MethodFigures())
         timer, reasons = self.timer, self.reasons
 
         async def measure(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
@@ -95,6 +95,6 @@ class MeasuredCalls(WrappingInterceptor):
         return measure
 
 
-def _short(method: str) -> str:
+def short_name(method: str) -> str:
     """``/towline.v1.QueueService/Push`` without its package."""
     return method.rpartition(".")[2]

@@ -30,6 +30,8 @@ class HttpSettings(Section):
     public: bool = False
     """Serve an address that other machines reach: whoever does reads the names of stores, queues
     and types, and all figures."""
+    tls: bool = False
+    """Serve HTTPS, with the certificate of tls.cert and tls.key; clients need none."""
     queues: Annotated[int, Field(ge=0, le=100_000)] = 1_000
     """Queues that /metrics names; the others are counted together, as (other)."""
     types: Annotated[int, Field(ge=0, le=100_000)] = 200

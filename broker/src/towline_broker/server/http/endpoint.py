@@ -1,5 +1,6 @@
 """The HTTP server: its address, its start and its end."""
 
+import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterable
@@ -10,7 +11,9 @@ from aiohttp import web
 
 from towline_broker.server.addresses import Address
 from towline_broker.server.exits import AddressError, ConfigError
+from towline_broker.server.http.https import WebCertificate
 from towline_broker.server.http_settings import HttpSettings
+from towline_broker.server.tls_settings import TlsSettings
 
 log = logging.getLogger("towline.broker")
 
@@ -21,15 +24,17 @@ class Opened:
 
     address: Address | None
     problem: str = ""
+    tls: bool = False
 
     def tell(self) -> None:
         """In the log, once there is a broker to be told of."""
         if self.address is not None:
-            log.info("figures and probes on http://%s", self.address)
+            log.info("figures and probes on %s://%s", "https" if self.tls else "http", self.address)
         else:
             log.warning("no figures and no probes over HTTP: %s", self.problem)
 
 
+NO_TLS = TlsSettings()
 #: Seconds for answers that are under way when the server ends.
 LAST_GRACE = 0.5
 #: Seconds after which a connection that asks nothing more is closed.
@@ -38,13 +43,18 @@ KEEPALIVE = 75.0
 
 @asynccontextmanager
 async def http_endpoint(
-    settings: HttpSettings, routes: Iterable[web.RouteDef], *, insecure: bool = False
+    settings: HttpSettings,
+    routes: Iterable[web.RouteDef],
+    *,
+    insecure: bool = False,
+    tls: TlsSettings = NO_TLS,
 ) -> AsyncIterator[Opened]:
     """Serves while the context lasts; of settings that want it.
 
-    ``insecure``: an address that other machines reach needs no word of its own. Raises
-    AddressError, ConfigError.
+    ``insecure``: an address that other machines reach needs no word of its own. ``tls``: whose
+    certificate serves, if the settings want one. Raises AddressError, ConfigError.
     """
+    certificate = WebCertificate(tls) if settings.tls else None
     try:
         address, listener = _take(settings, insecure)
     except AddressError as error:
@@ -58,11 +68,15 @@ async def http_endpoint(
         keepalive_timeout=KEEPALIVE,
         shutdown_timeout=LAST_GRACE,
     )
+    watching = None if certificate is None else asyncio.create_task(certificate.watch())
     try:
         await runner.setup()
-        await web.SockSite(runner, listener).start()
-        yield Opened(address)
+        context = None if certificate is None else certificate.context
+        await web.SockSite(runner, listener, ssl_context=context).start()
+        yield Opened(address, tls=settings.tls)
     finally:
+        if watching is not None:
+            watching.cancel()
         await runner.cleanup()
         listener.close()
 

@@ -34,6 +34,7 @@ class OneProcess:
         self._figures = BrokerFigures(
             server.broker.observing,
             server.calls,
+            server.access.refusals,
             VERSION,
             lambda: server.draining,
             most_queues=self._settings.queues,

@@ -30,7 +30,10 @@ async def shown_over_http(settings: Settings) -> AsyncIterator[Callable[[BrokerS
         shown.serves(server)
         opened.tell()
 
-    async with http_endpoint(settings.http, routes(shown), insecure=settings.insecure) as opened:
+    opening = http_endpoint(
+        settings.http, routes(shown), insecure=settings.insecure, tls=settings.tls
+    )
+    async with opening as opened:
         yield serves
 
 
@@ -46,8 +49,11 @@ async def processes_over_http(
     from towline_broker.server.http.pages import routes
     from towline_broker.server.http.several_processes import SeveralProcesses
 
-    shown = routes(SeveralProcesses(members))
-    async with http_endpoint(settings.http, shown, insecure=settings.insecure) as opened:
+    shown = SeveralProcesses(members)
+    opening = http_endpoint(
+        settings.http, routes(shown), insecure=settings.insecure, tls=settings.tls
+    )
+    async with opening as opened:
         yield opened.tell
 
 

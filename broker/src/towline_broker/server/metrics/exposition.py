@@ -9,6 +9,7 @@ from towline_broker.core.observing import Observing, Reading
 from towline_broker.domain.time import Micros, to_seconds
 from towline_broker.drivers.disk import free_bytes
 from towline_broker.interceptors.measuring import MeasuredCalls
+from towline_broker.interceptors.refusals import Refusals
 from towline_broker.server.metrics import families, process_figures
 from towline_broker.server.metrics.families import Row, Rows
 from towline_broker.server.metrics.naming import Names
@@ -28,6 +29,7 @@ class BrokerFigures:
         self,
         observing: Observing,
         calls: MeasuredCalls,
+        refusals: Refusals,
         version: str,
         draining: Callable[[], bool],
         *,
@@ -39,6 +41,7 @@ class BrokerFigures:
     ) -> None:
         self._observing = observing
         self._calls = calls
+        self._refusals = refusals
         self._version = version
         self._draining = draining
         self._queues = Names(most_queues)
@@ -84,5 +87,6 @@ class BrokerFigures:
         free = process_figures.free_on_disks(folders, free_bytes)
         yield from process_figures.of_stores(self._observing, readings, free)
         yield from process_figures.of_calls(self._calls)
+        yield from process_figures.of_rights(self._refusals.counts)
         yield from process_figures.of_jobs(self._observing, self._queues)
         yield from self._system()

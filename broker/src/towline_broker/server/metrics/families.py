@@ -183,6 +183,12 @@ FAILURES = _of_process(
     ("reason",),
     "Calls that failed or were refused, by the reason of their ErrorInfo.",
 )
+RIGHTS = _of_process(
+    Kind.COUNTER,
+    "rights_refused_total",
+    ("method", "code"),
+    "Calls, and items of calls, refused for want of credentials or rights; the log says whose.",
+)
 WAIT = _of_process(
     Kind.HISTOGRAM,
     "job_wait_seconds",
@@ -203,7 +209,7 @@ OF_STORES = (
 OF_PROCESS = (
     *(PROCESS_UP, BUILD, START, DRAINING, STORE_INFO, STORE_UP, FIGURES_AGE, DISK_FREE),
     *(UPKEEP_LAG, UPKEEP_AGE, PUSHES_WAITING, PUSH_WINDOW, PARKED, PARKED_LIMIT),
-    *(RPCS, RPCS_RUNNING, RPC_SECONDS, FAILURES, WAIT, PROCESSING),
+    *(RPCS, RPCS_RUNNING, RPC_SECONDS, FAILURES, RIGHTS, WAIT, PROCESSING),
 )
 #: In the order in which they are shown.
 ALL = (*OF_STORES, *OF_PROCESS)

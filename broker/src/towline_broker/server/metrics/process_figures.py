@@ -1,12 +1,14 @@
 """What one broker process counts, as rows."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from towline_broker.core.observing import Observing, Reading
 from towline_broker.core.statistics import Histogram, QueueHistograms
 from towline_broker.domain.time import Micros, from_seconds, to_seconds
-from towline_broker.interceptors.measuring import BOUNDS, MeasuredCalls
+from towline_broker.interceptors.measuring import BOUNDS, MeasuredCalls, short_name
+from towline_broker.interceptors.refusals import Refused
 from towline_broker.server.metrics import families
 from towline_broker.server.metrics.families import Distribution, Row, Rows
 from towline_broker.server.metrics.naming import Names
@@ -83,6 +85,14 @@ def of_calls(calls: MeasuredCalls) -> Iterator[Rows]:
     )
     reasons = sorted(calls.reasons.items())
     yield families.FAILURES, [Row((reason,), count) for reason, count in reasons]
+
+
+def of_rights(refusals: Mapping[Refused, int]) -> Iterator[Rows]:
+    """Whoever they were: names of callers are for the log."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for refused, count in refusals.items():
+        counts[short_name(refused.method), refused.code] += count
+    yield families.RIGHTS, [Row(labels, count) for labels, count in sorted(counts.items())]
 
 
 def of_jobs(observing: Observing, queues: Names) -> Iterator[Rows]:

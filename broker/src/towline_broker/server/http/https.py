@@ -1,0 +1,73 @@
+"""The certificate of the broker, for HTTP: that of ``[tls]``, read again when its files change.
+
+Who asks is not asked for one: probes have none.
+"""
+
+import asyncio
+import logging
+import ssl
+
+from towline_broker.server.exits import ConfigError
+from towline_broker.server.tls_settings import TlsSettings
+
+log = logging.getLogger("towline.broker")
+
+#: Seconds between two looks at the files.
+LOOK_EVERY = 10.0
+
+Sign = tuple[tuple[int, int, int], ...]
+
+
+class WebCertificate:
+    """``context`` serves with what the files held when they were last good. Raises ConfigError if
+    they are not good to begin with."""
+
+    def __init__(self, tls: TlsSettings) -> None:
+        if tls.cert is None or tls.key is None:
+            raise ConfigError("http.tls: needs a certificate: set tls.cert and tls.key")
+        self._cert, self._key = tls.cert, tls.key
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._told = ""
+        try:
+            self._sign = self._signed()
+            self._load()
+        except OSError as error:
+            raise ConfigError(f"http.tls: {self._why(error)}") from None
+
+    async def watch(self) -> None:
+        """For ever; to be cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            self.look()
+
+    def look(self) -> None:
+        """Takes the files over if they have changed and hold together."""
+        try:
+            sign = self._signed()
+            if sign == self._sign:
+                return
+            self._load()
+            self._sign, self._told = sign, ""
+        except OSError as error:
+            # Half of a new pair, say: until it is whole, what was good stays in use.
+            if str(error) != self._told:
+                log.error("http.tls: the new certificate is not taken: %s", self._why(error))
+            self._told = str(error)
+
+    def _load(self) -> None:
+        # First where nobody is served from: a pair that does not hold together is taken by half.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._cert, self._key, _no_phrase)
+        self.context.load_cert_chain(self._cert, self._key, _no_phrase)
+
+    def _signed(self) -> Sign:
+        states = [path.stat() for path in (self._cert, self._key)]
+        return tuple((state.st_mtime_ns, state.st_ino, state.st_size) for state in states)
+
+    def _why(self, error: OSError) -> str:
+        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        return f"tls.cert {self._cert} and tls.key {self._key} do not serve: {reason}"
+
+
+def _no_phrase() -> str:
+    """In the place of a question on the terminal."""
+    return ""
