@@ -130,12 +130,20 @@ def all_settings() -> tuple[Setting, ...]:
 
 def setting_at(place: Place) -> Setting | None:
     """Also of a value in a list; None if there is nothing to set there."""
-    for setting in all_settings():
+    for setting in _alike(place[:1], len(place)):
         if setting.fits(place):
             return setting
-        if setting.fits(place[:-1]) and place[-1].isdecimal() and setting.is_list:
-            return setting.element
+    if place[-1:] and place[-1].isdecimal():
+        for setting in _alike(place[:1], len(place) - 1):
+            if setting.is_list and setting.fits(place[:-1]):
+                return setting.element
     return None
+
+
+@cache
+def _alike(section: Place, length: int) -> tuple[Setting, ...]:
+    found = (each for each in all_settings() if each.place[:1] == section)
+    return tuple(setting for setting in found if len(setting.place) == length)
 
 
 def settings_of(
