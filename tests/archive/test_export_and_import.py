@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -244,3 +245,20 @@ def test_lines_are_sorted_in_a_bounded_part_of_memory(tmp_path: Path) -> None:
             sorter.add(number.to_bytes(4, "big"), f"line {number}\n".encode() * 3)
         found = [int.from_bytes(key, "big") for key, _ in sorter.in_order()]
     assert found == sorted(numbers)
+
+
+def test_the_example_of_the_page_can_be_imported(new_store: NewStore, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "backup.md").read_text()
+    example, url = tmp_path / "example.jsonl", new_store("sqlite")
+    example.write_text(page.partition("```json\n")[2].partition("```")[0])
+    run("import", "--store", url, str(example))
+    assert "1 jobs: 1 ready" in run("check", "--store", url).stderr
+
+
+def test_every_option_that_the_page_names_exists() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "backup.md").read_text()
+    for name in ("backup", "export", "import", "check"):
+        told = run(name, "--help").stdout
+        for line in re.findall(rf"towline-broker {name} ([^`\n|]*)", page):
+            for option in re.findall(r"--[a-z-]+", line):
+                assert option in told, f"{name} {line}"

@@ -39,7 +39,7 @@ ALL = 1_000_000
 SCRIPTS = {value.name: value for value in vars(scripts).values() if isinstance(value, Script)}
 
 READING = {
-    *("EXISTS", "HEXISTS", "HGET", "HGETALL", "HKEYS", "HMGET", "SMEMBERS"),
+    *("EXISTS", "HEXISTS", "HGET", "HGETALL", "HKEYS", "HLEN", "HMGET", "SISMEMBER", "SMEMBERS"),
     *("ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE"),
 }
 
