@@ -24,21 +24,24 @@ MOST_DELAY = 5.0
 async def start_broker(settings: Settings, *, shares_port: bool = False) -> BrokerServer:
     """A broker that serves.
 
-    While a store cannot be reached it is tried again, for up to ``wait_for_store``; a try that is
-    under way then is finished. Raises what :meth:`BrokerServer.start` raises.
+    While a store cannot be reached it is tried again, for ``wait_for_store`` after the first time;
+    a try that is under way then is finished. Raises what :meth:`BrokerServer.start` raises.
     """
-    end = time.monotonic() + to_seconds(settings.wait_for_store)
-    delay = FIRST_DELAY
+    end, delay, told = None, FIRST_DELAY, ""
     while True:
         # Made anew each time: drivers are opened once.
         server = BrokerServer(settings, shares_port=shares_port)
         try:
             await server.start()
         except StoreUnavailable as error:
+            end = end or time.monotonic() + to_seconds(settings.wait_for_store)
             left = end - time.monotonic()
             if left <= 0:
                 raise
-            log.warning("waiting for the store, for %d s at most: %s", math.ceil(left), error)
+            # Once for each reason, and now and then while it goes on.
+            if str(error) != told or delay == MOST_DELAY:
+                told = str(error)
+                log.warning("waiting for the store, for %d s at most: %s", math.ceil(left), told)
             await asyncio.sleep(min(delay, left))
             delay = min(2 * delay, MOST_DELAY)
         else:
