@@ -10,6 +10,7 @@ from towline_broker.commands import (
     backup,
     check,
     config,
+    doctor,
     export,
     health,
     import_,
@@ -141,6 +142,7 @@ check.register(app)
 export.register(app)
 import_.register(app)
 health.register(app)
+doctor.register(app)
 app.add_typer(config.app)
 app.add_typer(journal.app)
 app.add_typer(schema.app)

@@ -1,0 +1,1 @@
+"""Whether a broker would do well here: settings, stores and machine, looked at from outside."""

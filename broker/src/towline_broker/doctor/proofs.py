@@ -1,0 +1,57 @@
+"""Certificates and tokens: whether they are good, and for how long."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from towline_broker.doctor.findings import Finding, ok, problem, warning
+from towline_broker.server.exits import ConfigError
+from towline_broker.server.settings import Settings
+from towline_broker.server.tls_settings import TlsSettings
+from towline_broker.server.tokens_file import UnreadableTokens, read_entries
+
+#: A certificate that ends sooner is worth a word.
+SOON = timedelta(days=14)
+
+
+def look_at(settings: Settings) -> Iterator[Finding]:
+    if settings.tls.enabled:
+        yield _certificate(settings.tls)
+    if settings.auth.tokens is not None:
+        yield _tokens(settings.auth.tokens)
+
+
+def _certificate(settings: TlsSettings) -> Finding:
+    # What reads certificates takes a while to load.
+    from towline_broker.server.certificates import Certificates
+
+    try:
+        ends = Certificates(settings).expires
+    except ConfigError as error:
+        return problem("certificate", str(error), "mend tls.cert and tls.key")
+    rest, day = ends - datetime.now(UTC), f"{ends:%Y-%m-%d}"
+    if rest < timedelta(0):
+        remedy = "renew it: a running broker takes the new files by itself"
+        return problem(
+            "certificate", f"ran out on {day}: no client that checks it connects", remedy
+        )
+    if rest < SOON:
+        remedy = "renew it: a running broker takes the new files by itself"
+        return warning("certificate", f"runs out on {day}", remedy)
+    return ok("certificate", f"good until {day}")
+
+
+def _tokens(path: Path) -> Finding:
+    try:
+        entries = read_entries(path)
+    except (UnreadableTokens, OSError) as error:
+        return problem("tokens", str(error), "see towline-broker token --help")
+    now = datetime.now(UTC)
+    ended = [entry.name for entry in entries if entry.has_expired(now)]
+    if not entries or len(ended) == len(entries):
+        remedy = f"towline-broker token create --name ... --tokens {path}"
+        return warning("tokens", f"{path} holds none that is good: nobody can call by one", remedy)
+    if ended:
+        remedy = "towline-broker token revoke, or create others"
+        return warning("tokens", f"expired: {', '.join(ended)}", remedy)
+    return ok("tokens", f"{len(entries)} in {path}")

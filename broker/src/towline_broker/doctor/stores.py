@@ -1,0 +1,101 @@
+"""Each store: there, within reach, durable, and in time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from statistics import median
+
+from towline_broker.archive.stores import EMBEDDED, opened, place_of
+from towline_broker.doctor import disks
+from towline_broker.doctor.findings import Finding, ok, problem, warning
+from towline_broker.domain.errors import StoreRefused, StoreUnavailable
+from towline_broker.domain.time import SECOND, to_seconds
+from towline_broker.drivers.interface import Capabilities
+from towline_broker.drivers.registry import check_kind
+from towline_broker.drivers.urls import shown_url
+
+#: Seconds for a server to be reached and asked.
+PATIENCE = 15.0
+#: A difference of clocks that is worth a word, and the seconds that a question should take.
+SKEW, SLOW = 1 * SECOND, 0.05
+QUESTIONS = 5
+
+
+async def look_at(name: str, url: str) -> AsyncIterator[Finding]:
+    about = f"store {name}"
+    try:
+        kind = check_kind(url)
+        if kind == "memory":
+            yield warning(
+                about, "memory: jobs end with the broker", "sqlite:/// or another, for lasting jobs"
+            )
+        elif kind in EMBEDDED:
+            for finding in _embedded(about, url):
+                yield finding
+        else:
+            async with asyncio.timeout(PATIENCE):
+                found = await _server(about, url)
+            for finding in found:
+                yield finding
+    except TimeoutError:
+        yield problem(about, f"{shown_url(url)}: no answer in {PATIENCE:g} s", "see its own log")
+    except (StoreRefused, StoreUnavailable) as error:
+        yield problem(about, str(error), "see the page of the store in the documentation")
+
+
+def _embedded(about: str, url: str) -> list[Finding]:
+    """Not opened: that would make it, or mend it, or disturb the broker that owns it."""
+    place = place_of(url)
+    if place is None:
+        return []
+    there = "there" if place.exists() else "is made at the first start"
+    found = [ok(about, f"{shown_url(url)}: {there}")]
+    return [*found, *disks.look_at(about, place.parent)]
+
+
+async def _server(about: str, url: str) -> list[Finding]:
+    # The libraries of databases take a while to load, and other stores need none.
+    from towline_broker.drivers.sql.administration import tables_of
+
+    tables = tables_of(url)
+    if tables is not None and await tables.version() is None:
+        made = "within reach; its tables are made at the first start"
+        return [ok(about, f"{shown_url(url)}: {made}")]
+    async with opened(url) as store:
+        taken = []
+        for _ in range(QUESTIONS):
+            began = time.perf_counter()
+            await store.driver.queues()
+            taken.append(time.perf_counter() - began)
+        return [
+            _promise(about, url, store.driver.capabilities),
+            _clock(about, store.clock.now()),
+            _speed(about, median(taken)),
+        ]
+
+
+def _promise(about: str, url: str, promise: Capabilities) -> Finding:
+    text = f"{shown_url(url)}: within reach, durability {promise.durability.value}"
+    if promise.durability_note:
+        return warning(about, f"{text}: {promise.durability_note}", "see the page of the store")
+    return ok(about, text)
+
+
+def _clock(about: str, now: int) -> Finding:
+    ahead = now - time.time_ns() // 1_000
+    if abs(ahead) <= SKEW:
+        return ok(about, "its clock agrees with that of this machine")
+    direction = "ahead of" if ahead > 0 else "behind"
+    return warning(
+        about,
+        f"its clock is {to_seconds(abs(ahead)):.1f} s {direction} that of this machine",
+        "brokers go by the store's; but a time that a producer gives (run_at) is meant by its own: "
+        "keep both in step",
+    )
+
+
+def _speed(about: str, seconds: float) -> Finding:
+    took = f"a question is answered in {seconds * 1e3:.1f} ms"
+    if seconds > SLOW:
+        return warning(about, took, "run the broker nearer to its store: each call waits for it")
+    return ok(about, took)
