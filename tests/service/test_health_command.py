@@ -76,6 +76,7 @@ def test_what_answers_otherwise_does_not_serve(broker: BrokerProcess) -> None:
         (("http://a/readyz", "--service", "x"), {}, 2, "give HOST:PORT"),
         (("--timeout", "0"), {}, 2, "--timeout"),
         ((), {"TOWLINE_HTTP__LISTEN": "7481"}, 78, "http.listen"),
+        ((), {"TOWLINE_HTTP__TLS": "true"}, 2, "https://broker.internal:7481/readyz"),
     ],
 )
 def test_what_is_wrong_is_named(

@@ -82,6 +82,12 @@ def _of_settings(config: Path | None) -> str:
     except ConfigError as error:
         typer.echo(f"towline-broker: {error}", err=True)
         raise typer.Exit(ExitCode.CONFIG) from None
+    if settings.http.address is not None and settings.http.tls:
+        raise typer.BadParameter(
+            "the broker answers by HTTPS: name it as its certificate does, "
+            "as in https://broker.internal:7481/readyz",
+            param_hint="'TARGET'",
+        )
     if settings.http.address is not None:
         return f"http://{_near(settings.http.address)}/readyz"
     if settings.tls.enabled:
