@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ async def test_p1_a_backup_under_load_holds_every_job_acknowledged_before_it_beg
 
             # Here, and not by the command, which takes a second to begin with it.
             before = set(load.pushed)
-            await backups.back_up(url, copy, force=False)
+            await asyncio.to_thread(backups.back_up, url, copy, force=False)
             settled, begun = set(load.settled), set(load.begun)
             await load.more()
         broker.kill()
@@ -168,6 +169,17 @@ def test_a_store_that_is_damaged_has_no_backup(new_store: NewStore, tmp_path: Pa
     said = run("backup", "--store", url, str(copy), code=REFUSED).stderr
     assert "neither is the store, as it seems" in said
     assert not copy.exists()
+
+
+def test_a_store_of_an_earlier_release_is_backed_up_before_it_is_upgraded(tmp_path: Path) -> None:
+    script = (Path(__file__).parents[1] / "drivers" / "store_of_version_1.sql").read_text()
+    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
+        connection.executescript(script)
+    url, copy = f"sqlite:///{tmp_path}/old.db", tmp_path / "copy.db"
+    assert "schema version 1" in run("check", "--store", url).stderr
+    run("backup", "--store", url, str(copy))
+    run("schema", "upgrade", "--store", f"sqlite:///{copy}")
+    assert "is sound" in run("check", "--store", f"sqlite:///{copy}").stderr
 
 
 def test_a_server_makes_its_own_backups(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
 """Copies of embedded stores, made while a broker uses them."""
 
-import asyncio
 import sqlite3
 from pathlib import Path
 
-from towline_broker.archive.stores import place_of
+from towline_broker.archive.stores import need_file, place_of
 from towline_broker.domain.errors import NotSupported, StoreRefused
 from towline_broker.drivers.registry import check_kind
 
@@ -22,7 +21,7 @@ class Exists(StoreRefused):
     """There is something in the place of the copy."""
 
 
-async def back_up(url: str, target: Path, *, force: bool) -> str:
+def back_up(url: str, target: Path, *, force: bool) -> str:
     """Returns what is in the copy, in a few words.
 
     Raises NotSupported, StoreRefused, StoreUnavailable, OSError.
@@ -32,23 +31,22 @@ async def back_up(url: str, target: Path, *, force: bool) -> str:
     if store is None:
         way_out = _ELSEWHERE.get(kind, "copy the server's own files (its RDB or append-only file)")
         raise NotSupported(kind, "backups", f"{way_out}; or export the jobs")
-    target = await asyncio.to_thread(target.resolve)
+    target = target.resolve()
     _check(store, target, force=force)
     if kind == "sqlite":
         from towline_broker.drivers.sql.sqlite.backup import back_up as back_up_sqlite
 
         try:
-            return await asyncio.to_thread(back_up_sqlite, store, target)
+            return back_up_sqlite(store, target)
         except sqlite3.Error as error:
             raise StoreRefused(f"{store} cannot be copied: {error}") from error
     from towline_broker.drivers.file.backup import back_up as back_up_file
 
-    return await asyncio.to_thread(back_up_file, store, target)
+    return back_up_file(store, target)
 
 
 def _check(store: Path, target: Path, *, force: bool) -> None:
-    if not store.exists():
-        raise StoreRefused(f"there is no store at {store}")
+    need_file(store)
     if target == store or store in target.parents:
         raise StoreRefused(f"{target} is (in) the store itself; name another place")
     if not target.parent.is_dir():

@@ -1,22 +1,44 @@
 """Whether a store holds together: each kind by its own rules."""
 
 import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from towline_broker.archive import stores
-from towline_broker.domain.errors import NotSupported
+from towline_broker.domain.errors import NotSupported, StoreRefused
 from towline_broker.drivers.findings import Report
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.registry import check_kind
 
 
-async def check(url: str) -> Report:
+def check(url: str) -> Report:
     """Changes nothing. Raises StoreRefused, StoreUnavailable, OSError."""
-    await stores.need(url)
     kind, place = check_kind(url), stores.place_of(url)
-    if place is not None and kind == "file":
+    if place is None:
+        return asyncio.run(_check_server(kind, url))
+    stores.need_file(place)
+    if kind == "file":
         from towline_broker.drivers.file.checking import check as check_file
 
-        return await asyncio.to_thread(check_file, place)
+        return check_file(place)
+    from towline_broker.drivers.sql.sqlite.checking import check as check_sqlite
+
+    with _readable(place):
+        return check_sqlite(place)
+
+
+@contextmanager
+def _readable(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreRefused(f"{place} cannot be read: {error}") from error
+
+
+async def _check_server(kind: str, url: str) -> Report:
+    await stores.need(url)
     # The libraries of databases take a while to load, and other stores need none.
     from towline_broker.drivers.sql.administration import tables_of
 
@@ -41,7 +63,7 @@ async def _reached(driver: Driver) -> Report:
     return Report(f"{queues} queues, {live:,} live jobs and {dead:,} dead ones by its counts")
 
 
-async def repair(url: str) -> Report:
+def repair(url: str) -> Report:
     """Puts right what can be without losing anything. Raises NotSupported, as check does, and
     StoreRefused if a broker uses the store."""
     kind, place = check_kind(url), stores.place_of(url)
@@ -52,7 +74,8 @@ async def repair(url: str) -> Report:
             else "export the jobs and import them into a new store, which makes all else anew"
         )
         raise NotSupported(kind, "repairs in place", way_out)
-    await stores.need(url)
+    stores.need_file(place)
     from towline_broker.drivers.sql.sqlite.checking import repair as repair_sqlite
 
-    return await asyncio.to_thread(repair_sqlite, place)
+    with _readable(place):
+        return repair_sqlite(place)

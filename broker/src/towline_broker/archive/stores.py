@@ -77,8 +77,7 @@ async def need(url: str) -> None:
     """Raises StoreRefused if there is no store: opening one would make it."""
     place = place_of(url)
     if place is not None:
-        if not place.exists():
-            raise StoreRefused(f"there is no store at {place}")
+        need_file(place)
         return
     # The libraries of databases take a while to load, and other stores need none.
     from towline_broker.drivers.sql.administration import tables_of
@@ -86,3 +85,9 @@ async def need(url: str) -> None:
     tables = tables_of(url)
     if tables is not None and await tables.version() is None:
         raise StoreRefused(f"{shown_url(url)} holds no store: it has no tables of Towline")
+
+
+def need_file(place: Path) -> None:
+    """The same for an embedded store."""
+    if not place.exists():
+        raise StoreRefused(f"there is no store at {place}")

@@ -48,5 +48,6 @@ def command(
     ] = False,
 ) -> None:
     began = time.monotonic()
-    contents = offline.run(backups.back_up(store, target, force=force))
+    with offline.errors_told():
+        contents = backups.back_up(store, target, force=force)
     offline.say(f"backed up to {target} in {time.monotonic() - began:.1f} s: {contents}")

@@ -57,7 +57,8 @@ def command(
     ] = False,
 ) -> None:
     began = time.monotonic()
-    report = offline.run(checks.repair(store) if repair else checks.check(store))
+    with offline.errors_told():
+        report = checks.repair(store) if repair else checks.check(store)
     for what in report.repaired:
         typer.echo(f"repaired: {what}")
     for finding in report.findings:

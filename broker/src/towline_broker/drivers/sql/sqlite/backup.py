@@ -25,7 +25,7 @@ def back_up(store: Path, target: Path) -> str:
 
     Raises StoreRefused, sqlite3.Error, OSError.
     """
-    file.check_place(store, upgrade=False)
+    file.check_place(store, upgrade=True)
     if file.is_new(store):
         raise StoreRefused(f"there is no store at {store}")
     _check_target(target)
