@@ -239,6 +239,18 @@ async def test_a_store_that_is_down_is_told_and_holds_up_no_other(
         fast.let_go("counts")
 
 
+async def test_a_broker_that_has_stopped_asks_its_stores_no_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with shown_broker(settings()) as shown:
+        await push(shown.calls, "q", "X")
+        await shown.server.stop()
+        assert value(await shown.samples(), "towline_store_up", store="default") == 0
+        answer = await shown.web.get("/readyz")
+        assert answer.status_code == 503
+    assert [record for record in caplog.records if record.levelname != "INFO"] == []
+
+
 async def test_others_have_their_turn_while_a_scrape_is_written() -> None:
     queues = 3_000
     rows = (Row(("default", f"queue-{number}", "ready"), number) for number in range(queues))

@@ -241,6 +241,7 @@ class Broker:
     async def stop(self) -> None:
         """Drains, finishes what is under way and closes the stores."""
         self.drain()
+        self.observing.close()
         for task in self._rounds:
             task.cancel()
         for store in self._stores.all:

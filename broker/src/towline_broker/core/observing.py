@@ -134,9 +134,14 @@ class Observing:
         limit: WaitLimit,
     ) -> None:
         self._watched = [_Watched(store, rules, owned) for store in stores.all]
+        self._closed = False
         self._peers = peers
         self.timings = timings
         self._limit = limit
+
+    def close(self) -> None:
+        """From here on no store is asked, and none answers."""
+        self._closed = True
 
     async def readings(self, max_age: float, patience: float) -> dict[str, Reading | None]:
         """By the name of the store; None: it gave no answer within ``patience`` seconds.
@@ -144,12 +149,16 @@ class Observing:
         A store is asked by one caller at a time, the others wait for the same answer; and only if
         its last answer is ``max_age`` seconds old.
         """
+        if self._closed:
+            return dict.fromkeys(one.store.name for one in self._watched)
         found = await asyncio.gather(*(one.reading(max_age, patience) for one in self._watched))
         return {one.store.name: reading for one, reading in zip(self._watched, found, strict=True)}
 
     async def answering(self, max_age: float, patience: float) -> dict[str, bool]:
         """By the name of the store: whether it has given an answer of late, or does so within
         ``patience`` seconds."""
+        if self._closed:
+            return dict.fromkeys((one.store.name for one in self._watched), False)
         found = await asyncio.gather(*(one.answers(max_age, patience) for one in self._watched))
         return {one.store.name: answers for one, answers in zip(self._watched, found, strict=True)}
 
