@@ -22,6 +22,8 @@ from towline import (
     TlsCredentials,
 )
 from towline.channel import Connection
+from towline.v1.queue_service_pb2 import HeartbeatRequest
+from towline.worker.link import Backoff, Link
 
 AUTHORITY, STRANGER = Authority(), Authority("Another one")
 BROKER = AUTHORITY.issue()
@@ -155,6 +157,21 @@ def test_a_client_does_not_wait_for_what_cannot_come_about() -> None:
         with pytest.raises(HandshakeFailed):
             client.wait("0192f0c1-2345-7abc-8def-0123456789ab", timeout=60)
         assert time.monotonic() - began < 2 * SOON
+
+
+def test_a_worker_that_goes_on_trying_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    with tls_server(BROKER) as address:
+        connection = Connection.to(address, credentials=STRANGER.credentials())
+        told: list[BaseException] = []
+        with connection.open() as channel:
+            link = Link(channel, connection, told.append)
+            with pytest.raises(HandshakeFailed) as caught:
+                link.heartbeat(HeartbeatRequest(), timeout=30)
+            link.failed("Heartbeat", caught.value, Backoff())
+            link.failed("Heartbeat", caught.value, Backoff())
+    assert told == [caught.value]
+    [line] = caplog.messages
+    assert "trying until it answers (the certificate of the broker" in line
 
 
 @pytest.mark.parametrize(
