@@ -165,6 +165,10 @@ bench-stops: install ## Measure how long the file store stops the broker at a mi
 bench-restart: install ## Measure how long the stores in files take to open with a million jobs
 	@$(BIN)/python -m bench.restart $(ARGS)
 
+.PHONY: bench-connected
+bench-connected: install ## Measure what a broker takes while idle, and with ten thousand workers waiting
+	@$(BIN)/python -m bench.connected $(ARGS)
+
 .PHONY: bench-refusals
 bench-refusals: install ## Measure what it costs to refuse a Push, beside an empty server that refuses all
 	@$(BIN)/python -m bench.refusals $(ARGS)
