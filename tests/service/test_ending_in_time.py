@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -129,3 +131,27 @@ def test_a_defect_has_an_exit_code_of_its_own(hanging: dict[str, str], tmp_path:
     code, said = failed_start(options, tmp_path, hanging)
     assert code == ExitCode.UNEXPECTED
     assert "unexpected end" in said
+
+
+LOOP_THAT_HANGS = """
+import asyncio, time
+from towline_broker.server.stopping import Stopping
+
+async def main():
+    stopping = Stopping(60.0)
+    stopping.end_if_loop_hangs(1)
+    await asyncio.sleep(2.5)
+    print("hangs now", flush=True)
+    time.sleep(3600)
+
+asyncio.run(main())
+"""
+
+
+def test_one_whose_loop_is_watched_ends_when_that_hangs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOOP_THAT_HANGS], capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == "hangs now\n"
+    assert done.returncode == ExitCode.UNEXPECTED
+    assert "in main" in done.stderr  # where it hangs

@@ -25,6 +25,9 @@ from towline_broker.server.stopping import Stopping
 
 log = logging.getLogger("towline.broker")
 
+#: Seconds after which one whose event loop stands still ends, so that another takes its place. To
+#: clients it seems alive: gRPC's own threads answer their pings.
+HANGING = 60
 #: Seconds by which it comes to its end before the one that started it would kill it.
 EARLIER = 2.0
 
@@ -41,6 +44,7 @@ def main() -> int:
     async def serve() -> int:
         stopping = Stopping(patience(settings) - EARLIER)
         stopping.listen()
+        stopping.end_if_loop_hangs(HANGING)
         answers: dict[str, Answer] = {}
         ending = asyncio.create_task(_end_with_starter(stopping, answers, out))
 

@@ -50,6 +50,9 @@ class HardEnd:
         self._heard = heard
         self._ready_file = ready_file
         self._moment, self._code = float("inf"), 0
+        self._look = threading.TIMEOUT_MAX
+        self._looks = self._missed = 0
+        self._watched: asyncio.AbstractEventLoop | None = None
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         threading.Thread(target=self._watch, name="hard end", daemon=True).start()
@@ -57,6 +60,13 @@ class HardEnd:
     def within(self, seconds: float, code: int) -> None:
         """The moment, and the exit code, in the place of those that were named before."""
         self._moment, self._code = time.monotonic() + seconds, code
+        self._wake()
+
+    def watch(self, loop: asyncio.AbstractEventLoop, looks: int) -> None:
+        """From now on the process ends, as of a defect, when the loop has not come round between
+        so many looks, of which there is one in a second. What stops the whole process, as a
+        debugger does or a machine that sleeps, stops these, too."""
+        self._watched, self._looks, self._look = loop, looks, 1.0
         self._wake()
 
     def hear_signals(self) -> None:
@@ -69,11 +79,23 @@ class HardEnd:
 
     def _watch(self) -> None:
         while (rest := self._moment - time.monotonic()) > 0:
-            told, _, _ = select.select([self._read], [], [], min(rest, threading.TIMEOUT_MAX))
+            told, _, _ = select.select([self._read], [], [], min(rest, self._look))
             for number in os.read(self._read, 4096) if told else b"":
                 if number not in _NO_SIGNAL:
                     self._heard(number)
+            if not told and self._watched is not None:
+                self._look_at(self._watched)
         self._end(self._code)
+
+    def _look_at(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._missed += 1
+        if self._missed > self._looks:
+            self._end(ExitCode.UNEXPECTED)
+        with suppress(RuntimeError):  # it has ended
+            loop.call_soon_threadsafe(self._came_round)
+
+    def _came_round(self) -> None:
+        self._missed = 0
 
     def _end(self, code: int) -> None:
         # The log may hang, too: then it is the system that ends the process.
@@ -110,6 +132,10 @@ class Stopping:
         self.hard_end.hear_signals()
         for number in SIGNALS:
             signal.signal(number, _take_notice)
+
+    def end_if_loop_hangs(self, seconds: int) -> None:
+        """The process ends, as of a defect, when its event loop does not come round for so long."""
+        self.hard_end.watch(self._loop, seconds)
 
     def on(self, number: int, call: Callable[[], None]) -> None:
         """Another signal, which ends nothing: ``call`` runs in the event loop. After listen()."""
