@@ -5,18 +5,19 @@ the services. What is refused here it hears of all the same.
 """
 
 from towline_broker.core import tokens
-from towline_broker.domain.errors import PermissionDenied
+from towline_broker.domain.errors import PermissionDenied, TowlineError
 from towline_broker.domain.identity import Identity, Right, note_refused_item
 from towline_broker.domain.jobs import LeaseRef
 
 
-def check_push(identity: Identity, queue: str) -> None:
-    """Raises PermissionDenied."""
+def push_refused(identity: Identity, queue: str) -> TowlineError | None:
+    """None: it may push there."""
     try:
         identity.require(queue, Right.PUSH)
     except PermissionDenied as error:
         note_refused_item(error)
-        raise
+        return error
+    return None
 
 
 def check_lease(identity: Identity, ref: LeaseRef) -> None:

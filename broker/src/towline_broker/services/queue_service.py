@@ -32,14 +32,14 @@ from towline.v1.queue_service_pb2 import (
 from towline.v1.queue_service_pb2_grpc import QueueServiceServicer
 from towline_broker.core import calls
 from towline_broker.core.broker import Broker
-from towline_broker.domain.errors import PermissionDenied, QueueFull, TowlineError
+from towline_broker.domain.errors import QueueFull, TowlineError
 from towline_broker.domain.identity import Right, current_identity
 from towline_broker.domain.jobs import JobPage
 from towline_broker.drivers import interface as stores
 from towline_broker.services import enums
 from towline_broker.services.batches import Refusals, in_order, sift
 from towline_broker.services.checks import Checks
-from towline_broker.services.item_rights import check_push
+from towline_broker.services.item_rights import push_refused
 from towline_broker.services.limits import Limits
 from towline_broker.services.paging import DEFAULT_PAGE, fitting_page, to_cursor, to_token
 from towline_broker.services.pushing import JobReader
@@ -93,20 +93,19 @@ class QueueService(QueueServiceServicer):
         now = self._broker.clock.now()
         offers = StoreLimits(self._broker.capabilities_of)
         identity = current_identity()
+        limited = not identity.may_everywhere(Right.PUSH)
         rejected: dict[int, PushResult] = {}
         jobs = []
         for index, job in enumerate(request.jobs):
             checks = Checks()
             read = self._jobs.read(job, f"jobs[{index}]", now, checks, offers)
-            try:
-                check_push(identity, read.queue)
-            except PermissionDenied as error:
-                rejected[index] = _rejected(job.id, error)
+            wrong = push_refused(identity, read.queue) if limited else None
+            if wrong is None and checks.found:
+                wrong = checks.found[0]
+            if wrong is not None:
+                rejected[index] = _rejected(job.id, wrong)
             else:
-                if checks.found:
-                    rejected[index] = _rejected(job.id, checks.found[0])
-                else:
-                    jobs.append(read)
+                jobs.append(read)
             await _let_others_run(index)
         stored = await self._broker.jobs.push(jobs, all_or_nothing=False) if jobs else []
         accepted = [self._result(*pair) for pair in zip(jobs, stored, strict=True)]
