@@ -67,9 +67,10 @@ class BrokerFigures:
             return self._text
 
     async def of_process(self) -> list[Rows]:
-        """Rows of later families are made when they are asked for."""
+        """Rows are made when they are asked for, where there can be many."""
         readings = await self.readings()
-        return list(self._process_rows(readings))
+        jobs = await process_figures.of_jobs(self._observing, self._queues)
+        return [*self._process_rows(readings), *jobs, *self._system()]
 
     async def readings(self) -> Mapping[str, Reading | None]:
         return await self._observing.readings(self._max_age, PATIENCE)
@@ -88,5 +89,3 @@ class BrokerFigures:
         yield from process_figures.of_stores(self._observing, readings, free)
         yield from process_figures.of_calls(self._calls)
         yield from process_figures.of_rights(self._refusals.counts)
-        yield from process_figures.of_jobs(self._observing, self._queues)
-        yield from self._system()

@@ -20,5 +20,8 @@ class Names:
             for name in sorted({name for name in names if name} - self._named.keys())[:room]:
                 self._named[name] = name
 
+    def names(self, name: str) -> bool:
+        return name in self._named
+
     def label(self, name: str) -> str:
         return self._named.get(name, OTHERS)

@@ -1,7 +1,9 @@
 """What one broker process counts, as rows."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from towline_broker.core.observing import Observing, Reading
@@ -13,6 +15,8 @@ from towline_broker.server.metrics import families
 from towline_broker.server.metrics.families import Distribution, Row, Rows
 from towline_broker.server.metrics.naming import Names
 
+#: Queues that are looked at before others have a turn of the event loop.
+PIECE = 200
 #: Seconds that jobs wait or run.
 JOB_BOUNDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1_800.0, 3_600.0)
 _JOB_BOUNDS: tuple[Micros, ...] = tuple(map(from_seconds, JOB_BOUNDS))
@@ -95,23 +99,28 @@ def of_rights(refusals: Mapping[Refused, int]) -> Iterator[Rows]:
     yield families.RIGHTS, [Row(labels, count) for labels, count in sorted(counts.items())]
 
 
-def of_jobs(observing: Observing, queues: Names) -> Iterator[Rows]:
+async def of_jobs(observing: Observing, queues: Names) -> list[Rows]:
     wait, processing = observing.timings.by_queue()
     queues.meet([*wait, *processing])
-    yield families.WAIT, _distributions(wait, queues)
-    yield families.PROCESSING, _distributions(processing, queues)
+    return [
+        (families.WAIT, await _distributions(wait, queues)),
+        (families.PROCESSING, await _distributions(processing, queues)),
+    ]
 
 
-def _distributions(histograms: QueueHistograms, queues: Names) -> Iterator[Row]:
-    others: list[Histogram] = []
-    for queue, of_types in histograms.items():
-        label = queues.label(queue)
-        if label == families.OTHERS:
-            others += of_types
-        else:
-            yield Row((label,), _merged(of_types))
-    if others:
-        yield Row((families.OTHERS,), _merged(others))
+async def _distributions(histograms: QueueHistograms, queues: Names) -> Iterator[Row]:
+    """Those of queues that are named are added up when they are asked for."""
+    named = {queue: of_types for queue, of_types in histograms.items() if queues.names(queue)}
+    others, together = Histogram(), False
+    for number, (queue, of_types) in enumerate(histograms.items()):
+        if queue not in named:
+            together = True
+            for histogram in of_types:
+                others.merge(histogram)
+        if number % PIECE == 0:
+            await asyncio.sleep(0)
+    rows = (Row((queue,), _merged(of_types)) for queue, of_types in named.items())
+    return chain(rows, [Row((families.OTHERS,), _merged([others]))] if together else [])
 
 
 def _merged(histograms: Iterable[Histogram]) -> Distribution:
