@@ -31,6 +31,7 @@ from towline.v1.queue_service_pb2 import (
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.serving import BrokerServer, running_broker
 from towline_broker.server.settings import Settings
+from towline_broker.server.tokens_file import TokensFile
 
 PUSH = PushRequest(jobs=[Job(queue="emails", type="T")])
 WAIT = ReserveRequest(queues=[QueueChoice(name="emails")], wait=seconds(50), worker_id="w")
@@ -225,3 +226,13 @@ async def test_leases_from_before_are_of_whoever_has_their_token(tokens: Tokens)
         ack = AckRequest(acks=[Ack(lease_token=token)])
         reply = await calls.queue.Ack(ack, metadata=bearer(worker))
         assert reply.results[0].outcome == LEASE_OUTCOME_OK
+
+
+def test_a_file_that_others_can_write_is_warned_of(
+    tokens: Tokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    TokensFile(tokens.path)
+    assert caplog.text == ""
+    tokens.path.chmod(0o620)
+    TokensFile(tokens.path)
+    assert f"others than its owner can write {tokens.path}" in caplog.text

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -163,6 +164,12 @@ class TokensFile:
             self._credentials = self._read()
         except UnreadableTokens as error:
             raise ConfigError(f"auth.tokens: {error}") from None
+        if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            log.warning(
+                "auth.tokens: others than its owner can write %s, and so give themselves any right: "
+                "chmod 600 %s",
+                *(path, path),
+            )
         #: Grows when the file was read again.
         self.generation = 0
 
