@@ -166,8 +166,8 @@ class TokensFile:
             raise ConfigError(f"auth.tokens: {error}") from None
         if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             log.warning(
-                "auth.tokens: others than its owner can write %s, and so give themselves any right: "
-                "chmod 600 %s",
+                "auth.tokens: others than its owner can write %s, and so give themselves any "
+                "right: chmod 600 %s",
                 *(path, path),
             )
         #: Grows when the file was read again.
