@@ -112,6 +112,8 @@ async def test_p1_a_backup_under_load_holds_every_job_acknowledged_before_it_beg
             before = set(load.pushed)
             await asyncio.to_thread(backups.back_up, url, copy, force=False)
             settled, begun = set(load.settled), set(load.begun)
+            in_use = await asyncio.to_thread(run, "check", "--store", url)
+            assert "is sound" in in_use.stderr
             await load.more()
         broker.kill()
     restored = f"{kind}:///{copy}"

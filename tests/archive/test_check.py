@@ -12,7 +12,6 @@ import pytest
 
 from tests.archive.conftest import EMBEDDED, NewStore
 from tests.archive.support import is_found_by_check, opened, run
-from tests.support.broker_process import BrokerProcess
 from towline_broker.domain.time import HOUR
 from towline_broker.drivers.sql.sqlite import checking, mark
 from towline_broker.testing import new_job, new_jobs
@@ -33,18 +32,12 @@ def filled(url: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", EMBEDDED)
-def test_a_sound_store_is_called_sound_also_while_a_broker_uses_it(
-    kind: str, new_store: NewStore, tmp_path: Path
-) -> None:
+def test_a_sound_store_is_called_sound(kind: str, new_store: NewStore) -> None:
+    """One that a broker uses: test_export_and_import.py, test_backup.py."""
     url = new_store(kind)
     filled(url)
-    assert "is sound" in run("check", "--store", url).stderr
-    with BrokerProcess(url, folder=tmp_path) as broker:
-        said = run("check", "--store", url)
-        assert (said.stdout, "is sound" in said.stderr) == ("", True)
-        if kind == "sqlite":
-            refused = run("check", "--store", url, "--repair", code=REFUSED).stderr
-            assert f"(process {broker.pid})" in refused
+    said = run("check", "--store", url)
+    assert (said.stdout, "is sound" in said.stderr) == ("", True)
 
 
 #: What is done to the tables, and what is said of it.

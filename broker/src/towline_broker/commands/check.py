@@ -29,7 +29,7 @@ Exit codes:
   2    wrong use
   66   the store was refused: it is not there or not ours; with --repair, a
        broker uses it, or its kind cannot be repaired in place
-  69   the store cannot be reached
+  69   the store cannot be reached, or changes faster than it can be read
   130  interrupted
 """
 

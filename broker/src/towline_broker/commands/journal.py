@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from towline.v1.job_pb2 import Job
 from towline_broker.commands.helping import examples
-from towline_broker.domain.errors import StoreRefused
+from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.domain.time import Micros, to_seconds
 from towline_broker.drivers.file import checking
 from towline_broker.drivers.file.reading import Reader
@@ -59,7 +59,7 @@ def check(directory: Directory) -> None:
     _need_journal(directory)
     try:
         found = checking.read(directory)
-    except (StoreRefused, OSError) as error:
+    except (StoreRefused, StoreUnavailable, OSError) as error:
         typer.echo(str(error))
         raise typer.Exit(1) from None
     reader = found.reader

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from towline_broker.domain.errors import StoreRefused
+from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.file import segments
@@ -17,9 +17,7 @@ from towline_broker.drivers.findings import Finding, Report
 
 T = TypeVar("T")
 
-#: What looks like damage may be a frame that was just being written, or a segment that was given
-#: up just then.
-_TRIES = 3
+_TRIES = 10
 _PAUSE_SECONDS = 0.1
 
 
@@ -36,7 +34,7 @@ class Sound:
 
 def read(directory: Path) -> Sound:
     """All frames and records. Raises StoreRefused, as :class:`Damaged` where a place can be named,
-    and OSError."""
+    StoreUnavailable and OSError."""
     return _tried(lambda: read_once(directory))
 
 
@@ -63,8 +61,8 @@ def read_once(directory: Path, restoration: Restoration | None = None) -> Sound:
 
 
 def check(directory: Path) -> Report:
-    """Reads it as a broker does that opens it. Raises OSError, StoreRefused if there is no
-    journal."""
+    """Reads it as a broker does that opens it. Raises OSError, StoreUnavailable (segments go faster
+    than they can be read), and StoreRefused if there is no journal."""
     if not segments.numbers_in(directory):
         raise StoreRefused(f"there is no journal in {directory}")
     try:
@@ -90,9 +88,19 @@ def _restored(directory: Path) -> Report:
 
 
 def _tried(look: Callable[[], T]) -> T:
-    for _ in range(_TRIES - 1):
+    """What looks like damage may be a frame that was just being written, or a segment that was
+    given up just then. Damage is what is found at the same place twice."""
+    found = ""
+    for _ in range(_TRIES):
         try:
             return look()
-        except (StoreRefused, FileNotFoundError):
-            time.sleep(_PAUSE_SECONDS)
-    return look()
+        except FileNotFoundError:
+            found = ""
+        except StoreRefused as damage:
+            if str(damage) == found:
+                raise
+            found = str(damage)
+        time.sleep(_PAUSE_SECONDS)
+    raise StoreUnavailable(
+        "the journal changes faster than it can be read; make a backup, which is read through"
+    )
