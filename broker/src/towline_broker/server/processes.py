@@ -39,6 +39,8 @@ MOST_DELAY = 10.0
 YOUNG = 10.0
 #: Seconds for a process to take settings over.
 RELOAD_SECONDS = 10.0
+#: Seconds from its last word to its end, of a process that dies.
+ENDING_SECONDS = 1.0
 #: Seconds by which those that do not end are killed before this process would be.
 EARLIER = 1.0
 
@@ -177,7 +179,12 @@ class Group:
     def _tell(self, member: Member) -> None:
         async def tell() -> None:
             question = f"{RELOAD} {self._settings.model_dump_json()}"
-            if await member.asked.ask(question, RELOAD_SECONDS) != TAKEN_OVER:
+            if await member.asked.ask(question, RELOAD_SECONDS) == TAKEN_OVER:
+                return
+            try:
+                async with asyncio.timeout(ENDING_SECONDS):
+                    await member.ended()  # whoever replaces it has them
+            except TimeoutError:
                 log.error("broker process %d has not taken the settings over", member.pid)
 
         task = asyncio.create_task(tell())
