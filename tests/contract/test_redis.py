@@ -1,5 +1,6 @@
 """The Redis driver keeps the contract: on Redis and Valkey, behind Sentinel, and on a Cluster."""
 
+import asyncio
 import itertools
 import secrets
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.archive.load import Load
 from tests.archive.support import (
     export_of_everything,
     goes_in_and_comes_out,
@@ -15,6 +17,8 @@ from tests.archive.support import (
     jobs_in,
     run,
 )
+from tests.support.broker_process import BrokerProcess
+from tests.support.calls import calls_to
 from tests.support.servers.redis import RedisServer
 from tests.support.servers.redis_cluster import RedisCluster
 from tests.support.servers.redis_sentinels import Sentinels
@@ -201,3 +205,20 @@ def test_p6_everything_goes_in_and_out_of_archives_and_a_check_sees_what_is_wron
             "queue and type q|T, dead:",
         )
         assert any(job_id in run("check", "--store", url, code=1).stdout for job_id in ready)
+
+
+async def test_an_export_under_load_holds_every_job_that_stayed_once(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    url, file = f"{redis_server.url}?prefix=busy-{_RUN}", tmp_path / "jobs.jsonl"
+    with BrokerProcess(url, folder=tmp_path) as broker:
+        async with calls_to(broker.address) as calls, Load(calls).running() as load:
+            await load.more()
+            before = set(load.pushed)
+            await asyncio.to_thread(run, "export", "--store", url, str(file))
+            settled, begun = set(load.settled), set(load.begun)
+            assert "is sound" in (await asyncio.to_thread(run, "check", "--store", url)).stderr
+    ids = [job["id"] for job in jobs_in(file)]
+    assert len(ids) == len(set(ids))
+    assert before - settled <= set(ids) <= begun
+    assert before - settled, "the load leaves jobs behind"
