@@ -72,6 +72,8 @@ def test_it_is_given_the_time_that_it_takes_and_not_started_again_for_nothing() 
     assert to_seconds(defaults.wait_for_store) < 5 * 60
     final = {2, ExitCode.STORE_REFUSED, ExitCode.CONFIG}
     assert {int(code) for code in found["RestartPreventExitStatus"].split()} == final
+    # Some systems have no /bin/kill.
+    assert found["ExecReload"] == "/bin/sh -c 'kill -HUP ${MAINPID}'"
     assert (found["Type"], found["Restart"], found["KillMode"]) == ("notify", "on-failure", "mixed")
 
 
