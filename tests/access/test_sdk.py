@@ -52,3 +52,4 @@ def test_what_is_not_allowed_is_an_error_at_once_and_ends_a_worker(
         assert token not in broker.log
         assert token[4:] not in broker.log
     assert "refused /towline.v1.QueueService/Push from unknown" in broker.log
+    assert "in another terminal that has a token in TOWLINE_TOKEN" in broker.output

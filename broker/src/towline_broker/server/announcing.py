@@ -52,6 +52,7 @@ def announce(serving: Serving, settings: Settings, ready_file: Path | None) -> N
                 serving.stores,
                 settings.processes,
                 tls=serving.protection.tls,
+                identity=serving.protection.identity,
             )
         )
     else:

@@ -35,14 +35,16 @@ def banner(
     processes: int = 1,
     *,
     tls: bool = False,
+    identity: bool = False,
 ) -> str:
-    """``stores``: the default one first. Every command in it can be pasted into a shell."""
+    """``stores``: the default one first. Every command in it can be pasted into a shell, which has
+    a token if ``identity`` is asked for."""
     towline, where = _command(), _option(address, tls)
     return f"""
 Towline broker {version}
 {_stores(stores)}{_processes(processes)}
 
-What next, in another terminal:
+What next, in another terminal{_credentials(identity)}:
   store a job
     {towline} push SendEmail '{{"to": "a@b.c"}}' --queue emails{where}
   run it (app/jobs.py, which defines SendEmail, is yours to write: the README shows one)
@@ -64,6 +66,10 @@ def _stores(stores: Sequence[StoreLine]) -> str:
 
 def _processes(processes: int) -> str:
     return f"\n  processes   {processes}" if processes > 1 else ""
+
+
+def _credentials(identity: bool) -> str:
+    return " that has a token in TOWLINE_TOKEN, or a certificate" if identity else ""
 
 
 def _kept(stores: Sequence[StoreLine]) -> str:
