@@ -71,6 +71,8 @@ MISTAKES: Mapping[str, Sequence[Mistake]] = {
         toml('listen = "127.0.0.1"'),
         toml('listen = "127.0.0.1:74800"'),
         toml('listen = "::1:7480"'),
+        toml('listen = "redis://:secret@cache:port"'),
+        toml('drain_timeout = "redis://:secret@cache"'),
         toml('[queues.emails]\ndead_letter_retention = "for ever"'),
     ],
     "Names": [
@@ -89,6 +91,7 @@ MISTAKES: Mapping[str, Sequence[Mistake]] = {
     "What does not go together": [
         toml('[queues.emails]\nstore = "fats"\n[stores]\nfast = "redis://cache"'),
         toml('[queues.emails]\nstore = "fast"'),
+        toml('[queues.emails]\nstore = "redis://:secret@cache"'),
         toml('store = "redis://:secret@h"\n[stores]\nfast = "redis://:secret@h"'),
         toml('[queues."a*x"]\npaused = true\n[queues."a*y*x"]\npaused = true\n[queues."a*z*x"]'),
         toml('[limits]\nmin_lease = "2h"\nmax_lease = "1h"'),

@@ -84,7 +84,9 @@ def mistakes(
         if options.store is not None and options.store not in stores:
             close = difflib.get_close_matches(options.store, stores, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(stores)}"
-            yield ("queues", name, "store"), f"no store is called {options.store!r}; {hint}"
+            # Whoever writes the url in place of the name writes its password, too.
+            named_so = shown_url(options.store)
+            yield ("queues", name, "store"), f"no store is called {named_so!r}; {hint}"
     for one, other in ambiguous(name for name in queues if is_pattern(name)):
         yield (
             ("queues", other),
