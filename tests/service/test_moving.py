@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from tests.support.calls import Calls, calls_to, failure_of
+from tests.support.faulty_driver import FaultyDriver
 from tests.support.waiting import until
 from towline.v1 import admin_service_pb2 as admin
 from towline.v1 import queue_service_pb2 as pb
@@ -17,7 +18,7 @@ from towline.v1.job_pb2 import Job
 from towline_broker.drivers.interface import Driver, QueueState, Transfer
 from towline_broker.drivers.registry import create_driver
 from towline_broker.server.queue_settings import QueueOptions
-from towline_broker.server.serving import running_broker
+from towline_broker.server.serving import BrokerServer, running_broker
 from towline_broker.server.settings import Settings
 
 MOVES = ["memory to memory", "memory to sqlite", "sqlite to sqlite", "sqlite to memory"]
@@ -279,6 +280,27 @@ async def test_jobs_that_were_left_behind_are_fetched() -> None:
         assert await move(calls) == 0
         got = [lease.job.id for _ in ids for lease in await reserve(calls, 1, wait=30)]
         assert sorted(got) == sorted(ids)
+
+
+async def test_jobs_that_are_being_fetched_come_to_their_end_before_the_broker_does() -> None:
+    settings = Settings(store="memory:", stores={"other": "memory:"}, listen="127.0.0.1:0")
+    target = FaultyDriver()
+    drivers = {"default": cast(Driver, ForwardsTooSoon()), "other": target.driver}
+    server = BrokerServer(settings, drivers=drivers)
+    await server.start()
+    async with calls_to(str(server.address)) as calls:
+        target.hold("receive")
+        ids = await push(calls, 3)
+        await move(calls)
+        await asyncio.wait_for(target.reached["receive"].wait(), 20)
+    stopping = asyncio.ensure_future(server.stop())
+    done, _ = await asyncio.wait([stopping], timeout=0.2)
+    assert not done, "it stops while jobs are in two stores"
+    target.let_go("receive")
+    await stopping
+    left = await drivers["default"].counts()
+    assert [row.depth.ready for row in left] == [0]
+    assert len(ids) == 3
 
 
 async def test_a_restart_finds_every_queue_where_it_is(tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ class Moving:
         told = await self._stores.refresh_from(store)
         moved = {state.name for state in told if state.moved}
         if moved and store.offers(Feature.TRANSFER):
-            await self._fetch_from(store, moved)
+            # What writes runs to its end, also when the rounds are called off.
+            await self._owned.run(self._fetch_from(store, moved))
 
     async def look(self) -> None:
         """Finds out where queues are at home by now. Raises StoreError."""
