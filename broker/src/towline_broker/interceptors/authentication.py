@@ -82,7 +82,8 @@ class Authentication(WrappingInterceptor):
     def end_changed(self) -> None:
         """Ends parked calls whose credentials are no longer what they were."""
         for call, credential in list(self._parked.items()):
-            if self._authenticator.by_now(credential) != credential:
+            ends = call.expired()  # and gives back what it was granted
+            if not ends and self._authenticator.by_now(credential) != credential:
                 call.reschedule(asyncio.get_running_loop().time())
 
     async def _find_out(self, context: Context) -> Credential:
