@@ -118,3 +118,21 @@ def test_the_variables_of_the_dashboard_are_asked_of_figures_that_there_are() ->
     known = {family.name for family in families.ALL}
     asked = [one["query"]["query"] for one in dashboard["templating"]["list"][1:]]
     assert {re.findall(r"towline_\w+", query)[0] for query in asked} <= known
+
+
+def test_the_panels_of_the_dashboard_stand_beside_each_other() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        cells = {
+            (place["x"] + column, place["y"] + line)
+            for column in range(place["w"])
+            for line in range(place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert max(column for column, _ in cells) < 24, panel["title"]
+        taken |= cells
+        for target in panel.get("targets", []):
+            assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
