@@ -3,10 +3,13 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -35,10 +38,23 @@ def write(folder: Path, top: str = "", emails: str = "") -> None:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+def systemd() -> Iterator[socket.socket]:
+    """Where the broker tells systemd of itself."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind("\0towline-reloading-" + uuid4().hex)
+        heard.setblocking(False)
+        yield heard
+
+
+@pytest.fixture(scope="module")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, systemd: socket.socket
+) -> Iterator[BrokerProcess]:
     folder = tmp_path_factory.mktemp("reloading")
     write(folder)
-    with BrokerProcess("memory:", "--http", "off", folder=folder) as broker:
+    environment = {"NOTIFY_SOCKET": "@" + systemd.getsockname()[1:].decode()}
+    options = ("--http", "off")
+    with BrokerProcess("memory:", *options, folder=folder, environment=environment) as broker:
         yield broker
 
 
@@ -124,6 +140,32 @@ async def test_with_a_mistake_all_stays_as_it_was(broker: BrokerProcess) -> None
     write(broker.folder, "", "max_depth = 1")
     await reread(broker, "in force from now on: queues.emails.max_depth")
     assert await push(broker, "emails") == "QUEUE_FULL"
+
+
+async def test_systemd_is_told_when_it_begins_and_ends_refused_or_not(
+    broker: BrokerProcess, systemd: socket.socket
+) -> None:
+    """What Type=notify-reload waits for."""
+
+    def told() -> list[str]:
+        datagrams = []
+        with suppress(BlockingIOError):
+            while True:
+                datagrams.append(systemd.recv(4096).decode().split("\n")[0])
+        return datagrams
+
+    told()
+    await reread(broker, "settings reread")
+    write(broker.folder, "processes = 0")
+    await reread(broker, "stay in force")
+    heard: list[str] = []
+
+    async def ended() -> bool:
+        heard.extend(told())
+        return len(heard) >= 4
+
+    await until(ended, "systemd is told")
+    assert heard == ["RELOADING=1", "READY=1"] * 2
 
 
 async def test_the_log_changes_with_its_settings(broker: BrokerProcess) -> None:
