@@ -35,7 +35,7 @@ async def look_at(loaded: Loaded) -> Findings:
     """Starts nothing, and opens no store."""
     warnings = [
         *_useless(loaded.settings),
-        *_without_identities(loaded),
+        *_without_identities(loaded.settings),
         *_hidden_variables(loaded),
         *_told_to_all(loaded),
         *_files_not_read(loaded),
@@ -128,8 +128,8 @@ def _useless(settings: Settings) -> Iterator[str]:
             yield f"{place}: has no effect, for dead_letters is false"
 
 
-def _without_identities(loaded: Loaded) -> Iterator[str]:
-    if not loaded.settings.auth.enabled and any(loaded.merged.below(("guards",))):
+def _without_identities(settings: Settings) -> Iterator[str]:
+    if settings.guards != type(settings.guards)() and not settings.auth.enabled:
         yield "guards: have no effect, for without auth nobody is told from others"
 
 
