@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.access.conftest import Tokens
 from tests.support.broker_process import COMMAND, BrokerProcess
 from tests.support.certificates import Authority
 from tests.support.tls_server import tls_server
@@ -138,6 +139,17 @@ def said_by_brokers(broker: BrokerProcess, folder: Path) -> Iterator[str]:
         yield told(lambda: client.dispatch("X", {}, queue="full", call_timeout=0.5))
 
 
+def said_to_strangers(folder: Path) -> Iterator[str]:
+    tokens = Tokens(folder / "tokens.json")
+    worker = tokens.make("worker", work=["emails"])
+    environment = {"TOWLINE_AUTH__TOKENS": str(tokens.path)}
+    with BrokerProcess("memory:", environment=environment) as broker:
+        with Client(broker.address) as client:
+            yield told(lambda: client.dispatch("X", {}))
+        with Client(broker.address, token=worker) as client:
+            yield told(lambda: client.dispatch("X", {}))
+
+
 def said_by_workers(broker: BrokerProcess, folder: Path) -> Iterator[str]:
     (folder / "app").mkdir()
     (folder / "app" / "__init__.py").touch()
@@ -173,6 +185,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             *said_in_programs(),
             *said_without_a_broker(),
             *said_by_brokers(broker, folder),
+            *said_to_strangers(folder),
             *said_by_workers(broker, folder),
         ]
 
