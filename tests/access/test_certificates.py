@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from tests.access.callers import bearer
-from tests.access.conftest import Tokens
+from tests.access.senders import Tokens
 from tests.support.calls import Calls, failure_of
 from tests.support.certificates import Authority
 from towline.v1.admin_service_pb2 import ListQueuesRequest, ResetStatsRequest

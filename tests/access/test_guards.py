@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.access.conftest import Sender, Tokens
+from tests.access.senders import Sender, Tokens
 from tests.support.calls import calls_to, failure_of
 from tests.support.waiting import until
 from towline.v1 import queue_service_pb2 as pb

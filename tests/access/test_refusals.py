@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from tests.access.callers import bearer
-from tests.access.conftest import Sender, Tokens
+from tests.access.senders import Sender, Tokens
 from tests.support.calls import Calls, failure_of
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import PushRequest

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.access.conftest import Tokens
+from tests.access.senders import Tokens
 from tests.support.broker_process import BrokerProcess
 from towline import Client, PermissionDenied, Registry, Unauthenticated, Worker, job
 

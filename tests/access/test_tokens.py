@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from tests.access.callers import World, bearer
-from tests.access.conftest import Sender, Tokens
 from tests.access.forms import leased
+from tests.access.senders import Sender, Tokens
 from tests.support.calls import Calls, calls_to, failure_of, seconds
 from tests.support.waiting import until
 from towline.v1.job_pb2 import Job

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.access.conftest import Tokens
+from tests.access.senders import Tokens
 from tests.support.broker_process import COMMAND, BrokerProcess
 from tests.support.certificates import Authority
 from tests.support.tls_server import tls_server
