@@ -91,6 +91,7 @@ def test_nothing_is_put_in_the_place_of_a_store_without_being_told(
 
     asyncio.run(fill())
     run("backup", "--store", first, copy)
+    assert Path(copy).stat().st_mode & 0o077 == 0, "nobody else can read payloads"
     said = run("backup", "--store", second, copy, code=NOT_WRITTEN).stderr
     assert "is there already; name another place, or give --force" in said
     # It is a store, and was used as one.

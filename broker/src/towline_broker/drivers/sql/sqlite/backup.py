@@ -5,6 +5,7 @@ copy began, and nothing of what came later. In WAL mode a reader keeps no writer
 this: the log cannot begin anew until the copy is made.
 """
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -32,6 +33,8 @@ def back_up(store: Path, target: Path) -> str:
     draft = target.with_name(f"{target.name}.part")
     draft.unlink(missing_ok=True)
     try:
+        # Payloads are nobody else's business.
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         _copy(store, draft)
         contents = _checked(draft)
         sync(draft)
