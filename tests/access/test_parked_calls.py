@@ -63,7 +63,7 @@ async def test_a_call_that_takes_its_time_to_end_is_ended_once() -> None:
         await asyncio.sleep(0.01)
     assert not call.done()
     handed_back.set()
-    with pytest.raises(Unauthenticated, match="ended while it waited"):
+    with pytest.raises(Unauthenticated, match="revoked while the call waited"):
         await call
     assert current_identity().name == "anonymous"
 

@@ -13,7 +13,7 @@ from tests.access.forms import leased
 from tests.access.senders import Sender, Tokens
 from tests.support.calls import Calls, calls_to, failure_of, seconds
 from tests.support.waiting import until
-from towline.v1.job_pb2 import Job
+from towline.v1.job_pb2 import JOB_STATE_READY, Job
 from towline.v1.queue_service_pb2 import (
     LEASE_OUTCOME_NOT_FOUND,
     LEASE_OUTCOME_OK,
@@ -61,17 +61,14 @@ async def test_what_is_not_allowed_names_the_right_and_the_queue(
     assert dict(failure.info.metadata) == {"right": "push", "queue": "bills"}
 
 
-@pytest.mark.parametrize("how", ["revoked", "expired"])
 async def test_a_call_that_waits_ends_with_its_token(
-    calls: Calls, tokens: Tokens, server: BrokerServer, how: str
+    calls: Calls, tokens: Tokens, server: BrokerServer
 ) -> None:
-    lasts = 1.0 if how == "expired" else None
-    token = tokens.make("worker", work=["emails"], lasts=lasts)
+    token = tokens.make("worker", work=["emails"])
     began = time.monotonic()
     waiting = asyncio.ensure_future(failure_of(Sender(calls, token).Reserve(WAIT)))
     await until(server.broker.operating.workers, "the call has come in")
-    if how == "revoked":
-        tokens.revoke("worker")
+    tokens.revoke("worker")
     failure = await waiting
     assert failure.code is grpc.StatusCode.UNAUTHENTICATED
     assert time.monotonic() - began < 20
@@ -79,6 +76,29 @@ async def test_a_call_that_waits_ends_with_its_token(
     await first.Push(PUSH)
     reply = await first.Reserve(ReserveRequest(queues=[QueueChoice(name="emails")]))
     assert [lease.attempt for lease in reply.leases] == [1]
+
+
+async def test_a_call_waits_no_longer_than_its_token_lasts(calls: Calls, tokens: Tokens) -> None:
+    """It is answered, so that its caller comes again with the token that it has by then."""
+    sender = Sender(calls, tokens.make("worker", push=["emails"], work=["*"], lasts=1.0))
+    job_id = (await sender.Push(PUSH)).results[0].job_id
+    began = time.monotonic()
+    wait = ReserveRequest(queues=[QueueChoice(name="idle")], wait=seconds(50))
+    reply, job = await asyncio.gather(
+        sender.Reserve(wait), sender.GetJob(GetJobRequest(id=job_id, wait=seconds(50)))
+    )
+    assert not reply.leases
+    assert job.job.state == JOB_STATE_READY
+    assert time.monotonic() - began < 20
+    await until(lambda: refused(sender), "the token has run out")
+
+
+async def refused(sender: Sender) -> bool:
+    try:
+        await sender.Push(PUSH)
+    except grpc.aio.AioRpcError as error:
+        return "token:worker has expired at" in str(error.details())
+    return False
 
 
 async def test_a_call_that_waits_is_repeated_when_rights_change(

@@ -217,6 +217,18 @@ def note_refused_item(error: PermissionDenied) -> None:
         heard.append(error)
 
 
-def act_as(identity: Identity) -> None:
-    """From here on, in this task, the call is this one's."""
+#: Of the credentials of the call that is being answered.
+_ends_at: ContextVar[float | None] = ContextVar("towline_ends_at", default=None)
+
+
+def act_as(identity: Identity, ends_at: float | None = None) -> None:
+    """From here on, in this task, the call is this one's. ``ends_at``: when its credentials end, as
+    Unix time in seconds."""
     _current.set(identity)
+    if ends_at is not None:
+        _ends_at.set(ends_at)
+
+
+def credentials_end_at() -> float | None:
+    """Of whoever made the call that is being answered: Unix time in seconds; None: never."""
+    return _ends_at.get()

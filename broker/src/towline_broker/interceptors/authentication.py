@@ -5,7 +5,6 @@ client has shown. A call with a token that is no good is refused, whatever its c
 """
 
 import asyncio
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-#: Calls that may be parked: they end when their credentials do.
+#: Calls that may be parked: they end when their credentials are revoked.
 PARKING = ("/towline.v1.QueueService/Reserve", "/towline.v1.QueueService/GetJob")
 
 NO_CREDENTIALS = (
@@ -69,9 +68,9 @@ class Authentication(WrappingInterceptor):
             try:
                 credential = await self._find_out(context)
                 who = credential.identity.name
-                act_as(credential.identity)
+                act_as(credential.identity, credential.ends_at)
                 if parks:
-                    return await self._until_its_end(credential, behaviour, request, context)
+                    return await self._unless_revoked(credential, behaviour, request, context)
                 return await behaviour(request, context)
             except (Unauthenticated, PermissionDenied) as error:
                 self._refusals.note(method, who, error, context.peer())
@@ -101,15 +100,11 @@ class Authentication(WrappingInterceptor):
             )
         return credential
 
-    async def _until_its_end(
+    async def _unless_revoked(
         self, credential: Credential, behaviour: Behaviour, request: Any, context: Context
     ) -> Any:
         """Leases that are granted meanwhile go back, as if the caller had gone."""
-        ends = None
-        if credential.ends_at is not None:
-            rest = credential.ends_at - time.time()
-            ends = asyncio.get_running_loop().time() + rest
-        call = asyncio.timeout_at(ends)
+        call = asyncio.timeout(None)
         try:
             async with call:
                 self._parked[call] = credential
@@ -121,7 +116,7 @@ class Authentication(WrappingInterceptor):
             if not call.expired():
                 raise
         if self._authenticator.by_now(credential) is None:
-            raise Unauthenticated("the credentials of this call ended while it waited: get others")
+            raise Unauthenticated("the credentials were revoked while the call waited: get others")
         raise CannotVerify("the rights of the caller changed while the call waited: try again")
 
 

@@ -1,6 +1,7 @@
 """Reading a Reserve, and handing over what it was granted."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import grpc
 from towline.v1.queue_service_pb2 import ReserveRequest, ReserveResponse
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import QueueWeight, ReserveCall
-from towline_broker.domain.identity import current_identity
+from towline_broker.domain.identity import credentials_end_at, current_identity
 from towline_broker.domain.jobs import Leased
 from towline_broker.domain.time import MILLISECOND, Micros, from_seconds
 from towline_broker.services.checks import Checks
@@ -23,6 +24,11 @@ REPLY_MARGIN: Micros = 250 * MILLISECOND
 
 
 def wait_within_deadline(wait: Micros, context: Context) -> Micros:
+    """No call waits for longer than its caller, or than its credentials last: it is answered, and
+    the caller comes again, with new ones if it has them."""
+    ends_at = credentials_end_at()
+    if ends_at is not None:
+        wait = max(0, min(wait, from_seconds(ends_at - time.time())))
     # None without a deadline, whatever the type says.
     seconds: Any = context.time_remaining()
     return wait if seconds is None else max(0, min(wait, from_seconds(seconds) - REPLY_MARGIN))
