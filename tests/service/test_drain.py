@@ -115,6 +115,25 @@ async def test_health_says_not_serving_as_soon_as_a_drain_begins() -> None:
         assert overall.status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+async def test_for_its_delay_a_drain_changes_nothing_but_health() -> None:
+    async with serving(FaultyDriver()) as server, calls_to(str(server.address)) as calls:
+        waiting = parked(calls)
+        await until(lambda: heard_of_worker(calls), "the call is parked")
+        draining = asyncio.ensure_future(server.drain(30 * SECOND, delay=SECOND))
+
+        async def is_told() -> bool:
+            health = health_pb2_grpc.HealthStub(calls.channel)
+            told = await health.Check(health_pb2.HealthCheckRequest())
+            return bool(told.status == health_pb2.HealthCheckResponse.NOT_SERVING)
+
+        await until(is_told, "balancers are told")
+        assert not waiting.done()
+        await calls.queue.Push(one_job())
+        assert len((await waiting).leases) == 1
+        await draining
+        assert (await failure_of(calls.queue.Push(one_job()))).reason == "DRAINING"
+
+
 @pytest.mark.parametrize("number", [SIGTERM, SIGINT])
 async def test_a_signal_drains_the_process_and_it_ends_with_0(number: int, store: str) -> None:
     with BrokerProcess(store) as broker:
