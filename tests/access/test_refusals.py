@@ -8,6 +8,7 @@ import pytest
 from tests.access.callers import bearer
 from tests.access.senders import Sender, Tokens
 from tests.support.calls import Calls, failure_of
+from towline.v1.admin_service_pb2 import PurgeQueueRequest
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import PushRequest
 from towline_broker.domain.errors import PermissionDenied, Unauthenticated
@@ -40,6 +41,21 @@ async def test_refusals_are_counted_and_told_without_the_token(
     assert "token:mailer lacks the right push for queue 'bills'" in told[1].message
     for secret in (good, unknown, good[4:], unknown[4:], "eyes only"):
         assert secret not in caplog.text
+
+
+async def test_nobody_fills_the_log_with_calls_that_are_refused(
+    calls: Calls, tokens: Tokens, server: BrokerServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    worker = bearer(tokens.make("worker", work=["emails"]))
+    for _ in range(20):
+        await failure_of(calls.admin.PurgeQueue(PurgeQueueRequest(queue="emails")))
+        for queue in ("emails", "no name"):
+            request = PurgeQueueRequest(queue=queue)
+            await failure_of(calls.admin.PurgeQueue(request, metadata=worker))
+    told = [record.message for record in caplog.records if record.name == "towline.access"]
+    assert len(told) == 2
+    assert all(message.startswith("refused") for message in told)
 
 
 @pytest.mark.parametrize(

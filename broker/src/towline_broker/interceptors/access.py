@@ -1,6 +1,7 @@
 """The access log: who called what, how it ended, how long it took, which jobs it was about.
 
-At level DEBUG, but for what an operator does to a queue or a worker: that is told at INFO.
+At level DEBUG, but for what an operator does to a queue or a worker: that is told at INFO, unless
+it was refused.
 """
 
 import asyncio
@@ -34,6 +35,11 @@ ACTIONS = frozenset(
         "/towline.v1.DeadLetterService/RequeueDead",
     }
 )
+#: Nothing was done: at level INFO whoever reaches the port could fill the disk with such lines.
+#: Calls without credentials or rights are told of in measure, by those who refuse them.
+REFUSED = frozenset(
+    {"UNAUTHENTICATED", "PERMISSION_DENIED", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
+)
 
 
 class AccessLog(WrappingInterceptor):
@@ -58,7 +64,7 @@ class AccessLog(WrappingInterceptor):
                 raise
             finally:
                 took = (time.perf_counter() - began) * 1_000
-                _tell(level, request, code, took)
+                _tell(logging.DEBUG if code in REFUSED else level, request, code, took)
 
         return tell
 
