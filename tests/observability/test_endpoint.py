@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -69,6 +69,22 @@ async def test_nothing_can_be_changed_and_little_is_told_of_the_server() -> None
         answer = await shown.web.get("/nothing")
         assert answer.status_code == 404
         assert answer.headers["server"] == "towline-broker"
+
+
+def test_nobody_fills_the_log_with_what_is_no_request_or_with_connections() -> None:
+    few_files = ("sh", "-c", 'ulimit -n 200; exec "$@"', "sh")
+    where = ("--http", f"127.0.0.1:{free_port()}")
+    with BrokerProcess("memory:", *where, run_by=few_files) as broker, ExitStack() as open_:
+        address = ("127.0.0.1", int(where[1].rpartition(":")[2]))
+        for garbage in (b"GET /\0 HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nA: b\rc\r\n\r\n"):
+            with socket.create_connection(address, PATIENCE) as client:
+                client.sendall(garbage)
+                assert client.recv(100).startswith(b"HTTP/1.0 400 Bad Request")
+        assert "Error handling" not in broker.log
+        for _ in range(220):
+            open_.enter_context(socket.create_connection(address, PATIENCE))
+        time.sleep(1.5)
+        assert broker.log.count("out of system resource") == 1
 
 
 async def test_a_large_scrape_comes_compressed_to_who_wants_it() -> None:
