@@ -16,10 +16,10 @@ import grpc
 from tests.access.issuer import AUDIENCE, NAME, Issuer
 from tests.support.calls import Calls
 from tests.support.certificates import Authority, Certificate
-from towline_broker.server.auth_settings import RightsSettings
+from towline_broker.server.configuration.auth_settings import RightsSettings
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.identity.tokens_file import Entry, digest_of, edited, new_token
 from towline_broker.server.serving import BrokerServer, running_broker
-from towline_broker.server.settings import Settings
-from towline_broker.server.tokens_file import Entry, digest_of, edited, new_token
 
 MINE, OTHER = "mail.out", "bills"
 PATTERNS = ("mail.*", "bills", "*")

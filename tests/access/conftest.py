@@ -7,8 +7,8 @@ import pytest
 
 from tests.access.senders import Tokens
 from tests.support.calls import Calls, calls_to
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.serving import BrokerServer, running_broker
-from towline_broker.server.settings import Settings
 
 
 @pytest.fixture

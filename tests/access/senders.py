@@ -7,8 +7,8 @@ from typing import Any
 
 from tests.access.callers import bearer
 from tests.support.calls import Calls
-from towline_broker.server.auth_settings import RightsSettings
-from towline_broker.server.tokens_file import Entry, digest_of, edited, new_token
+from towline_broker.server.configuration.auth_settings import RightsSettings
+from towline_broker.server.identity.tokens_file import Entry, digest_of, edited, new_token
 
 
 class Tokens:

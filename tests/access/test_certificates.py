@@ -11,8 +11,8 @@ from tests.support.calls import Calls, failure_of
 from tests.support.certificates import Authority
 from towline.v1.admin_service_pb2 import ListQueuesRequest, ResetStatsRequest
 from towline_broker.interceptors.refusals import Refused
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.serving import running_broker
-from towline_broker.server.settings import Settings
 
 ADMIN = {"admin": ["*"]}
 RESET = "/towline.v1.AdminService/ResetStats"

@@ -12,9 +12,9 @@ from tests.support.waiting import until
 from towline.v1 import queue_service_pb2 as pb
 from towline.v1.job_pb2 import Job
 from towline_broker.interceptors.guarding import Account, Allowance, OverAllowance
-from towline_broker.server.guard_settings import GuardSettings
+from towline_broker.server.configuration.guard_settings import GuardSettings
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.serving import BrokerServer, running_broker
-from towline_broker.server.settings import Settings
 
 EVERYTHING: Any = {"push": ["*"], "work": ["*"], "admin": ["*"]}
 MIB = 1024 * 1024

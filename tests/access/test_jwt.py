@@ -17,11 +17,11 @@ from tests.access.issuer import AUDIENCE, NAME, Issuer
 from towline_broker.domain.errors import CannotVerify, Unauthenticated
 from towline_broker.domain.identity import Right
 from towline_broker.interceptors.authentication import Credential
-from towline_broker.server import jwt_keys
-from towline_broker.server.auth_settings import AuthSettings, JwtSettings
-from towline_broker.server.authenticating import Credentials
+from towline_broker.server.configuration.auth_settings import AuthSettings, JwtSettings
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.jwt_verifier import JwtVerifier
+from towline_broker.server.identity import jwt_keys
+from towline_broker.server.identity.authenticating import Credentials
+from towline_broker.server.identity.jwt_verifier import JwtVerifier
 
 RIGHTS = {"push": ["emails.*"], "work": ["emails.in"]}
 
@@ -136,7 +136,7 @@ async def test_what_was_found_good_is_remembered_no_longer_than_it_lasts(
 async def test_what_is_remembered_does_not_pile_up(
     issuer: Issuer, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("towline_broker.server.jwt_verifier.MOST_REMEMBERED", 3)
+    monkeypatch.setattr("towline_broker.server.identity.jwt_verifier.MOST_REMEMBERED", 3)
     verifier = JwtVerifier(settings(jwks=keys))
     for number in range(10):
         await verifier.verify(issuer.sign(f"worker-{number}"))

@@ -14,8 +14,8 @@ from towline.v1.queue_service_pb2 import PushRequest
 from towline_broker.domain.errors import PermissionDenied, Unauthenticated
 from towline_broker.interceptors import refusals
 from towline_broker.interceptors.refusals import Refusals, Refused
+from towline_broker.server.identity.tokens_file import new_token
 from towline_broker.server.serving import BrokerServer
-from towline_broker.server.tokens_file import new_token
 
 PUSH = "/towline.v1.QueueService/Push"
 

@@ -11,7 +11,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from towline_broker.cli import app
-from towline_broker.server.tokens_file import Entry, digest_of, edited, new_token, read_entries
+from towline_broker.server.identity.tokens_file import (
+    Entry,
+    digest_of,
+    edited,
+    new_token,
+    read_entries,
+)
 
 
 @pytest.fixture

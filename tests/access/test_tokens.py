@@ -28,10 +28,10 @@ from towline.v1.queue_service_pb2 import (
     QueueChoice,
     ReserveRequest,
 )
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import ConfigError
+from towline_broker.server.identity.tokens_file import TokensFile
 from towline_broker.server.serving import BrokerServer, running_broker
-from towline_broker.server.settings import Settings
-from towline_broker.server.tokens_file import TokensFile
 
 PUSH = PushRequest(jobs=[Job(queue="emails", type="T")])
 WAIT = ReserveRequest(queues=[QueueChoice(name="emails")], wait=seconds(50), worker_id="w")

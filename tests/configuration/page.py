@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from tests.configuration.mistakes import MISTAKES, Mistake
 from towline_broker.cli import app
-from towline_broker.server.catalogue import ANY_NAME, Setting, all_settings
-from towline_broker.server.explaining import dotted
-from towline_broker.server.marks import Place
+from towline_broker.server.configuration.catalogue import ANY_NAME, Setting, all_settings
+from towline_broker.server.configuration.explaining import dotted
+from towline_broker.server.configuration.marks import Place
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 PART = re.compile(

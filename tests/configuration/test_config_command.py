@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 
 from tests.configuration.page import PAGE
 from towline_broker.cli import app
-from towline_broker.server.catalogue import all_settings
-from towline_broker.server.settings import Settings
-from towline_broker.server.sources import load_settings
+from towline_broker.server.configuration.catalogue import all_settings
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.sources import load_settings
 
 Config = Callable[..., Result]
 

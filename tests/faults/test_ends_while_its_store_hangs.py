@@ -18,7 +18,7 @@ from towline.v1.admin_service_pb2 import StatsRequest
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import PushRequest
 from towline_broker.server.exits import ExitCode
-from towline_broker.server.stopping import GRACE, TELLING
+from towline_broker.server.life.stopping import GRACE, TELLING
 
 __all__ = ["postgres_server"]
 

@@ -17,10 +17,10 @@ from tests.observability.shown import ANY_PORT, Shown, shown_broker
 from towline.v1 import queue_service_pb2 as pb
 from towline.v1.job_pb2 import Failure, Job, RetryPolicy
 from towline_broker.domain.time import SECOND, to_seconds
-from towline_broker.server.http_settings import HttpSettings
+from towline_broker.server.configuration.http_settings import HttpSettings
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.metrics import families
 from towline_broker.server.metrics.families import Family, Kind, Row, Rows, Scope
-from towline_broker.server.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "observability.md"
 

@@ -10,14 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.calls import Calls, calls_to
 from towline_broker.core.clock import Clock
 from towline_broker.drivers.interface import Driver
+from towline_broker.server.configuration.http_settings import HttpSettings
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.http.endpoint import http_endpoint
 from towline_broker.server.http.one_process import OneProcess
 from towline_broker.server.http.pages import routes
-from towline_broker.server.http_settings import HttpSettings
 from towline_broker.server.metrics.families import Rows
 from towline_broker.server.metrics.system import of_system
 from towline_broker.server.serving import BrokerServer
-from towline_broker.server.settings import Settings
 
 ANY_PORT = "127.0.0.1:0"
 

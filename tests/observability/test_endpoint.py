@@ -27,13 +27,13 @@ from tests.support.servers.ports import free_port
 from tests.support.servers.redis import RedisServer
 from towline import Client, JobRequest
 from towline_broker.domain.errors import StoreUnavailable
-from towline_broker.server.asking import Asked
+from towline_broker.server.configuration.http_settings import HttpSettings
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.http.endpoint import Opened, http_endpoint
 from towline_broker.server.http.https import WebCertificate
-from towline_broker.server.http_settings import HttpSettings
-from towline_broker.server.settings import Settings
-from towline_broker.server.tls_settings import TlsSettings
+from towline_broker.server.life.asking import Asked
 
 PATIENCE = 20.0
 
@@ -230,7 +230,8 @@ def test_it_can_be_switched_off(off: str) -> None:
 
 def test_a_broker_without_it_does_not_load_what_it_needs() -> None:
     program = (
-        "import sys, towline_broker.cli, towline_broker.embedded, towline_broker.server.member; "
+        "import sys, towline_broker.cli, towline_broker.embedded; "
+        "import towline_broker.server.life.member; "
         "print([name for name in ('aiohttp', 'prometheus_client') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

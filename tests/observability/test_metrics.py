@@ -17,12 +17,12 @@ from towline.v1 import admin_service_pb2 as admin
 from towline.v1 import queue_service_pb2 as pb
 from towline.v1.job_pb2 import Failure, Job, Lease, RetryPolicy
 from towline_broker.domain.errors import PermissionDenied, StoreUnavailable
-from towline_broker.server.http_settings import HttpSettings
+from towline_broker.server.configuration.http_settings import HttpSettings
+from towline_broker.server.configuration.settings import CoreOptions, Settings
 from towline_broker.server.metrics import families, rendering
 from towline_broker.server.metrics.families import DEPTHS, OTHERS, TOTALS, Row
 from towline_broker.server.metrics.naming import Names
 from towline_broker.server.serving import running_broker
-from towline_broker.server.settings import CoreOptions, Settings
 
 SECRET = b"payload-of-the-tests"
 WORKER = "worker-of-the-tests"

@@ -14,9 +14,9 @@ from tests.packaging import confined
 from tests.support.broker_process import BrokerProcess
 from towline import Client
 from towline_broker.domain.time import to_seconds
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ExitCode
-from towline_broker.server.settings import Settings
-from towline_broker.server.sources import load_settings
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"
 UNIT = FOLDER / "towline-broker.service"

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from tests.support.certificates import Authority
 from towline_broker.server.certificates import Certificates
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.serving import BrokerServer
-from towline_broker.server.settings import Settings
-from towline_broker.server.tls_settings import TlsSettings
 
 AUTHORITY = Authority()
 

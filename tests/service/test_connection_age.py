@@ -16,8 +16,8 @@ from towline.v1.queue_service_pb2 import (
     QueueChoice,
     ReserveRequest,
 )
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.serving import BrokerServer, running_broker
-from towline_broker.server.settings import Settings
 
 #: So often a connection comes to its end in the time of a test, or more often.
 TIMES = 4
@@ -49,7 +49,7 @@ async def test_no_call_fails_when_connections_come_of_age(server: BrokerServer) 
             assert await taken(calls) == pushed
 
 
-async def reserved(calls: Calls, queue: str) -> object:
+async def reserved(calls: Calls, queue: str) -> Any:
     request = ReserveRequest(queues=[QueueChoice(name=queue)], max_jobs=1_000)
     request.wait.FromSeconds(30)
     return await calls.queue.Reserve(request)

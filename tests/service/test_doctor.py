@@ -17,7 +17,7 @@ from tests.support.servers.redis import RedisServer
 from towline_broker.core.clock import SystemClock
 from towline_broker.doctor import disks, machine, proofs, stores
 from towline_broker.doctor.findings import Finding, Level
-from towline_broker.server.settings import Settings
+from towline_broker.server.configuration.settings import Settings
 
 MOUNTS = """\
 /dev/vda1 / ext4 rw 0 0

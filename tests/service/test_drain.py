@@ -27,9 +27,9 @@ from towline.v1.queue_service_pb2 import (
     ReserveRequest,
 )
 from towline_broker.domain.time import SECOND
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import ExitCode
 from towline_broker.server.serving import BrokerServer
-from towline_broker.server.settings import Settings
 
 Q = [QueueChoice(name="q")]
 

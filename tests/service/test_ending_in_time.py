@@ -19,7 +19,7 @@ from tests.support.waiting import until
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import PushRequest
 from towline_broker.server.exits import ExitCode
-from towline_broker.server.stopping import GRACE, LAST_SECONDS, TELLING
+from towline_broker.server.life.stopping import GRACE, LAST_SECONDS, TELLING
 
 #: What may pass between the moment that was set and the end of a process, on a busy machine.
 SLACK = 3.0
@@ -135,7 +135,7 @@ def test_a_defect_has_an_exit_code_of_its_own(hanging: dict[str, str], tmp_path:
 
 LOOP_THAT_HANGS = """
 import asyncio, time
-from towline_broker.server.stopping import Stopping
+from towline_broker.server.life.stopping import Stopping
 
 async def main():
     stopping = Stopping(60.0)

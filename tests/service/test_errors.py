@@ -29,8 +29,8 @@ from towline.v1.queue_service_pb2 import (
     ReserveRequest,
 )
 from towline_broker.domain.errors import StoreFull, StoreUnavailable
+from towline_broker.server.configuration.settings import CoreOptions, Settings
 from towline_broker.server.serving import BrokerServer, running_broker
-from towline_broker.server.settings import CoreOptions, Settings
 
 SECRET = "hunter2"
 

@@ -7,12 +7,12 @@ import pytest
 
 from tests.support.certificates import Authority
 from towline_broker.server.addresses import Address
-from towline_broker.server.auth_settings import AuthSettings
+from towline_broker.server.configuration.auth_settings import AuthSettings
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.exposure import Protection, check_exposure
 from towline_broker.server.serving import BrokerServer
-from towline_broker.server.settings import Settings
-from towline_broker.server.tls_settings import TlsSettings
 
 LOOPBACK = ("127.0.0.1", "127.9.9.9", "::1")
 PUBLIC = ("0.0.0.0", "::", "10.0.0.5", "192.0.2.1", "2001:db8::1", "fe80::1%eth0")

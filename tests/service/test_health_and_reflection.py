@@ -9,8 +9,8 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import (  # type: ignore[import
 )
 
 from tests.support.calls import Calls, calls_to
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.serving import running_broker
-from towline_broker.server.settings import Settings
 
 SERVICES = {
     "towline.v1.QueueService",

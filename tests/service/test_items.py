@@ -26,8 +26,8 @@ from towline.v1.queue_service_pb2 import (
     ReserveRequest,
     WorkerDirective,
 )
+from towline_broker.server.configuration.settings import CoreOptions, Settings
 from towline_broker.server.serving import running_broker
-from towline_broker.server.settings import CoreOptions, Settings
 
 OK = LeaseOutcome.LEASE_OUTCOME_OK
 NOT_FOUND = LeaseOutcome.LEASE_OUTCOME_NOT_FOUND

@@ -29,8 +29,8 @@ from towline.v1.queue_service_pb2 import (
     QueueChoice,
     ReserveRequest,
 )
+from towline_broker.server.configuration.settings import LimitSettings, Settings
 from towline_broker.server.serving import running_broker
-from towline_broker.server.settings import LimitSettings, Settings
 from towline_broker.services.limits import MIB
 
 Q = [QueueChoice(name="q")]

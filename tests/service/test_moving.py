@@ -17,9 +17,9 @@ from towline.v1.dead_letter_service_pb2 import DeadFilter, ListDeadRequest
 from towline.v1.job_pb2 import Job
 from towline_broker.drivers.interface import Driver, QueueState, Transfer
 from towline_broker.drivers.registry import create_driver
-from towline_broker.server.queue_settings import QueueOptions
+from towline_broker.server.configuration.queue_settings import QueueOptions
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.serving import BrokerServer, running_broker
-from towline_broker.server.settings import Settings
 
 MOVES = ["memory to memory", "memory to sqlite", "sqlite to sqlite", "sqlite to memory"]
 

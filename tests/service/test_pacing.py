@@ -14,8 +14,8 @@ from towline.v1.queue_service_pb2 import Ack, AckRequest, PushRequest, QueueChoi
 from towline_broker.domain.errors import QueueFull
 from towline_broker.interceptors import full_queues, pacing
 from towline_broker.interceptors.full_queues import FullQueues, first_queue
+from towline_broker.server.configuration.settings import CoreOptions, Settings
 from towline_broker.server.serving import running_broker
-from towline_broker.server.settings import CoreOptions, Settings
 
 FULL = QueueFull("q", 5)
 

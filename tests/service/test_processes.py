@@ -22,10 +22,10 @@ from tests.support.waiting import until
 from towline.v1.admin_service_pb2 import StatsRequest
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import PushRequest
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import ExitCode
-from towline_broker.server.processes import run_processes
-from towline_broker.server.settings import Settings
-from towline_broker.server.stopping import GRACE, TELLING
+from towline_broker.server.life.processes import run_processes
+from towline_broker.server.life.stopping import GRACE, TELLING
 
 #: Each pushed job of the type "Hang" is never done with; "Refuse" in the url refuses the store.
 SHARED_STORE = """

@@ -4,8 +4,8 @@ import pytest
 
 from towline_broker.domain.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND
 from towline_broker.server.addresses import Address
+from towline_broker.server.configuration.quantities import in_units, parse_duration
 from towline_broker.server.exits import AddressError
-from towline_broker.server.quantities import in_units, parse_duration
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,11 @@ from towline_broker.domain.retry import ExponentialBackoff as Exponential
 from towline_broker.domain.time import DAY, HOUR, MINUTE, SECOND
 from towline_broker.drivers.interface import Feature
 from towline_broker.drivers.registry import create_driver
-from towline_broker.server.catalogue import ANY_NAME, all_settings
+from towline_broker.server.configuration.catalogue import ANY_NAME, all_settings
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.serving import BrokerServer, running_broker
-from towline_broker.server.settings import Settings
-from towline_broker.server.sources import load_settings
 
 FILE = """
 [queues."*"]

@@ -20,10 +20,10 @@ from tests.support.waiting import until
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import PushRequest, ReserveRequest
 from towline_broker.domain.time import SECOND
-from towline_broker.server.catalogue import all_settings
+from towline_broker.server.configuration.catalogue import all_settings
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.reloading import differences, taken_over
-from towline_broker.server.settings import Settings
+from towline_broker.server.life.reloading import differences, taken_over
 
 SETTINGS = """
 log_level = "info"
@@ -307,7 +307,7 @@ def test_live_settings_that_need_others_to_change_first_are_refused() -> None:
 
 
 def test_of_each_setting_it_is_said_what_it_is_for_and_when_a_change_takes_effect() -> None:
-    """By a docstring below it, and by LIVE or AT_START at it or at its section: server/marks.py."""
+    """By a docstring below it, and by LIVE or AT_START at it or at its section."""
     settings = all_settings()
     assert [".".join(each.place) for each in settings if each.live is None] == []
     assert [".".join(each.place) for each in settings if not each.description] == []

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from towline_broker.server.configuration.settings_file import read_file
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.settings_file import read_file
 
 TOML = '''# Settings
 store = "memory:"

@@ -10,9 +10,9 @@ from typer import BadParameter
 
 from towline_broker.commands.settings_options import _stores
 from towline_broker.core.routing import Routes
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.settings import Settings
-from towline_broker.server.sources import load_settings
 
 FILE = """
 store = "sqlite:///main.db"

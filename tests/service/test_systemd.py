@@ -14,7 +14,7 @@ import pytest
 from tests.support.broker_process import BrokerProcess
 from tests.support.waiting import until
 from towline_broker.server.exits import ExitCode
-from towline_broker.server.systemd import Systemd
+from towline_broker.server.life.systemd import Systemd
 
 
 class Heard:

@@ -14,9 +14,9 @@ from tests.support.servers.ports import free_port
 from tests.support.servers.redis import RedisServer
 from tests.support.waiting import until
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import ExitCode
-from towline_broker.server.settings import Settings
-from towline_broker.server.starting import start_broker
+from towline_broker.server.life.starting import start_broker
 
 PASSWORD = "hunter2-of-the-store"
 USER = f"user towline on >{PASSWORD} ~* &* +@all"

@@ -21,12 +21,12 @@ from towline_broker.commands import (
 )
 from towline_broker.commands.helping import examples
 from towline_broker.commands.settings_options import with_settings
+from towline_broker.server.configuration.sources import Sources
 from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.server.life.processes import run_processes
+from towline_broker.server.life.running import run
 from towline_broker.server.logs import configure_logs
-from towline_broker.server.processes import run_processes
-from towline_broker.server.running import run
 from towline_broker.server.serving import VERSION
-from towline_broker.server.sources import Sources
 
 app = typer.Typer(
     name="towline-broker",

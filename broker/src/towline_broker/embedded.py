@@ -19,9 +19,9 @@ from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import PushBatch, PushOutcome, PushResult
 from towline_broker.drivers.memory import DEFAULT_MAX_BYTES, Engine, MemoryDriver
-from towline_broker.server.http_settings import HttpSettings
+from towline_broker.server.configuration.http_settings import HttpSettings
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.serving import BrokerServer
-from towline_broker.server.settings import Settings
 
 T = TypeVar("T")
 

@@ -44,10 +44,10 @@ from towline.v1.queue_service_pb2 import (
     Release,
     ReserveRequest,
 )
+from towline_broker.server.configuration.queue_settings import QueueOptions
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.queue_settings import QueueOptions
 from towline_broker.server.serving import running_broker
-from towline_broker.server.settings import Settings
 
 OK = LeaseOutcome.LEASE_OUTCOME_OK
 NOT_FOUND = LeaseOutcome.LEASE_OUTCOME_NOT_FOUND

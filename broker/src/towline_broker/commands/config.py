@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from towline_broker.commands.settings_options import with_settings
+from towline_broker.server.configuration.explaining import dotted
+from towline_broker.server.configuration.sources import Loaded, Sources
 from towline_broker.server.exits import ConfigError, ExitCode, WrongSettings
-from towline_broker.server.explaining import dotted
-from towline_broker.server.sources import Loaded, Sources
 
 app = typer.Typer(
     name="config",
@@ -113,7 +113,12 @@ def show(
     Takes the same options as serve. Passwords are left out. As TOML and YAML the text could be a
     file of settings; as JSON the origins stand beside the settings.
     """
-    from towline_broker.server.shown_settings import to_json, to_toml, to_yaml, values_of
+    from towline_broker.server.configuration.shown_settings import (
+        to_json,
+        to_toml,
+        to_yaml,
+        values_of,
+    )
 
     try:
         loaded = sources.load()
@@ -128,7 +133,7 @@ def show(
 @app.command(epilog=SCHEMA_EXAMPLES, short_help="Print the JSON Schema of the settings.")
 def schema() -> None:
     """Print the JSON Schema of the file of settings, for editors: in TOML, YAML or JSON."""
-    from towline_broker.server.settings_schema import settings_schema
+    from towline_broker.server.configuration.settings_schema import settings_schema
 
     typer.echo(json.dumps(settings_schema(), indent=2, ensure_ascii=False))
 
@@ -150,7 +155,7 @@ def _tell(
 
 def _origins(loaded: Loaded) -> dict[str, list[str]]:
     """What comes from where, but for defaults."""
-    from towline_broker.server.shown_settings import each_value
+    from towline_broker.server.configuration.shown_settings import each_value
 
     found: dict[str, list[str]] = {}
     for _, place, _ in each_value(loaded.settings):

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from towline_broker.commands.settings_options import with_settings
+from towline_broker.server.configuration.sources import Loaded, Sources
 from towline_broker.server.exits import ConfigError, ExitCode
-from towline_broker.server.sources import Loaded, Sources
 
 HELP = """Look at the settings, the stores, the disk, certificates, tokens, the clock and the
 addresses of a broker, and say what is wrong and what to do about it.

@@ -13,8 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from towline.channel import Connection
 from towline.errors import ConfigurationError
 from towline_broker.server.addresses import Address
+from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ConfigError, ExitCode
-from towline_broker.server.sources import load_settings
 
 HELP = """Ask a broker whether it serves, as a health check of a container does.
 

@@ -10,8 +10,8 @@ import typer
 from towline_broker.commands.helping import examples
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.drivers.urls import shown_url
+from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ConfigError, ExitCode
-from towline_broker.server.sources import load_settings
 
 if TYPE_CHECKING:
     from towline_broker.drivers.sql.administration import Tables

@@ -10,8 +10,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from towline_broker.core.routing import DEFAULT_STORE
-from towline_broker.server.sources import Sources
-from towline_broker.server.store_settings import is_store_name
+from towline_broker.server.configuration.sources import Sources
+from towline_broker.server.configuration.store_settings import is_store_name
 
 
 class LogLevel(StrEnum):

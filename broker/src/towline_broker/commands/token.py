@@ -18,11 +18,11 @@ from rich.table import Table
 
 from towline_broker.commands.helping import examples
 from towline_broker.domain.time import DAY, SECOND, Micros, to_seconds
-from towline_broker.server.auth_settings import RightsSettings
+from towline_broker.server.configuration.auth_settings import RightsSettings
+from towline_broker.server.configuration.quantities import span
+from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ConfigError, ExitCode
-from towline_broker.server.quantities import span
-from towline_broker.server.sources import load_settings
-from towline_broker.server.tokens_file import (
+from towline_broker.server.identity.tokens_file import (
     Entry,
     UnreadableTokens,
     check_name,

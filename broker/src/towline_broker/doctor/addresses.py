@@ -7,8 +7,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 
 from towline_broker.doctor.findings import Finding, ok, problem, warning
 from towline_broker.server.addresses import Address
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import AddressError
-from towline_broker.server.settings import Settings
 
 #: Seconds for who is there to answer.
 PATIENCE = 2.0

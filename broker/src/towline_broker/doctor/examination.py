@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from towline_broker.doctor import addresses, machine, proofs, stores
 from towline_broker.doctor.findings import Finding, ok, problem, warning
 from towline_broker.server.checking import look_at
-from towline_broker.server.sources import Loaded
+from towline_broker.server.configuration.sources import Loaded
 
 
 async def examine(loaded: Loaded) -> AsyncIterator[Finding]:

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from towline_broker.doctor.findings import Finding, ok, problem, warning
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.settings import Settings
-from towline_broker.server.tls_settings import TlsSettings
-from towline_broker.server.tokens_file import UnreadableTokens, read_entries
+from towline_broker.server.identity.tokens_file import UnreadableTokens, read_entries
 
 #: A certificate that ends sooner is worth a word.
 SOON = timedelta(days=14)

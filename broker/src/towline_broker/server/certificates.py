@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.tls_settings import TlsSettings
 
 log = logging.getLogger("towline.broker")
 

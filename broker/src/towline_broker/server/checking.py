@@ -12,14 +12,14 @@ from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.interface import Capabilities
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.urls import shown_url
-from towline_broker.server.catalogue import setting_at
+from towline_broker.server.configuration.catalogue import setting_at
+from towline_broker.server.configuration.explaining import dotted
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.sources import DEFAULT_FILE, Loaded
+from towline_broker.server.configuration.variables import DOTENV, ENVIRONMENT
 from towline_broker.server.exits import StartError, WrongSettings
-from towline_broker.server.explaining import dotted
 from towline_broker.server.exposure import check_exposure
 from towline_broker.server.serving import BrokerServer, check_shared
-from towline_broker.server.settings import Settings
-from towline_broker.server.sources import DEFAULT_FILE, Loaded
-from towline_broker.server.variables import DOTENV, ENVIRONMENT
 
 
 @dataclass(frozen=True)

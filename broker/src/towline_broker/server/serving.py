@@ -15,7 +15,7 @@ from towline_broker.core.broker import Broker
 from towline_broker.core.clock import Clock
 from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.domain.errors import OptionRefused, StoreRefused
-from towline_broker.domain.time import MILLISECOND, MINUTE, SECOND, Micros, to_seconds
+from towline_broker.domain.time import SECOND, Micros, to_seconds
 from towline_broker.drivers.interface import Capabilities, Driver
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.urls import shown_url
@@ -25,15 +25,16 @@ from towline_broker.interceptors.measuring import MeasuredCalls
 from towline_broker.interceptors.pacing import PushPacing
 from towline_broker.interceptors.reading import RequestReader
 from towline_broker.interceptors.running import RunningCalls
-from towline_broker.server.access import Access
 from towline_broker.server.addresses import Address
-from towline_broker.server.announcing import Serving
-from towline_broker.server.banner import StoreLine
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import AddressError, ConfigError, WrongSettings
 from towline_broker.server.exposure import Protection, check_exposure
-from towline_broker.server.settings import Settings
+from towline_broker.server.grpc_options import grpc_options
+from towline_broker.server.identity.access import Access
+from towline_broker.server.life.announcing import Serving
+from towline_broker.server.life.banner import StoreLine
 from towline_broker.server.telemetry import Telemetry
-from towline_broker.server.tls_settings import TlsSettings
 from towline_broker.services.admin_service import AdminService
 from towline_broker.services.dead_letter_service import DeadLetterService
 from towline_broker.services.pushing import DEFAULT_QUEUE
@@ -47,25 +48,12 @@ log = logging.getLogger("towline.broker")
 
 VERSION = version("towline-broker")
 
-#: Clients of ours ping a quiet connection every 30 s; a server of gRPC's own taste would hang up.
-LEAST_PING_INTERVAL_MS = 20_000
-#: A worker whose machine is gone is found out by this, and its parked calls end.
-KEEPALIVE_MS = 30_000
-KEEPALIVE_TIMEOUT_MS = 10_000
-#: Calls that have come in and were not looked at yet. From 1,000 on gRPC would begin to refuse them
-#: with CANCELLED, which no client repeats; a fleet of workers that reconnects is more than that.
-MOST_INCOMING = 10_000
-#: Of them and of those under way, from one connection: gRPC's clients keep further ones back. A
-#: peer that opens calls and takes them back as fast as it can costs 20 KiB for each.
-MOST_OF_A_CONNECTION = 4_096
 #: A drained broker refuses calls until none has come for this long, but not for longer than that:
 #: a call that meets the closing of the port is broken off, and its client told CANCELLED.
 QUIET: float = 0.1
 LAME_DUCK: float = 1.0
 #: For replies that are on their way out.
 LAST_GRACE: float = 0.5
-#: A call on a connection that has reached its age may take so much longer than one may be parked.
-CALL_BEYOND_WAIT: Micros = 1 * MINUTE
 
 
 class BrokerServer:
@@ -104,7 +92,6 @@ class BrokerServer:
         self.access = Access(settings.auth, settings.guards, DEFAULT_QUEUE)
         self._telemetry = telemetry or Telemetry.of(settings.telemetry, VERSION)
         self._health = health.aio.HealthServicer()
-        incoming = MOST_INCOMING + core.max_waiters
         self._server = grpc.aio.server(
             interceptors=[
                 ErrorsInterceptor(),
@@ -118,19 +105,7 @@ class BrokerServer:
                 *self.access.inner,
                 *self._telemetry.interceptors(VERSION),
             ],
-            options=[
-                ("grpc.so_reuseport", int(shares_port)),
-                ("grpc.max_receive_message_length", self._limits.message_bytes),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.server.max_pending_requests", incoming),
-                ("grpc.server.max_pending_requests_hard_limit", incoming),
-                ("grpc.max_concurrent_streams", MOST_OF_A_CONNECTION),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_INTERVAL_MS),
-                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-                ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
-                *self._connection_age(),
-            ],
+            options=grpc_options(settings, self._limits, shares_port=shares_port),
         )
         add_services(
             self._server,
@@ -142,17 +117,6 @@ class BrokerServer:
         self.address = Address.parse(settings.listen)
         self._certificates = _read_certificates(settings.tls)
         self._watching: asyncio.Task[None] | None = None
-
-    def _connection_age(self) -> list[tuple[str, int]]:
-        """Clients are told to go (GOAWAY) and take no harm: only what is longer under way than any
-        call may be parked would be broken off."""
-        if not self._settings.max_connection_age:
-            return []
-        longest = self._limits.wait + CALL_BEYOND_WAIT
-        return [
-            ("grpc.max_connection_age_ms", self._settings.max_connection_age // MILLISECOND),
-            ("grpc.max_connection_age_grace_ms", longest // MILLISECOND),
-        ]
 
     async def start(self) -> None:
         """Opens the store, takes the address and serves; ``address`` is then the real one.

@@ -10,8 +10,8 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
+from towline_broker.server.configuration.marks import AT_START, Section
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.marks import AT_START, Section
 
 if TYPE_CHECKING:
     import grpc

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from towline_broker.server.addresses import Address
+from towline_broker.server.configuration.http_settings import HttpSettings
+from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import AddressError, ConfigError
 from towline_broker.server.http.https import WebCertificate
-from towline_broker.server.http_settings import HttpSettings
-from towline_broker.server.tls_settings import TlsSettings
 
 log = logging.getLogger("towline.broker")
 

@@ -7,8 +7,8 @@ import asyncio
 import logging
 import ssl
 
+from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.tls_settings import TlsSettings
 
 log = logging.getLogger("towline.broker")
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+from towline_broker.server.configuration.http_settings import HttpSettings
 from towline_broker.server.http.watched import Health, NotYet
-from towline_broker.server.http_settings import HttpSettings
 from towline_broker.server.metrics.exposition import BrokerFigures
 from towline_broker.server.metrics.families import Rows
 from towline_broker.server.metrics.rendering import render

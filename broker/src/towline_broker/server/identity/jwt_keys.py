@@ -12,7 +12,7 @@ import jwt
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from towline_broker.domain.errors import CannotVerify
-from towline_broker.server.auth_settings import JwtSettings
+from towline_broker.server.configuration.auth_settings import JwtSettings
 from towline_broker.server.exits import ConfigError
 
 log = logging.getLogger("towline.broker")

@@ -8,8 +8,8 @@ from pydantic import ByteSize, Field
 from towline_broker.core.routing import is_pattern, precedence
 from towline_broker.domain.identity import Patterns
 from towline_broker.interceptors.guarding import Allowance
-from towline_broker.server.marks import LIVE, Section
-from towline_broker.server.quantities import Bytes
+from towline_broker.server.configuration.marks import LIVE, Section
+from towline_broker.server.configuration.quantities import Bytes
 
 #: Of everything, in bytes: more than a machine has.
 MOST_BYTES = 1 << 50

@@ -12,9 +12,9 @@ from towline_broker.domain.errors import Unauthenticated
 from towline_broker.domain.identity import Identity, Rights
 from towline_broker.domain.time import to_seconds
 from towline_broker.interceptors.authentication import Credential
-from towline_broker.server.auth_settings import JwtSettings, RightsSettings
-from towline_broker.server.jwt_keys import Key, Keys, keys_of
-from towline_broker.server.tokens_file import digest_of
+from towline_broker.server.configuration.auth_settings import JwtSettings, RightsSettings
+from towline_broker.server.identity.jwt_keys import Key, Keys, keys_of
+from towline_broker.server.identity.tokens_file import digest_of
 
 #: A token that was found good is not looked at again for so many seconds.
 REMEMBER = 60.0

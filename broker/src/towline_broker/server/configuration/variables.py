@@ -12,10 +12,10 @@ from typing import Any
 from dotenv.parser import parse_stream
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SettingsError
 
-from towline_broker.server.catalogue import ANY_NAME, all_settings
+from towline_broker.server.configuration.catalogue import ANY_NAME, all_settings
+from towline_broker.server.configuration.marks import Place
+from towline_broker.server.configuration.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 from towline_broker.server.exits import ConfigError, WrongSettings
-from towline_broker.server.marks import Place
-from towline_broker.server.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 
 # It warns of each line that it cannot read; of those that matter more is told here.
 logging.getLogger("dotenv").setLevel(logging.ERROR)

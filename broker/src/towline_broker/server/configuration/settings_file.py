@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from towline_broker.server.configuration.marks import Place
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.marks import Place
 
 #: More than anybody sets; a file of this size was named by mistake.
 MOST_BYTES = 4 << 20

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from towline_broker.server.marks import EFFECT, Expected, Place, Secret, effect
-from towline_broker.server.quantities import Bytes, Duration, in_bytes
-from towline_broker.server.settings import ENV_DELIMITER, ENV_PREFIX, Settings
+from towline_broker.server.configuration.marks import EFFECT, Expected, Place, Secret, effect
+from towline_broker.server.configuration.quantities import Bytes, Duration, in_bytes
+from towline_broker.server.configuration.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 
 #: Stands in a place for a name that the operator chooses.
 ANY_NAME = "NAME"

@@ -13,8 +13,8 @@ from towline_broker.core import queue_options as core
 from towline_broker.core.queue_options import FOREVER
 from towline_broker.domain.retry import DelayList, ExponentialBackoff
 from towline_broker.domain.time import DAY, MILLISECOND, SECOND, Micros
-from towline_broker.server.marks import AT_START, LIVE, Place, Section
-from towline_broker.server.quantities import Duration, in_units
+from towline_broker.server.configuration.marks import AT_START, LIVE, Place, Section
+from towline_broker.server.configuration.quantities import Duration, in_units
 from towline_broker.services.limits import Limits
 
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._:*-]{0,127}", re.ASCII)

@@ -11,16 +11,16 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from towline_broker.server.catalogue import ANY_NAME, all_settings
+from towline_broker.server.configuration.catalogue import ANY_NAME, all_settings
+from towline_broker.server.configuration.explaining import dotted, explain
+from towline_broker.server.configuration.marks import Place
+from towline_broker.server.configuration.merging import Merged
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.shown_settings import each_value
+from towline_broker.server.configuration.sources import Sources
 from towline_broker.server.exits import ConfigError, WrongSettings
-from towline_broker.server.explaining import dotted, explain
-from towline_broker.server.marks import Place
-from towline_broker.server.merging import Merged
-from towline_broker.server.settings import Settings
-from towline_broker.server.shown_settings import each_value
-from towline_broker.server.sources import Sources
-from towline_broker.server.stopping import Stopping
-from towline_broker.server.systemd import Systemd
+from towline_broker.server.life.stopping import Stopping
+from towline_broker.server.life.systemd import Systemd
 
 log = logging.getLogger("towline.broker")
 

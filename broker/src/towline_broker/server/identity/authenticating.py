@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from towline_broker.domain.errors import Unauthenticated
 from towline_broker.domain.identity import Identity
 from towline_broker.interceptors.authentication import Credential
-from towline_broker.server.auth_settings import AuthSettings
-from towline_broker.server.tokens_file import PREFIX, TokensFile, digest_of, expired_since
+from towline_broker.server.configuration.auth_settings import AuthSettings
+from towline_broker.server.identity.tokens_file import PREFIX, TokensFile, digest_of, expired_since
 
 if TYPE_CHECKING:
-    from towline_broker.server.jwt_verifier import JwtVerifier
+    from towline_broker.server.identity.jwt_verifier import JwtVerifier
 
 log = logging.getLogger("towline.broker")
 
@@ -96,6 +96,6 @@ def _verifier(settings: AuthSettings) -> "JwtVerifier | None":
     if settings.jwt is None:
         return None
     # The library takes a tenth of a second to import.
-    from towline_broker.server.jwt_verifier import JwtVerifier
+    from towline_broker.server.identity.jwt_verifier import JwtVerifier
 
     return JwtVerifier(settings.jwt)

@@ -6,8 +6,8 @@ from pydantic import AfterValidator, Field
 
 from towline_broker.domain.time import MINUTE, SECOND, Micros
 from towline_broker.server.addresses import Address
-from towline_broker.server.marks import Expected, Section
-from towline_broker.server.quantities import Duration
+from towline_broker.server.configuration.marks import Expected, Section
+from towline_broker.server.configuration.quantities import Duration
 
 OFF = "off"
 

@@ -26,7 +26,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Valid
 
 from towline_broker.domain.identity import Identity
 from towline_broker.interceptors.authentication import Credential
-from towline_broker.server.auth_settings import RightsSettings
+from towline_broker.server.configuration.auth_settings import RightsSettings
 from towline_broker.server.exits import ConfigError
 
 log = logging.getLogger("towline.broker")

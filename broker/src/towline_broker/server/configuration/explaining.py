@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from towline_broker.drivers.urls import shown_url
-from towline_broker.server.catalogue import Setting, all_settings, setting_at
-from towline_broker.server.marks import Place
-from towline_broker.server.merging import Merged
-from towline_broker.server.store_settings import Mistakes
+from towline_broker.server.configuration.catalogue import Setting, all_settings, setting_at
+from towline_broker.server.configuration.marks import Place
+from towline_broker.server.configuration.merging import Merged
+from towline_broker.server.configuration.store_settings import Mistakes
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 #: The most of a wrong value that is told.

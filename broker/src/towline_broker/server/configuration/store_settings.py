@@ -9,8 +9,8 @@ from pydantic import AfterValidator
 
 from towline_broker.core.routing import DEFAULT_STORE, Routes, ambiguous, is_pattern
 from towline_broker.drivers.urls import shown_url
-from towline_broker.server.marks import Expected, Place, Secret
-from towline_broker.server.queue_settings import QueueOptions
+from towline_broker.server.configuration.marks import Expected, Place, Secret
+from towline_broker.server.configuration.queue_settings import QueueOptions
 
 #: No colon: in ``--store NAME=URL`` a url is told from a name by it.
 _STORE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)

@@ -1,5 +1,5 @@
 """What can be set of identity and rights. The files themselves are looked at when the broker
-starts: :mod:`.tokens_file`, :mod:`.jwt_keys`."""
+starts: in the room "identity"."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +10,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from towline_broker.domain.identity import Rights
 from towline_broker.domain.time import MINUTE, SECOND, Micros
-from towline_broker.server.marks import Expected, Section
-from towline_broker.server.quantities import Duration
-from towline_broker.server.queue_settings import QueueName
-from towline_broker.server.store_settings import Mistakes
+from towline_broker.server.configuration.marks import Expected, Section
+from towline_broker.server.configuration.quantities import Duration
+from towline_broker.server.configuration.queue_settings import QueueName
+from towline_broker.server.configuration.store_settings import Mistakes
 
 #: Each proves that who made the signature has the private key; those with a shared secret, and
 #: "none", are not to be had.

@@ -9,9 +9,9 @@ from towline_broker.interceptors.authentication import Authentication
 from towline_broker.interceptors.authorization import Authorization, rules
 from towline_broker.interceptors.guarding import Guards
 from towline_broker.interceptors.refusals import Refusals
-from towline_broker.server.auth_settings import AuthSettings
-from towline_broker.server.authenticating import Credentials
-from towline_broker.server.guard_settings import GuardSettings
+from towline_broker.server.configuration.auth_settings import AuthSettings
+from towline_broker.server.configuration.guard_settings import GuardSettings
+from towline_broker.server.identity.authenticating import Credentials
 
 
 class Access:

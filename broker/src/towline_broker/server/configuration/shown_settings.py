@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from towline_broker.server.catalogue import Setting, all_settings, setting_at
-from towline_broker.server.marks import Place
-from towline_broker.server.settings import Settings
+from towline_broker.server.configuration.catalogue import Setting, all_settings, setting_at
+from towline_broker.server.configuration.marks import Place
+from towline_broker.server.configuration.settings import Settings
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 #: What may stand in YAML without quotes; other keys were chosen by an operator, and could be "on".

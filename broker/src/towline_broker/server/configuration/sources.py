@@ -10,17 +10,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from towline_broker.server.exits import ConfigError, WrongSettings
-from towline_broker.server.explaining import explain
-from towline_broker.server.merging import AsOption, InFile, Merged
-from towline_broker.server.settings import Settings
-from towline_broker.server.settings_file import SettingsFile, read_file
-from towline_broker.server.variables import (
+from towline_broker.server.configuration.explaining import explain
+from towline_broker.server.configuration.merging import AsOption, InFile, Merged
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.settings_file import SettingsFile, read_file
+from towline_broker.server.configuration.variables import (
     FILE_VARIABLE,
     Variables,
     read_dotenv,
     read_environment,
 )
+from towline_broker.server.exits import ConfigError, WrongSettings
 
 DEFAULT_FILE = Path("towline-broker.toml")
 

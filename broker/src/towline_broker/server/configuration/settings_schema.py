@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from towline_broker.server.catalogue import ANY_NAME, all_settings
-from towline_broker.server.marks import EFFECT, Place, effect
-from towline_broker.server.settings import Settings
-from towline_broker.server.settings_file import SCHEMA_KEY
+from towline_broker.server.configuration.catalogue import ANY_NAME, all_settings
+from towline_broker.server.configuration.marks import EFFECT, Place, effect
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.settings_file import SCHEMA_KEY
 
 
 def settings_schema() -> dict[str, Any]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from towline_broker.server.marks import Place
-from towline_broker.server.settings_file import SettingsFile
+from towline_broker.server.configuration.marks import Place
+from towline_broker.server.configuration.settings_file import SettingsFile
 
 #: Options that are called otherwise than their setting.
 _OPTIONS: Mapping[Place, Place] = {("http", "listen"): ("http",)}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from towline_broker.drivers.interface import Durability
 from towline_broker.server.addresses import Address
-from towline_broker.server.banner import StoreLine, banner
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exposure import Protection
-from towline_broker.server.settings import Settings
+from towline_broker.server.life.banner import StoreLine, banner
 
 log = logging.getLogger("towline.broker")
 

@@ -14,14 +14,14 @@ import sys
 from functools import partial
 from typing import BinaryIO
 
-from towline_broker.server.asking import RELOAD, TAKEN_OVER, Answer, Answers, answer
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.http.showing import answers_about
+from towline_broker.server.life.asking import RELOAD, TAKEN_OVER, Answer, Answers, answer
+from towline_broker.server.life.running import patience, serve_until, to_the_end
+from towline_broker.server.life.stopping import Stopping
 from towline_broker.server.logs import configure_logs
-from towline_broker.server.running import patience, serve_until, to_the_end
 from towline_broker.server.serving import BrokerServer
-from towline_broker.server.settings import Settings
-from towline_broker.server.stopping import Stopping
 
 log = logging.getLogger("towline.broker")
 

@@ -15,22 +15,22 @@ from pathlib import Path
 from typing import cast
 
 from towline_broker.server.addresses import Address
-from towline_broker.server.announcing import Serving, announce
-from towline_broker.server.asking import RELOAD, TAKEN_OVER, Asked
 from towline_broker.server.checking import check_queue_options
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.sources import Sources
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.http.showing import processes_over_http
-from towline_broker.server.reloading import Reloading
-from towline_broker.server.running import adapt, patience, times, to_the_end
-from towline_broker.server.settings import Settings
-from towline_broker.server.sources import Sources
-from towline_broker.server.stopping import LAST_SECONDS, Stopping, first_of
-from towline_broker.server.systemd import Systemd
+from towline_broker.server.life.announcing import Serving, announce
+from towline_broker.server.life.asking import RELOAD, TAKEN_OVER, Asked
+from towline_broker.server.life.reloading import Reloading
+from towline_broker.server.life.running import adapt, patience, times, to_the_end
+from towline_broker.server.life.stopping import LAST_SECONDS, Stopping, first_of
+from towline_broker.server.life.systemd import Systemd
 
 log = logging.getLogger("towline.broker")
 
 # -P: nothing in the working directory is taken for a module of the broker.
-COMMAND = (sys.executable, "-P", "-m", "towline_broker.server.member")
+COMMAND = (sys.executable, "-P", "-m", "towline_broker.server.life.member")
 
 #: Before a process that died is replaced; doubled while the new ones die young.
 FIRST_DELAY = 0.1

@@ -10,13 +10,17 @@ from towline_broker.core.routing import Routes
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Micros
 from towline_broker.server.addresses import Address
-from towline_broker.server.auth_settings import AuthSettings
-from towline_broker.server.guard_settings import GuardSettings
-from towline_broker.server.http_settings import HttpSettings
-from towline_broker.server.marks import AT_START, LIVE, Expected, Section
-from towline_broker.server.quantities import Bytes, Duration, in_units
-from towline_broker.server.queue_settings import QueueName, QueueOptions, beyond_limits
-from towline_broker.server.store_settings import (
+from towline_broker.server.configuration.auth_settings import AuthSettings
+from towline_broker.server.configuration.guard_settings import GuardSettings
+from towline_broker.server.configuration.http_settings import HttpSettings
+from towline_broker.server.configuration.marks import AT_START, LIVE, Expected, Section
+from towline_broker.server.configuration.quantities import Bytes, Duration, in_units
+from towline_broker.server.configuration.queue_settings import (
+    QueueName,
+    QueueOptions,
+    beyond_limits,
+)
+from towline_broker.server.configuration.store_settings import (
     Mistakes,
     StoreName,
     StoreUrl,
@@ -24,8 +28,8 @@ from towline_broker.server.store_settings import (
     mistakes,
     to_routes,
 )
+from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.telemetry import TelemetrySettings
-from towline_broker.server.tls_settings import TlsSettings
 from towline_broker.services.limits import MIB, Limits
 
 ENV_PREFIX = "TOWLINE_"

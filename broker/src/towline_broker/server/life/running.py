@@ -9,19 +9,19 @@ from typing import Any
 
 from towline_broker.domain.errors import StoreError, StoreFailed, StoreRefused, StoreUnavailable
 from towline_broker.domain.time import to_seconds
-from towline_broker.server.announcing import announce
+from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.sources import Sources
 from towline_broker.server.exits import ExitCode, StartError
 from towline_broker.server.garbage import collect_seldom
 from towline_broker.server.http.showing import shown_over_http
+from towline_broker.server.life.announcing import announce
+from towline_broker.server.life.reloading import Reloading
+from towline_broker.server.life.starting import start_broker
+from towline_broker.server.life.stopping import GRACE, LAST_SECONDS, TELLING, Stopping, first_of
+from towline_broker.server.life.systemd import Systemd
 from towline_broker.server.logs import configure_logs
 from towline_broker.server.open_files import allow_many
-from towline_broker.server.reloading import Reloading
 from towline_broker.server.serving import BrokerServer
-from towline_broker.server.settings import Settings
-from towline_broker.server.sources import Sources
-from towline_broker.server.starting import start_broker
-from towline_broker.server.stopping import GRACE, LAST_SECONDS, TELLING, Stopping, first_of
-from towline_broker.server.systemd import Systemd
 from towline_broker.server.trimming import give_memory_back
 
 log = logging.getLogger("towline.broker")

@@ -11,8 +11,8 @@ import time
 
 from towline_broker.domain.errors import StoreUnavailable
 from towline_broker.domain.time import to_seconds
+from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.serving import BrokerServer
-from towline_broker.server.settings import Settings
 
 log = logging.getLogger("towline.broker")
 

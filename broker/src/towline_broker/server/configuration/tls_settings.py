@@ -1,13 +1,13 @@
 """What can be set of TLS. The files themselves are looked at when the broker starts:
-:mod:`.certificates`."""
+:mod:`~towline_broker.server.certificates`."""
 
 from pathlib import Path
 from typing import Self
 
 from pydantic import model_validator
 
-from towline_broker.server.marks import Section
-from towline_broker.server.store_settings import Mistakes
+from towline_broker.server.configuration.marks import Section
+from towline_broker.server.configuration.store_settings import Mistakes
 
 
 class TlsSettings(Section):

@@ -1,0 +1,1 @@
+"""Who calls: tokens, certificates and identity providers, and what their names may do."""

@@ -1,0 +1,1 @@
+"""A broker process from its start to its end, and several of them on one address."""
