@@ -62,7 +62,8 @@ class Leasing:
         """
         if self._draining:
             raise Draining
-        self._workers.reserving(call.worker_id, [choice.name for choice in call.queues])
+        queues = [choice.name for choice in call.queues]
+        self._workers.reserving(call.worker_id, queues, call.holder)
         deadline = self._clock.now() + call.wait
         waiter = Waiter(_order(call.queues, self._rng), call.max_jobs)
         self._repeats.supersede(_scoped(call), waiter)

@@ -8,18 +8,29 @@ from towline_broker.core.clock import Clock
 from towline_broker.domain.jobs import Leased, LeaseRef
 from towline_broker.domain.time import Micros
 
+#: Identities that are told apart among those who use the name of one worker; the rest are one.
+MOST_HOLDERS = 8
+OTHERS = "others"
+
 
 @dataclass(slots=True)
 class _Worker:
     id: str
     first_seen: Micros
     last_seen: Micros
-    queues: Sequence[str] = ()
+    #: By whom they are asked for, in its name: whoever takes the name of another adds queues to it,
+    #: and takes none away, so that nobody can make it a worker that they may stop.
+    queues: dict[str, Sequence[str]] = field(default_factory=dict)
     #: Each with its deadline.
     leases: dict[LeaseRef, Micros] = field(default_factory=dict)
     #: With so many leases, those past their deadline are sorted out.
     crowded: int = 1_000
     directive: Directive = Directive.NONE
+
+    def serves(self) -> Sequence[str]:
+        if len(self.queues) == 1:
+            return next(iter(self.queues.values()))
+        return sorted({queue for queues in self.queues.values() for queue in queues})
 
     def held(self, now: Micros) -> int:
         """One that was settled by way of another broker counts until its deadline."""
@@ -44,10 +55,12 @@ class Workers:
         worker = self._touch(worker_id)
         return Directive.UNSPECIFIED if worker is None else worker.directive
 
-    def reserving(self, worker_id: str, queues: Sequence[str]) -> None:
+    def reserving(self, worker_id: str, queues: Sequence[str], holder: str = "") -> None:
+        """``holder``: the mark of the identity that asks in its name."""
         worker = self._touch(worker_id)
         if worker is not None:
-            worker.queues = queues
+            known = holder in worker.queues or len(worker.queues) < MOST_HOLDERS
+            worker.queues[holder if known else OTHERS] = queues
 
     def leased(self, worker_id: str, leases: Iterable[Leased]) -> None:
         worker = self._workers.get(worker_id)
@@ -84,7 +97,7 @@ class Workers:
         self.forget_silent()
         now = self._clock.now()
         return [
-            WorkerView(w.id, w.queues, w.held(now), w.first_seen, w.last_seen, w.directive)
+            WorkerView(w.id, w.serves(), w.held(now), w.first_seen, w.last_seen, w.directive)
             for w in self._workers.values()
         ]
 
