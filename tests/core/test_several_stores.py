@@ -205,6 +205,23 @@ async def test_settles_find_the_store_of_each_lease(broker: Broker) -> None:
     assert await broker.settling.ack([AckCall(three)]) == [LeaseOutcome.OK]
 
 
+async def test_a_settle_finds_its_lease_though_the_home_of_its_queue_changes_meanwhile(
+    broker: Broker, first: FaultyDriver
+) -> None:
+    await push(broker, "reports")
+    [leased] = await broker.leasing.reserve(reserve("reports"))
+    stores = broker._stores
+    # As between two looks at stores of which one has moved it and the other has not told yet.
+    stores._strays["reports"] = stores.named("default")
+    first.hold("ack")
+    settling = asyncio.ensure_future(broker.settling.ack([AckCall(leased.ref)]))
+    await first.reached["ack"].wait()
+    await stores.refresh()
+    assert stores.of("reports") is stores.named("second")
+    first.let_go("ack")
+    assert await settling == [LeaseOutcome.OK]
+
+
 async def test_leases_that_could_not_be_delivered_go_back_to_every_store(broker: Broker) -> None:
     await push(broker, "emails", "reports")
     call = reserve("emails", "reports", max_jobs=2)

@@ -166,10 +166,12 @@ class Stores:
         answers: dict[int, R] = {}
         await self._ask(items, parts, ask, answers)
         for store in self.all:
+            # Not by where its queue is at home now: that may have changed since it was asked.
+            asked = set(parts.get(store, ()))
             open_ = [index for index, answer in answers.items() if missing(answer)]
-            asked = [index for index in open_ if self.of(queue_of(items[index])) is not store]
-            if asked:
-                await self._ask(items, {store: asked}, ask, answers)
+            rest = [index for index in open_ if index not in asked]
+            if rest:
+                await self._ask(items, {store: rest}, ask, answers)
         return [answers[index] for index in range(len(items))]
 
     @staticmethod
