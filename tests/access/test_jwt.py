@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -202,10 +203,28 @@ def test_a_file_without_keys_is_refused_at_the_start(
 class _Handler(http.server.BaseHTTPRequestHandler):
     keys: ClassVar[list[dict[str, Any]]] = []
     asked = 0
+    #: What it does that an issuer should not.
+    fault = ""
 
     def do_GET(self) -> None:
         type(self).asked += 1
         body = json.dumps({"keys": self.keys}).encode()
+        if self.fault == "redirects" and self.path != "/elsewhere":
+            self.send_response(302)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+            return
+        if self.fault == "is endless":
+            body += b" " * (jwt_keys.MOST_BYTES + 1)
+        if self.fault == "dribbles":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with suppress(OSError):  # it has hung up
+                for each in body:
+                    self.wfile.write(bytes([each]))
+                    time.sleep(0.05)
+            return
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -268,6 +287,26 @@ async def test_without_keys_a_token_is_neither_good_nor_bad(
         "the keys are fetched again",
         "the keys cannot be fetched",
     ]
+
+
+@pytest.mark.parametrize("fault", ["redirects", "is endless", "dribbles"])
+async def test_an_issuer_that_does_not_behave_holds_up_nothing_and_is_not_believed(
+    issuer: Issuer,
+    published: tuple[str, type[_Handler]],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    monkeypatch.setattr(jwt_keys, "FETCH_TIMEOUT", 0.5)
+    url, handler = published
+    handler.keys, handler.fault = [issuer.jwk], fault
+    verifier = JwtVerifier(settings(jwks_url=url))
+    await asyncio.wait_for(verifier.keys.start(), 5)
+    with pytest.raises(CannotVerify):
+        await verifier.verify(issuer.sign())
+    handler.fault = ""
+    assert isinstance(verifier.keys, jwt_keys.KeySetUrl)
+    assert await verifier.keys._fetch()
+    await verifier.verify(issuer.sign())
 
 
 @pytest.mark.parametrize(

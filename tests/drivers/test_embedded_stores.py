@@ -2,6 +2,7 @@
 no second one in."""
 
 import asyncio
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,19 @@ async def test_p1_every_push_that_returned_survives_a_kill(url: str) -> None:
             assert len(stored) % BATCH == 0
             (counts,) = await driver.counts()
             assert counts.depth.ready == counts.totals.pushed == len(stored)
+
+
+async def test_nobody_else_on_the_machine_can_read_what_is_in_it(url: str, path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        async with open_store(create_driver(url)) as driver:
+            for _ in range(4):
+                await push(driver, *new_jobs(20, envelope=b"x" * 2_000))
+            modes = {each.name: each.stat().st_mode & 0o077 for each in path.parent.rglob("*")}
+    finally:
+        os.umask(before)
+    assert len(modes) >= 3
+    assert not any(modes.values()), modes
 
 
 async def test_a_store_of_another_process_is_refused_and_named(

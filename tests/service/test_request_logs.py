@@ -103,6 +103,9 @@ async def test_at_level_info_only_what_is_done_to_queues_is_told(
     assert [event["method"] for event in told] == ["/towline.v1.AdminService/PauseQueue"]
     assert told[0]["queues"] == ["emails"]
     assert told[0]["peer"].startswith("ipv4:127.0.0.1")
+    # People read the same.
+    assert "PauseQueue from ipv4:127.0.0.1" in told[0]["message"]
+    assert told[0]["message"].endswith("; queues emails")
 
 
 @pytest.mark.parametrize(("named", "known"), [("order-7", True), ("x" * 65, False), ("a b", False)])

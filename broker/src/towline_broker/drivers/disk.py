@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+#: Modes of what holds jobs, whatever the umask: nobody else on the machine reads payloads.
+PRIVATE = 0o600
+PRIVATE_DIRECTORY = 0o700
+
 
 def sync(path: Path) -> None:
     """Flushes a file or a directory to the disk."""

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused
+from towline_broker.drivers.disk import PRIVATE
 
 
 class Owned(StoreRefused):
@@ -35,7 +36,7 @@ class OwnerLock:
 
     def acquire(self) -> None:
         """Raises Owned if another broker holds it."""
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -7,6 +7,7 @@ it was refused.
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -95,19 +96,34 @@ def level_of(method: str) -> int:
 
 
 def _tell(level: int, request: Request, code: str, milliseconds: float) -> None:
+    caller = _caller()
     log.log(
         level,
-        "%s from %s: %s in %.1f ms",
-        *(request.method, request.peer, code, milliseconds),
+        "%s%s from %s: %s in %.1f ms%s",
+        request.method,
+        f" by {_plain(caller['caller'])}" if caller else "",
+        *(request.peer, code, milliseconds, _in_words(request.about)),
         extra={
             "method": request.method,
             "peer": request.peer,
-            **_caller(),
+            **caller,
             "code": code,
             "milliseconds": round(milliseconds, 3),
             **request.about,
         },
     )
+
+
+def _in_words(about: Mapping[str, object]) -> str:
+    return "".join(
+        f"; {name} {_plain(' '.join(map(str, value)) if isinstance(value, list) else value)}"
+        for name, value in about.items()
+    )
+
+
+def _plain(value: object) -> str:
+    """On one line, whatever a caller has put into it."""
+    return ascii(str(value))[1:-1]
 
 
 def _caller() -> dict[str, str]:

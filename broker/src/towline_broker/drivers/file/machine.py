@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from towline_broker.drivers.disk import sync
+from towline_broker.drivers.disk import PRIVATE, PRIVATE_DIRECTORY, sync
 from towline_broker.drivers.owning import OwnerLock
 
 T = TypeVar("T")
@@ -109,7 +109,7 @@ class ThisMachine:
         return [path.name for path in directory.iterdir()]
 
     def make_directory(self, path: Path) -> None:
-        path.mkdir()
+        path.mkdir(mode=PRIVATE_DIRECTORY)
 
     def rename(self, path: Path, to: Path) -> None:
         path.rename(to)
@@ -127,7 +127,7 @@ class ThisMachine:
         return path.stat().st_size
 
     def create(self, path: Path) -> int:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE)
 
     def open(self, path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -4,7 +4,6 @@ import abc
 import asyncio
 import logging
 from collections.abc import Mapping
-from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias
 
@@ -26,6 +25,8 @@ REFRESH = 300.0
 TRY_AGAIN = 10.0
 ASKED_FOR = 10.0
 FETCH_TIMEOUT = 5.0
+#: Of a set of keys: an issuer has a handful of them.
+MOST_BYTES = 1 << 20
 
 
 class Keys(Protocol):
@@ -118,10 +119,10 @@ class KeySetFile(_File):
 
 
 class KeySetUrl:
-    """Fetched in a thread of its own. While it cannot be, those fetched before stay in use."""
+    """While it cannot be fetched, those keys that were fetched before stay in use."""
 
     def __init__(self, url: str) -> None:
-        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_TIMEOUT)
+        self._url = url
         self._keys: Mapping[str | None, Key] = {}
         self._fetching: asyncio.Task[bool] | None = None
         self._next = 0.0
@@ -158,9 +159,10 @@ class KeySetUrl:
     async def _fetch_now(self) -> bool:
         now = asyncio.get_running_loop().time
         try:
-            fetched = await asyncio.to_thread(self._client.get_jwk_set, refresh=True)
-            keys = by_id(fetched)
-        except (jwt.PyJWTError, OSError, JSONDecodeError, UnicodeDecodeError, ValueError) as error:
+            # Times out as a whole: an issuer that dribbles holds up neither a start nor a call.
+            async with asyncio.timeout(FETCH_TIMEOUT):
+                keys = by_id(jwt.PyJWKSet.from_json((await _get(self._url)).decode()))
+        except (jwt.PyJWTError, OSError, ValueError) as error:
             self._next = now() + TRY_AGAIN
             if not self._failed:
                 kind = type(error).__name__
@@ -172,6 +174,29 @@ class KeySetUrl:
         changed = self._keys.keys() != keys.keys()
         self._keys, self._failed, self._next = keys, False, now() + REFRESH
         return changed
+
+
+async def _get(url: str) -> bytes:
+    """Raises ValueError for what is no such answer, and OSError."""
+    # Takes a while to load, and most brokers have no use for it.
+    import aiohttp
+
+    try:
+        async with (
+            aiohttp.ClientSession(trust_env=True) as session,
+            # Redirected elsewhere, the keys would be those of whoever is there.
+            session.get(url, allow_redirects=False) as response,
+        ):
+            if response.status != 200:
+                raise ValueError(f"the answer has status {response.status}")
+            found = bytearray()
+            async for part in response.content.iter_any():
+                found += part
+                if len(found) > MOST_BYTES:
+                    raise ValueError(f"the answer is longer than {MOST_BYTES} bytes")
+            return bytes(found)
+    except aiohttp.ClientError as error:
+        raise OSError(str(error)) from error
 
 
 def by_id(found: jwt.PyJWKSet) -> dict[str | None, Key]:

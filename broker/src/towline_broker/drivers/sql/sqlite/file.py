@@ -5,6 +5,7 @@ The kind and version of a store stand in the header of the SQLite file (``applic
 and leaves files beside it. A new store is made under another name and renamed when it is whole.
 """
 
+import os
 import sqlite3
 import struct
 from contextlib import closing
@@ -13,7 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from towline_broker.domain.errors import StoreRefused
-from towline_broker.drivers.disk import sync
+from towline_broker.drivers.disk import PRIVATE, sync
 from towline_broker.drivers.sql import versions
 from towline_broker.drivers.sql.sqlite import mark
 
@@ -91,6 +92,8 @@ def create(path: Path) -> None:
     draft = Path(f"{path}.creating")
     for leftover in (draft, Path(f"{draft}-journal"), mark.path_of(path)):
         leftover.unlink(missing_ok=True)
+    # SQLite gives its log the mode of the store.
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
     engine = sa.create_engine(
         "sqlite://", creator=lambda: sqlite3.connect(draft, isolation_level=None)
     )

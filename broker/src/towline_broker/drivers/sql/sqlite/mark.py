@@ -17,6 +17,7 @@ from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.acknowledged import sealed, unsealed
+from towline_broker.drivers.disk import PRIVATE
 
 _CONTENT = struct.Struct("<Q8sIQ")
 #: Of the header of the log's index, the ``-shm`` file: the number of frames that were committed,
@@ -47,7 +48,7 @@ class Mark:
         self.size = size
         self._file: int | None = None
         with suppress(OSError):
-            self._file = os.open(path_of(store), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._file = os.open(path_of(store), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
 
     def put(self, sequence: int, log: Log) -> None:
         if self._file is not None:
