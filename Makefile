@@ -71,7 +71,7 @@ test: install node-deps ## Run all tests, in parallel and in random order (ARGS=
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: verify
-verify: format-check lint types imports proto-lint proto-breaking proto-check sdk-only ## Run every check that is not a test
+verify: format-check lint types imports proto-lint proto-breaking proto-check sdk-only docs-check ## Run every check that is not a test
 
 .PHONY: format
 format: install ## Format the code
@@ -129,6 +129,23 @@ run: install ## Run a broker in this folder until Ctrl-C
 .PHONY: settings-docs
 settings-docs: install ## Rewrite what docs/configuration.md says of every setting and of mistakes
 	@$(BIN)/python -m tests.configuration.page
+
+.PHONY: docs
+docs: install ## Build the documentation site from docs/, as build/docs/index.html
+	@$(BIN)/python -m sphinx -b html -E -W --keep-going -q -c scripts/site -d build/doctrees . build/docs
+	@echo "docs: file://$(CURDIR)/build/docs/index.html"
+
+.PHONY: docs-check
+docs-check: install ## Check that the documentation site would build, without writing it
+	@$(BIN)/python -m sphinx -b dummy -E -W --keep-going -q -c scripts/site -d build/check . build/check
+
+.PHONY: docs-serve
+docs-serve: docs ## Build the documentation site, and serve it on http://127.0.0.1:8000 (PORT=...)
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs $${PORT:-8000}
+
+.PHONY: contract-docs
+contract-docs: install ## Rewrite docs/contract.md, after a change of the contract
+	@$(BIN)/python -m scripts.contract_page
 
 .PHONY: bench
 bench: install ## Measure throughput beside an empty gRPC echo and the bare store (ARGS=--all: every store)
@@ -213,6 +230,6 @@ faults: install ## Run a representative hour of the fault suite (ARGS="kills sim
 
 .PHONY: clean
 clean: ## Remove everything that make created: virtual environments, caches, build output
-	@rm -rf $(VENV) $(CODEGEN) $(FUZZ) $(NODE_TESTS)/node_modules dist
+	@rm -rf $(VENV) $(CODEGEN) $(FUZZ) $(NODE_TESTS)/node_modules dist build
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find $(PYTHON_TREES) -name __pycache__ -type d -prune -exec rm -rf {} +

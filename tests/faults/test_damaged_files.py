@@ -237,7 +237,7 @@ def test_a_store_of_sqlite_without_its_log_is_refused(killed: Files, tmp_path: P
 def test_of_flipped_bits_in_the_file_of_sqlite_is_told_what_was_noticed(
     closed: Files, tmp_path: Path, figures: Figures
 ) -> None:
-    """SQLite keeps no checksums of what it has brought home: docs/stores.md says so."""
+    """SQLite keeps no checksums of what it has brought home: docs/sqlite.md says so."""
     content = closed["jobs.db"]
     bits = damage.some(range(8 * len(content)), BITS, SEED)
     contents = (flipped(content, bit) for bit in bits)
