@@ -150,6 +150,14 @@ def test_what_is_shown_is_what_is_in_effect_without_passwords(
     assert again.model_copy(update={"store": wanted.store, "stores": wanted.stores}) == wanted
 
 
+def test_the_password_of_an_identity_provider_is_not_shown(config: Config) -> None:
+    url = "https://broker:hunter2@login.example.com/keys"
+    write(f'[auth.jwt]\nissuer = "i"\naudience = "a"\njwks_url = "{url}"\n')
+    result = config("show")
+    assert "broker:***@login.example.com/keys" in result.stdout
+    assert "hunter2" not in result.output
+
+
 def test_the_page_shows_what_is_shown(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOWLINE_LOG_LEVEL", "debug")
     text = PAGE.read_text().partition("$ TOWLINE_LOG_LEVEL=debug towline-broker ")[2]

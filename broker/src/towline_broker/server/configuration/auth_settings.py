@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from towline_broker.domain.identity import Rights
 from towline_broker.domain.time import MINUTE, SECOND, Micros
-from towline_broker.server.configuration.marks import Expected, Section
+from towline_broker.drivers.urls import shown_url
+from towline_broker.server.configuration.marks import Expected, Secret, Section
 from towline_broker.server.configuration.quantities import Duration
 from towline_broker.server.configuration.queue_settings import QueueName
 from towline_broker.server.configuration.store_settings import Mistakes
@@ -55,7 +56,9 @@ class JwtSettings(Section):
     """The issuer's public key, in PEM form, read again when it changes."""
     jwks: Path | None = None
     """The issuer's public keys as a JSON Web Key Set, read again when it changes."""
-    jwks_url: Annotated[str, AfterValidator(_url), Expected("an https:// url")] | None = None
+    jwks_url: (
+        Annotated[str, AfterValidator(_url), Expected("an https:// url"), Secret(shown_url)] | None
+    ) = None
     """Where the issuer publishes them, fetched every five minutes and for a key not yet known."""
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256", "ES256", "EdDSA")
     """Signatures that are taken."""
