@@ -37,9 +37,13 @@ def pytest_configure(config: pytest.Config) -> None:
     # A copy, taken while output is not captured: a process about to be killed cannot hand on what
     # pytest captured.
     config.stash[STDERR] = os.dup(2)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell that starts it in the background makes it so, and programs inherit that.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Who starts it in the background, or with nohup, makes it so, and programs inherit that.
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> bool:

@@ -173,8 +173,8 @@ def worker(
 ) -> None:
     """Run the jobs that a module defines, until Ctrl-C.
 
-    MODULE is imported with the working directory on the Python path. At Ctrl-C, SIGTERM or SIGHUP the jobs
-    that run may finish; a second one stops at once, and they are given back.
+    MODULE is imported with the working directory on the Python path. At Ctrl-C, SIGTERM or SIGHUP
+    the jobs that run may finish; a second one stops at once, and they are given back.
 
     Each job that ended is a line on standard error: its id, type, attempt and duration.
     """
