@@ -14,7 +14,7 @@ from towline import Worker, current_job, job
 
 QUEUE = "flaky"
 #: Both in seconds.
-LEASE, LONG = 4.0, 6.0
+LEASE, LONG = 8.0, 10.0
 
 diary = -1
 
