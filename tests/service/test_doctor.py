@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,10 @@ from tests.support.servers.redis import RedisServer
 from towline_broker.core.clock import SystemClock
 from towline_broker.doctor import disks, machine, proofs, stores
 from towline_broker.doctor.findings import Finding, Level
+from towline_broker.drivers.interface import Capabilities, Durability
+from towline_broker.server.configuration.auth_settings import RightsSettings
 from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.identity.tokens_file import Entry, digest_of, edited
 
 MOUNTS = """\
 /dev/vda1 / ext4 rw 0 0
@@ -89,6 +92,14 @@ def test_an_address_that_another_program_has_is_a_problem(tmp_path: Path) -> Non
     assert "and not by a broker" in ended.stdout
 
 
+def test_the_option_that_chooses_another_address_is_that_of_the_address(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        host, port = other.getsockname()
+        ended = doctor(tmp_path, "--listen", "127.0.0.1:0", "--http", f"{host}:{port}")
+    assert "Choose another with --http HOST:PORT" in ended.stdout
+    assert "--listen HOST:PORT" not in ended.stdout
+
+
 @pytest.mark.parametrize(
     ("folder", "kind"),
     [
@@ -155,6 +166,47 @@ def test_a_certificate_that_soon_runs_out_is_told(
     cert, key = Authority().issue(ends=rest).write(tmp_path)
     settings = Settings(tls={"cert": cert, "key": key})
     assert levels(proofs.look_at(settings)) == [level]
+
+
+def test_a_token_that_has_expired_is_told_unless_another_took_its_place(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    rights = RightsSettings(push=["q"])
+
+    def entry(name: str, rest: timedelta) -> Entry:
+        digest = digest_of(f"{name} {rest}").hex()
+        return Entry(name=name, sha256=digest, rights=rights, created_at=now, expires_at=now + rest)
+
+    file = tmp_path / "tokens.json"
+    settings = Settings(auth={"tokens": file})
+    old, new = entry("mailer", -timedelta(days=1)), entry("mailer", timedelta(days=1))
+    with edited(file) as entries:
+        entries[:] = [old, new]
+    assert levels(proofs.look_at(settings)) == [Level.OK]
+    with edited(file) as entries:
+        entries[:] = [old, new, entry("ci", -timedelta(days=1))]
+    (told,) = proofs.look_at(settings)
+    assert (told.level, told.text) == (Level.WARNING, "expired: ci")
+    with edited(file) as entries:
+        entries[:] = [old]
+    (told,) = proofs.look_at(settings)
+    assert "none that is good" in told.text
+
+
+@pytest.mark.parametrize(
+    ("durability", "level"),
+    [
+        (Durability.NONE, Level.WARNING),
+        (Durability.WINDOW, Level.WARNING),
+        (Durability.DURABLE, Level.OK),
+    ],
+)
+def test_a_store_that_is_not_durable_is_warned_of_and_no_other(
+    durability: Durability, level: Level
+) -> None:
+    promise = Capabilities("acme", durability, "as its server says")
+    found = stores._promise("store default", "acme://host", promise)
+    assert found.level is level
+    assert f"durability {durability.name.lower()}: as its server says" in found.text
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ async def look_at(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _grpc(settings: Settings) -> Finding:
     about = f"listen {settings.listen}"
-    taken = _taken(Address.parse(settings.listen))
+    taken = _taken(Address.parse(settings.listen), "--listen")
     if not taken:
         return ok(about, "free")
     if settings.tls.enabled:
@@ -37,19 +37,19 @@ async def _grpc(settings: Settings) -> Finding:
 
 def _http(address: Address) -> Finding:
     about = f"http.listen {address}"
-    taken = _taken(address)
+    taken = _taken(address, "--http")
     if not taken:
         return ok(about, "free")
     remedy = "if it is not your broker, set http.listen to another address, or to off"
     return warning(about, taken, remedy)
 
 
-def _taken(address: Address) -> str:
+def _taken(address: Address, option: str) -> str:
     """Why it cannot be had; empty if it can."""
     if not address.port:
         return ""
     try:
-        address.resolve().check_free()
+        address.resolve().check_free(option)
     except AddressError as error:
         return str(error)
     return ""

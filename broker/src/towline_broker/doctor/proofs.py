@@ -47,11 +47,14 @@ def _tokens(path: Path) -> Finding:
     except (UnreadableTokens, OSError) as error:
         return problem("tokens", str(error), "see towline-broker token --help")
     now = datetime.now(UTC)
-    ended = [entry.name for entry in entries if entry.has_expired(now)]
-    if not entries or len(ended) == len(entries):
+    good = {entry.name for entry in entries if not entry.has_expired(now)}
+    if not good:
         remedy = f"towline-broker token create --name ... --tokens {path}"
         return warning("tokens", f"{path} holds none that is good: nobody can call by one", remedy)
+    # An old token beside its successor is how a rotation ends, and no news to anybody. To revoke
+    # the name would end the successor, too.
+    ended = dict.fromkeys(entry.name for entry in entries if entry.name not in good)
     if ended:
-        remedy = "towline-broker token revoke, or create others"
+        remedy = "towline-broker token revoke NAME, or create --rotate --name NAME"
         return warning("tokens", f"expired: {', '.join(ended)}", remedy)
     return ok("tokens", f"{len(entries)} in {path}")

@@ -10,7 +10,7 @@ from towline_broker.doctor import disks
 from towline_broker.doctor.findings import Finding, ok, problem, warning
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.domain.time import SECOND, to_seconds
-from towline_broker.drivers.interface import Capabilities
+from towline_broker.drivers.interface import Capabilities, Durability
 from towline_broker.drivers.registry import check_kind
 from towline_broker.drivers.urls import shown_url
 
@@ -75,10 +75,12 @@ async def _server(about: str, url: str) -> list[Finding]:
 
 
 def _promise(about: str, url: str, promise: Capabilities) -> Finding:
-    text = f"{shown_url(url)}: within reach, durability {promise.durability.value}"
+    text = f"{shown_url(url)}: within reach, durability {promise.durability.name.lower()}"
     if promise.durability_note:
-        return warning(about, f"{text}: {promise.durability_note}", "see the page of the store")
-    return ok(about, text)
+        text += f": {promise.durability_note}"
+    if promise.durability is Durability.DURABLE:
+        return ok(about, text)
+    return warning(about, text, "see the page of the store")
 
 
 def _clock(about: str, now: int) -> Finding:

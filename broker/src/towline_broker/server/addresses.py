@@ -57,10 +57,10 @@ class Address:
         found.sort(key=lambda entry: entry[0] != socket.AF_INET)
         return Address(str(found[0][4][0]), self.port)
 
-    def check_free(self) -> None:
+    def check_free(self, option: str = "--listen") -> None:
         """Raises AddressError, with the reason that gRPC would tell its own log only. Whoever takes
         the port between this and gRPC's own try meets gRPC's error."""
-        with self._socket() as probe, self._explained():
+        with self._socket() as probe, self._explained(option=option):
             probe.bind((self.host, self.port))
             probe.listen()
 
