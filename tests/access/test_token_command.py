@@ -89,6 +89,20 @@ def test_a_token_is_rotated_with_an_overlap(path: Path) -> None:
     assert read_entries(path) == [second]
 
 
+def test_a_rotated_token_lives_as_long_as_the_one_before_unless_told(path: Path) -> None:
+    def life_of_last() -> timedelta:
+        last = read_entries(path)[-1]
+        assert last.expires_at is not None
+        return last.expires_at - last.created_at
+
+    made(path, "mailer", "--push", "emails.*", "--expires", "90d")
+    made(path, "mailer", "--rotate")
+    assert life_of_last() == timedelta(days=90)
+    made(path, "mailer", "--rotate", "--expires", "30d")
+    made(path, "mailer", "--rotate")
+    assert life_of_last() == timedelta(days=30)
+
+
 def test_a_token_is_revoked_if_that_is_meant(path: Path) -> None:
     made(path, "mailer", "--push", "emails.*")
     made(path, "other", "--work", "*")

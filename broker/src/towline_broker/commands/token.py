@@ -101,8 +101,8 @@ def create(
         bool,
         typer.Option(
             "--rotate",
-            help="A new token in place of those of this name, with their rights unless others are "
-            "given.",
+            help="A new token in place of those of this name, with their rights, and good for as "
+            "long as they were made for, unless others are given.",
         ),
     ] = False,
     overlap: Annotated[
@@ -119,9 +119,10 @@ def create(
     path = _path(tokens, config)
     now = datetime.now(UTC).replace(microsecond=0)
     token = new_token()
-    ends = None if lifetime is None else now + _delta(lifetime)
     with _editing(path) as entries:
         rights = _rights_of_new(name, given, entries, rotate=rotate)
+        before = [each for each in entries if each.name == name]
+        ends = now + _delta(lifetime) if lifetime is not None else _as_long_as(before, now)
         entries[:] = [_ending(each, now, both) if each.name == name else each for each in entries]
         digest = digest_of(token).hex()
         made = Entry(name=name, sha256=digest, rights=rights, created_at=now, expires_at=ends)
@@ -234,6 +235,13 @@ def _rights_of_new(
         "it would be good for nothing: say what it is for with --push, --work, --admin or "
         "--admin-of"
     )
+
+
+def _as_long_as(before: Sequence[Entry], now: datetime) -> datetime | None:
+    """A token that was to expire is not followed by one that never does."""
+    if not before or before[-1].expires_at is None:
+        return None
+    return now + (before[-1].expires_at - before[-1].created_at)
 
 
 def _ending(entry: Entry, now: datetime, overlap: Micros) -> Entry:
