@@ -233,6 +233,18 @@ def test_a_store_of_sqlite_without_its_log_is_refused(killed: Files, tmp_path: P
     opened(f"sqlite:///{tmp_path / 'jobs.db'}")
 
 
+def test_a_backup_beside_the_log_of_the_lost_store_is_refused_and_the_way_out_names_the_log(
+    killed: Files, tmp_path: Path
+) -> None:
+    store = tmp_path / "jobs.db"
+    damage.put({**killed, "jobs.db": killed["jobs.db"][:-PAGE]}, tmp_path)
+    with pytest.raises(StoreRefused) as refused:
+        opened(f"sqlite:///{store}")
+    assert f"remove what the lost store left beside it, {store}-wal, {store}-shm" in str(
+        refused.value
+    )
+
+
 @pytest.mark.timeout(240 if BITS < 1_000 else 3_600)
 def test_of_flipped_bits_in_the_file_of_sqlite_is_told_what_was_noticed(
     closed: Files, tmp_path: Path, figures: Figures

@@ -77,9 +77,11 @@ def check(store: Path) -> None:
     acknowledged, salt, frames, size = _CONTENT.unpack(content)
     if acknowledged == 0:
         return
+    # Without its mark alone, the log of the lost store would be played into the backup.
     way_out = (
-        f"; restore it from a backup (or, if this is one that was put back on purpose, remove "
-        f"{known})"
+        f"; restore it from a backup (or, if this is one that was put back on purpose, remove what "
+        f"the lost store left beside it, {store}-wal, {store}-shm and {known}, and put the backup "
+        "there once more)"
     )
     if store.stat().st_size == 0:
         raise StoreRefused(f"{store} is damaged: it is empty, and held jobs{way_out}")
