@@ -1,5 +1,6 @@
 """``towline-broker doctor``: what is wrong with a place for a broker, and what to do."""
 
+import errno
 import json
 import os
 import socket
@@ -140,6 +141,19 @@ def test_a_slow_or_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     assert [each.level for each in found[1:]] == [Level.WARNING, Level.WARNING]
     assert "GiB are free" in found[1].text
     assert "median of" in found[2].text
+
+
+def test_a_disk_that_takes_no_more_is_a_problem_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    *_, last = disks.look_at("store", tmp_path)
+    assert last.level is Level.PROBLEM
+    assert last.text == f"nothing can be written in {tmp_path}: No space left on device"
+    assert "make room" in last.remedy
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,11 @@ def kind_of(folder: Path, mounts: str) -> str:
 
 
 def _speed(about: str, folder: Path) -> Finding:
-    seconds = _seconds_of_sync(folder)
+    try:
+        seconds = _seconds_of_sync(folder)
+    except OSError as error:
+        remedy = "make room, or see what the kernel says of the disk (dmesg)"
+        return problem(about, f"nothing can be written in {folder}: {error.strerror}", remedy)
     took = f"a write is safe on the disk after {seconds * 1e3:.1f} ms"
     if seconds > SLOW:
         return warning(
