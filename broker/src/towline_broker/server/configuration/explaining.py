@@ -9,7 +9,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from towline_broker.drivers.urls import shown_url
-from towline_broker.server.configuration.catalogue import Setting, all_settings, setting_at
+from towline_broker.server.configuration.catalogue import (
+    ANY_NAME,
+    Setting,
+    all_settings,
+    setting_at,
+)
 from towline_broker.server.configuration.marks import Place
 from towline_broker.server.configuration.merging import Merged
 from towline_broker.server.configuration.store_settings import Mistakes
@@ -90,16 +95,20 @@ def _line(place: Place, message: str, merged: Merged) -> str:
 
 
 def _nearest(place: Place) -> str:
-    """What may have been meant; empty if nothing comes near."""
-    known = [setting.at(place) for setting in all_settings()]
+    """What may have been meant; empty if nothing comes near.
+
+    Names are compared without their sections: all that stands in one section would be alike.
+    """
+    known = [each.at(place) for each in all_settings() if each.place[-1] != ANY_NAME]
     sections = {at[:length] for at in known for length in range(1, len(at))}
-    same = [dotted(at) for at in known if at[-1] == place[-1] and len(at) != len(place)]
-    beside = [dotted(at) for at in {*known, *sections} if at[:-1] == place[:-1]]
-    anywhere = [dotted(at) for at in known]
-    for candidates in (beside, same, anywhere):
-        close = difflib.get_close_matches(dotted(place), candidates, n=1, cutoff=0.7)
-        if close or (candidates is same and same):
-            return f"; did you mean {(close or same)[0]}?"
+    beside = [at for at in (*known, *sections) if at[:-1] == place[:-1]]
+    below = [at for at in known if at[: len(place) - 1] == place[:-1] and len(at) > len(place)]
+    same = [at for at in (*below, *known) if at[-1] == place[-1]]
+    for candidates, cutoff in ((beside, 0.7), (same, 1.0), (known, 0.7)):
+        names = {at[-1]: at for at in reversed(candidates)}
+        close = difflib.get_close_matches(place[-1], names, n=1, cutoff=cutoff)
+        if close:
+            return f"; did you mean {dotted(names[close[0]])}?"
     return ""
 
 
