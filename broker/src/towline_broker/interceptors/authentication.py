@@ -5,6 +5,7 @@ client has shown. A call with a token that is no good is refused, whatever its c
 """
 
 import asyncio
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -82,7 +83,9 @@ class Authentication(WrappingInterceptor):
         """Ends parked calls whose credentials are no longer what they were."""
         for call, credential in list(self._parked.items()):
             ends = call.expired()  # and gives back what it was granted
-            if not ends and self._authenticator.by_now(credential) != credential:
+            # One whose time is over was not revoked: its wait is no longer than that.
+            over = credential.ends_at is not None and credential.ends_at <= time.time()
+            if not ends and not over and self._authenticator.by_now(credential) != credential:
                 call.reschedule(asyncio.get_running_loop().time())
 
     async def _find_out(self, context: Context) -> Credential:
