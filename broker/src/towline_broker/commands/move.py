@@ -1,7 +1,6 @@
 """``towline-broker move``: moves a queue to another store of a broker that runs."""
 
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from towline.errors import (
 )
 from towline.v1 import admin_service_pb2 as pb
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
+from towline_broker.commands.offline import jobs, say
 
 HELP = """Move a queue, with all its jobs and dead jobs, to another store of a running broker.
 
@@ -106,14 +106,14 @@ def move(
         try:
             mover.run(to)
         except CallFailed as error:
-            _say(f"towline-broker: {error}")
+            say(f"towline-broker: {error}")
             if isinstance(error, InvalidArgument | NotFound | NotSupported):
                 mover.tell_what_is_under_way(to, url)
             else:
                 mover.tell_how_to_go_on(to, url)
             raise typer.Exit(_code_of(error)) from None
         except KeyboardInterrupt:
-            _say("interrupted")
+            say("interrupted")
             mover.tell_how_to_go_on(to, url)
             raise typer.Exit(Exit.INTERRUPTED) from None
 
@@ -147,7 +147,7 @@ class Mover:
         began = time.monotonic()
         found = self._look()
         if found is not None and to is None and not found.moving_to:
-            _say(f"queue {self._queue} is not being moved: it is in store {found.store}")
+            say(f"queue {self._queue} is not being moved: it is in store {found.store}")
             return
         # A queue that is not there is best told of by the broker.
         home, bound_for = (found.store, found.moving_to) if found else ("", "")
@@ -159,12 +159,12 @@ class Mover:
             self._go_on(target, show)
         took = time.monotonic() - began
         if self._moved or source != target:
-            _say(
-                f"moved {_jobs(self._moved)} of queue {self._queue} from {source} to {target} "
+            say(
+                f"moved {jobs(self._moved)} of queue {self._queue} from {source} to {target} "
                 f"in {took:.1f} s"
             )
         else:
-            _say(f"queue {self._queue} is in store {target} already")
+            say(f"queue {self._queue} is in store {target} already")
 
     def tell_how_to_go_on(self, to: str | None, url: str | None) -> None:
         if not self._begun:
@@ -172,13 +172,13 @@ class Mover:
         where = f" --url {shlex.quote(url)}" if url else ""
         command = f"towline-broker move {self._queue}"
         onward, back = (f"--to {to}", "--undo") if to else ("--undo", "")
-        _say(
-            f"{_jobs(self._moved)} moved. Queue {self._queue} is sealed: it takes jobs, and gives "
+        say(
+            f"{jobs(self._moved)} moved. Queue {self._queue} is sealed: it takes jobs, and gives "
             "out none until its move is done. Nothing is lost."
         )
-        _say(f"  go on:    {command} {onward}{where}")
+        say(f"  go on:    {command} {onward}{where}")
         if back:
-            _say(f"  go back:  {command} {back}{where}")
+            say(f"  go back:  {command} {back}{where}")
 
     def tell_what_is_under_way(self, refused: str | None, url: str | None) -> None:
         """After a refusal: the same command would be refused again."""
@@ -193,7 +193,7 @@ class Mover:
             show(
                 self._moved,
                 self._moved + step.remaining + step.leased,
-                f"waiting for {_jobs(waiting)} to be settled, or their leases to run out"
+                f"waiting for {jobs(waiting)} to be settled, or their leases to run out"
                 if waiting
                 else "",
             )
@@ -247,19 +247,10 @@ def _lines() -> Callable[[int, int, str], None]:
     def show(done: int, out_of: int, waiting: str) -> None:
         nonlocal last, said
         if waiting and waiting != said:
-            _say(waiting)
+            say(waiting)
         elif not waiting and time.monotonic() - last >= LINE_SECONDS:
             last = time.monotonic()
-            _say(f"{_jobs(done)} moved, {out_of - done:,} left")
+            say(f"{jobs(done)} moved, {out_of - done:,} left")
         said = waiting
 
     return show
-
-
-def _jobs(count: int) -> str:
-    return "1 job" if count == 1 else f"{count:,} jobs"
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError
+from towline_broker.server.file_signs import sign
 
 log = logging.getLogger("towline.broker")
 
@@ -162,8 +163,7 @@ class Certificates:
             return self._pems.for_grpc()
 
     def _sign(self) -> tuple[tuple[int, ...] | None, ...]:
-        """Another one when a file has changed, or is another one behind the same name."""
-        return tuple(_sign(path) for path in (self._cert, self._key, self._client_ca) if path)
+        return tuple(sign(path) for path in (self._cert, self._key, self._client_ca) if path)
 
     def _read(self) -> Pems:
         """Raises WrongFiles."""
@@ -237,14 +237,6 @@ def _check_key(path: Path, pem: bytes, leaf: x509.Certificate, cert: Path) -> No
         raise WrongFiles(
             f"tls.key: {path} is not the key of the certificate in {cert}, which comes first there"
         )
-
-
-def _sign(path: Path) -> tuple[int, ...] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
 
 
 def _day(moment: datetime) -> str:

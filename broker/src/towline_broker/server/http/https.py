@@ -9,13 +9,14 @@ import ssl
 
 from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError
+from towline_broker.server.file_signs import sign
 
 log = logging.getLogger("towline.broker")
 
 #: Seconds between two looks at the files.
 LOOK_EVERY = 10.0
 
-Sign = tuple[tuple[int, int, int], ...]
+Sign = tuple[tuple[int, ...] | None, ...]
 
 
 class WebCertificate:
@@ -43,11 +44,11 @@ class WebCertificate:
     def look(self) -> None:
         """Takes the files over if they have changed and hold together."""
         try:
-            sign = self._signed()
-            if sign == self._sign:
+            found = self._signed()
+            if found == self._sign:
                 return
             self._load()
-            self._sign, self._told = sign, ""
+            self._sign, self._told = found, ""
         except OSError as error:
             # Half of a new pair, say: until it is whole, what was good stays in use.
             if str(error) != self._told:
@@ -60,8 +61,7 @@ class WebCertificate:
         self.context.load_cert_chain(self._cert, self._key, _no_phrase)
 
     def _signed(self) -> Sign:
-        states = [path.stat() for path in (self._cert, self._key)]
-        return tuple((state.st_mtime_ns, state.st_ino, state.st_size) for state in states)
+        return sign(self._cert), sign(self._key)
 
     def _why(self, error: OSError) -> str:
         reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror

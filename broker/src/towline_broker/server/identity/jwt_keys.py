@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from towline_broker.domain.errors import CannotVerify
 from towline_broker.server.configuration.auth_settings import JwtSettings
 from towline_broker.server.exits import ConfigError
+from towline_broker.server.file_signs import sign
 
 log = logging.getLogger("towline.broker")
 
@@ -58,7 +59,7 @@ class _File(abc.ABC):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._signature = self._sign()
+        self._signature = sign(self._path)
         try:
             self._read()
         except (OSError, ValueError, jwt.PyJWTError) as error:
@@ -69,7 +70,7 @@ class _File(abc.ABC):
         await self.look()
 
     async def look(self) -> bool:
-        signature = self._sign()
+        signature = sign(self._path)
         if signature == self._signature:
             return False
         self._signature = signature
@@ -89,13 +90,6 @@ class _File(abc.ABC):
         if isinstance(error, OSError):
             return f"{self._path} cannot be read: {error.strerror}"
         return f"{self._path} holds no {self.expected}"
-
-    def _sign(self) -> tuple[int, ...] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class KeyFile(_File):

@@ -28,6 +28,7 @@ from towline_broker.domain.identity import Identity
 from towline_broker.interceptors.authentication import Credential
 from towline_broker.server.configuration.auth_settings import RightsSettings
 from towline_broker.server.exits import ConfigError
+from towline_broker.server.file_signs import sign
 
 log = logging.getLogger("towline.broker")
 
@@ -159,7 +160,7 @@ class TokensFile:
 
     def __init__(self, path: Path) -> None:
         self._path, self._name = path, str(path)
-        self._signature = self._sign()
+        self._signature = sign(self._name)
         try:
             self._credentials = self._read()
         except UnreadableTokens as error:
@@ -183,7 +184,7 @@ class TokensFile:
 
     def look(self) -> None:
         """Reads the file again if it has changed: to ask that takes a microsecond."""
-        signature = self._sign()
+        signature = sign(self._name)
         if signature == self._signature:
             return
         self._signature = signature
@@ -198,13 +199,6 @@ class TokensFile:
     def _read(self) -> dict[bytes, Credential]:
         found = [entry.to_credential() for entry in read_entries(self._path)]
         return {each.digest[:8]: each for each in found}
-
-    def _sign(self) -> tuple[int, ...] | None:
-        try:
-            status = os.stat(self._name)  # noqa: PTH116 -- each call asks; a Path takes thrice as long
-        except OSError:
-            return None
-        return status.st_ino, status.st_dev, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def expired_since(credential: Credential) -> str | None:
