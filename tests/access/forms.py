@@ -160,9 +160,10 @@ async def cancel(world: World, caller: Caller, name: str) -> Outcome:
 def list_jobs(every: bool = False) -> Send:
     async def send(world: World, caller: Caller, name: str) -> Outcome:
         await pushed(world, name)
-        request = queue.ListJobsRequest(queue="" if every else name, page_size=1)
+        request = queue.ListJobsRequest(queue="" if every else name, page_size=3)
         reply = await ask(world, caller, "queue", "ListJobs", request)
         assert reply.jobs
+        assert every or {each.job.queue for each in reply.jobs} == {name}
         return Outcome.DONE
 
     return send
@@ -176,6 +177,7 @@ def reserve(*names: str | None) -> Send:
         choices = [queue.QueueChoice(name=each) for each in queues]
         request = queue.ReserveRequest(queues=choices)
         reply = await ask(world, caller, "queue", "Reserve", request)
+        assert {each.job.queue for each in reply.leases} <= set(queues)
         assert reply.leases
         return Outcome.DONE
 
@@ -231,9 +233,10 @@ def list_dead(every: bool = False) -> Send:
     async def send(world: World, caller: Caller, name: str) -> Outcome:
         await died(world, name)
         chosen = dead.DeadFilter(queue="" if every else name)
-        request = dead.ListDeadRequest(filter=chosen, page_size=1)
+        request = dead.ListDeadRequest(filter=chosen, page_size=3)
         reply = await ask(world, caller, "dead", "ListDead", request)
         assert reply.jobs
+        assert every or {each.job.queue for each in reply.jobs} == {name}
         return Outcome.DONE
 
     return send
