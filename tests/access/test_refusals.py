@@ -12,7 +12,7 @@ from towline.v1.admin_service_pb2 import PurgeQueueRequest
 from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import PushRequest
 from towline_broker.domain.errors import PermissionDenied, Unauthenticated
-from towline_broker.interceptors import refusals
+from towline_broker.interceptors import in_measure, refusals
 from towline_broker.interceptors.refusals import Refusals, Refused
 from towline_broker.server.identity.tokens_file import new_token
 from towline_broker.server.serving import BrokerServer
@@ -39,6 +39,13 @@ async def test_refusals_are_counted_and_told_without_the_token(
     assert [record.levelno for record in told] == [logging.WARNING] * 2
     assert told[0].message.startswith(f"refused {PUSH} from unknown at ipv4:127.0.0.1:")
     assert "token:mailer lacks the right push for queue 'bills'" in told[1].message
+    fields = ("event", "method", "caller", "code", "reason", "right", "queue", "passed_over")
+    assert [getattr(told[1], name) for name in fields] == [
+        *("refused", PUSH, "token:mailer", "PERMISSION_DENIED", "PERMISSION_DENIED"),
+        *("push", "bills", 0),
+    ]
+    assert vars(told[0])["caller"] == "unknown"
+    assert vars(told[0])["peer"].startswith("ipv4:127.0.0.1:")
     for secret in (good, unknown, good[4:], unknown[4:], "eyes only"):
         assert secret not in caplog.text
 
@@ -103,4 +110,4 @@ def test_what_is_kept_of_refusals_is_bounded() -> None:
     assert len(heard.counts) == refusals.MOST_COUNTED + 1
     assert sum(heard.counts.values()) == 3_000
     assert heard.counts[Refused(PUSH, "others", "PERMISSION_DENIED")] == 2_000
-    assert len(heard._lines) == refusals.MOST_REMEMBERED
+    assert len(heard._lines) == in_measure.MOST_REMEMBERED

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ class Step:
 
 async def rounds(step: Step) -> None:
     """Until one has worked."""
-    task = asyncio.create_task(every(MILLISECOND, step, Outage("it fails", "it works")))
+    task = asyncio.create_task(every(MILLISECOND, step, Outage("part", "it fails", "it works")))
     await asyncio.wait_for(step.worked.wait(), 10)
     await asyncio.sleep(0)
     task.cancel()
@@ -47,8 +48,8 @@ async def test_rounds_that_fail_are_told_of_once_and_again_when_they_work(
     down = StoreUnavailable("it is down")
     await rounds(Step(down, down, StoreFull("disk", "no room"), down))
     assert [record.getMessage() for record in caplog.records] == [
-        "it fails: it is down",
-        "it works",
+        "store default: it fails: it is down",
+        "store default: it works, after 0.0 s",
     ]
 
 
@@ -58,9 +59,9 @@ async def test_a_defect_among_the_rounds_is_told_with_its_trace(
     down, defect = StoreUnavailable("it is down"), RuntimeError("a defect")
     await rounds(Step(down, defect, defect, down))
     assert [record.getMessage() for record in caplog.records] == [
-        "it fails: it is down",
-        "it fails: a defect",
-        "it works",
+        "store default: it fails: it is down",
+        "store default: it fails: a defect",
+        "store default: it works, after 0.0 s",
     ]
     assert [record.exc_info is not None for record in caplog.records] == [False, True, False]
 
@@ -77,10 +78,58 @@ async def test_upkeep_that_waits_for_its_store_is_told_of_once(
     await clock.advance(SECOND)
     await broker.stop()
     told = [record.getMessage() for record in caplog.records if "upkeep" in record.getMessage()]
-    assert told == ["upkeep waits for the store: it is down", "upkeep goes on"]
+    assert told[0] == "store default: upkeep waits for it: it is down"
+    assert told[1].startswith("store default: upkeep goes on, after ")
+    assert len(told) == 2
 
 
 def test_an_outage_without_a_word_is_told_by_its_kind(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        Outage("it fails", "it works").failed(TimeoutError())
-    assert caplog.messages == ["it fails: TimeoutError"]
+        Outage("part", "it fails", "it works").failed(TimeoutError())
+    assert caplog.messages == ["store default: it fails: TimeoutError"]
+
+
+def test_an_outage_names_its_store_and_how_long_it_took(caplog: pytest.LogCaptureFixture) -> None:
+    now = [100.0]
+    outage = Outage("part", "it fails", "it works", "fast", clock=lambda: now[0])
+    for now[0] in (100.0, 101.0, 112.25):
+        outage.failed("it is down")
+    outage.works()
+    outage.works()
+    begun, over = caplog.records
+    assert begun.getMessage() == "store fast: it fails: it is down"
+    assert over.getMessage() == "store fast: it works, after 12.2 s"
+    fields = ("event", "store", "part", "reason")
+    told = [getattr(begun, name) for name in fields]
+    assert told == ["outage", "fast", "part", "it is down"]
+    fields = ("event", "store", "part", "seconds")
+    assert [getattr(over, name) for name in fields] == ["outage_over", "fast", "part", 12.25]
+
+
+class Hearing(FaultyDriver):
+    """Begins to listen when it is opened, as the drivers of shared stores do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = asyncio.Event()
+        self._outage = Outage("news", "other brokers cannot be heard", "they are heard again")
+
+    async def open(self, *arguments: Any) -> int:
+        self.listening = asyncio.create_task(self._listen())
+        return await self._inner.open(*arguments)
+
+    async def _listen(self) -> None:
+        await self.heard.wait()
+        self._outage.failed("cut off")
+
+
+async def test_what_a_driver_tells_is_about_the_store_that_it_was_opened_as(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    fast = Hearing()
+    broker = Broker({"default": FaultyDriver().driver, "fast": fast.driver}, clock=clock)
+    await broker.start()
+    fast.heard.set()
+    await fast.listening
+    await broker.stop()
+    assert "store fast: other brokers cannot be heard: cut off" in caplog.messages

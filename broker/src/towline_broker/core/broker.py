@@ -33,6 +33,7 @@ from towline_broker.core.upkeep import Upkeep
 from towline_broker.core.waiting import EVERYBODY, EndWatch, ReserveLine, WaitLimit
 from towline_broker.core.workers import Workers
 from towline_broker.domain.errors import OptionRefused, StoreRefused, StoreUnavailable
+from towline_broker.domain.events import about_store
 from towline_broker.domain.outage import Outage
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import Capabilities, Driver
@@ -184,30 +185,43 @@ class Broker:
                 await store.driver.close()
             raise
         for store in self._stores.all:
-            store.upkeep.start()
+            with about_store(store.name):
+                store.upkeep.start()
         for following in followings:
-            outage = Outage("the clock of a store cannot be read", "a store's clock is read again")
+            outage = Outage(
+                "clock", "its clock cannot be read", "its clock is read again", following.name
+            )
             self._repeat(LOOK_AT_CLOCK, following.look, outage)
         for store in self._stores.all:
             outage = Outage(
-                f"dead jobs of store {store.name} stay longer than they are to be kept",
-                f"dead jobs of store {store.name} are deleted again",
+                "dead_retention",
+                "dead jobs stay longer than they are to be kept",
+                "dead jobs are deleted again",
+                store.name,
             )
             self._repeat(LOOK_AT_DEAD, partial(self._dead_retention.round, store), outage)
         if self._peers.shared:
-            outage = Outage("other brokers cannot be heard of", "other brokers are heard of again")
+            outage = Outage(
+                "workers",
+                "the workers of other brokers cannot be read",
+                "the workers of other brokers are read again",
+                self._stores.default.name,
+            )
             self._repeat(LOOK_AT_PEERS, self._peers.round, outage)
         if self._stores.several:
             for name in self.stores:
                 outage = Outage(
-                    f"the queues of store {name} are not looked after",
-                    f"the queues of store {name} are looked after again",
+                    "moves",
+                    "its queues are not looked after",
+                    "its queues are looked after again",
+                    name,
                 )
                 self._repeat(LOOK_AT_HOMES, partial(self.moving.round, name), outage)
 
     async def _open(self, store: Store) -> None:
         try:
-            seen = await store.driver.open(store.clock.now(), self)
+            with about_store(store.name):
+                seen = await store.driver.open(store.clock.now(), self)
         except (StoreRefused, StoreUnavailable) as error:
             if not self._stores.several:
                 raise

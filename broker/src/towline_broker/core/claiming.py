@@ -52,9 +52,7 @@ class Claims:
         self._stores = stores
         self._rules = rules
         self._outages = {
-            store: Outage(
-                f"store {store.name} gives no jobs", f"store {store.name} gives jobs again"
-            )
+            store: Outage("jobs", "it gives no jobs", "it gives jobs again", store.name)
             for store in stores.all
         }
 

@@ -12,6 +12,7 @@ from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.queue_options import FOREVER, RuleBook
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.stores import Store
+from towline_broker.domain.events import event
 from towline_broker.domain.time import MINUTE, SECOND, Micros, to_seconds
 from towline_broker.drivers.interface import DeadFilter, DeadQuery, DeadSelection, Feature
 
@@ -67,7 +68,13 @@ class DeadRetention:
                 break
         if deleted:
             kept_for = f"keeps them for {to_seconds(kept):g} s" if kept else "keeps none"
-            log.info("%d dead jobs are deleted of queue %s, which %s", deleted, queue, kept_for)
+            log.info(
+                "%d dead jobs are deleted of queue %s, which %s",
+                deleted,
+                queue,
+                kept_for,
+                extra=event("dead_deleted", store=store.name, queue=queue, count=deleted),
+            )
 
     @staticmethod
     async def _due(store: Store, queue: str, kept: Micros) -> Micros:

@@ -16,6 +16,7 @@ import secrets
 from typing import NamedTuple
 
 from towline_broker.core.clock import SystemClock
+from towline_broker.domain.events import event
 from towline_broker.domain.time import MILLISECOND, SECOND, Micros, to_seconds
 from towline_broker.drivers.interface import PeerStore
 
@@ -64,7 +65,7 @@ class Following:
     """Keeps one clock in step with one store."""
 
     def __init__(self, name: str, store: PeerStore, clock: SystemClock) -> None:
-        self._name = name
+        self.name = name
         self._store = store
         self._clock = clock
         self._id = f"{_NOTICES}{secrets.token_hex(8)}"
@@ -89,7 +90,13 @@ class Following:
             log.warning(
                 "the clock of store %s was set by %+.3f s, or a machine has slept: leases and "
                 "delays go on as before, now %+.3f s ahead of that clock",
-                *(self._name, to_seconds(ahead), to_seconds(shift.by)),
+                *(self.name, to_seconds(ahead), to_seconds(shift.by)),
+                extra=event(
+                    "store_clock_set",
+                    store=self.name,
+                    seconds=to_seconds(ahead),
+                    ahead_seconds=to_seconds(shift.by),
+                ),
             )
         elif abs(ahead) > best.error:
             self._clock.adjust(ahead)
@@ -102,7 +109,8 @@ class Following:
         slept = ahead if now + ahead <= other + 2 * INTERVAL else other - now
         log.warning(
             "this machine has slept for %.3f s, by what other brokers on store %s tell",
-            *(to_seconds(slept), self._name),
+            *(to_seconds(slept), self.name),
+            extra=event("machine_slept", store=self.name, seconds=to_seconds(slept)),
         )
         self._clock.adjust(slept)
         return slept

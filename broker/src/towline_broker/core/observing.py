@@ -67,8 +67,7 @@ class _Watched:
         self._answered: float | None = None
         self._probing: asyncio.Task[None] | None = None
         self._outage = Outage(
-            f"the figures of store {store.name} cannot be read",
-            f"the figures of store {store.name} are read again",
+            "figures", "its figures cannot be read", "its figures are read again", store.name
         )
 
     async def reading(self, max_age: float, patience: float) -> Reading | None:

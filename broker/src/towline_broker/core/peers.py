@@ -18,6 +18,7 @@ from towline_broker.core.settings import CoreSettings
 from towline_broker.core.stores import Store
 from towline_broker.core.workers import Workers
 from towline_broker.domain.errors import StoreError, WorkerNotFound
+from towline_broker.domain.events import event
 from towline_broker.domain.time import SECOND, Micros
 
 log = logging.getLogger("towline.broker")
@@ -135,6 +136,12 @@ class Peers:
                 log.warning(
                     "the notice of broker %s cannot be read, and is passed over: %s",
                     *(broker_id, type(error).__name__),
+                    extra=event(
+                        "notice_unreadable",
+                        store=self._store.name,
+                        broker=broker_id,
+                        reason=type(error).__name__,
+                    ),
                 )
             self._unreadable.add(broker_id)
             return None

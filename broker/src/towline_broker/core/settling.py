@@ -22,6 +22,7 @@ from towline_broker.core.settings import CoreSettings
 from towline_broker.core.statistics import Timings
 from towline_broker.core.stores import Store, Stores
 from towline_broker.core.workers import Workers
+from towline_broker.domain.events import event
 from towline_broker.domain.jobs import DeadReason, LeaseRecord, LeaseRef, Settlement
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import (
@@ -215,4 +216,7 @@ def _warn_of_unknown_types(answers: Sequence[tuple[NackItem, Settled]]) -> None:
                 nack.ref.job_id,
                 nack.ref.queue,
                 answer.type,
+                extra=event(
+                    "type_unknown", job=nack.ref.job_id, queue=nack.ref.queue, type=answer.type
+                ),
             )

@@ -9,6 +9,7 @@ import logging
 from typing import NamedTuple
 
 from towline_broker.core.clock import Clock
+from towline_broker.domain.events import event
 from towline_broker.domain.time import MILLISECOND, Micros
 
 log = logging.getLogger("towline.broker")
@@ -64,6 +65,8 @@ class StandstillWatch:
             began = self._well_at if self.seen is None else self.seen.began
             self.seen = Standstill(began, self._clock.now())
             log.warning(
-                "this broker stood still for %.1f s: it was stopped, or its machine was", late
+                "this broker stood still for %.1f s: it was stopped, or its machine was",
+                late,
+                extra=event("stood_still", seconds=round(late, 3)),
             )
         self._look_next()

@@ -10,6 +10,7 @@ from towline_broker.core.clock import Clock
 from towline_broker.core.routing import Routes
 from towline_broker.core.upkeep import Upkeep
 from towline_broker.domain.errors import InvalidField
+from towline_broker.domain.events import event
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import Capabilities, Driver, Feature, QueueState
 
@@ -274,6 +275,7 @@ class Stores:
                 "queue %s has moved to store %s, which this broker does not have, so it can take "
                 "no jobs for it: name that store in the settings",
                 *(queue, name),
+                extra=event("queue_store_missing", queue=queue, store=name),
             )
 
     def _warn(self, queue: str, home: Store, states: Collection[str]) -> None:
@@ -284,6 +286,7 @@ class Stores:
                 "queue %s is kept in store %s, where it was made; the configuration says %s now: "
                 "towline-broker move %s --to %s",
                 *(queue, home.name, wanted.name, queue, wanted.name),
+                extra=event("queue_elsewhere", queue=queue, store=home.name, wanted=wanted.name),
             )
 
 

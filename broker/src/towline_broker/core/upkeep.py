@@ -11,6 +11,7 @@ from towline_broker.core.settings import CoreSettings
 from towline_broker.core.standstill import MARGIN, StandstillWatch
 from towline_broker.core.workers import Workers
 from towline_broker.domain.errors import StoreFailed, StoreUnavailable
+from towline_broker.domain.events import event
 from towline_broker.domain.jobs import Failure, LeaseRecord, Settlement
 from towline_broker.domain.outage import Outage
 from towline_broker.domain.time import Micros
@@ -45,7 +46,7 @@ class Upkeep:
         self._settings = settings
         self._owned = owned
         self._workers = workers
-        self._outage = Outage("upkeep waits for the store", "upkeep goes on")
+        self._outage = Outage("upkeep", "upkeep waits for it", "upkeep goes on")
         self._wake = asyncio.Event()
         self._sleeps_until: Micros = 0
         self._stopping = False
@@ -148,7 +149,11 @@ class Upkeep:
         for lease, answer in zip(leases, answers, strict=True):
             if answer.lease_until is not None:
                 self._workers.extended(lease.ref, answer.lease_until)
-        log.warning("%d leases that ran out meanwhile get a fresh term", len(leases))
+        log.warning(
+            "%d leases that ran out meanwhile get a fresh term",
+            len(leases),
+            extra=event("leases_prolonged", count=len(leases)),
+        )
 
     async def _settle(self, lost: Sequence[LeaseRecord], now: Micros) -> None:
         """As a Nack with the same token (P5, P8)."""
@@ -162,6 +167,12 @@ class Upkeep:
                     lease.ref.job_id,
                     lease.ref.queue,
                     lease.attempt,
+                    extra=event(
+                        "lease_lost",
+                        job=lease.ref.job_id,
+                        queue=lease.ref.queue,
+                        attempt=lease.attempt,
+                    ),
                 )
 
     @staticmethod

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from towline_broker.domain.errors import TowlineError
+from towline_broker.domain.events import event
 from towline_broker.domain.identity import ANONYMOUS, current_identity
 from towline_broker.interceptors.requests import Request, begin, current_request
 from towline_broker.interceptors.subjects import subject_of
@@ -103,14 +104,15 @@ def _tell(level: int, request: Request, code: str, milliseconds: float) -> None:
         request.method,
         f" by {_plain(caller['caller'])}" if caller else "",
         *(request.peer, code, milliseconds, _in_words(request.about)),
-        extra={
-            "method": request.method,
-            "peer": request.peer,
+        extra=event(
+            "call",
+            method=request.method,
+            peer=request.peer,
             **caller,
-            "code": code,
-            "milliseconds": round(milliseconds, 3),
+            code=code,
+            milliseconds=round(milliseconds, 3),
             **request.about,
-        },
+        ),
     )
 
 

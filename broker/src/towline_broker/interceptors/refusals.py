@@ -2,20 +2,20 @@
 
 import logging
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from towline_broker.domain.errors import PermissionDenied, Unauthenticated
+from towline_broker.domain.events import event
+from towline_broker.interceptors.in_measure import InMeasure, and_more
+from towline_broker.status import wire_error
 
 log = logging.getLogger("towline.access")
 
 #: Who calls, where that is not known, and all beyond the first so many.
 UNKNOWN, OTHERS = "unknown", "others"
 MOST_COUNTED = 1_000
-#: One line for an identity and a method within so many seconds.
-QUIET_SECONDS = 10.0
-MOST_REMEMBERED = 1_000
 
 
 class Refused(NamedTuple):
@@ -31,10 +31,9 @@ class Refusals:
     """Counts since the process began. Bounded, whoever calls and however often."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
         self._counts: Counter[Refused] = Counter()
-        #: When a line was written last, and how many refusals were passed over since.
-        self._lines: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+        #: By identity and method.
+        self._lines = InMeasure(clock)
 
     @property
     def counts(self) -> Mapping[Refused, int]:
@@ -52,21 +51,42 @@ class Refusals:
         """``identity``: its name, empty if nobody knows who calls."""
         who = identity or UNKNOWN
         code = "UNAUTHENTICATED" if isinstance(error, Unauthenticated) else "PERMISSION_DENIED"
-        key = Refused(method, who, code)
+        key = refused = Refused(method, who, code)
         if key not in self._counts and len(self._counts) >= MOST_COUNTED:
             key = Refused(method, OTHERS, code)
         self._counts[key] += times
-        self._tell(method, who, error, peer, times)
+        self._tell(refused, error, peer, times)
 
-    def _tell(self, method: str, who: str, error: Exception, peer: str, times: int) -> None:
-        now = self._clock()
-        told, passed_over = self._lines.get((method, who), (-QUIET_SECONDS, 0))
-        if now - told < QUIET_SECONDS:
-            self._lines[method, who] = (told, passed_over + times)
+    def _tell(
+        self,
+        refused: Refused,
+        error: Unauthenticated | PermissionDenied,
+        peer: str,
+        times: int,
+    ) -> None:
+        method, who, code = refused
+        passed_over = self._lines.passed_over((method, who), times)
+        if passed_over is None:
             return
-        self._lines[method, who] = (now, 0)
-        self._lines.move_to_end((method, who))
-        if len(self._lines) > MOST_REMEMBERED:
-            self._lines.popitem(last=False)
-        unsaid = f" (and {passed_over} more since the last such line)" if passed_over else ""
-        log.warning("refused %s from %s at %s: %s%s", method, who, peer, error, unsaid)
+        log.warning(
+            "refused %s from %s at %s: %s%s",
+            *(method, who, peer, error, and_more(passed_over)),
+            extra=event(
+                "refused",
+                method=method,
+                caller=who,
+                peer=peer,
+                code=code,
+                reason=wire_error(error).reason,
+                why=str(error),
+                **_lacking(error),
+                passed_over=passed_over,
+            ),
+        )
+
+
+def _lacking(error: Unauthenticated | PermissionDenied) -> dict[str, str]:
+    if isinstance(error, Unauthenticated):
+        return {}
+    lacking = {"right": error.right, "queue": error.queue}
+    return {name: value for name, value in lacking.items() if value}

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from towline_broker.domain.events import event
 from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.file_signs import sign
@@ -121,13 +122,28 @@ class Certificates:
                     log.error(
                         "%s; the certificate that was read before stays in use (until %s)",
                         *(error, _day(self._pems.not_after)),
+                        extra=event(
+                            "certificate_refused",
+                            listener="grpc",
+                            reason=str(error),
+                            expires=self._pems.not_after.isoformat(),
+                        ),
                     )
                 self._told = str(error)
                 return
             self._told = ""
             changed, self._pems = found != self._pems, found
         if changed:
-            log.info("new certificate in use, good until %s", _day(found.not_after))
+            log.info(
+                "new certificate in use, good until %s",
+                _day(found.not_after),
+                extra=event(
+                    "certificate_renewed",
+                    listener="grpc",
+                    file=str(self._cert),
+                    expires=found.not_after.isoformat(),
+                ),
+            )
             self._reminded = datetime.min.replace(tzinfo=UTC)
             self._warn_of_open_key()
 
@@ -141,13 +157,35 @@ class Certificates:
                 "tls.cert: %s has run out on %s: no client takes it; renew it (it is read again "
                 "without a restart)",
                 *(self._cert, _day(end)),
+                extra=event(
+                    "certificate_expired",
+                    listener="grpc",
+                    file=str(self._cert),
+                    expires=end.isoformat(),
+                ),
             )
         elif end - now < SOON:
-            log.warning("tls.cert: %s runs out on %s: renew it", self._cert, _day(end))
+            log.warning(
+                "tls.cert: %s runs out on %s: renew it",
+                self._cert,
+                _day(end),
+                extra=event(
+                    "certificate_expires",
+                    listener="grpc",
+                    file=str(self._cert),
+                    expires=end.isoformat(),
+                ),
+            )
         elif now < self._pems.not_before:
             log.warning(
                 "tls.cert: %s is good from %s on only; is the clock of this machine right?",
                 *(self._cert, self._pems.not_before.isoformat()),
+                extra=event(
+                    "certificate_not_yet_good",
+                    listener="grpc",
+                    file=str(self._cert),
+                    begins=self._pems.not_before.isoformat(),
+                ),
             )
         else:
             return
@@ -192,6 +230,7 @@ class Certificates:
             log.warning(
                 "tls.key: %s can be read by others on this machine: chmod 600 %s",
                 *(self._key, self._key),
+                extra=event("key_readable", file=str(self._key)),
             )
 
 

@@ -8,6 +8,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from towline_broker.domain.events import store_at_hand
 from towline_broker.interceptors.requests import current_request
 
 LEVELS = {
@@ -27,7 +28,7 @@ def configure_logs(level: str, form: str, *, several: bool = False) -> None:
     ``several``: this process is one of those that write to the same place, and says its id.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_add_request)
+    handler.addFilter(_add_what_is_at_hand)
     handler.setFormatter(JsonFormatter(several) if form == "json" else ConsoleFormatter(several))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -79,11 +80,15 @@ class _Crowding(logging.Filter):
 _crowding = _Crowding()
 
 
-def _add_request(record: logging.LogRecord) -> bool:
-    """Whatever is logged while a call is answered has the id of that call."""
+def _add_what_is_at_hand(record: logging.LogRecord) -> bool:
+    """Whatever is logged while a call is answered has the id of that call; what a driver logs, the
+    name of its store."""
     request = current_request()
     if request is not None:
         record.request = request.id
+    store = store_at_hand()
+    if store and not hasattr(record, "store"):
+        record.store = store
     return True
 
 

@@ -15,6 +15,7 @@ from towline_broker.core.broker import Broker
 from towline_broker.core.clock import Clock
 from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.domain.errors import OptionRefused, StoreRefused
+from towline_broker.domain.events import event
 from towline_broker.domain.time import SECOND, Micros, to_seconds
 from towline_broker.drivers.interface import Capabilities, Driver
 from towline_broker.drivers.registry import create_driver
@@ -203,7 +204,11 @@ class BrokerServer:
                 await self._running.idle()
         except TimeoutError:
             self._running.close()
-            log.warning("calls are still running after %g s; cut off", to_seconds(timeout))
+            log.warning(
+                "calls are still running after %g s; cut off",
+                to_seconds(timeout),
+                extra=event("calls_cut_off", seconds=to_seconds(timeout)),
+            )
         with suppress(TimeoutError):
             async with asyncio.timeout(LAME_DUCK):
                 await self._running.quiet(QUIET)

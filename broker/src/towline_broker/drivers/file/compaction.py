@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from towline_broker.domain.errors import StoreFailed
+from towline_broker.domain.events import event
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.file.journal import Journal, Use
 from towline_broker.drivers.file.recording import Recorder
@@ -175,7 +176,10 @@ class Compaction:
             except StoreFailed:
                 return  # whoever calls next hears of it
             except Exception:
-                log.exception("compaction met a defect, and tries again at the next segment")
+                log.exception(
+                    "compaction met a defect, and tries again at the next segment",
+                    extra=event("compaction_defect"),
+                )
 
     async def _gain(self) -> None:
         """Goes on while it is wanted, but not for ever when the journal is full of what lives."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused
+from towline_broker.domain.events import event
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.disk import free_bytes
 from towline_broker.drivers.file import mark, segments
@@ -146,6 +147,9 @@ def _active(
             "%s: frame %d at offset %d was not finished when the broker ended, and is cut off; "
             "nothing of it was acknowledged",
             *(path, tail.sequence, tail.offset),
+            extra=event(
+                "journal_tail_cut", file=str(path), frame=tail.sequence, offset=tail.offset
+            ),
         )
     file = machine.open(path)
     # A broker that was killed may have written its last frame and not synced it; from here on it

@@ -32,6 +32,7 @@ class RedisDriver(Pushing, Looking, Leasing, Upkeep, DeadLetters, Queues, Transf
         #: By partition: one that cannot be reached must not keep the others waiting.
         self._catching_up: dict[int, asyncio.Task[None]] = {}
         self._outage = Outage(
+            "catching_up",
             "jobs that became ready meanwhile are not told of yet",
             "jobs that became ready meanwhile have been told of",
         )

@@ -6,6 +6,7 @@ been sent twice, by a push that was repeated at another broker.
 
 import logging
 
+from towline_broker.domain.events import event
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.sqs.leases import MARGIN, Leases
 from towline_broker.drivers.sqs.memory import Memory
@@ -29,7 +30,11 @@ class Sieve:
         """The job in it, if it waits."""
         job = JobMessage.from_text(message.text)
         if job is None:
-            log.warning("queue %s holds a message that no broker has written", queue.name)
+            log.warning(
+                "queue %s holds a message that no broker has written",
+                queue.name,
+                extra=event("message_foreign", queue=queue.name),
+            )
             return None
         held = self._leases.of_job(job.id)
         if held is not None and held.message_id == message.message_id:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from towline_broker.domain.events import event
 from towline_broker.server.addresses import Address
 from towline_broker.server.configuration.http_settings import HttpSettings
 from towline_broker.server.configuration.tls_settings import TlsSettings
@@ -29,9 +30,18 @@ class Opened:
     def tell(self) -> None:
         """In the log, once there is a broker to be told of."""
         if self.address is not None:
-            log.info("figures and probes on %s://%s", "https" if self.tls else "http", self.address)
+            log.info(
+                "figures and probes on %s://%s",
+                "https" if self.tls else "http",
+                self.address,
+                extra=event("http_serving", address=str(self.address), tls=self.tls),
+            )
         else:
-            log.warning("no figures and no probes over HTTP: %s", self.problem)
+            log.warning(
+                "no figures and no probes over HTTP: %s",
+                self.problem,
+                extra=event("http_not_serving", reason=self.problem),
+            )
 
 
 NO_TLS = TlsSettings()

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import ssl
 
+from towline_broker.domain.events import event
 from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.file_signs import sign
@@ -52,7 +53,11 @@ class WebCertificate:
         except OSError as error:
             # Half of a new pair, say: until it is whole, what was good stays in use.
             if str(error) != self._told:
-                log.error("http.tls: the new certificate is not taken: %s", self._why(error))
+                log.error(
+                    "http.tls: the new certificate is not taken: %s",
+                    self._why(error),
+                    extra=event("certificate_refused", listener="http", reason=self._why(error)),
+                )
             self._told = str(error)
 
     def _load(self) -> None:

@@ -11,6 +11,7 @@ import jwt
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from towline_broker.domain.errors import CannotVerify
+from towline_broker.domain.events import event
 from towline_broker.server.configuration.auth_settings import JwtSettings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.file_signs import sign
@@ -77,9 +78,19 @@ class _File(abc.ABC):
         try:
             self._read()
         except (OSError, ValueError, jwt.PyJWTError) as error:
-            log.error("%s: the keys stay as they were: %s", self.setting, self._wrong(error))
+            log.error(
+                "%s: the keys stay as they were: %s",
+                self.setting,
+                self._wrong(error),
+                extra=event("keys_refused", setting=self.setting, reason=self._wrong(error)),
+            )
             return False
-        log.info("%s: %s is read again", self.setting, self._path)
+        log.info(
+            "%s: %s is read again",
+            self.setting,
+            self._path,
+            extra=event("keys_reread", setting=self.setting, file=str(self._path)),
+        )
         return True
 
     @abc.abstractmethod
@@ -160,11 +171,21 @@ class KeySetUrl:
             self._next = now() + TRY_AGAIN
             if not self._failed:
                 kind = type(error).__name__
-                log.warning("auth.jwt.jwks_url: the keys cannot be fetched: %s: %s", kind, error)
+                log.warning(
+                    "auth.jwt.jwks_url: the keys cannot be fetched: %s: %s",
+                    kind,
+                    error,
+                    extra=event(
+                        "keys_not_fetched", setting="auth.jwt.jwks_url", reason=f"{kind}: {error}"
+                    ),
+                )
             self._failed = True
             return False
         if self._failed:
-            log.info("auth.jwt.jwks_url: the keys are fetched again")
+            log.info(
+                "auth.jwt.jwks_url: the keys are fetched again",
+                extra=event("keys_fetched_again", setting="auth.jwt.jwks_url"),
+            )
         changed = self._keys.keys() != keys.keys()
         self._keys, self._failed, self._next = keys, False, now() + REFRESH
         return changed

@@ -24,6 +24,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from towline_broker.domain.events import event
 from towline_broker.domain.identity import Identity
 from towline_broker.interceptors.authentication import Credential
 from towline_broker.server.configuration.auth_settings import RightsSettings
@@ -170,6 +171,7 @@ class TokensFile:
                 "auth.tokens: others than its owner can write %s, and so give themselves any "
                 "right: chmod 600 %s",
                 *(path, path),
+                extra=event("tokens_writable", file=str(path)),
             )
         #: Grows when the file was read again.
         self.generation = 0
@@ -191,10 +193,19 @@ class TokensFile:
         try:
             self._credentials = self._read()
         except UnreadableTokens as error:
-            log.error("the tokens stay as they were: %s", error)
+            log.error(
+                "the tokens stay as they were: %s",
+                error,
+                extra=event("tokens_refused", file=str(self._path), reason=str(error)),
+            )
             return
         self.generation += 1
-        log.info("%d tokens are read from %s", len(self._credentials), self._path)
+        log.info(
+            "%d tokens are read from %s",
+            len(self._credentials),
+            self._path,
+            extra=event("tokens_reread", file=str(self._path), count=len(self._credentials)),
+        )
 
     def _read(self) -> dict[bytes, Credential]:
         found = [entry.to_credential() for entry in read_entries(self._path)]

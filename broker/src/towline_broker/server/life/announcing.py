@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from towline_broker.domain.events import event
 from towline_broker.drivers.interface import Durability
 from towline_broker.server.addresses import Address
 from towline_broker.server.configuration.settings import Settings
@@ -56,12 +57,26 @@ def announce(serving: Serving, settings: Settings, ready_file: Path | None) -> N
             )
         )
     else:
-        log.info("serving", extra=_event(serving, settings))
+        log.info("serving", extra=event("serving", **_event(serving, settings)))
     for store in serving.stores:
         if store.durability is not Durability.DURABLE:
-            log.warning("%s is not durable: %s", _named(store, serving), store.durability_note)
+            log.warning(
+                "%s is not durable: %s",
+                _named(store, serving),
+                store.durability_note,
+                extra=event(
+                    "store_not_durable",
+                    store=store.name,
+                    durability=store.durability.name.lower(),
+                    reason=store.durability_note,
+                ),
+            )
     if not (serving.address.is_loopback or serving.protection.complete):
-        log.warning("insecure: %s", serving.protection.danger(address))
+        log.warning(
+            "insecure: %s",
+            serving.protection.danger(address),
+            extra=event("insecure", address=address, reason=serving.protection.danger(address)),
+        )
     if ready_file is not None:
         partial = ready_file.with_name(ready_file.name + ".partial")
         partial.write_text(address + "\n", encoding="utf-8")

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import BinaryIO
 
+from towline_broker.domain.events import event
+
 log = logging.getLogger("towline.broker")
 
 #: Of a question: settings can be long.
@@ -83,7 +85,10 @@ async def _said(give: Answer | None, given: str) -> bytes:
     try:
         return b"" if give is None else await give(given)
     except Exception:  # whoever asks is told nothing, and this broker has other things to do
-        log.exception("a question of the process that started this one is not answered")
+        log.exception(
+            "a question of the process that started this one is not answered",
+            extra=event("question_defect"),
+        )
         return b""
 
 

@@ -14,6 +14,7 @@ import sys
 from functools import partial
 from typing import BinaryIO
 
+from towline_broker.domain.events import event
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.http.showing import answers_about
@@ -67,7 +68,11 @@ async def _reload(server: BrokerServer, stopping: Stopping, given: str) -> bytes
     try:
         server.reload(settings)
     except ConfigError as error:
-        log.error("the settings are not taken over: %s", error)
+        log.error(
+            "the settings are not taken over: %s",
+            error,
+            extra=event("settings_not_taken_over", reason=str(error)),
+        )
         return b"refused"
     configure_logs(settings.log_level, settings.log_format, several=True)
     stopping.patience = patience(settings) - EARLIER
@@ -76,7 +81,7 @@ async def _reload(server: BrokerServer, stopping: Stopping, given: str) -> bytes
 
 async def _end_with_starter(stopping: Stopping, answers: Answers, out: BinaryIO) -> None:
     await answer(answers, out)
-    log.error("the process that started this one is gone; stopping")
+    log.error("the process that started this one is gone; stopping", extra=event("starter_gone"))
     stopping.hear(signal.SIGTERM)
 
 

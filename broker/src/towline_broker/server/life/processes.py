@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
+from towline_broker.domain.events import event
 from towline_broker.server.addresses import Address
 from towline_broker.server.checking import check_queue_options
 from towline_broker.server.configuration.settings import Settings
@@ -185,7 +186,11 @@ class Group:
                 async with asyncio.timeout(ENDING_SECONDS):
                     await member.ended()  # whoever replaces it has them
             except TimeoutError:
-                log.error("broker process %d has not taken the settings over", member.pid)
+                log.error(
+                    "broker process %d has not taken the settings over",
+                    member.pid,
+                    extra=event("process_not_reloaded", pid=member.pid),
+                )
 
         task = asyncio.create_task(tell())
         self._telling.add(task)
@@ -233,6 +238,7 @@ class Group:
             log.error(
                 "broker process %d has ended with %d; another starts in %g s",
                 *(member.pid, code, delay),
+                extra=event("process_ended", pid=member.pid, code=code, seconds=delay),
             )
             await first_of(asyncio.sleep(delay), self._ending.wait())
             if self._ending.is_set():
@@ -242,10 +248,18 @@ class Group:
                 member = await self._start(member.number)
             except OSError as error:
                 # Tried again like one that ended at once.
-                log.error("another broker process cannot be started: %s", error)
+                log.error(
+                    "another broker process cannot be started: %s",
+                    error,
+                    extra=event("process_not_started", reason=str(error)),
+                )
                 continue
             if await member.serving():
-                log.info("broker process %d serves in its place", member.pid)
+                log.info(
+                    "broker process %d serves in its place",
+                    member.pid,
+                    extra=event("process_replaced", pid=member.pid),
+                )
                 if settings is not self._settings:  # reread while it started
                     self._tell(member)
 
@@ -259,7 +273,11 @@ class Group:
                 member.send(self._stopping.signal)
             await asyncio.sleep(LAST_SECONDS - EARLIER)
         for member in self._members:
-            log.error("broker process %d does not end; killed", member.pid)
+            log.error(
+                "broker process %d does not end; killed",
+                member.pid,
+                extra=event("process_killed", pid=member.pid),
+            )
             self._killed = True
             member.send(signal.SIGKILL)
 

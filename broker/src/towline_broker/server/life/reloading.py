@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from towline_broker.domain.events import event
 from towline_broker.server.configuration.catalogue import ANY_NAME, all_settings
 from towline_broker.server.configuration.explaining import dotted, explain
 from towline_broker.server.configuration.marks import Place
@@ -70,8 +71,15 @@ class Reloading:
             except ConfigError as error:
                 mistakes = error.mistakes if isinstance(error, WrongSettings) else [str(error)]
                 for mistake in mistakes:
-                    log.error("wrong setting: %s", mistake)
-                log.error("the settings were reread and refused; those before stay in force")
+                    log.error(
+                        "wrong setting: %s",
+                        mistake,
+                        extra=event("setting_wrong", reason=str(mistake)),
+                    )
+                log.error(
+                    "the settings were reread and refused; those before stay in force",
+                    extra=event("settings_refused"),
+                )
 
     def _reread(self, sources: Sources, take_over: Callable[[Settings], None]) -> None:
         wanted = sources.load().settings
@@ -80,12 +88,23 @@ class Reloading:
         take_over(settings)
         self._running = settings
         if changed:
-            log.info("settings reread; in force from now on: %s", _named(changed))
+            log.info(
+                "settings reread; in force from now on: %s",
+                _named(changed),
+                extra=event("settings_reread", settings=_names(changed)),
+            )
         else:
-            log.info("settings reread; nothing that can change while the broker runs has changed")
+            log.info(
+                "settings reread; nothing that can change while the broker runs has changed",
+                extra=event("settings_reread", settings=[]),
+            )
         kept = differences(settings, wanted)
         if kept:
-            log.warning("settings that take effect at the next start: %s", _named(kept))
+            log.warning(
+                "settings that take effect at the next start: %s",
+                _named(kept),
+                extra=event("settings_for_next_start", settings=_names(kept)),
+            )
 
 
 def taken_over(running: Settings, wanted: Settings) -> Settings:
@@ -156,7 +175,11 @@ def _is_live(place: Place) -> bool:
 
 
 def _named(places: list[Place]) -> str:
-    return ", ".join(map(dotted, places))
+    return ", ".join(_names(places))
+
+
+def _names(places: list[Place]) -> list[str]:
+    return [dotted(place) for place in places]
 
 
 def _has_terminal() -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from towline_broker.domain.errors import StoreError, StoreFailed, StoreRefused, StoreUnavailable
+from towline_broker.domain.events import event
 from towline_broker.domain.time import to_seconds
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.configuration.sources import Sources
@@ -93,7 +94,7 @@ def to_the_end(serving: Coroutine[Any, Any, int], ready_file: Path | None = None
     except StartError as error:
         return refuse(str(error), error.exit_code)
     except Exception:
-        log.exception("unexpected end")
+        log.exception("unexpected end", extra=event("unexpected_end"))
         return ExitCode.UNEXPECTED
     finally:
         if ready_file is not None:
@@ -133,7 +134,7 @@ async def _serve_until(
     except StoreUnavailable as error:
         return refuse(f"store: {error}", ExitCode.UNAVAILABLE)
     if server is None:
-        log.info("stopped before it served")
+        log.info("stopped before it served", extra=event("stopped", served=False))
         return ExitCode.OK
     collect_seldom()
     started(server)
@@ -168,6 +169,9 @@ async def _serve(server: BrokerServer, stopping: Stopping) -> int:
         log.info(
             "draining for up to %g s; a second signal stops at once",
             to_seconds(settings.drain_delay + settings.drain_timeout),
+            extra=event(
+                "draining", seconds=to_seconds(settings.drain_delay + settings.drain_timeout)
+            ),
         )
         drain = server.drain(settings.drain_timeout, settings.drain_delay)
         await first_of(failed.wait(), stopping.urgent.wait(), drain)
@@ -175,12 +179,15 @@ async def _serve(server: BrokerServer, stopping: Stopping) -> int:
     if not (failed.is_set() or stopping.urgent.is_set()):
         code = await _close(server, stopping)
     if failed.is_set():
-        log.error("the store has failed: this broker ends, and answers nothing more")
+        log.error(
+            "the store has failed: this broker ends, and answers nothing more",
+            extra=event("store_failed"),
+        )
         return await _end_at_once(server, ExitCode.STORE_FAILED, stopping)
     if stopping.urgent.is_set():
-        log.warning("stopping at once")
+        log.warning("stopping at once", extra=event("stopping_at_once"))
         return await _end_at_once(server, 128 + stopping.signal, stopping)
-    log.info("stopped")
+    log.info("stopped", extra=event("stopped"))
     return code
 
 
@@ -191,7 +198,11 @@ async def _close(server: BrokerServer, stopping: Stopping) -> int:
     except StoreFailed:
         server.broker.failed.set()
     except StoreError as error:
-        log.error("the store could not be closed: %s", error)
+        log.error(
+            "the store could not be closed: %s",
+            error,
+            extra=event("store_not_closed", reason=str(error)),
+        )
         return ExitCode.CUT_OFF
     return ExitCode.OK
 
@@ -202,7 +213,7 @@ async def _end_at_once(server: BrokerServer, code: int, stopping: Stopping) -> i
     try:
         await server.stop(grace=None)
     except Exception:
-        log.exception("closing the store failed")
+        log.exception("closing the store failed", extra=event("store_not_closed"))
     return code
 
 

@@ -10,6 +10,7 @@ import math
 import time
 
 from towline_broker.domain.errors import StoreUnavailable
+from towline_broker.domain.events import event
 from towline_broker.domain.time import to_seconds
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.serving import BrokerServer
@@ -41,7 +42,12 @@ async def start_broker(settings: Settings, *, shares_port: bool = False) -> Brok
             # Once for each reason, and now and then while it goes on.
             if str(error) != told or delay == MOST_DELAY:
                 told = str(error)
-                log.warning("waiting for the store, for %d s at most: %s", math.ceil(left), told)
+                log.warning(
+                    "waiting for the store, for %d s at most: %s",
+                    math.ceil(left),
+                    told,
+                    extra=event("waiting_for_store", seconds=math.ceil(left), reason=told),
+                )
             await asyncio.sleep(min(delay, left))
             delay = min(2 * delay, MOST_DELAY)
         else:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from towline_broker.domain.events import event
 from towline_broker.server.exits import ExitCode
 
 log = logging.getLogger("towline.broker")
@@ -103,7 +104,11 @@ class HardEnd:
         if self._ready_file is not None:
             with suppress(OSError):
                 self._ready_file.unlink()
-        log.error("something hangs, and this broker ends without it:\n%s", _stacks())
+        log.error(
+            "something hangs, and this broker ends without it:\n%s",
+            _stacks(),
+            extra=event("hung", code=code),
+        )
         logging.shutdown()
         os._exit(code)
 

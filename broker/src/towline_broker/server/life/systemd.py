@@ -13,6 +13,8 @@ import time
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
 
+from towline_broker.domain.events import event
+
 log = logging.getLogger("towline.broker")
 
 _SOCKET, _WATCHDOG, _WATCHED = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
@@ -93,7 +95,12 @@ class Systemd:
                 to.setblocking(False)
                 to.sendto("\n".join(filter(None, lines)).encode(), name)
         except OSError as error:
-            log.warning("systemd cannot be told %s: %s", lines[0], error)
+            log.warning(
+                "systemd cannot be told %s: %s",
+                lines[0],
+                error,
+                extra=event("systemd_unreachable", reason=str(error)),
+            )
 
 
 def _longer(seconds: float) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from towline_broker.domain.errors import StoreFull, StoreUnavailable
+from towline_broker.domain.events import event
 from towline_broker.drivers.redis.link.endpoint import (
     ERROR_REPLIES,
     ErrorReply,
@@ -31,7 +32,7 @@ from towline_broker.drivers.redis.link.server import Server
 from towline_broker.drivers.redis.link.topology import Topology
 from towline_broker.drivers.redis.link.wire import Lost, Wire
 
-_LOG = logging.getLogger(__name__)
+log = logging.getLogger("towline.broker")
 
 #: Seconds between attempts, doubled from the first to the second bound.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2
@@ -171,7 +172,12 @@ class _Attempts:
             case Verdict.FORBIDDEN:
                 raise Forbidden(f"{self._request.name}: {describe(trouble)}")
             case Verdict.DEFECT:
-                _LOG.error("script %s failed: %s", self._request.name, trouble)
+                log.error(
+                    "script %s failed: %s",
+                    self._request.name,
+                    trouble,
+                    extra=event("script_failed", script=self._request.name, reason=str(trouble)),
+                )
                 raise ScriptDefect(f"script {self._request.name} failed: {trouble}")
 
     async def _rest(self, trouble: Trouble) -> None:
@@ -189,7 +195,7 @@ class _Attempts:
             async with asyncio.timeout_at(self._until):
                 await self._topology.refresh()
         except (TimeoutError, Unreachable) as error:
-            _LOG.debug("no news of the servers: %s", error)
+            log.debug("no news of the servers: %s", error)
 
     def _redirect(self, reply: ErrorReply, verdict: Verdict, wire: Wire | None) -> None:
         address = redirection(reply, wire.address.host if wire is not None else "")

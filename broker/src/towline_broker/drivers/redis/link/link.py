@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from towline_broker.domain.errors import StoreFull, StoreRefused, StoreUnavailable
+from towline_broker.domain.events import event
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import Durability
 from towline_broker.drivers.redis.link.cluster import InCluster
@@ -28,7 +29,7 @@ from towline_broker.drivers.redis.link.topology import OnChange, Standalone, Top
 from towline_broker.drivers.redis.link.url import CLUSTER, SENTINEL, Settings
 from towline_broker.drivers.redis.link.wire import Lost
 
-_LOG = logging.getLogger(__name__)
+log = logging.getLogger("towline.broker")
 
 _NOTHING_KNOWN = Facts("", (0, 0, 0), "", Durability.NONE, "")
 _TIME = encode(["TIME"])
@@ -124,7 +125,13 @@ class RedisLink:
         new, kept = await self._found()
         self.partitions = partitions(self._settings, self._schema, kept)
         what = "made a store in" if new else "opened the store in"
-        _LOG.info("%s %s: %s", what, self._settings, self.facts)
+        log.info(
+            "%s %s: %s",
+            what,
+            self._settings,
+            self.facts,
+            extra=event("store_opened", url=str(self._settings), new=new),
+        )
 
     async def _inspect(self) -> list[Inspection]:
         return list(await asyncio.gather(*(inspect(at) for at in self._topology.masters())))
@@ -159,14 +166,33 @@ class RedisLink:
             refuse_unfit(self._settings, found)
             before, self.facts = self.facts, facts(self._settings, found)
             if self.facts.durability < before.durability:
-                _LOG.warning("%s is less durable now: %s", self._settings, self.facts.note)
+                log.warning(
+                    "%s is less durable now: %s",
+                    self._settings,
+                    self.facts.note,
+                    extra=event(
+                        "store_less_durable", url=str(self._settings), reason=self.facts.note
+                    ),
+                )
             made, _ = await self._found()
             if made:
-                _LOG.error("%s is empty: all jobs are lost; %s", self._settings, self.facts.note)
+                log.error(
+                    "%s is empty: all jobs are lost; %s",
+                    self._settings,
+                    self.facts.note,
+                    extra=event("store_emptied", url=str(self._settings), reason=self.facts.note),
+                )
         except (Unreachable, Lost, StoreUnavailable, StoreFull) as error:
-            _LOG.info("%s could not be looked at: %s", self._settings, error)
+            log.info(
+                "%s could not be looked at: %s",
+                self._settings,
+                error,
+                extra=event("store_not_inspected", url=str(self._settings), reason=str(error)),
+            )
         except StoreRefused as error:
-            _LOG.error("%s", error)
+            log.error(
+                "%s", error, extra=event("store_unfit", url=str(self._settings), reason=str(error))
+            )
 
 
 def _topology(settings: Settings, on_change: OnChange) -> Topology:

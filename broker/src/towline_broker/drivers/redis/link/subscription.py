@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
+from towline_broker.domain.events import event
+from towline_broker.drivers.hearing import outage_of_news
 from towline_broker.drivers.redis.link.endpoint import (
     ERROR_REPLIES,
     Endpoint,
@@ -20,7 +22,7 @@ from towline_broker.drivers.redis.link.endpoint import (
 )
 from towline_broker.drivers.redis.link.interface import OnGap, OnMessage
 
-_LOG = logging.getLogger(__name__)
+log = logging.getLogger("towline.broker")
 
 #: Seconds of silence after which the server is asked whether it is there, and given as much to
 #: answer.
@@ -51,6 +53,7 @@ class Subscription:
         self._silence = min(_SILENCE, timeout)
         self._connection: AbstractConnection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._outage = outage_of_news()
 
     async def start(self) -> None:
         """Returns once messages are heard. Raises Unreachable, or Unfit where that is forbidden."""
@@ -76,7 +79,7 @@ class Subscription:
     async def _again(self) -> None:
         while True:
             endpoint, self._connection = await self._resubscribe()
-            _LOG.info("subscribed at %s", endpoint.address)
+            self._outage.works()
             self._channel.on_gap()
             await self._hear_out(endpoint, self._connection)
 
@@ -84,7 +87,7 @@ class Subscription:
         try:
             await self._listen(endpoint, connection)
         except (RedisError, OSError, Unreachable) as error:
-            _LOG.warning("subscription at %s lost: %s", endpoint.address, error)
+            self._outage.failed(f"{endpoint.address}: {error}")
         await discard(connection)
 
     async def _listen(self, endpoint: Endpoint, connection: AbstractConnection) -> None:
@@ -120,7 +123,7 @@ class Subscription:
         try:
             self._channel.on_message(reply[2])
         except Exception:
-            _LOG.exception("a message could not be understood")
+            log.exception("a message could not be understood", extra=event("message_unreadable"))
 
     async def _resubscribe(self) -> tuple[Endpoint, AbstractConnection]:
         pause = 0.0
@@ -131,7 +134,7 @@ class Subscription:
                 await self._channel.refresh()
                 return await self._subscribe()
             except Unreachable as error:
-                _LOG.debug("not subscribed yet: %s", error)
+                log.debug("not subscribed yet: %s", error)
 
     async def _subscribe(self) -> tuple[Endpoint, AbstractConnection]:
         """At the first place where it works."""

@@ -19,11 +19,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from towline_broker.domain.errors import StoreError
+from towline_broker.drivers.hearing import outage_of_news
 from towline_broker.drivers.interface import Listener, tell
 from towline_broker.drivers.sql.mysql.database import MySQLDatabase
 from towline_broker.drivers.sql.mysql.session import MySQLSession
 from towline_broker.drivers.sql.mysql.writers import NOW
-from towline_broker.drivers.sql.shared.peers import outage_of_peers
 from towline_broker.drivers.sql.transaction import Effects
 
 log = logging.getLogger("towline.broker")
@@ -71,7 +71,7 @@ class News:
         self._heard: dict[str, int] = {}
         self._outbox = _Outbox()
         self._missed = False
-        self._outage = outage_of_peers()
+        self._outage = outage_of_news()
         self._looked_around = 0.0
         self._wake = asyncio.Event()
         self._closing = False

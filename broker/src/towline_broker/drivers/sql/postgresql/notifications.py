@@ -20,9 +20,9 @@ from typing import Any
 from asyncpg import Connection
 
 from towline_broker.domain.errors import StoreError
+from towline_broker.drivers.hearing import outage_of_news
 from towline_broker.drivers.interface import Listener, tell
 from towline_broker.drivers.sql.postgresql.database import PostgresDatabase
-from towline_broker.drivers.sql.shared.peers import outage_of_peers
 from towline_broker.drivers.sql.transaction import Effects
 
 log = logging.getLogger("towline.broker")
@@ -68,7 +68,7 @@ class Notifications:
         self._ended: list[str] = []
         self._greetings: list[str] = []
         self._missed = False
-        self._outage = outage_of_peers()
+        self._outage = outage_of_news()
         #: By ``time.monotonic``: when to look around next.
         self._look_at = 0.0
         self._wake = asyncio.Event()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 
 from towline_broker.domain.errors import StoreFull, StoreUnavailable
+from towline_broker.domain.events import event
 from towline_broker.drivers.interface import Listener
 from towline_broker.drivers.sql.backlog import Backlog
 from towline_broker.drivers.sql.shared.batches import Batches, PlayAgain, PlayAlone, SubmittedUntil
@@ -172,7 +173,11 @@ class _Lane:
 
 def _given_up(again: PlayAgain) -> StoreUnavailable:
     # Not its text, which may quote what a row holds.
-    log.warning("a change was given up: %s", type(again.cause).__name__)
+    log.warning(
+        "a change was given up: %s",
+        type(again.cause).__name__,
+        extra=event("change_given_up", reason=type(again.cause).__name__),
+    )
     return StoreUnavailable(
         "others kept changing the same jobs, or the connection to the store kept breaking: nothing "
         "was changed; try again"

@@ -2,7 +2,6 @@
 
 from typing import Protocol
 
-from towline_broker.domain.outage import Outage
 from towline_broker.drivers.sql.transaction import Effects
 
 
@@ -20,7 +19,3 @@ class Peers(Protocol):
 
     async def close(self) -> None:
         """Safe to call twice."""
-
-
-def outage_of_peers() -> Outage:
-    return Outage("the other brokers cannot be heard", "the other brokers are heard again")

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from towline_broker.domain.errors import StoreRefused
+from towline_broker.domain.events import event
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.disk import sync
 from towline_broker.drivers.owning import OwnerLock
@@ -60,7 +61,10 @@ class OpenStore:
             failure = translated(error)
             if not isinstance(failure, DiskFull):
                 raise failure from error
-            log.warning("the disk is full: the log of the store stays as long as it is")
+            log.warning(
+                "the disk is full: the log of the store stays as long as it is",
+                extra=event("disk_full_at_close"),
+            )
         finally:
             self.writing.close()
             self.checkpoints.close()
