@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -267,6 +268,37 @@ async def serial(port: int, trust: ssl.SSLContext) -> int:
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
     return x509.load_der_x509_certificate(shown).serial_number
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_end_of_each_certificate_is_told(
+    tmp_path: Path, processes: int, redis_server: RedisServer
+) -> None:
+    authority = Authority()
+    cert, key = authority.issue(ends=timedelta(days=90)).write(tmp_path)
+    clients = tmp_path / "clients.pem"
+    clients.write_bytes(Authority(ends=timedelta(days=300)).pem + Authority().pem)
+    web = f"127.0.0.1:{free_port()}"
+    config = tmp_path / "broker.toml"
+    config.write_text(
+        f'[tls]\ncert = "{cert}"\nkey = "{key}"\nclient_ca = "{clients}"\n[http]\ntls = true\n'
+    )
+    options = ("--config", str(config), "--http", web, "--processes", str(processes))
+    store = redis_server.url if processes > 1 else "memory:"
+    now = time.time()
+    with BrokerProcess(store, *options):
+        context = ssl.create_default_context(cadata=authority.pem.decode())
+        told = samples(httpx.get(f"https://{web}/metrics", verify=context).text)
+    name = "towline_certificate_expires_timestamp_seconds"
+    ends = {
+        (dict(labels)["certificate"], dict(labels).get("process", "")): round((end - now) / 86400)
+        for (its, labels), end in told.items()
+        if its == name
+    }
+    numbers = ["0", "1"] if processes > 1 else [""]
+    expected = {("grpc", number): 90 for number in numbers}
+    expected |= {("client_ca", number): 300 for number in numbers}
+    assert ends == {**expected, ("http", ""): 90}
 
 
 def test_tls_needs_a_certificate_that_serves(tmp_path: Path) -> None:

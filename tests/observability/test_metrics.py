@@ -295,6 +295,10 @@ async def test_no_family_comes_twice_and_each_is_declared() -> None:
     assert len(set(found)) == len(found)
     declared = {family.name.removesuffix("_total") for family in families.ALL}
     missing = declared - set(found)
-    # Of stores in files, and where rights are asked for.
-    assert missing == {"towline_store_disk_free_bytes", "towline_rights_refused"}
+    # Of stores in files, where rights are asked for, and with TLS.
+    assert missing == {
+        "towline_store_disk_free_bytes",
+        "towline_rights_refused",
+        "towline_certificate_expires_timestamp_seconds",
+    }
     assert {name for name in found if name.startswith("towline_")} <= declared

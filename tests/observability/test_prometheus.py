@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.support.broker_process import BrokerProcess
+from tests.support.certificates import Authority
 from tests.support.servers.ports import free_port
 from tests.support.servers.prometheus import PrometheusServer, promtool
-from towline import Client, JobRequest, Worker, job
+from towline import Client, JobRequest, TlsCredentials, Worker, job
 from towline.registry import Registry
 from towline_broker.server.metrics import families
 
@@ -67,12 +68,15 @@ class Target:
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("shown")
     web = f"127.0.0.1:{free_port()}"
-    with BrokerProcess(f"sqlite:///{folder / 'jobs.db'}", "--http", web) as broker:
-        work(broker.address)
+    authority = Authority()
+    cert, key = authority.issue().write(folder)
+    options = ("--http", web, "--tls-cert", str(cert), "--tls-key", str(key))
+    with BrokerProcess(f"sqlite:///{folder / 'jobs.db'}", *options) as broker:
+        work(broker.address, TlsCredentials(authority.pem))
         yield Target(broker, web)
 
 
-def work(address: str) -> None:
+def work(address: str, credentials: TlsCredentials) -> None:
     """Something of everything: jobs that succeed, that fail and die, and that wait."""
     registry = Registry()
 
@@ -81,7 +85,7 @@ def work(address: str) -> None:
         if to == "nobody":
             raise ValueError(to)
 
-    with Client(address) as client:
+    with Client(address, credentials=credentials) as client:
         for to in ("ada", "nobody", "grace"):
             client.dispatch("SendEmail", {"to": to}, queue="emails", max_attempts=1)
         client.dispatch_batch([JobRequest("Build", {})] * 3, queue="reports")

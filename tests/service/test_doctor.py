@@ -182,6 +182,24 @@ def test_a_certificate_that_soon_runs_out_is_told(
     assert levels(proofs.look_at(settings)) == [level]
 
 
+@pytest.mark.parametrize(
+    ("rest", "level"),
+    [
+        (timedelta(days=90), Level.OK),
+        (timedelta(days=3), Level.WARNING),
+        (timedelta(days=-1), Level.PROBLEM),
+    ],
+)
+def test_an_authority_for_clients_that_soon_runs_out_is_told(
+    tmp_path: Path, rest: timedelta, level: Level
+) -> None:
+    cert, key = Authority().issue().write(tmp_path)
+    authorities = tmp_path / "clients.pem"
+    authorities.write_bytes(Authority().pem + Authority(ends=rest).pem)
+    settings = Settings(tls={"cert": cert, "key": key, "client_ca": authorities})
+    assert levels(proofs.look_at(settings)) == [Level.OK, level]
+
+
 def test_a_token_that_has_expired_is_told_unless_another_took_its_place(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     rights = RightsSettings(push=["q"])

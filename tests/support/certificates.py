@@ -45,14 +45,16 @@ class Certificate:
 class Authority:
     """Vouches for certificates."""
 
-    def __init__(self, name: str = "Test authority") -> None:
+    def __init__(
+        self, name: str = "Test authority", *, ends: timedelta = timedelta(days=400)
+    ) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         now = datetime.now(UTC)
         made = (
             _builder(self._name, self._name, self._key)
             .not_valid_before(now - timedelta(days=400))
-            .not_valid_after(now + timedelta(days=400))
+            .not_valid_after(now + ends)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())
         )

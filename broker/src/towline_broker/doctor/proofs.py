@@ -16,29 +16,37 @@ SOON = timedelta(days=14)
 
 def look_at(settings: Settings) -> Iterator[Finding]:
     if settings.tls.enabled:
-        yield _certificate(settings.tls)
+        yield from _certificates(settings.tls)
     if settings.auth.tokens is not None:
         yield _tokens(settings.auth.tokens)
 
 
-def _certificate(settings: TlsSettings) -> Finding:
+def _certificates(settings: TlsSettings) -> Iterator[Finding]:
     # What reads certificates takes a while to load.
     from towline_broker.server.certificates import Certificates
 
     try:
-        ends = Certificates(settings).expires
+        found = Certificates(settings).ends
     except ConfigError as error:
-        return problem("certificate", str(error), "mend tls.cert and tls.key")
+        yield problem("certificate", str(error), "mend the files that [tls] names")
+        return
+    remedy = "renew it: a running broker takes the new files by itself"
+    yield _certificate("certificate", found["grpc"], "no client that checks it connects", remedy)
+    if "client_ca" in found:
+        remedy = "put its successor into the file beside it, and take it out when it has run out"
+        yield _certificate(
+            *("authority for clients", found["client_ca"]),
+            *("clients that it vouches for are refused", remedy),
+        )
+
+
+def _certificate(subject: str, ends: datetime, outcome: str, remedy: str) -> Finding:
     rest, day = ends - datetime.now(UTC), f"{ends:%Y-%m-%d}"
     if rest < timedelta(0):
-        remedy = "renew it: a running broker takes the new files by itself"
-        return problem(
-            "certificate", f"ran out on {day}: no client that checks it connects", remedy
-        )
+        return problem(subject, f"ran out on {day}: {outcome}", remedy)
     if rest < SOON:
-        remedy = "renew it: a running broker takes the new files by itself"
-        return warning("certificate", f"runs out on {day}", remedy)
-    return ok("certificate", f"good until {day}")
+        return warning(subject, f"runs out on {day}", remedy)
+    return ok(subject, f"good until {day}")
 
 
 def _tokens(path: Path) -> Finding:

@@ -54,6 +54,8 @@ class Pems:
     client_ca: bytes | None
     not_before: datetime
     not_after: datetime
+    #: The end of the authority for clients that ends first.
+    client_ca_ends: datetime | None
 
     def for_grpc(self) -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([(self.key, self.cert)], self.client_ca)
@@ -87,6 +89,15 @@ class Certificates:
     def expires(self) -> datetime:
         """When the certificate in use runs out."""
         return self._pems.not_after
+
+    @property
+    def ends(self) -> dict[str, datetime]:
+        """When what is in use runs out: "grpc", and "client_ca" if there is one."""
+        pems = self._pems
+        ends = {"grpc": pems.not_after}
+        if pems.client_ca_ends is not None:
+            ends["client_ca"] = pems.client_ca_ends
+        return ends
 
     @property
     def demands_clients(self) -> bool:
@@ -208,16 +219,18 @@ class Certificates:
         cert, key = _read("tls.cert", self._cert), _read("tls.key", self._key)
         leaf = _certificates("tls.cert", self._cert, cert)[0]
         _check_key(self._key, key, leaf, self._cert)
-        client_ca = None
+        client_ca = client_ca_ends = None
         if self._client_ca is not None:
             client_ca = _read("tls.client_ca", self._client_ca)
-            _certificates("tls.client_ca", self._client_ca, client_ca)
+            authorities = _certificates("tls.client_ca", self._client_ca, client_ca)
+            client_ca_ends = min(each.not_valid_after_utc for each in authorities)
         if leaf.not_valid_after_utc <= self._now():
             raise WrongFiles(
                 f"tls.cert: the certificate in {self._cert} has run out on "
                 f"{_day(leaf.not_valid_after_utc)}: renew it"
             )
-        return Pems(cert, key, client_ca, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+        begins, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        return Pems(cert, key, client_ca, begins, ends, client_ca_ends)
 
     def _warn_of_open_key(self) -> None:
         try:

@@ -169,6 +169,14 @@ class BrokerServer:
         return Protection(tls=self._settings.tls.enabled, identity=self.access.asks)
 
     @property
+    def certificate_ends(self) -> Mapping[str, float]:
+        """When certificates in use run out, in seconds since the Unix epoch: "grpc", and
+        "client_ca" if there is one."""
+        if self._certificates is None:
+            return {}
+        return {name: end.timestamp() for name, end in self._certificates.ends.items()}
+
+    @property
     def serving(self) -> Serving:
         """What is told of it, once it has started."""
         urls = self._settings.all_stores

@@ -25,7 +25,15 @@ class Opened:
 
     address: Address | None
     problem: str = ""
-    tls: bool = False
+    certificate: WebCertificate | None = None
+
+    @property
+    def tls(self) -> bool:
+        return self.certificate is not None
+
+    def certificate_ends(self) -> dict[str, float]:
+        """When that certificate runs out, in seconds since the Unix epoch; empty without one."""
+        return {} if self.certificate is None else {"http": self.certificate.expires.timestamp()}
 
     def tell(self) -> None:
         """In the log, once there is a broker to be told of."""
@@ -83,7 +91,7 @@ async def http_endpoint(
         await runner.setup()
         context = None if certificate is None else certificate.context
         await web.SockSite(runner, listener, ssl_context=context).start()
-        yield Opened(address, tls=settings.tls)
+        yield Opened(address, certificate=certificate)
     finally:
         if watching is not None:
             watching.cancel()

@@ -6,6 +6,7 @@ Who asks is not asked for one: probes have none.
 import asyncio
 import logging
 import ssl
+from datetime import datetime
 
 from towline_broker.domain.events import event
 from towline_broker.server.configuration.tls_settings import TlsSettings
@@ -36,6 +37,11 @@ class WebCertificate:
         except OSError as error:
             raise ConfigError(f"http.tls: {self._why(error)}") from None
 
+    @property
+    def expires(self) -> datetime:
+        """When the certificate in use runs out."""
+        return self._expires
+
     async def watch(self) -> None:
         """For ever; to be cancelled."""
         while True:
@@ -64,6 +70,11 @@ class WebCertificate:
         # First where nobody is served from: a pair that does not hold together is taken by half.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._cert, self._key, _no_phrase)
         self.context.load_cert_chain(self._cert, self._key, _no_phrase)
+        # Takes a while to load, and most brokers show nothing over TLS.
+        from cryptography import x509
+
+        leaf = x509.load_pem_x509_certificates(self._cert.read_bytes())[0]
+        self._expires = leaf.not_valid_after_utc
 
     def _signed(self) -> Sign:
         return sign(self._cert), sign(self._key)

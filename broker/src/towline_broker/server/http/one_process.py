@@ -1,6 +1,6 @@
 """A broker in this process, as the HTTP server shows it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from towline_broker.server.configuration.http_settings import HttpSettings
 from towline_broker.server.http.watched import Health, NotYet
@@ -27,6 +27,8 @@ class OneProcess:
         self._system = system
         self._server: BrokerServer | None = None
         self._figures: BrokerFigures | None = None
+        #: When the certificate that serves over HTTP runs out, if one does.
+        self.web_certificate: Callable[[], Mapping[str, float]] = dict
 
     def serves(self, server: BrokerServer, since: float | None = None) -> None:
         """``since``: seconds since the Unix epoch, if it is not from now on."""
@@ -37,6 +39,7 @@ class OneProcess:
             server.access.refusals,
             VERSION,
             lambda: server.draining,
+            lambda: {**server.certificate_ends, **self.web_certificate()},
             most_queues=self._settings.queues,
             most_types=self._settings.types,
             max_age=self._settings.max_age,

@@ -51,6 +51,8 @@ class SeveralProcesses:
     def __init__(self, members: Callable[[], Mapping[int, Asked]]) -> None:
         """``members``: those that serve, by number."""
         self._members = members
+        #: When the certificate that serves over HTTP runs out, if one does.
+        self.web_certificate: Callable[[], Mapping[str, float]] = dict
 
     async def metrics(self) -> bytes:
         """Raises NotYet."""
@@ -61,7 +63,9 @@ class SeveralProcesses:
         figures = {
             number: [] if said is None else _figures.decode(said) for number, said in told.items()
         }
-        return await self._of_stores(members, told) + await render(_merged(figures))
+        return await self._of_stores(members, told) + await render(
+            _merged(figures, self.web_certificate())
+        )
 
     async def _of_stores(
         self, members: Mapping[int, Asked], told: Mapping[int, bytes | None]
@@ -100,8 +104,8 @@ async def _ask_all(
     return dict(zip(members, await asyncio.gather(*asked), strict=True))
 
 
-def _merged(figures: Mapping[int, Sent]) -> Iterable[Rows]:
-    """With the number of the process behind the other labels."""
+def _merged(figures: Mapping[int, Sent], web_certificate: Mapping[str, float]) -> Iterable[Rows]:
+    """With the number of the process behind the other labels; what serves over HTTP has none."""
     merged: dict[str, tuple[Family, list[Row]]] = {
         families.PROCESS_UP.name: (_numbered(families.PROCESS_UP), [])
     }
@@ -111,6 +115,9 @@ def _merged(figures: Mapping[int, Sent]) -> Iterable[Rows]:
         for family, rows in told:
             known = merged.setdefault(family.name, (_numbered(family), []))
             known[1].extend(Row((*row.labels, str(number)), row.value) for row in rows)
+    certificates = families.CERTIFICATE_EXPIRES
+    known = merged.setdefault(certificates.name, (_numbered(certificates), []))
+    known[1].extend(Row((name, ""), end) for name, end in web_certificate.items())
     return merged.values()
 
 

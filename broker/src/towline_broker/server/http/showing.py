@@ -34,6 +34,7 @@ async def shown_over_http(settings: Settings) -> AsyncIterator[Callable[[BrokerS
         settings.http, routes(shown), insecure=settings.insecure, tls=settings.tls
     )
     async with opening as opened:
+        shown.web_certificate = opened.certificate_ends
         yield serves
 
 
@@ -54,6 +55,7 @@ async def processes_over_http(
         settings.http, routes(shown), insecure=settings.insecure, tls=settings.tls
     )
     async with opening as opened:
+        shown.web_certificate = opened.certificate_ends
         yield opened.tell
 
 

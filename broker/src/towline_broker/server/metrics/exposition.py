@@ -23,7 +23,8 @@ PATIENCE = 3.0
 
 class BrokerFigures:
     """``most_queues`` and ``most_types`` are named, the others counted together; ``max_age``: a
-    store is asked again when its answer is older; ``system``: what is told of the process."""
+    store is asked again when its answer is older; ``certificates``: when they run out, in seconds
+    since the Unix epoch; ``system``: what is told of the process."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class BrokerFigures:
         refusals: Refusals,
         version: str,
         draining: Callable[[], bool],
+        certificates: Callable[[], Mapping[str, float]] = dict,
         *,
         most_queues: int,
         most_types: int,
@@ -44,6 +46,7 @@ class BrokerFigures:
         self._refusals = refusals
         self._version = version
         self._draining = draining
+        self._certificates = certificates
         self._queues = Names(most_queues)
         self._types = Names(most_types)
         self._max_age = to_seconds(max_age)
@@ -87,5 +90,6 @@ class BrokerFigures:
         }
         free = process_figures.free_on_disks(folders, free_bytes)
         yield from process_figures.of_stores(self._observing, readings, free)
+        yield process_figures.of_certificates(self._certificates())
         yield from process_figures.of_calls(self._calls)
         yield from process_figures.of_rights(self._refusals.counts)

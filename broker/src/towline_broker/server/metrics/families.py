@@ -141,6 +141,13 @@ DISK_FREE = _of_process(
     ("store",),
     "Room on the disk of a store in files on this machine.",
 )
+CERTIFICATE_EXPIRES = _of_process(
+    Kind.GAUGE,
+    "certificate_expires_timestamp_seconds",
+    ("certificate",),
+    "When the certificate in use for grpc or http runs out, since the Unix epoch; client_ca: the "
+    "authority for clients that does so first.",
+)
 UPKEEP_LAG = _of_process(
     Kind.GAUGE,
     "upkeep_lag_seconds",
@@ -208,6 +215,7 @@ OF_STORES = (
 )
 OF_PROCESS = (
     *(PROCESS_UP, BUILD, START, DRAINING, STORE_INFO, STORE_UP, FIGURES_AGE, DISK_FREE),
+    CERTIFICATE_EXPIRES,
     *(UPKEEP_LAG, UPKEEP_AGE, PUSHES_WAITING, PUSH_WINDOW, PARKED, PARKED_LIMIT),
     *(RPCS, RPCS_RUNNING, RPC_SECONDS, FAILURES, RIGHTS, WAIT, PROCESSING),
 )

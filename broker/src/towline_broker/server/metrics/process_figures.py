@@ -61,6 +61,11 @@ def of_stores(
     yield families.PARKED_LIMIT, [Row((), observing.most_parked)]
 
 
+def of_certificates(ends: Mapping[str, float]) -> Rows:
+    """``ends``: seconds since the Unix epoch, by the place where the certificate is used."""
+    return families.CERTIFICATE_EXPIRES, [Row((name,), end) for name, end in ends.items()]
+
+
 def of_calls(calls: MeasuredCalls) -> Iterator[Rows]:
     methods = sorted(calls.methods.items())
     yield (
