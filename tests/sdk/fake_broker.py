@@ -73,6 +73,7 @@ class FakeBroker(queue_service_pb2_grpc.QueueServiceServicer):
         self.refused: dict[str, str] = {}
         self.reason = ""
         self.parked = 0
+        self.queue_leases: dict[str, float] = {}
         self._ready: deque[job_pb2.Lease] = deque()
         self._tokens: dict[str, str] = {}
         self._granted: dict[str, list[job_pb2.Lease]] = {}
@@ -285,9 +286,12 @@ class FakeBroker(queue_service_pb2_grpc.QueueServiceServicer):
         leases: list[job_pb2.Lease] = []
         while self._ready and len(leases) < max(1, request.max_jobs):
             lease = self._ready.popleft()
+            length = self.queue_leases.get(lease.job.queue, 30.0)
+            if request.HasField("lease"):
+                length = request.lease.ToTimedelta().total_seconds()
             if not lease.HasField("lease_remaining"):
-                lease.lease_remaining.CopyFrom(request.lease)
-            self._live[lease.lease_token] = request.lease.ToTimedelta().total_seconds()
+                lease.lease_remaining.CopyFrom(duration(length))
+            self._live[lease.lease_token] = length
             leases.append(lease)
         if leases:
             self._granted[request.request_id] = leases

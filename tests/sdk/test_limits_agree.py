@@ -9,6 +9,7 @@ from towline.v1 import job_pb2
 from towline.worker import heartbeat, outcome, reserver, settler
 from towline.worker import options as worker_options
 from towline_broker.core.retrying import base_delay
+from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.retry import DelayList, ExponentialBackoff, RetryPolicy
 from towline_broker.domain.time import SECOND
 from towline_broker.services import views
@@ -33,6 +34,7 @@ def test_limits_are_those_of_the_broker() -> None:
     assert broker.queues_per_reserve == worker_options.MAX_QUEUES
     assert broker.weight == worker_options.MAX_WEIGHT
     assert broker.wait == worker_options.MAX_WAIT * SECOND
+    assert CoreSettings().default_lease == worker_options.USUAL_LEASE * SECOND
     assert broker.min_lease == worker_options.MIN_LEASE * SECOND
     assert broker.max_lease == worker_options.MAX_LEASE * SECOND
     assert options.DISPLAY_NAME_HEADER == views.DISPLAY_NAME_HEADER

@@ -86,12 +86,12 @@ def test_a_worker_and_its_guardian_have_it(
     worker.start()
     assert listener.called.wait(30)
     worker.stop(0)
-    ledger = Ledger(slots=1, lease=10)
+    ledger = Ledger(slots=1, usual_lease=10)
     connection = Connection.to(address)
     message = Guardian(connection, ledger, Worker(address, lease=10)._options).message
     ledger.close()
     count = len(listener.heard)
-    guardian_process.connect(message).heartbeat(["unknown"])
+    guardian_process.connect(message).heartbeat(["unknown"], 10)
     assert len(listener.heard) > count
     assert set(listener.heard) == {(HEADER,)}
 

@@ -38,7 +38,7 @@ from towline import (
 from towline.channel import Connection
 from towline.v1.queue_service_pb2_grpc import add_QueueServiceServicer_to_server
 from towline.worker import guardian_process
-from towline.worker.guardian import Guardian
+from towline.worker.guardian import Guardian, watched_ledger
 from towline.worker.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
@@ -277,13 +277,13 @@ def test_a_worker_that_uses_no_processor_counts_as_hung_after_a_time(code: str, 
             eventually(lambda: hung or guardian_process.processor_seconds(process.pid) > 0.1)
             time.sleep(0.5 if hung else 0)
             worker = guardian_process.Worker(process.pid, hung_after=0.5)
-            assert not worker.is_hung(time.monotonic())
+            assert not worker.is_hung(time.monotonic(), 0)
             begun = time.monotonic()
             while time.monotonic() - begun < 1:
-                worker.is_hung(time.monotonic())
+                worker.is_hung(time.monotonic(), 0)
                 time.sleep(0.2)
             # (One that works seems to hang just after the machine has.)
-            eventually(lambda: worker.is_hung(time.monotonic()) is hung)
+            eventually(lambda: worker.is_hung(time.monotonic(), 0) is hung)
         finally:
             process.kill()
 
@@ -319,7 +319,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.begun = time.monotonic()
-        self.ledger = Ledger(slots=3, lease=10)
+        self.ledger = Ledger(slots=3, usual_lease=10)
         self.sent: list[list[str]] = []
         self.answer: dict[str, float | None] = {}
         self.said: list[str] = []
@@ -328,22 +328,22 @@ class Watched:
         self.process = guardian_process.Worker(os.getppid(), hung_after=1000)
         self.guardian = guardian_process.Guardian(
             mmap.mmap(self.ledger.fd, self.ledger.size, access=mmap.ACCESS_READ),
-            10.0,
             self.process,
             lambda: self,
             self.said.append,
         )
 
-    def heartbeat(self, tokens: list[str]) -> dict[str, float | None]:
+    def heartbeat(self, tokens: list[str], timeout: float) -> dict[str, float | None]:
+        assert 1 <= timeout <= 10 / 3
         self.sent.append(tokens)
         return {token: self.answer[token] for token in tokens if token in self.answer}
 
-    def call_home(self, request_id: str) -> dict[str, float | None]:
+    def call_home(self, request_id: str, timeout: float) -> dict[str, float | None]:
         self.called_home.append(request_id)
         return self.granted
 
-    def hold(self, token: str, timeout: float | None = None) -> None:
-        self.ledger.add(token, self.begun + 10, timeout)
+    def hold(self, token: str, timeout: float | None = None, length: float = 10.0) -> None:
+        self.ledger.add(token, self.begun + length, length, timeout)
 
     def look(self, seconds: float) -> float:
         """So long after the beginning."""
@@ -391,18 +391,59 @@ def test_a_word_of_the_worker_sends_it_back_to_sleep(watched: Watched) -> None:
     watched.hold("a")
     watched.look(6)
     watched.begun += 6
-    watched.ledger.prolong("a", time.monotonic() + 16)
+    watched.ledger.prolong("a", time.monotonic() + 16, 10)
     assert len(watched.sent) == 1
     watched.ledger.worker_is_well()
     watched.look(1)
     assert len(watched.sent) == 1
 
 
+def test_leases_of_several_lengths_are_each_kept_from_their_half_on(watched: Watched) -> None:
+    woken: list[None] = []
+    watched.ledger.on_shorter = lambda: woken.append(None)
+    watched.hold("long", length=7200)
+    assert watched.look(0) == pytest.approx(2.5)
+    watched.hold("usual", length=9.99)
+    assert not woken
+    watched.hold("short", length=2)
+    assert len(woken) == 1  # its next look would come too late
+    watched.answer = {"long": 7200.0, "usual": 10.0, "short": 2.0}
+    assert watched.look(0.1) == pytest.approx(0.5)
+    watched.look(1.1)
+    watched.look(1.5)
+    watched.look(2.2)
+    assert watched.sent == [["long", "usual", "short"]] * 2
+    watched.ledger.remove("short")
+    watched.look(6)
+    assert len(watched.sent) == 2
+    watched.look(7.3)
+    assert len(watched.sent) == 3
+
+
+def test_a_byte_makes_it_look_at_once() -> None:
+    """A lease of a second comes to a guardian that sleeps by leases of 30."""
+    with fake_broker() as broker:
+        worker = Worker(broker.address, registry=Registry())
+        ledger, guardian = watched_ledger(Connection.to(broker.address), worker._options)
+        assert guardian is not None
+        try:
+            guardian.start()
+            eventually(lambda: psutil.Process(guardian.pid).status() == "sleeping")
+            ledger.worker_is_well()
+            ledger.add("token", time.monotonic() + 1, 1, None)
+            broker.wait_for(lambda: broker.heartbeats)
+            assert [lease.lease_token for lease in broker.heartbeats[0].leases] == ["token"]
+            # It would have looked after seven and a half seconds.
+        finally:
+            guardian.close()
+            ledger.close()
+
+
 def test_it_does_not_speak_while_calls_of_the_worker_fail(watched: Watched) -> None:
     watched.hold("a")
     begun = watched.begun
     # The deadline is near, yet the worker has tried just now.
-    watched.ledger.prolong("a", time.monotonic() + 1)
+    watched.ledger.prolong("a", time.monotonic() + 1, 10)
     watched.ledger.worker_is_well()
     assert watched.look(time.monotonic() - begun) == pytest.approx(2.5, abs=0.1)
     assert not watched.sent
@@ -417,7 +458,7 @@ def test_leases_on_their_way_to_the_worker_are_kept_until_it_is_back(watched: Wa
         watched.look(seconds)
     assert watched.called_home == ["0" * 36]
     assert watched.sent == [["mine"], ["mine", "coming", "gone"], ["mine", "coming"]]
-    watched.ledger.prolong("mine", watched.begun + 40)
+    watched.ledger.prolong("mine", watched.begun + 40, 10)
     watched.ledger.worker_is_well()
     assert watched.look(26) > 0
     assert len(watched.called_home) == 1
@@ -438,7 +479,7 @@ def test_a_ledger_that_is_closed_takes_nothing_and_harms_nobody(watched: Watched
     watched.hold("a")
     watched.ledger.close()
     watched.ledger.worker_is_well()
-    watched.ledger.prolong("a", 1.0)
+    watched.ledger.prolong("a", 1.0, 10)
     watched.ledger.remove("a")
     watched.hold("b")
 
@@ -503,13 +544,13 @@ def test_it_speaks_tls_with_the_credentials_of_its_worker(
     try:
         credentials = TlsCredentials(certificate, key, certificate)
         connection = Connection.to(f"grpcs://127.0.0.1:{port}", credentials=credentials)
-        ledger = Ledger(slots=1, lease=10)
+        ledger = Ledger(slots=1, usual_lease=10)
         options = Worker(worker_id="me", lease=10)._options
         message = Guardian(connection, ledger, options).message
         ledger.close()
         told = guardian_process.connect(message)
-        assert told.heartbeat(["unknown"]) == {"unknown": None}
-        assert told.call_home("0" * 36) == {}
+        assert told.heartbeat(["unknown"], 10) == {"unknown": None}
+        assert told.call_home("0" * 36, 10) == {}
         [heartbeat] = broker.heartbeats
         assert heartbeat.worker_id == "me"
         assert [each.request_id for each in broker.reserves] == ["0" * 36]

@@ -142,6 +142,21 @@ def test_a_lease_that_comes_late_is_prolonged_early(handlers: Handlers) -> None:
         handlers.go_on.set()
 
 
+def test_each_lease_is_prolonged_in_time_for_its_own_length(handlers: Handlers) -> None:
+    with fake_broker() as broker, working(broker, handlers.registry, concurrency=3):
+        broker.queue_leases = {"long": 3600, "short": 1.2}
+        long = broker.add("in_thread", queue="long")
+        handlers.wait_for_start()
+        short = broker.add("in_thread", queue="short")
+        handlers.wait_for_start()
+        begun = time.monotonic()
+        broker.wait_for(lambda: broker.heartbeats_of(short) >= 3)
+        assert time.monotonic() - begun < 1.2 + 1
+        assert broker.heartbeats_of(long) >= 3  # one call speaks for all
+        assert 3500 < (handlers.contexts[0].lease_remaining or 0) <= 3600
+        handlers.go_on.set()
+
+
 def test_an_idle_worker_stays_known(monkeypatch: pytest.MonkeyPatch, handlers: Handlers) -> None:
     monkeypatch.setattr("towline.worker.heartbeat.IDLE_INTERVAL", 0.3)
     with fake_broker() as broker, working(broker, handlers.registry, worker_id="me"):

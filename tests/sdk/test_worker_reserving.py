@@ -73,6 +73,13 @@ def test_a_reserve_names_queues_in_order_slots_lease_and_worker() -> None:
     assert 0 < request.wait.ToSeconds() <= 20
 
 
+def test_a_worker_that_names_no_lease_leaves_it_to_the_broker() -> None:
+    with fake_broker() as broker, working(broker, registry):
+        parked(broker)
+        [request] = broker.reserves
+    assert not request.HasField("lease")
+
+
 def test_weights_go_with_the_queues() -> None:
     with (
         fake_broker() as broker,

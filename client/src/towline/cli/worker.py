@@ -123,13 +123,14 @@ def worker(
         ),
     ] = "0s",
     lease: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--lease",
             metavar="DURATION",
-            help="How soon a job goes to another worker when this one dies. 1s to 12h.",
+            help="How soon a job goes to another worker when this one dies, 1s to 12h. Without it: "
+            "as the broker is set for the queue, 30s by default.",
         ),
-    ] = "30s",
+    ] = None,
     drain_timeout: Annotated[
         str,
         typer.Option(
@@ -203,7 +204,7 @@ def worker(
             processes=processes,
             max_jobs_per_child=max_jobs_per_child,
             max_memory_per_child=max_memory_per_child,
-            lease=values.seconds(lease, "--lease"),
+            lease=values.optional_seconds(lease, "--lease"),
             max_jobs=max_jobs,
             max_time=values.optional_seconds(max_time, "--max-time"),
             max_memory=max_memory,

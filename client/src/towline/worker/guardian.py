@@ -29,16 +29,12 @@ from towline.worker import guardian_process
 from towline.worker.errors import WorkerStateError
 from towline.worker.guardian_process import LENGTH
 from towline.worker.ledger import Ledger
-from towline.worker.options import WorkerOptions
+from towline.worker.options import USUAL_LEASE, WorkerOptions
 
 logger = logging.getLogger("towline.worker")
 
 HUNG_AFTER = 600.0
 """Seconds without a word and without use of the processor; ten leases if that is longer."""
-
-CALL_TIMEOUT = 5.0
-"""Seconds that a heartbeat of the guardian may take; a third of the lease if that is less, but no
-less than one."""
 
 END_TIMEOUT = 1.0
 """Seconds that the guardian has to end with its worker, which takes it some milliseconds."""
@@ -53,18 +49,15 @@ class Guardian:
                 "path": [os.fspath(entry) for entry in sys.path],
                 "connection": connection.hand_over(),
                 "worker_id": options.worker_id,
-                "timeout": max(1.0, min(CALL_TIMEOUT, options.lease / 3)),
             }
         ).encode()
         self._ledger = ledger
-        self._hung_after = max(HUNG_AFTER, 10 * options.lease)
-        self._lease = options.lease
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns at once; without a process to spare the worker works without a guardian."""
         fd = self._ledger.fd
-        numbers = (fd, self._ledger.size, self._lease, self._hung_after)
+        numbers = (fd, self._ledger.size, HUNG_AFTER)
         command = [sys.executable, "-I", "-S", guardian_process.__file__, *map(str, numbers)]
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -75,6 +68,14 @@ class Guardian:
             self._pipe.flush()
         except OSError as error:
             logger.warning("no guardian for this worker: %s", error.strerror)
+
+    def wake(self) -> None:
+        """Have it look at the ledger now: its next look would come too late for a lease there."""
+        with contextlib.suppress(
+            OSError, ValueError, WorkerStateError
+        ):  # it is not there (any more)
+            self._pipe.write(b"!")
+            self._pipe.flush()
 
     @property
     def pid(self) -> int | None:
@@ -116,8 +117,10 @@ def watched_ledger(
         )
         return Ledger(), None
     # As many leases as a worker has at most, with those that its handlers do not let go.
-    ledger = Ledger(3 * options.concurrency, options.lease)
-    return ledger, Guardian(connection, ledger, options)
+    ledger = Ledger(3 * options.concurrency, options.lease or USUAL_LEASE)
+    guardian = Guardian(connection, ledger, options)
+    ledger.on_shorter = guardian.wake
+    return ledger, guardian
 
 
 def _why_none(connection: Connection) -> str | None:

@@ -1,7 +1,8 @@
 """Keeping leases: heartbeats from a thread of their own, so that no busy handler loses its lease.
 
-One call speaks for all leases of the worker. It is sent early enough that two more would fit into
-what is left of the shortest lease; about every ten seconds in any case, so that the broker keeps
+One call speaks for all leases of the worker, which may be of different lengths, as the operator has
+set them for the queues. It is sent early enough that two more would fit into what is left of the
+lease that needs it first; about every ten seconds in any case, so that the broker keeps
 the worker listed and can tell it to be quiet or to stop; and soon after a handler told progress.
 """
 
@@ -24,7 +25,7 @@ from towline.v1.queue_service_pb2 import (
 from towline.worker.leases import HeldLease, LeaseTable, outcome_name, progress_message
 from towline.worker.ledger import Ledger
 from towline.worker.link import NOT_ALLOWED, Backoff, Link
-from towline.worker.options import WorkerOptions
+from towline.worker.options import USUAL_LEASE, WorkerOptions
 from towline.worker.stats import Stats
 
 logger = logging.getLogger("towline.worker")
@@ -39,12 +40,12 @@ PROGRESS_INTERVAL = 0.5
 """Seconds between heartbeats when handlers have new progress to tell."""
 
 CALL_TIMEOUT = 5.0
-"""Seconds until a heartbeat without an answer is tried again; a third of a lease if that is less,
-but no less than one."""
+"""Seconds until a heartbeat without an answer is tried again; a third of the shortest lease if that
+is less, but no less than one."""
 
 STANDSTILL = 2.0
-"""Seconds by which a heartbeat is late before that is told of; a quarter of a lease if that is
-more."""
+"""Seconds by which a heartbeat is late before that is told of; a quarter of the shortest lease if
+that is more."""
 
 MAX_ITEMS = 1000
 MAX_BYTES = 3 * 1024 * 1024
@@ -70,11 +71,10 @@ class Heartbeater:
         self._ledger = ledger
         self._stats = stats
         self._worker_id = options.worker_id
-        self._lease = options.lease
+        self._usual_lease = options.lease or USUAL_LEASE
         self._on_directive = on_directive
         self._on_error = on_error
         self._on_crash = on_crash
-        self._timeout = max(1.0, min(CALL_TIMEOUT, options.lease / 3))
         # The first is due at once: the broker lists the worker, and the worker knows its broker.
         self._last = time.monotonic() - IDLE_INTERVAL
         self._turned_at = time.monotonic()
@@ -112,7 +112,7 @@ class Heartbeater:
                 self._link.failed("Heartbeat", error, backoff)
                 self._tell_possibly_lost()
                 self._show_well()
-                self._closing.wait(min(backoff.pause(error), self._lease / 6))
+                self._closing.wait(min(backoff.pause(error), self._shortest() / 6))
             else:
                 backoff.reset()
 
@@ -138,7 +138,7 @@ class Heartbeater:
 
     def _tell_of_standstill(self, late: float) -> None:
         """Nothing but the whole process can delay this thread for so long."""
-        if late > max(STANDSTILL, self._lease / 4):
+        if late > max(STANDSTILL, self._shortest() / 4):
             logger.warning(
                 "this process stood still for %.1f s: it was stopped, or a handler was in C code "
                 "that does not release the GIL",
@@ -151,10 +151,14 @@ class Heartbeater:
         for held in self._table.live():
             deadline = held.state.lease_deadline
             if deadline is not None:
-                due = min(due, deadline - self._lease * 2 / 3)
+                due = min(due, deadline - held.length * 2 / 3)
             if held.state.reports.unsent() is not None:
                 due = min(due, self._last + PROGRESS_INTERVAL)
         return max(due, self._last + MIN_INTERVAL)
+
+    def _shortest(self) -> float:
+        """Seconds of the shortest lease that is held; of a usual one if there is none."""
+        return min((held.length for held in self._table.live()), default=self._usual_lease)
 
     def send(self, leases: Sequence[HeldLease]) -> None:
         """Send one heartbeat now; raises what calls of Link raise."""
@@ -167,7 +171,8 @@ class Heartbeater:
         )
         # Before the call: the lease may be shorter than it seems, but never longer.
         sent_at = self._last = time.monotonic()
-        response = self._link.heartbeat(request, self._timeout)
+        timeout = max(1.0, min(CALL_TIMEOUT, self._shortest() / 3))
+        response = self._link.heartbeat(request, timeout)
         if len(response.results) != len(items):
             raise BrokerError(f"{len(items)} leases were sent and {len(response.results)} answered")
         for (held, version, _), result in zip(items, response.results, strict=True):
@@ -180,7 +185,7 @@ class Heartbeater:
         match result.outcome:
             case LeaseOutcome.LEASE_OUTCOME_OK:
                 remaining = result.lease_remaining.ToTimedelta().total_seconds()
-                self._table.prolonged(held, sent_at + remaining)
+                self._table.prolonged(held, sent_at + remaining, remaining)
                 held.state.reports.sent(version)
             case LeaseOutcome.LEASE_OUTCOME_REJECTED if result.error.reason == NOT_ALLOWED:
                 error = LeaseLost(f"job {held.context.id} is not ours: {result.error.message}")

@@ -31,6 +31,7 @@ class HeldLease:
     """One lease in the hands of this worker. Only its LeaseTable changes what stands here, but
     for ``begun``.
 
+    length      seconds that it had when it came in, or was prolonged last
     running     its handler has not ended, or not begun
     begun       a pool has taken it up
     abandoned   its handler was told to end and does not: it has no slot of the pool any more
@@ -42,6 +43,7 @@ class HeldLease:
     token: str = field(repr=False)
     context: JobContext
     lease: job_pb2.Lease = field(repr=False)
+    length: float = 0.0
     running: bool = False
     begun: bool = False
     abandoned: bool = False
@@ -94,7 +96,7 @@ def hold(lease: job_pb2.Lease, timeout: float | None, on_report: Callable[[], No
         ),
         state=state,
     )
-    return HeldLease(lease.lease_token, context, lease)
+    return HeldLease(lease.lease_token, context, lease, remaining)
 
 
 def progress_message(progress: Progress) -> job_pb2.Progress:
@@ -129,12 +131,14 @@ class LeaseTable:
                 return False
             held.running = running
             self._leases[held.token] = held
-            self._ledger.add(held.token, held.state.lease_deadline, held.context.timeout)
+            deadline = held.state.lease_deadline
+            self._ledger.add(held.token, deadline, held.length, held.context.timeout)
             return True
 
-    def prolonged(self, held: HeldLease, deadline: float) -> None:
+    def prolonged(self, held: HeldLease, deadline: float, length: float) -> None:
+        held.length = length
         held.state.lease_deadline = deadline
-        self._ledger.prolong(held.token, deadline)
+        self._ledger.prolong(held.token, deadline, length)
 
     def settle(self, held: HeldLease, settlement: Settlement) -> bool:
         """Decide how the lease ends. False when that was decided before, or the lease is lost."""

@@ -8,6 +8,7 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 
 from towline.worker.guardian_process import (
     ASKING,
@@ -19,30 +20,37 @@ from towline.worker.guardian_process import (
     SLOT_SIZE,
 )
 
+MUCH_SHORTER = 0.9
+"""Part of the shortest lease so far: what is left of one is always a little less than all of it."""
+
 
 class Ledger:
     """The leases of one worker, where its guardian reads them. Safe from any thread.
 
     A lease that finds no room, or whose token is too long, is left out: it has no guardian then.
-    With no ``slots`` that is every one.
+    With no ``slots`` that is every one. ``usual_lease``: seconds of those that are expected;
+    ``on_shorter`` is called when one is much shorter than all before.
     """
 
-    def __init__(self, slots: int = 0, lease: float = 0.0) -> None:
-        self._lease = lease
+    def __init__(self, slots: int = 0, usual_lease: float = 0.0) -> None:
+        self._shortest = usual_lease
+        self.on_shorter: Callable[[], None] = _nothing
         self.size = HEADER_SIZE + slots * SLOT_SIZE
         self.fd = _memory(self.size) if slots else -1
         self._book = mmap.mmap(self.fd, self.size)
+        HEADER.pack_into(self._book, 0, 0.0, 0, usual_lease)
         self._lock = threading.Lock()
         self._free = list(range(slots - 1, -1, -1))
         self._used = 0
         self._closed = False
         self._slot_of: dict[str, int] = {}
 
-    def add(self, token: str, deadline: float | None, timeout: float | None) -> None:
-        """``deadline`` is on time.monotonic(); ``timeout`` is that of its job, in seconds."""
+    def add(self, token: str, deadline: float | None, length: float, timeout: float | None) -> None:
+        """``deadline`` is on time.monotonic(); ``length`` of the lease and ``timeout`` of its job
+        are in seconds."""
         encoded = token.encode()
         now = time.monotonic()
-        until = math.inf if timeout is None else now + timeout + self._lease
+        until = math.inf if timeout is None else now + timeout + length
         with self._lock:
             if not self._free or len(encoded) > MAX_TOKEN or deadline is None:
                 return
@@ -50,23 +58,28 @@ class Ledger:
             start = HEADER_SIZE + slot * SLOT_SIZE
             # The length last: the slot is free until everything else is there.
             self._book[start + SLOT.size : start + SLOT.size + len(encoded)] = encoded
-            SLOT.pack_into(self._book, start, deadline, until, len(encoded))
+            SLOT.pack_into(self._book, start, deadline, length, until, len(encoded))
             self._used = max(self._used, slot + 1)
+            shorter = length < MUCH_SHORTER * self._shortest
+            if shorter:
+                self._shortest = length
             self._write_header(now)
+        if shorter:
+            self.on_shorter()
 
-    def prolong(self, token: str, deadline: float) -> None:
+    def prolong(self, token: str, deadline: float, length: float) -> None:
         with self._lock:
             slot = self._slot_of.get(token)
             if slot is not None:
                 start = HEADER_SIZE + slot * SLOT_SIZE
-                _, until, length = SLOT.unpack_from(self._book, start)
-                SLOT.pack_into(self._book, start, deadline, until, length)
+                _, _, until, size = SLOT.unpack_from(self._book, start)
+                SLOT.pack_into(self._book, start, deadline, length, until, size)
 
     def remove(self, token: str) -> None:
         with self._lock:
             slot = self._slot_of.pop(token, None)
             if slot is not None:
-                SLOT.pack_into(self._book, HEADER_SIZE + slot * SLOT_SIZE, 0.0, 0.0, 0)
+                SLOT.pack_into(self._book, HEADER_SIZE + slot * SLOT_SIZE, 0.0, 0.0, 0.0, 0)
                 self._free.append(slot)
 
     def asking(self, request_id: str) -> None:
@@ -93,7 +106,11 @@ class Ledger:
 
     def _write_header(self, word: float) -> None:
         if not self._closed:
-            HEADER.pack_into(self._book, 0, word, self._used)
+            HEADER.pack_into(self._book, 0, word, self._used, self._shortest)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _memory(size: int) -> int:

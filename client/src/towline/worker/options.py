@@ -25,6 +25,9 @@ MAX_WEIGHT = 1000
 MIN_LEASE = 1.0
 MAX_LEASE = 12 * 3600.0
 MAX_WAIT = 60.0
+USUAL_LEASE = 30.0
+"""Seconds: what a broker gives of which nothing else is set."""
+
 _LONGEST_WAIT = threading.TIMEOUT_MAX / 2
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _WORKER_ID = re.compile(r"[!-~]{1,128}")
@@ -32,12 +35,13 @@ _WORKER_ID = re.compile(r"[!-~]{1,128}")
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """All durations in seconds. A weight of None means strict order of the queues."""
+    """All durations in seconds. A weight of None means strict order of the queues; a lease of None,
+    for each job what the broker is set to give in its queue."""
 
     queues: tuple[tuple[str, int | None], ...]
     concurrency: int
     pool: PoolName
-    lease: float
+    lease: float | None
     worker_id: str
     max_jobs: int | None
     max_time: float | None
@@ -62,7 +66,7 @@ def make_options(
     queues: Queues,
     concurrency: int,
     pool: PoolName,
-    lease: Seconds,
+    lease: Seconds | None,
     worker_id: str | None,
     max_jobs: int | None,
     max_time: Seconds | None,
@@ -85,9 +89,6 @@ def make_options(
     """Check and normalize; raises ConfigurationError, naming the setting and what it may be."""
     if pool not in ("thread", "async", "process"):
         raise ConfigurationError(f'pool: expected "thread", "async" or "process", got {pool!r}')
-    length = seconds(lease, "lease")
-    if not MIN_LEASE <= length <= MAX_LEASE:
-        raise ConfigurationError(f"lease: expected 1 second to 12 hours, got {length:g} s")
     child_limits = _child_limits(max_jobs_per_child, max_memory_per_child)
     if child_limits != ChildLimits() and pool != "process" and processes == 1:
         raise ConfigurationError(
@@ -108,7 +109,7 @@ def make_options(
         queues=_queues(queues),
         concurrency=_whole(concurrency, "concurrency", MAX_CONCURRENCY),
         pool=pool,
-        lease=length,
+        lease=_lease(lease),
         worker_id=_worker_id(worker_id),
         max_jobs=None if max_jobs is None else _whole(max_jobs, "max_jobs", None),
         max_time=None if max_time is None else seconds(max_time, "max_time"),
@@ -175,6 +176,15 @@ def _whole(value: object, name: str, maximum: int | None) -> int:
         bound = "of at least 1" if maximum is None else f"from 1 to {maximum}"
         raise ConfigurationError(f"{name}: expected a whole number {bound}, got {value!r}")
     return value
+
+
+def _lease(value: Seconds | None) -> float | None:
+    if value is None:
+        return None
+    length = seconds(value, "lease")
+    if not MIN_LEASE <= length <= MAX_LEASE:
+        raise ConfigurationError(f"lease: expected 1 second to 12 hours, got {length:g} s")
+    return length
 
 
 def _wait(value: Seconds) -> float:

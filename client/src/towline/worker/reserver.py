@@ -121,7 +121,8 @@ class Reserver:
             request_id=str(uuid.uuid4()),
         )
         request.wait.FromTimedelta(timedelta(seconds=wait))
-        request.lease.FromTimedelta(timedelta(seconds=options.lease))
+        if options.lease is not None:
+            request.lease.FromTimedelta(timedelta(seconds=options.lease))
         return request
 
     def _ask(self, request: ReserveRequest, timeout: float) -> Sequence[Lease]:

@@ -57,8 +57,9 @@ class Worker(CallbackDecorators):
                    handlers. See docs/workers.md for which to choose
     processes      so many workers side by side, each in a process of its own with ``concurrency``
                    slots; one that dies is replaced
-    lease          seconds after which another worker may have the job of one that vanished.
-                   Heartbeats prolong it for as long as the handler runs
+    lease          seconds after which another worker may have the job of one that vanished; by
+                   default what the operator has set for the job's queue, or else 30. Heartbeats
+                   prolong it for as long as the handler runs
     registry       the types it can run; by default those of all modules that are imported
     serializers    what it reads payloads by, besides JSON, protobuf, and MessagePack if installed
     worker_id      its name at the broker; by default made of host, process and a random part
@@ -116,7 +117,7 @@ class Worker(CallbackDecorators):
         *,
         concurrency: int = 8,
         pool: PoolName = "thread",
-        lease: Seconds = 30,
+        lease: Seconds | None = None,
         registry: Registry | None = None,
         serializers: Iterable[Serializer] = (),
         worker_id: str | None = None,
