@@ -30,9 +30,13 @@ class Issuer:
         text = jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key())
         return {**json.loads(text), "kid": self._kid, "use": "sig", "alg": "ES256"}
 
+    @property
+    def key_set(self) -> str:
+        return json.dumps({"keys": [self.jwk]})
+
     def write_key_set(self, path: Path) -> Path:
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"keys": [self.jwk]}))
+        partial.write_text(self.key_set)
         partial.replace(path)
         return path
 

@@ -11,7 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa, x25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
 from tests.access.issuer import AUDIENCE, NAME, Issuer
@@ -25,6 +28,12 @@ from towline_broker.server.identity.authenticating import Credentials
 from towline_broker.server.identity.jwt_verifier import JwtVerifier
 
 RIGHTS = {"push": ["emails.*"], "work": ["emails.in"]}
+#: What stands in the place of a key set where something goes wrong at an issuer.
+NO_KEY_SETS = (
+    *("[]", "null", '"x"', "\xff", "[" * 100_000),
+    '{"keys": [{"kty": "EC", "alg": "none"}]}',
+    '{"keys": [{"kty": "RSA", "n": 5, "e": "AQAB", "kid": ["a"]}]}',
+)
 
 
 @pytest.fixture
@@ -144,8 +153,8 @@ async def test_what_is_remembered_does_not_pile_up(
     assert len(verifier._remembered) == 3
 
 
-def spoil(path: Path) -> None:
-    path.write_text("nothing")
+def spoil(path: Path, content: str) -> None:
+    path.write_text(content)
 
 
 async def test_a_key_that_was_taken_back_vouches_for_nothing(
@@ -155,9 +164,10 @@ async def test_a_key_that_was_taken_back_vouches_for_nothing(
     await credentials.start()
     token = issuer.sign()
     await credentials.by_token(token)
-    spoil(keys)
-    await credentials._look()
-    await credentials.by_token(token)
+    for content in ("nothing", *NO_KEY_SETS):
+        spoil(keys, content)
+        await credentials._look()
+        await credentials.by_token(token)
     assert "auth.jwt.jwks: the keys stay as they were" in caplog.text
     other = Issuer("key-2")
     other.write_key_set(keys)
@@ -180,14 +190,28 @@ async def test_a_public_key_in_a_file_will_do(issuer: Issuer, tmp_path: Path) ->
         await wrong_kind.verify(f"eyJhbGciOiJSUzI1NiJ9.{rest}")
 
 
+def of_agreement() -> str:
+    """A key with which nothing can be signed."""
+    public = x25519.X25519PrivateKey.generate().public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def of_private_key() -> str:
+    private = rsa.generate_private_key(65_537, 2_048)
+    return json.dumps({"keys": [jwt.algorithms.RSAAlgorithm.to_jwk(private, as_dict=True)]})
+
+
 @pytest.mark.parametrize(
     ("content", "which"),
     [
         (None, "key"),
         ("-----BEGIN", "key"),
+        (of_agreement(), "key"),
         (None, "jwks"),
         ("{}", "jwks"),
         ('{"keys": []}', "jwks"),
+        *((content, "jwks") for content in NO_KEY_SETS),
+        (of_private_key(), "jwks"),
     ],
 )
 def test_a_file_without_keys_is_refused_at_the_start(
@@ -214,6 +238,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", "/elsewhere")
             self.end_headers()
             return
+        if self.fault.startswith("publishes "):
+            body = self.fault.removeprefix("publishes ").encode()
         if self.fault == "is endless":
             body += b" " * (jwt_keys.MOST_BYTES + 1)
         if self.fault == "dribbles":
@@ -289,7 +315,11 @@ async def test_without_keys_a_token_is_neither_good_nor_bad(
     ]
 
 
-@pytest.mark.parametrize("fault", ["redirects", "is endless", "dribbles"])
+@pytest.mark.parametrize(
+    "fault",
+    ["redirects", "is endless", "dribbles", *(f"publishes {each}" for each in NO_KEY_SETS)],
+    ids=lambda fault: fault[:20],
+)
 async def test_an_issuer_that_does_not_behave_holds_up_nothing_and_is_not_believed(
     issuer: Issuer,
     published: tuple[str, type[_Handler]],

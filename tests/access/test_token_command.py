@@ -52,6 +52,14 @@ def test_a_token_is_printed_alone_and_once_and_its_hash_is_kept(path: Path) -> N
     assert entry.rights.model_dump() == {"push": ("emails.*",), "work": ("*",), "admin": ("*",)}
 
 
+def test_who_could_read_the_file_can_read_it_when_it_was_changed(path: Path) -> None:
+    """A broker that could not would go on with the tokens from before, revoked ones among them."""
+    made(path, "mailer", "--push", "*")
+    path.chmod(0o660)  # root's, say, and lent to the group of the broker
+    made(path, "other", "--push", "*")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
 def test_tokens_differ() -> None:
     assert len({new_token() for _ in range(100)}) == 100
 

@@ -30,7 +30,8 @@ from towline.v1.queue_service_pb2 import (
 )
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.identity.tokens_file import TokensFile
+from towline_broker.server.identity import tokens_file
+from towline_broker.server.identity.tokens_file import Entry, TokensFile, UnreadableTokens
 from towline_broker.server.serving import BrokerServer, running_broker
 
 PUSH = PushRequest(jobs=[Job(queue="emails", type="T")])
@@ -216,6 +217,32 @@ async def test_a_file_that_is_no_good_leaves_tokens_as_they_were(
     tokens.path.write_bytes(good)
     tokens.revoke("mailer")
     assert (await failure_of(sender.Push(PUSH))).code is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_token_is_revoked_also_if_the_file_could_not_be_read_for_a_moment(
+    calls: Calls, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With too many connections a broker cannot open files, which does not show in the file."""
+    before = tokens.path.read_bytes()
+    sender = Sender(calls, tokens.make("mailer", push=["emails"]))
+    await sender.Push(PUSH)
+
+    def fail(path: Path) -> list[Entry]:
+        raise UnreadableTokens(f"{path} cannot be read: Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tokens_file, "read_entries", fail)
+        tokens.path.write_bytes(before)
+        await sender.Push(PUSH)
+
+    async def refused() -> bool:
+        try:
+            await sender.Push(PUSH)
+        except grpc.aio.AioRpcError as error:
+            return error.code() is grpc.StatusCode.UNAUTHENTICATED
+        return False
+
+    await until(refused, "the token is refused")
 
 
 @pytest.mark.parametrize("content", [None, "{}", "no json"])

@@ -255,10 +255,10 @@ async def test_it_speaks_tls_and_takes_a_renewed_certificate_over(tmp_path: Path
             port = opened.address.port
             before = await serial(port, trust)
             key.write_bytes(authority.issue().key)  # half of a new pair
-            certificate.look()
+            await certificate.look()
             assert await serial(port, trust) == before
             authority.issue().write(tmp_path)
-            certificate.look()
+            await certificate.look()
             assert await serial(port, trust) != before
 
 

@@ -4,6 +4,7 @@ once."""
 import asyncio
 import logging
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import ExitCode
 from towline_broker.server.life.starting import start_broker
+from towline_broker.server.telemetry import TelemetrySettings
 
 PASSWORD = "hunter2-of-the-store"
 USER = f"user towline on >{PASSWORD} ~* &* +@all"
@@ -61,6 +63,17 @@ async def test_it_gives_up_when_the_time_is_over(
     took = time.monotonic() - began
     assert (took >= 1) == (wait == "1s")
     assert bool(caplog.messages) == (wait == "1s")
+
+
+async def test_tries_do_not_pile_up() -> None:
+    """What sends spans has a thread of its own, and there may be hours of tries."""
+    nobody = f"redis://127.0.0.1:{free_port()}/0"
+    tracing = settings(nobody, "300ms").model_copy(
+        update={"telemetry": TelemetrySettings(traces="otlp")}
+    )
+    with pytest.raises(StoreUnavailable):
+        await start_broker(tracing)
+    assert [each for each in threading.enumerate() if "Span" in each.name] == []
 
 
 async def test_a_store_that_refuses_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:

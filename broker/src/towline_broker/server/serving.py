@@ -126,6 +126,13 @@ class BrokerServer:
         several processes on a store of which one must be the only owner), StoreRefused,
         StoreUnavailable.
         """
+        try:
+            await self._start()
+        except BaseException:
+            await self._telemetry.stop()  # a start can be tried again, for hours
+            raise
+
+    async def _start(self) -> None:
         address = self.address.resolve()
         check_exposure(self._settings.listen, address, self.protection, self._settings.insecure)
         if address.is_loopback:
@@ -134,17 +141,17 @@ class BrokerServer:
         if not self._shares_port:
             # A broker that cannot have its address leaves the store alone.
             address.check_free()
-        # Last, for with the address connections come to this process, its share of them or all.
         await self._open()
         try:
+            await self.access.start()
+            # Last, for with the address connections come to this process, its share of them or all.
             self.address = self._bind(address)
+            for service in SERVICES:
+                await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+            await self._server.start()
         except BaseException:
-            await self.broker.stop()
+            await self.stop(grace=None)
             raise
-        await self.access.start()
-        for service in SERVICES:
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        await self._server.start()
         if self._certificates is not None:
             self._watching = asyncio.create_task(self._certificates.watch())
 

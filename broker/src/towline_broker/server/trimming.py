@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from towline_broker.server.looking import look_every
+
 #: Seconds between two looks.
 INTERVAL = 5.0
 #: What is resident has grown: by this factor, and so many bytes, since it was last trimmed. It
@@ -33,12 +35,16 @@ async def trim_when_grown(
 ) -> None:
     """``resident``: bytes of memory that are in use or could be trimmed."""
     settled = resident()
-    while True:
-        await asyncio.sleep(interval)
+
+    async def look() -> None:
+        nonlocal settled
         if resident() > settled * FACTOR + SLACK:
             # In a thread, and without the interpreter's lock: calls go on meanwhile.
             await asyncio.to_thread(trim)
             settled = resident()
+
+    # With every file open that this process may have, not even this can be looked at.
+    await look_every(interval, look, "looking at the memory in use")
 
 
 def resident() -> int:

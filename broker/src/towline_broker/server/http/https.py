@@ -3,7 +3,6 @@
 Who asks is not asked for one: probes have none.
 """
 
-import asyncio
 import logging
 import ssl
 from datetime import datetime
@@ -11,14 +10,13 @@ from datetime import datetime
 from towline_broker.domain.events import event
 from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.file_signs import sign
+from towline_broker.server.files_in_use import FilesInUse
+from towline_broker.server.looking import look_every
 
 log = logging.getLogger("towline.broker")
 
 #: Seconds between two looks at the files.
 LOOK_EVERY = 10.0
-
-Sign = tuple[tuple[int, ...] | None, ...]
 
 
 class WebCertificate:
@@ -30,10 +28,8 @@ class WebCertificate:
             raise ConfigError("http.tls: needs a certificate: set tls.cert and tls.key")
         self._cert, self._key = tls.cert, tls.key
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._told = ""
         try:
-            self._sign = self._signed()
-            self._load()
+            self._files = FilesInUse([self._cert, self._key], self._load, (OSError,), self._tell)
         except OSError as error:
             raise ConfigError(f"http.tls: {self._why(error)}") from None
 
@@ -44,27 +40,11 @@ class WebCertificate:
 
     async def watch(self) -> None:
         """For ever; to be cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
-            self.look()
+        await look_every(LOOK_EVERY, self.look, "looking at the certificate for HTTP")
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Takes the files over if they have changed and hold together."""
-        try:
-            found = self._signed()
-            if found == self._sign:
-                return
-            self._load()
-            self._sign, self._told = found, ""
-        except OSError as error:
-            # Half of a new pair, say: until it is whole, what was good stays in use.
-            if str(error) != self._told:
-                log.error(
-                    "http.tls: the new certificate is not taken: %s",
-                    self._why(error),
-                    extra=event("certificate_refused", listener="http", reason=self._why(error)),
-                )
-            self._told = str(error)
+        self._files.look()
 
     def _load(self) -> None:
         # First where nobody is served from: a pair that does not hold together is taken by half.
@@ -76,11 +56,16 @@ class WebCertificate:
         leaf = x509.load_pem_x509_certificates(self._cert.read_bytes())[0]
         self._expires = leaf.not_valid_after_utc
 
-    def _signed(self) -> Sign:
-        return sign(self._cert), sign(self._key)
+    def _tell(self, error: Exception) -> None:
+        # Half of a new pair, say: until it is whole, what was good stays in use.
+        log.error(
+            "http.tls: the new certificate is not taken: %s",
+            self._why(error),
+            extra=event("certificate_refused", listener="http", reason=self._why(error)),
+        )
 
-    def _why(self, error: OSError) -> str:
-        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+    def _why(self, error: Exception) -> str:
+        reason = error.reason if isinstance(error, ssl.SSLError) else getattr(error, "strerror", "")
         return f"tls.cert {self._cert} and tls.key {self._key} do not serve: {reason}"
 
 

@@ -1,8 +1,6 @@
 """The credentials that this broker knows: bearer tokens, tokens of an identity provider, subjects
 of certificates."""
 
-import asyncio
-import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -11,11 +9,10 @@ from towline_broker.domain.identity import Identity
 from towline_broker.interceptors.authentication import Credential
 from towline_broker.server.configuration.auth_settings import AuthSettings
 from towline_broker.server.identity.tokens_file import PREFIX, TokensFile, digest_of, expired_since
+from towline_broker.server.looking import look_every
 
 if TYPE_CHECKING:
     from towline_broker.server.identity.jwt_verifier import JwtVerifier
-
-log = logging.getLogger("towline.broker")
 
 #: Seconds between two looks at the files when no call has one taken: parked calls of a token that
 #: was revoked end within it.
@@ -43,13 +40,16 @@ class Credentials:
     async def watch(self, changed: Callable[[], None]) -> None:
         """Reads files again when they have changed, and says so; never returns."""
         generation = self._generation
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
+
+        async def look() -> None:
+            nonlocal generation
             await self._look()
             # A call may have had the file read.
             if self._generation != generation:
                 generation = self._generation
                 changed()
+
+        await look_every(LOOK_EVERY, look, "looking at the files of auth")
 
     async def by_token(self, token: str) -> Credential:
         if token.startswith(PREFIX):

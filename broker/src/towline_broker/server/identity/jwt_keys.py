@@ -8,18 +8,27 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from towline_broker.domain.errors import CannotVerify
 from towline_broker.domain.events import event
 from towline_broker.server.configuration.auth_settings import JwtSettings
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.file_signs import sign
+from towline_broker.server.files_in_use import FilesInUse
 
 log = logging.getLogger("towline.broker")
 
 #: What PyJWT verifies with.
 Key: TypeAlias = Any
+#: Keys of other kinds sign nothing, and those with a private or a shared part are nobody else's.
+KINDS = (
+    rsa.RSAPublicKey,
+    ec.EllipticCurvePublicKey,
+    ed25519.Ed25519PublicKey,
+    ed448.Ed448PublicKey,
+)
 
 #: Seconds between two looks at the issuer's keys, after one that failed, and before one that is
 #: asked for by a token whose key is not known: who makes such tokens up cannot have us ask often.
@@ -60,10 +69,9 @@ class _File(abc.ABC):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._signature = sign(self._path)
         try:
-            self._read()
-        except (OSError, ValueError, jwt.PyJWTError) as error:
+            self._file = FilesInUse([path], self._read, (OSError, ValueError), self._tell)
+        except (OSError, ValueError) as error:
             raise ConfigError(f"{self.setting}: {self._wrong(error)}") from None
 
     async def start(self) -> None:
@@ -71,19 +79,7 @@ class _File(abc.ABC):
         await self.look()
 
     async def look(self) -> bool:
-        signature = sign(self._path)
-        if signature == self._signature:
-            return False
-        self._signature = signature
-        try:
-            self._read()
-        except (OSError, ValueError, jwt.PyJWTError) as error:
-            log.error(
-                "%s: the keys stay as they were: %s",
-                self.setting,
-                self._wrong(error),
-                extra=event("keys_refused", setting=self.setting, reason=self._wrong(error)),
-            )
+        if not self._file.look():
             return False
         log.info(
             "%s: %s is read again",
@@ -93,9 +89,24 @@ class _File(abc.ABC):
         )
         return True
 
+    async def find(self, kid: str | None) -> Key | None:
+        return choose(self._file.content, kid)
+
+    def _read(self) -> Mapping[str | None, Key]:
+        """Raises OSError, ValueError."""
+        return self._keys_in(self._path.read_bytes())
+
     @abc.abstractmethod
-    def _read(self) -> None:
-        """Raises OSError, ValueError, PyJWTError."""
+    def _keys_in(self, content: bytes) -> Mapping[str | None, Key]:
+        """Raises ValueError."""
+
+    def _tell(self, error: Exception) -> None:
+        log.error(
+            "%s: the keys stay as they were: %s",
+            self.setting,
+            self._wrong(error),
+            extra=event("keys_refused", setting=self.setting, reason=self._wrong(error)),
+        )
 
     def _wrong(self, error: Exception) -> str:
         if isinstance(error, OSError):
@@ -104,23 +115,28 @@ class _File(abc.ABC):
 
 
 class KeyFile(_File):
-    setting, expected = "auth.jwt.key", "public key in PEM form ('BEGIN PUBLIC KEY')"
+    """Of one key, which is good for any token, whatever key that names."""
 
-    def _read(self) -> None:
-        self._key = load_pem_public_key(self._path.read_bytes())
+    setting, expected = "auth.jwt.key", "public key for signatures in PEM form ('BEGIN PUBLIC KEY')"
+
+    def _keys_in(self, content: bytes) -> Mapping[str | None, Key]:
+        try:
+            key = load_pem_public_key(content)
+        except UnsupportedAlgorithm as error:
+            raise ValueError(str(error)) from error
+        if not isinstance(key, KINDS):
+            raise ValueError("a key of another kind")
+        return {None: key}
 
     async def find(self, kid: str | None) -> Key | None:
-        return self._key
+        return await super().find(None)
 
 
 class KeySetFile(_File):
     setting, expected = "auth.jwt.jwks", "JSON Web Key Set with public keys for signatures"
 
-    def _read(self) -> None:
-        self._keys = by_id(jwt.PyJWKSet.from_json(self._path.read_text()))
-
-    async def find(self, kid: str | None) -> Key | None:
-        return choose(self._keys, kid)
+    def _keys_in(self, content: bytes) -> Mapping[str | None, Key]:
+        return by_id(content)
 
 
 class KeySetUrl:
@@ -166,8 +182,8 @@ class KeySetUrl:
         try:
             # Times out as a whole: an issuer that dribbles holds up neither a start nor a call.
             async with asyncio.timeout(FETCH_TIMEOUT):
-                keys = by_id(jwt.PyJWKSet.from_json((await _get(self._url)).decode()))
-        except (jwt.PyJWTError, OSError, ValueError) as error:
+                keys = by_id(await _get(self._url))
+        except (OSError, ValueError) as error:
             self._next = now() + TRY_AGAIN
             if not self._failed:
                 kind = type(error).__name__
@@ -214,13 +230,23 @@ async def _get(url: str) -> bytes:
         raise OSError(str(error)) from error
 
 
-def by_id(found: jwt.PyJWKSet) -> dict[str | None, Key]:
-    """Public keys for signatures. Raises ValueError if there are none."""
-    keys = {
-        key.key_id: key
-        for key in found.keys
-        if key.public_key_use in ("sig", None) and key.key_type != "oct"
-    }
+def by_id(content: bytes) -> dict[str | None, Key]:
+    """The public keys for signatures in a JSON Web Key Set. Raises ValueError if there are none."""
+    try:
+        keys = {
+            key.key_id: key
+            for key in jwt.PyJWKSet.from_json(content.decode()).keys
+            if key.public_key_use in ("sig", None) and isinstance(key.key, KINDS)
+        }
+    except (
+        jwt.PyJWTError,
+        AttributeError,
+        NotImplementedError,
+        RecursionError,
+        TypeError,
+    ) as error:
+        # The library expects what a set should be, and meets what somebody has published.
+        raise ValueError(f"no JSON Web Key Set: {error}") from error
     if not keys:
         raise ValueError("no public key for signatures")
     return keys

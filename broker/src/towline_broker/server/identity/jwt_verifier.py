@@ -71,7 +71,7 @@ class JwtVerifier:
             if key is None:
                 raise Unauthenticated("the token is signed with a key that is none of its issuer's")
             return self._identify(self._claims(token, key))
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             # Whoever makes a token up decides what the library meets in it.
             raise Unauthenticated(f"the token is not taken: {_reason(error)}") from None
 

@@ -29,7 +29,7 @@ from towline_broker.domain.identity import Identity
 from towline_broker.interceptors.authentication import Credential
 from towline_broker.server.configuration.auth_settings import RightsSettings
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.file_signs import sign
+from towline_broker.server.files_in_use import FilesInUse
 
 log = logging.getLogger("towline.broker")
 
@@ -141,9 +141,7 @@ def _write(path: Path, entries: Sequence[Entry]) -> None:
     try:
         with os.fdopen(file, "w", encoding="utf-8") as text:
             if path.exists():
-                owner = path.stat()
-                if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(file, owner.st_uid, owner.st_gid)
+                _lend(file, path.stat())
             json.dump(content, text, indent=2)
             text.write("\n")
             text.flush()
@@ -154,16 +152,24 @@ def _write(path: Path, entries: Sequence[Entry]) -> None:
         raise
 
 
+def _lend(file: int, before: os.stat_result) -> None:
+    """To whom the file before it was of, and to those who could read it: a broker that cannot read
+    the new one goes on with the old one, revoked tokens and all."""
+    if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(file, before.st_uid, before.st_gid)
+    readers = before.st_mode & (stat.S_IRGRP | stat.S_IROTH)
+    os.fchmod(file, stat.S_IRUSR | stat.S_IWUSR | readers)
+
+
 class TokensFile:
     """The tokens as they are in the file now. A file that cannot be read leaves those that were
     read before in force, and is told of once. Raises ConfigError if there are none to begin with.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._name = path, str(path)
-        self._signature = sign(self._name)
+        self._path = path
         try:
-            self._credentials = self._read()
+            self._file = FilesInUse([path], self._read, (UnreadableTokens,), self._tell)
         except UnreadableTokens as error:
             raise ConfigError(f"auth.tokens: {error}") from None
         if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -179,37 +185,32 @@ class TokensFile:
     def find(self, digest: bytes) -> Credential | None:
         """The token with this SHA-256, expired or not."""
         self.look()
-        known = self._credentials.get(digest[:8])
+        known = self._file.content.get(digest[:8])
         if known is None or not hmac.compare_digest(known.digest, digest):
             return None
         return known
 
     def look(self) -> None:
-        """Reads the file again if it has changed: to ask that takes a microsecond."""
-        signature = sign(self._name)
-        if signature == self._signature:
-            return
-        self._signature = signature
-        try:
-            self._credentials = self._read()
-        except UnreadableTokens as error:
-            log.error(
-                "the tokens stay as they were: %s",
-                error,
-                extra=event("tokens_refused", file=str(self._path), reason=str(error)),
+        """Reads the file again if it has changed."""
+        if self._file.look():
+            self.generation += 1
+            count = len(self._file.content)
+            log.info(
+                "%d tokens are read from %s",
+                *(count, self._path),
+                extra=event("tokens_reread", file=str(self._path), count=count),
             )
-            return
-        self.generation += 1
-        log.info(
-            "%d tokens are read from %s",
-            len(self._credentials),
-            self._path,
-            extra=event("tokens_reread", file=str(self._path), count=len(self._credentials)),
-        )
 
     def _read(self) -> dict[bytes, Credential]:
         found = [entry.to_credential() for entry in read_entries(self._path)]
         return {each.digest[:8]: each for each in found}
+
+    def _tell(self, error: Exception) -> None:
+        log.error(
+            "the tokens stay as they were: %s",
+            error,
+            extra=event("tokens_refused", file=str(self._path), reason=str(error)),
+        )
 
 
 def expired_since(credential: Credential) -> str | None:
