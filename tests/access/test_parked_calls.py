@@ -1,7 +1,9 @@
 """Calls that wait while credentials come and go: what the interceptor does to them."""
 
 import asyncio
+import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -28,6 +30,22 @@ class Known:
 
     def by_now(self, _: Credential) -> Credential | None:
         return self.good
+
+
+class KnownForAMoment(Known):
+    """Knows one whose time is over in the moment in which somebody asks what became of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.credential = replace(CREDENTIAL, ends_at=time.time() + 0.05)
+
+    async def by_token(self, _: str) -> Credential:
+        return self.credential
+
+    def by_now(self, credential: Credential) -> Credential | None:
+        while credential.ends_at is not None and time.time() < credential.ends_at:
+            time.sleep(0.001)
+        return None
 
 
 class FakeContext:
@@ -66,6 +84,24 @@ async def test_a_call_that_takes_its_time_to_end_is_ended_once() -> None:
     with pytest.raises(Unauthenticated, match="revoked while the call waited"):
         await call
     assert current_identity().name == "anonymous"
+
+
+async def test_a_call_whose_token_runs_out_is_left_to_answer() -> None:
+    authentication = Authentication(KnownForAMoment(), Refusals())
+    parked, answered = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: Any, __: Any) -> str:
+        parked.set()
+        await answered.wait()
+        return "nothing"
+
+    handler = authentication.wrap(PARKING[0], wait)
+    call = asyncio.ensure_future(handler(None, cast(Context, FakeContext())))
+    await parked.wait()
+    authentication.end_changed()
+    await asyncio.sleep(0.01)
+    answered.set()
+    assert await call == "nothing"
 
 
 async def test_a_client_that_goes_is_no_refusal() -> None:

@@ -83,9 +83,11 @@ class Authentication(WrappingInterceptor):
         """Ends parked calls whose credentials are no longer what they were."""
         for call, credential in list(self._parked.items()):
             ends = call.expired()  # and gives back what it was granted
-            # One whose time is over was not revoked: its wait is no longer than that.
+            changed = self._authenticator.by_now(credential) != credential
+            # One whose time is over was not revoked: its wait is no longer than that. It may be
+            # over since a moment ago, so this is asked last.
             over = credential.ends_at is not None and credential.ends_at <= time.time()
-            if not ends and not over and self._authenticator.by_now(credential) != credential:
+            if changed and not ends and not over:
                 call.reschedule(asyncio.get_running_loop().time())
 
     async def _find_out(self, context: Context) -> Credential:
