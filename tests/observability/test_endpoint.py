@@ -73,7 +73,8 @@ async def test_nothing_can_be_changed_and_little_is_told_of_the_server() -> None
 
 
 def test_nobody_fills_the_log_with_what_is_no_request_or_with_connections() -> None:
-    few_files = ("sh", "-c", 'ulimit -n 200; exec "$@"', "sh")
+    many = "export TOWLINE_HTTP__CONNECTIONS=1000"  # more than there are files
+    few_files = ("sh", "-c", f'ulimit -n 200; {many}; exec "$@"', "sh")
     where = ("--http", f"127.0.0.1:{free_port()}")
     with BrokerProcess("memory:", *where, run_by=few_files) as broker, ExitStack() as open_:
         address = ("127.0.0.1", int(where[1].rpartition(":")[2]))
@@ -85,7 +86,9 @@ def test_nobody_fills_the_log_with_what_is_no_request_or_with_connections() -> N
         for _ in range(220):
             open_.enter_context(socket.create_connection(address, PATIENCE))
         time.sleep(1.5)
-        assert broker.log.count("out of system resource") == 1
+        assert broker.log.count("the HTTP server can accept no connection") == 1
+        open_.close()
+        assert get(address[1], "/livez") == (200, "alive\n")
 
 
 async def test_a_large_scrape_comes_compressed_to_who_wants_it() -> None:

@@ -36,11 +36,10 @@ def configure_logs(level: str, form: str, *, several: bool = False) -> None:
     logging.getLogger("towline").setLevel(LEVELS[level])
     logging.getLogger(_GRPC).addFilter(_is_no_lost_caller)
     logging.getLogger(_HTTP).addFilter(_is_no_bad_request)
-    logging.getLogger(_LOOP).addFilter(_crowding)
 
 
-#: The loggers of gRPC's server, of the HTTP server, and of the loop that takes its connections.
-_GRPC, _HTTP, _LOOP = "grpc._cython.cygrpc", "aiohttp.server", "asyncio"
+#: The loggers of gRPC's server and of the HTTP server.
+_GRPC, _HTTP = "grpc._cython.cygrpc", "aiohttp.server"
 
 
 def _is_no_lost_caller(record: logging.LogRecord) -> bool:
@@ -55,29 +54,6 @@ def _is_no_bad_request(record: logging.LogRecord) -> bool:
     the port makes some, and whoever reaches it could fill the disk."""
     error = record.exc_info[1] if record.exc_info else None
     return type(error).__module__ != "aiohttp.http_exceptions"
-
-
-class _Crowding(logging.Filter):
-    """The loop tells a hundred times a second, each with a traceback, that it has no room for a
-    further connection: once in so many seconds will do."""
-
-    MESSAGE = "socket.accept() out of system resource"
-    QUIET_SECONDS = 10.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._told = -self.QUIET_SECONDS
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if not record.getMessage().startswith(self.MESSAGE):
-            return True
-        if record.created - self._told < self.QUIET_SECONDS:
-            return False
-        self._told = record.created
-        return True
-
-
-_crowding = _Crowding()
 
 
 def _add_what_is_at_hand(record: logging.LogRecord) -> bool:

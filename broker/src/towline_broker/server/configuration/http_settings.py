@@ -32,6 +32,9 @@ class HttpSettings(Section):
     and types, and all figures."""
     tls: bool = False
     """Serve HTTPS, with the certificate of tls.cert and tls.key; clients need none."""
+    connections: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Connections that are open at the same time. One more is let in in the place of one that
+    waits, at the cost of whoever has most of them."""
     queues: Annotated[int, Field(ge=0, le=100_000)] = 1_000
     """Queues that /metrics names; the others are counted together, as (other)."""
     types: Annotated[int, Field(ge=0, le=100_000)] = 200

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from towline_broker.server.addresses import Address
 from towline_broker.server.configuration.http_settings import HttpSettings
 from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import AddressError, ConfigError
+from towline_broker.server.http.connections import Connections, note_request
 from towline_broker.server.http.https import WebCertificate
 
 log = logging.getLogger("towline.broker")
@@ -55,8 +57,6 @@ class Opened:
 NO_TLS = TlsSettings()
 #: Seconds for answers that are under way when the server ends.
 LAST_GRACE = 0.5
-#: Seconds after which a connection that asks nothing more is closed.
-KEEPALIVE = 75.0
 
 
 @asynccontextmanager
@@ -80,23 +80,38 @@ async def http_endpoint(
             raise
         yield Opened(None, str(error))
         return
-    runner = web.AppRunner(
-        _application(routes),
-        access_log=None,
-        keepalive_timeout=KEEPALIVE,
-        shutdown_timeout=LAST_GRACE,
-    )
     watching = None if certificate is None else asyncio.create_task(certificate.watch())
+    context = None if certificate is None else certificate.context
     try:
-        await runner.setup()
-        context = None if certificate is None else certificate.context
-        await web.SockSite(runner, listener, ssl_context=context).start()
-        yield Opened(address, certificate=certificate)
+        async with _served(routes, listener, settings.connections, context):
+            yield Opened(address, certificate=certificate)
     finally:
         if watching is not None:
             watching.cancel()
-        await runner.cleanup()
         listener.close()
+
+
+@asynccontextmanager
+async def _served(
+    routes: Iterable[web.RouteDef],
+    listener: socket.socket,
+    most: int,
+    context: ssl.SSLContext | None,
+) -> AsyncIterator[None]:
+    application = web.Application(middlewares=[note_request])
+    application.add_routes(routes)
+    runner = web.AppRunner(application, shutdown_timeout=LAST_GRACE)
+    await runner.setup()
+    if runner.server is None:
+        raise RuntimeError("aiohttp has set up no server")
+    connections = Connections(runner.server, most, context)
+    accepting = asyncio.create_task(connections.accept(listener))
+    try:
+        yield
+    finally:
+        accepting.cancel()
+        await connections.close()
+        await runner.cleanup()
 
 
 def allowed_address(settings: HttpSettings, insecure: bool) -> Address:
@@ -113,16 +128,3 @@ def allowed_address(settings: HttpSettings, insecure: bool) -> Address:
 
 def _take(settings: HttpSettings, insecure: bool) -> tuple[Address, socket.socket]:
     return allowed_address(settings, insecure).listening("http.listen", "--http")
-
-
-def _application(routes: Iterable[web.RouteDef]) -> web.Application:
-    application = web.Application()
-    application.add_routes(routes)
-    application.on_response_prepare.append(_add_headers)
-    return application
-
-
-async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "towline-broker"  # and not which Python and library serve it
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
