@@ -76,7 +76,7 @@ class World:
         workers = await self.broker.operating.workers()
         return (
             [(q.name, q.paused, q.figures.depth, q.figures.totals) for q in queues],
-            [(worker.worker_id, worker.directive) for worker in workers],
+            [(worker.key.id, worker.directive) for worker in workers],
         )
 
 

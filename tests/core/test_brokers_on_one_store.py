@@ -96,10 +96,12 @@ async def test_every_broker_knows_the_workers_of_all(brokers: tuple[Broker, Brok
     await two.leasing.reserve(reserve("reports", worker_id="w1", max_jobs=2))
     await two.settling.heartbeat("w2", [])
 
+    both = ["emails", "reports"]
+
     async def all_are_known() -> bool:
         views = [await broker.operating.workers() for broker in brokers]
-        told = [[(v.worker_id, v.leases, list(v.queues)) for v in each] for each in views]
-        return told == [[("w1", 3, ["emails", "reports"]), ("w2", 0, [])]] * 2
+        told = [[(v.key.id, dict(v.leases), list(v.queues)) for v in each] for each in views]
+        return told == [[("w1", {"emails": 1, "reports": 2}, both), ("w2", {}, [])]] * 2
 
     await until(all_are_known, "both brokers know all workers")
     assert (await one.operating.report()).workers == 2
@@ -153,7 +155,7 @@ async def test_a_lease_settled_at_another_broker_counts_until_its_deadline_at_mo
     await two.settling.ack([AckCall(leased.ref)])
 
     async def gone() -> bool:
-        return (await one.operating.workers())[0].leases == 0
+        return not (await one.operating.workers())[0].leases
 
     await until(gone, "the lease is over")
 
@@ -183,11 +185,13 @@ async def test_who_waits_hears_of_an_end_even_if_the_news_is_lost(clock: ManualC
     [
         b"no notice",
         zlib.compress(b"[]"),
-        zlib.compress(b'{"workers": [["w1"]], "directives": {}}'),
-        zlib.compress(b'{"workers": [], "directives": {"w1": [99, 0]}}'),
+        zlib.compress(b'{"workers": [["w1"]], "directives": []}'),
+        zlib.compress(b'{"workers": [["w1", [], 1, 0, 0, 1]], "directives": []}'),
+        zlib.compress(b'{"workers": [], "directives": [["w1", "", 99, 0]]}'),
+        zlib.compress(b'{"workers": [], "directives": {"w1": [3, 0]}}'),
         zlib.compress(b'{"workers": "' + bytes(1 << 27) + b'"}'),
     ],
-    ids=["bytes", "list", "row", "directive", "bomb"],
+    ids=["bytes", "list", "row", "count", "directive", "directives", "bomb"],
 )
 async def test_a_notice_that_cannot_be_read_hides_no_other(notice: bytes) -> None:
     server = Server()
@@ -195,7 +199,7 @@ async def test_a_notice_that_cannot_be_read_hides_no_other(notice: bytes) -> Non
     await one.start()
     await stranger.post("stranger", notice, one.now_of("emails") + MINUTE)
     await one.settling.heartbeat("w1", [])
-    assert [view.worker_id for view in await one.operating.workers()] == ["w1"]
+    assert [view.key.id for view in await one.operating.workers()] == ["w1"]
     await one.operating.stop_worker("w1", Directive.STOP)
     await one.stop()
 

@@ -3,9 +3,10 @@
 Lengths of time that a caller gives are relative here; the core turns them into times on its clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from towline_broker.domain.jobs import Depth, Failure, LeaseRef, Progress, Totals
 from towline_broker.domain.retry import DEFAULT_POLICY, RetryPolicy
@@ -52,6 +53,10 @@ class ReserveCall:
     holder: str = ""
     #: No further job once the envelopes of those leased come to so many bytes; None: no bound.
     max_bytes: int | None = None
+
+    @property
+    def worker(self) -> "WorkerKey":
+        return WorkerKey(self.worker_id, self.holder)
 
 
 class LeaseOutcome(IntEnum):
@@ -122,11 +127,20 @@ class Directive(IntEnum):
     STOP = 3
 
 
+class WorkerKey(NamedTuple):
+    #: What the worker says that it is called; empty: an anonymous one.
+    id: str
+    #: The mark of the identity that calls in its name; empty: anybody.
+    holder: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    worker_id: str
+    key: WorkerKey
+    #: Of its last Reserve.
     queues: Sequence[str]
-    leases: int
+    #: How many it holds, by queue.
+    leases: Mapping[str, int]
     first_seen: Micros
     last_seen: Micros
     directive: Directive

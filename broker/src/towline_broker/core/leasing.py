@@ -63,7 +63,7 @@ class Leasing:
         if self._draining:
             raise Draining
         queues = [choice.name for choice in call.queues]
-        self._workers.reserving(call.worker_id, queues, call.holder)
+        self._workers.reserving(call.worker, queues)
         deadline = self._clock.now() + call.wait
         waiter = Waiter(_order(call.queues, self._rng), call.max_jobs)
         self._repeats.supersede(_scoped(call), waiter)
@@ -167,7 +167,7 @@ class Leasing:
                 self._timings.started(part.leases, part.now)
             part.store.upkeep.no_later_than(min(leased.lease_until for leased in part.leases))
         if leases:
-            self._workers.leased(call.worker_id, leases)
+            self._workers.leased(call.worker, leases)
         return leases, repeated
 
 

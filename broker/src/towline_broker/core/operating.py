@@ -129,30 +129,34 @@ class Operating:
         return await store.driver.purge(request)
 
     async def workers(self, sight: Sight = None) -> list[WorkerView]:
-        """Those that serve a queue in sight, as if they served no other. Raises StoreError."""
+        """Those that serve a queue in sight or hold a lease of one, as if they had to do with no
+        other. Raises StoreError."""
         views = await self._owned.run(self._peers.views())
         if sight is None:
             return views
-        seen = [replace(view, queues=list(filter(sight, view.queues))) for view in views]
-        return [view for view in seen if view.queues]
+        seen = [_in_sight(view, sight) for view in views]
+        return [view for view in seen if view.queues or view.leases]
 
     async def stop_worker(self, worker_id: str, directive: Directive, sight: Sight = None) -> None:
-        """Raises WorkerNotFound (none that serves a queue in sight), PermissionDenied (it serves
-        others, too), StoreError."""
-        if sight is not None:
-            await self._check_all_in_sight(worker_id, sight)
-        await self._owned.run(self._peers.direct(worker_id, directive))
+        """Every identity has workers of its own: told are all of this name that serve no queue out
+        of sight.
 
-    async def _check_all_in_sight(self, worker_id: str, sight: Callable[[str], bool]) -> None:
-        for view in await self.workers():
-            if view.worker_id == worker_id and any(map(sight, view.queues)):
-                if all(map(sight, view.queues)):
-                    return
-                raise PermissionDenied(
-                    f"worker {worker_id!r} also serves queues for which you lack the right admin",
-                    Right.ADMIN,
-                )
-        raise WorkerNotFound(worker_id)
+        Raises WorkerNotFound (none that serves a queue in sight), PermissionDenied (each serves
+        others, too), StoreError.
+        """
+        views = await self._owned.run(self._peers.views())
+        named = [view for view in views if view.key.id == worker_id]
+        if sight is not None:
+            named = [view for view in named if any(map(sight, view.queues))]
+        if not named:
+            raise WorkerNotFound(worker_id)
+        told = [view.key for view in named if sight is None or all(map(sight, view.queues))]
+        if not told:
+            raise PermissionDenied(
+                f"worker {worker_id!r} also serves queues for which you lack the right admin",
+                Right.ADMIN,
+            )
+        await self._owned.run(self._peers.direct(told, directive))
 
     async def _states(self, wanted: Sequence[str]) -> list[QueueState]:
         by_name: dict[str, QueueState] = {}
@@ -208,6 +212,11 @@ class Operating:
 
 def _seen(states: Sequence[QueueState], sight: Sight) -> Sequence[QueueState]:
     return states if sight is None else [state for state in states if sight(state.name)]
+
+
+def _in_sight(view: WorkerView, sight: Callable[[str], bool]) -> WorkerView:
+    leases = {queue: count for queue, count in view.leases.items() if sight(queue)}
+    return replace(view, queues=list(filter(sight, view.queues)), leases=leases)
 
 
 def _grouped(counts: Sequence[Counts], key: Callable[[Counts], str]) -> dict[str, list[Counts]]:

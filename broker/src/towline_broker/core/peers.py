@@ -9,15 +9,16 @@ import json
 import logging
 import secrets
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from towline_broker.core.calls import Directive, WorkerView
+from towline_broker.core.calls import Directive, WorkerKey, WorkerView
 from towline_broker.core.following import is_about_the_clock
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.stores import Store
 from towline_broker.core.workers import Workers
-from towline_broker.domain.errors import StoreError, WorkerNotFound
+from towline_broker.domain.errors import StoreError
 from towline_broker.domain.events import event
 from towline_broker.domain.time import SECOND, Micros
 
@@ -33,6 +34,9 @@ SELDOM = 10
 #: A notice of more than this, unpacked, is none of ours: 100,000 workers fit in.
 MOST_BYTES = 64 * 1024 * 1024
 
+#: What workers were told, and when.
+Directives: TypeAlias = dict[WorkerKey, tuple[Directive, Micros]]
+
 
 class Peers:
     def __init__(self, store: Store, workers: Workers, settings: CoreSettings) -> None:
@@ -42,7 +46,7 @@ class Peers:
         self._id = secrets.token_hex(8)
         self._others: list[_Notice] = []
         #: What operators told workers by way of this broker, and when.
-        self._directives: dict[str, tuple[Directive, Micros]] = {}
+        self._directives: Directives = {}
         self._rounds = 0
         #: Brokers whose notices could not be read, told of once.
         self._unreadable: set[str] = set()
@@ -71,30 +75,26 @@ class Peers:
         """Workers that any broker has heard of, by id. Raises StoreError."""
         if self.shared:
             await self._look()
-        known: dict[str, WorkerView] = {}
+        known: dict[WorkerKey, WorkerView] = {}
         horizon = self._store.clock.now() - self._memory
         for view in (*self._workers.views(), *self._told()):
             if view.last_seen > horizon:
-                known[view.worker_id] = _merged(known.get(view.worker_id), view)
-        return [known[worker_id] for worker_id in sorted(known)]
+                known[view.key] = _merged(known.get(view.key), view)
+        return [known[key] for key in sorted(known)]
 
     def count(self) -> int:
         """As many workers as :meth:`views` would name, by what is known of the others already."""
         horizon = self._store.clock.now() - self._memory
-        others = (view.worker_id for view in self._told() if view.last_seen > horizon)
-        return len({*self._workers.ids(), *others})
+        others = (view.key for view in self._told() if view.last_seen > horizon)
+        return len({*self._workers.keys(), *others})
 
-    async def direct(self, worker_id: str, directive: Directive) -> None:
-        """Raises WorkerNotFound, StoreError."""
-        here = self._workers.direct(worker_id, directive)
-        if not self.shared:
-            if not here:
-                raise WorkerNotFound(worker_id)
-            return
-        if not here and worker_id not in {view.worker_id for view in await self.views()}:
-            raise WorkerNotFound(worker_id)
-        self._directives[worker_id] = (directive, self._store.clock.now())
-        await self._post()
+    async def direct(self, workers: Sequence[WorkerKey], directive: Directive) -> None:
+        """Whichever broker they call. Raises StoreError."""
+        for key in workers:
+            self._workers.direct(key, directive)
+        if self.shared:
+            self._directives |= dict.fromkeys(workers, (directive, self._store.clock.now()))
+            await self._post()
 
     def _told(self) -> Iterable[WorkerView]:
         for notice in self._others:
@@ -103,9 +103,7 @@ class Peers:
     async def _post(self) -> None:
         now = self._store.clock.now()
         past = now - self._memory
-        self._directives = {
-            worker_id: told for worker_id, told in self._directives.items() if told[1] > past
-        }
+        self._directives = {key: told for key, told in self._directives.items() if told[1] > past}
         notice = _written(self._workers.views(), self._directives)
         await self._store.driver.post(self._id, notice, now + TERM)
 
@@ -121,11 +119,11 @@ class Peers:
         ]
         latest = dict(self._directives)
         for notice in self._others:
-            for worker_id, told in notice.directives.items():
-                if worker_id not in latest or told[1] > latest[worker_id][1]:
-                    latest[worker_id] = told
-        for worker_id, (directive, _) in latest.items():
-            self._workers.direct(worker_id, directive)
+            for key, told in notice.directives.items():
+                if key not in latest or told[1] > latest[key][1]:
+                    latest[key] = told
+        for key, (directive, _) in latest.items():
+            self._workers.direct(key, directive)
 
     def _read(self, broker_id: str, notice: bytes) -> "_Notice | None":
         """None for one that this release cannot read: it must not keep us from those of others."""
@@ -152,22 +150,18 @@ class Peers:
 class _Notice:
     __slots__ = ("directives", "workers")
 
-    def __init__(
-        self, workers: list[WorkerView], directives: dict[str, tuple[Directive, Micros]]
-    ) -> None:
+    def __init__(self, workers: list[WorkerView], directives: Directives) -> None:
         self.workers = workers
         self.directives = directives
 
 
-def _written(
-    workers: Sequence[WorkerView], directives: dict[str, tuple[Directive, Micros]]
-) -> bytes:
+def _written(workers: Sequence[WorkerView], directives: Directives) -> bytes:
     content = {
         "workers": [
-            (w.worker_id, list(w.queues), w.leases, w.first_seen, w.last_seen, int(w.directive))
+            (*w.key, list(w.queues), w.leases, w.first_seen, w.last_seen, int(w.directive))
             for w in workers
         ],
-        "directives": directives,
+        "directives": [(*key, *told) for key, told in directives.items()],
     }
     return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), level=1)
 
@@ -181,12 +175,12 @@ def _read(notice: bytes) -> _Notice:
     content: dict[str, Any] = json.loads(plain)
     return _Notice(
         [
-            WorkerView(worker_id, queues, leases, first, last, Directive(directive))
-            for worker_id, queues, leases, first, last, directive in content["workers"]
+            WorkerView(WorkerKey(*key), queues, dict(held), first, last, Directive(directive))
+            for *key, queues, held, first, last, directive in content["workers"]
         ],
         {
-            worker_id: (Directive(directive), at)
-            for worker_id, (directive, at) in content["directives"].items()
+            WorkerKey(*key): (Directive(directive), at)
+            for *key, directive, at in content["directives"]
         },
     )
 
@@ -197,9 +191,9 @@ def _merged(one: WorkerView | None, other: WorkerView) -> WorkerView:
         return other
     latest = one if one.last_seen >= other.last_seen else other
     return WorkerView(
-        latest.worker_id,
+        latest.key,
         sorted({*one.queues, *other.queues}),
-        one.leases + other.leases,
+        Counter(one.leases) + Counter(other.leases),
         min(one.first_seen, other.first_seen),
         latest.last_seen,
         latest.directive,

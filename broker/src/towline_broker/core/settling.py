@@ -15,6 +15,7 @@ from towline_broker.core.calls import (
     NackCall,
     Release,
     RetryAfter,
+    WorkerKey,
 )
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.retrying import after_failure
@@ -77,10 +78,10 @@ class Settling:
         return [_outcome(answer, nack.settlement) for nack, answer in answers]
 
     async def heartbeat(
-        self, worker_id: str, items: Sequence[HeartbeatItem]
+        self, worker_id: str, items: Sequence[HeartbeatItem], holder: str = ""
     ) -> tuple[list[HeartbeatAnswer], Directive]:
-        """Raises StoreError."""
-        directive = self._workers.heard(worker_id)
+        """``holder``: the mark of the identity that calls. Raises StoreError."""
+        directive = self._workers.heard(WorkerKey(worker_id, holder))
         if not items:
             return [], directive
         answers = await self._owned.run(

@@ -101,9 +101,9 @@ class AdminService(AdminServiceServicer):
         return pb.ListWorkersResponse(
             workers=[
                 pb.WorkerInfo(
-                    worker_id=view.worker_id,
+                    worker_id=view.key.id,
                     queues=view.queues,
-                    leases=view.leases,
+                    leases=sum(view.leases.values()),
                     first_seen=to_timestamp(view.first_seen),
                     last_seen=to_timestamp(view.last_seen),
                     directive=enums.DIRECTIVES[view.directive],

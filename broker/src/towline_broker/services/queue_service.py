@@ -201,7 +201,8 @@ class QueueService(QueueServiceServicer):
         checks.count(request.leases, "leases", self._limits.batch, least=0)
         checks.finish()
         items, refused = sift(request.leases, "leases", self._settling.heartbeat)
-        answers, directive = await self._broker.settling.heartbeat(worker_id, items)
+        holder = current_identity().mark
+        answers, directive = await self._broker.settling.heartbeat(worker_id, items, holder)
         results = in_order(
             [_heartbeat_result(answer) for answer in answers],
             {place: _heartbeat_refused(error) for place, error in refused.items()},

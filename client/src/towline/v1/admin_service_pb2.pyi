@@ -670,11 +670,11 @@ class WorkerInfo(google.protobuf.message.Message):
     DIRECTIVE_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     leases: builtins.int
-    """Leases that it holds as far as the brokers know."""
+    """Leases of such queues that it holds, as far as the brokers know."""
     directive: towline.v1.queue_service_pb2.WorkerDirective.ValueType
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Queues of its last Reserve."""
+        """Queues of its last Reserve, as far as the caller may know of them."""
 
     @property
     def first_seen(self) -> google.protobuf.timestamp_pb2.Timestamp: ...

@@ -165,7 +165,8 @@ class AdminServiceServicer(object):
 
     def ListWorkers(self, request, context):
         """Workers that were heard of within the last minute, by id: by this broker, or by another one that
-        shares its default store. Safe to repeat.
+        shares its default store. A worker is called what it says that it is; of each identity that uses an
+        id there is one. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,7 +176,8 @@ class AdminServiceServicer(object):
         """Tells a worker what to do, in the answer to its next Heartbeat, whichever of the brokers that share
         the default store it calls (of another one than this, the answer may be a second late). NONE takes a
         QUIET or STOP back. It stands for this worker_id until then, or until the worker has been silent for
-        a minute: a worker that is to come back at once under the same id is best given a new one.
+        a minute: a worker that is to come back at once under the same id is best given a new one. If several
+        identities use the id, each of their workers is told for whose queues the caller has the right.
 
         Safe to repeat. Errors: INVALID_ARGUMENT, NOT_FOUND.
         """

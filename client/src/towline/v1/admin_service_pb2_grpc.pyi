@@ -309,14 +309,16 @@ class AdminServiceStub(typing.Generic[_AdminServiceStatsType, _AdminServiceReset
 
     ListWorkers: _AdminServiceListWorkersType
     """Workers that were heard of within the last minute, by id: by this broker, or by another one that
-    shares its default store. Safe to repeat.
+    shares its default store. A worker is called what it says that it is; of each identity that uses an
+    id there is one. Safe to repeat.
     """
 
     StopWorker: _AdminServiceStopWorkerType
     """Tells a worker what to do, in the answer to its next Heartbeat, whichever of the brokers that share
     the default store it calls (of another one than this, the answer may be a second late). NONE takes a
     QUIET or STOP back. It stands for this worker_id until then, or until the worker has been silent for
-    a minute: a worker that is to come back at once under the same id is best given a new one.
+    a minute: a worker that is to come back at once under the same id is best given a new one. If several
+    identities use the id, each of their workers is told for whose queues the caller has the right.
 
     Safe to repeat. Errors: INVALID_ARGUMENT, NOT_FOUND.
     """
@@ -460,7 +462,8 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[towline.v1.admin_service_pb2.ListWorkersResponse, collections.abc.Awaitable[towline.v1.admin_service_pb2.ListWorkersResponse]]:
         """Workers that were heard of within the last minute, by id: by this broker, or by another one that
-        shares its default store. Safe to repeat.
+        shares its default store. A worker is called what it says that it is; of each identity that uses an
+        id there is one. Safe to repeat.
         """
 
     @abc.abstractmethod
@@ -472,7 +475,8 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         """Tells a worker what to do, in the answer to its next Heartbeat, whichever of the brokers that share
         the default store it calls (of another one than this, the answer may be a second late). NONE takes a
         QUIET or STOP back. It stands for this worker_id until then, or until the worker has been silent for
-        a minute: a worker that is to come back at once under the same id is best given a new one.
+        a minute: a worker that is to come back at once under the same id is best given a new one. If several
+        identities use the id, each of their workers is told for whose queues the caller has the right.
 
         Safe to repeat. Errors: INVALID_ARGUMENT, NOT_FOUND.
         """
