@@ -67,7 +67,7 @@ class Authentication(WrappingInterceptor):
         async def identified(request: Any, context: Context) -> Any:
             who = ""
             try:
-                credential = await self._find_out(context)
+                credential = await self.find_out(context)
                 who = credential.identity.name
                 act_as(credential.identity, credential.ends_at)
                 if parks:
@@ -90,7 +90,8 @@ class Authentication(WrappingInterceptor):
             if changed and not ends and not over:
                 call.reschedule(asyncio.get_running_loop().time())
 
-    async def _find_out(self, context: Context) -> Credential:
+    async def find_out(self, context: Context) -> Credential:
+        """Raises Unauthenticated, CannotVerify."""
         token = _bearer_token(context)
         if token:
             return await self._authenticator.by_token(token)

@@ -1,4 +1,4 @@
-"""Wrapping the handlers of our own services; health and reflection are left as they are."""
+"""Wrapping the handlers of services: of our own, unless an interceptor is for others."""
 
 import abc
 from collections.abc import Awaitable, Callable
@@ -10,14 +10,15 @@ Behaviour = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
 #: Generic for the type checker only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-PREFIX = "/towline."
-
 
 class WrappingInterceptor(grpc.aio.ServerInterceptor):
     """Template: a subclass says in :meth:`wrap` what happens around a handler.
 
     Handlers are coroutine functions; those that stream read and write through their context.
     """
+
+    #: Of the methods that are wrapped.
+    prefix = "/towline."
 
     def __init__(self) -> None:
         #: By method, with the handler that is wrapped: a call then costs one look-up.
@@ -34,7 +35,7 @@ class WrappingInterceptor(grpc.aio.ServerInterceptor):
     ) -> "Handler | None":
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(PREFIX):
+        if handler is None or not method.startswith(self.prefix):
             return handler
         known = self._wrapped.get(method)
         if known is None or known[0] is not handler:

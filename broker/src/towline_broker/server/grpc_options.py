@@ -15,6 +15,10 @@ MOST_INCOMING = 10_000
 #: Of them and of those under way, from one connection: gRPC's clients keep further ones back. A
 #: peer that opens calls and takes them back as fast as it can costs 20 KiB for each.
 MOST_OF_A_CONNECTION = 4_096
+#: So many bytes of a call come in while nobody reads them: before it is known who calls, and behind
+#: its request. Left to itself gRPC takes 4 MiB and more. To a request that is being read it gives
+#: room as soon as it knows its length, a way there and back later; smaller ones do not wait for it.
+UNREAD_BYTES = 256 * 1024
 #: A call on a connection that has reached its age may take so much longer than one may be parked.
 CALL_BEYOND_WAIT: Micros = 1 * MINUTE
 
@@ -33,6 +37,8 @@ def grpc_options(settings: Settings, limits: Limits, *, shares_port: bool) -> li
         ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_INTERVAL_MS),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
         *_connection_age(settings.max_connection_age, limits.wait),
     ]
 

@@ -8,6 +8,8 @@ import grpc
 from towline_broker.interceptors.authentication import Authentication
 from towline_broker.interceptors.authorization import Authorization, rules
 from towline_broker.interceptors.guarding import Guards
+from towline_broker.interceptors.intake import RequestIntake
+from towline_broker.interceptors.open_health import OpenHealth
 from towline_broker.interceptors.refusals import Refusals
 from towline_broker.server.configuration.auth_settings import AuthSettings
 from towline_broker.server.configuration.guard_settings import GuardSettings
@@ -29,7 +31,12 @@ class Access:
         if settings.enabled:
             self._credentials = Credentials(settings)
             self._authentication = Authentication(self._credentials, self.refusals)
-            self.outer = [self._authentication, self._guards]
+            self.outer = [
+                OpenHealth(self._authentication),
+                self._authentication,
+                RequestIntake(),
+                self._guards,
+            ]
             self.inner = [Authorization(rules(default_queue), self.refusals)]
 
     @property
