@@ -110,10 +110,9 @@ def test_queues_come_in_strict_order_or_with_weights() -> None:
     [
         (["a=3", "b"], "'b' has none"),
         (["a", "a"], "'a' is named twice"),
-        (["a=0"], "from 1 to 1000"),
-        (["a=1001"], "from 1 to 1000"),
-        (["a=x"], "from 1 to 1000"),
-        (["a="], "from 1 to 1000"),
+        (["a=0"], "at least 1"),
+        (["a=x"], "at least 1"),
+        (["a="], "at least 1"),
     ],
 )
 def test_impossible_weights_are_refused(queues: list[str], message: str) -> None:

@@ -6,7 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 from towline import Exponential, context, options, requests
 from towline.transport.sync import admission, backoff
 from towline.v1 import job_pb2
-from towline.worker import heartbeat, outcome, reserver, settler
+from towline.worker import heartbeat, reserver, settler
 from towline.worker import options as worker_options
 from towline_broker.core.retrying import base_delay
 from towline_broker.core.settings import CoreSettings
@@ -23,7 +23,7 @@ def test_limits_are_those_of_the_broker() -> None:
     assert requests.MAX_BYTES + broker.job_bytes < broker.message_bytes
     assert broker.checkpoint_bytes == context.MAX_CHECKPOINT
     assert broker.progress_message_bytes == context.MAX_PROGRESS_MESSAGE
-    assert broker.result_bytes == outcome.MAX_RESULT
+    assert broker.result_bytes == context.MAX_RESULT
     assert broker.payload_bytes == admission.MAX_PAYLOAD
     assert broker.headers_bytes == admission.MAX_HEADERS
     assert broker.header_key_bytes == admission.MAX_HEADER_KEY
@@ -31,12 +31,10 @@ def test_limits_are_those_of_the_broker() -> None:
     assert broker.unique_key_bytes == admission.MAX_UNIQUE_KEY
     assert broker.start_delay == admission.MAX_DELAY.total_seconds() * SECOND
     assert broker.period == admission.MAX_PERIOD.total_seconds() * SECOND
-    assert broker.queues_per_reserve == worker_options.MAX_QUEUES
-    assert broker.weight == worker_options.MAX_WEIGHT
-    assert broker.wait == worker_options.MAX_WAIT * SECOND
+    assert broker.max_attempts == admission.MAX_ATTEMPTS
+    assert broker.retry_multiplier == admission.MAX_MULTIPLIER
+    assert broker.retry_delays == admission.MAX_RETRY_DELAYS
     assert CoreSettings().default_lease == worker_options.USUAL_LEASE * SECOND
-    assert broker.min_lease == worker_options.MIN_LEASE * SECOND
-    assert broker.max_lease == worker_options.MAX_LEASE * SECOND
     assert options.DISPLAY_NAME_HEADER == views.DISPLAY_NAME_HEADER
 
 

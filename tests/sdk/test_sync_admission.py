@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from towline import Client, InvalidArgument, InvalidJob, Registry, job
+from towline import Client, Exponential, InvalidArgument, InvalidJob, Registry, job
 from towline.errors import TowlineError
 
 registry = Registry()
@@ -53,6 +53,10 @@ def refusal(address: str, options: dict[str, Any]) -> tuple[type[TowlineError], 
         {"timeout": 367 * DAY},
         {"retention": 367 * DAY},
         {"backoff": [1, 367 * DAY]},
+        {"backoff": [1] * 100, "max_attempts": 1000},
+        {"backoff": [1] * 101},
+        {"max_attempts": 1001},
+        {"backoff": Exponential(multiplier=101)},
         {"queue": "q" * 129, "timeout": 367 * DAY, "unique_key": "k" * 257},
     ],
     ids=lambda options: " ".join(f"{key}={str(value)[:20]}" for key, value in options.items()),

@@ -34,11 +34,10 @@ __all__ = [
     "current_job",
 ]
 
+MAX_RESULT = 1024 * 1024
 MAX_CHECKPOINT = 64 * 1024
-"""Bytes of a checkpoint that the broker takes."""
-
 MAX_PROGRESS_MESSAGE = 1024
-"""Bytes of a progress message that the broker keeps."""
+"""Bytes of each that a broker takes, unless the lease of the job says otherwise."""
 
 DEFAULT_MAX_ATTEMPTS = 3
 """Of a job that names none, by the contract."""
@@ -182,6 +181,9 @@ class AttemptState:
     reports: ProgressReports = field(default_factory=ProgressReports)
     lease_deadline: float | None = None
     timeout_deadline: float | None = None
+    max_result: int = MAX_RESULT
+    max_checkpoint: int = MAX_CHECKPOINT
+    max_progress_message: int = MAX_PROGRESS_MESSAGE
 
 
 class JobLogger(logging.LoggerAdapter[logging.Logger]):
@@ -292,20 +294,22 @@ class JobContext:
 
         Raises InvalidJob when the fraction is no such number, or the message no string.
         """
-        self.state.reports.report(_fraction(fraction), _message(message), None)
+        text = _message(message, self.state.max_progress_message)
+        self.state.reports.report(_fraction(fraction), text, None)
 
     def checkpoint(self, data: Any) -> None:
         """Leave notes for the next attempt, which finds them in its ``last_checkpoint``.
 
         ``data`` is what JSON can hold, or what a field of a job can be, or bytes, which are found
-        in ``last_progress.checkpoint``; at most 64 KiB. It reaches the broker soon, and at the
-        latest just before a failure of this attempt does. Raises InvalidJob when there is too much
-        of it, and InvalidPayload when it cannot be written.
+        in ``last_progress.checkpoint``; at most 64 KiB, or what the broker is set to. It reaches
+        the broker soon, and at the latest just before a failure of this attempt does. Raises
+        InvalidJob when there is too much of it, and InvalidPayload when it cannot be written.
         """
         notes = data if isinstance(data, bytes) else write(data, "checkpoint")
-        if len(notes) > MAX_CHECKPOINT:
+        most = self.state.max_checkpoint
+        if len(notes) > most:
             raise InvalidJob(
-                f"checkpoint: data has {len(notes)} bytes, at most {MAX_CHECKPOINT} are kept: "
+                f"checkpoint: data has {len(notes)} bytes, at most {most} are kept: "
                 "store more elsewhere and leave a reference here"
             )
         self.state.reports.report(None, None, notes)
@@ -327,11 +331,11 @@ def _fraction(value: object) -> float:
     return fraction
 
 
-def _message(text: object) -> str:
+def _message(text: object, most: int) -> str:
     if not isinstance(text, str):
         raise InvalidJob(f"progress: message must be a str, got {type(text).__name__}")
     # Cut to what can be sent: a text may hold what is no UTF-8.
-    return text.encode("utf-8", "replace")[:MAX_PROGRESS_MESSAGE].decode("utf-8", "ignore")
+    return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
 
 
 def _seconds_until(deadline: float | None) -> float | None:

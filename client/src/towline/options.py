@@ -4,6 +4,7 @@ The same options are policy when a Job class or ``@job`` sets them, and say othe
 dispatch when they are given there.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,9 +32,9 @@ class Exponential:
         as_timedelta(self.initial, "Exponential.initial")
         as_timedelta(self.maximum, "Exponential.maximum")
         multiplier: object = self.multiplier
-        if not isinstance(multiplier, (int, float)) or not 1 <= multiplier <= 100:
+        if not isinstance(multiplier, (int, float)) or not 1 <= multiplier < math.inf:
             raise InvalidJob(
-                f"Exponential.multiplier: expected a number from 1 to 100, got {multiplier!r}"
+                f"Exponential.multiplier: expected a number of at least 1, got {multiplier!r}"
             )
 
 
@@ -238,8 +239,8 @@ def _backoff(value: object, where: str) -> list[timedelta] | Exponential:
     if isinstance(value, Exponential):
         return value
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        if not 1 <= len(value) <= 100:
-            raise InvalidJob(f"{where}: expected 1 to 100 delays, got {len(value)}")
+        if not value:
+            raise InvalidJob(f"{where}: expected delays, got an empty list")
         return [as_timedelta(delay, f"{where}[{index}]") for index, delay in enumerate(value)]
     if isinstance(value, (int, float, timedelta)):
         return [as_timedelta(value, where)]
@@ -318,7 +319,7 @@ _CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "delay": as_timedelta,
     "at": _aware,
     "priority": _whole(-_INT32, _INT32 - 1),
-    "max_attempts": _whole(1, 1000, " (1 is no retry)"),
+    "max_attempts": _whole(1, _INT32 - 1, " (1 is no retry)"),
     "backoff": _backoff,
     "jitter": _share,
     "timeout": _some_time,

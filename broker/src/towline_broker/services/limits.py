@@ -47,6 +47,11 @@ class Limits:
     progress_message_bytes: int = 1 * KIB
 
     @property
+    def of_attempts(self) -> tuple[int, int, int]:
+        """What a worker may report of one: result, checkpoint, text of a progress."""
+        return self.result_bytes, self.checkpoint_bytes, self.progress_message_bytes
+
+    @property
     def most_items(self) -> int:
         """Of the largest batch that any call may bring."""
         return max(self.batch, self.page, self.queues_per_reserve)

@@ -52,7 +52,7 @@ from towline_broker.services.reserving import (
 from towline_broker.services.settling import SettleReader
 from towline_broker.services.store_limits import StoreLimits
 from towline_broker.services.times import to_duration
-from towline_broker.services.views import to_info
+from towline_broker.services.views import attempt_limits, to_info
 from towline_broker.status import item_error
 
 _NOT_FOUND = LeaseOutcome.LEASE_OUTCOME_NOT_FOUND
@@ -66,6 +66,7 @@ class QueueService(QueueServiceServicer):
     def __init__(self, broker: Broker, limits: Limits) -> None:
         self._broker = broker
         self._limits = limits
+        self._of_attempts = attempt_limits(limits)
         self._jobs = JobReader(limits, broker.jobs)
         self._settling = SettleReader(limits)
 
@@ -180,7 +181,7 @@ class QueueService(QueueServiceServicer):
         call = read_reserve(request, self._limits)
         call = replace(call, wait=wait_within_deadline(call.wait, context))
         leases = await self._broker.leasing.reserve(call)
-        return await deliver(leases, context, self._broker, self._limits)
+        return await deliver(leases, context, self._broker, self._limits, self._of_attempts)
 
     async def Ack(self, request: AckRequest, context: Context) -> AckResponse:
         self._check_batch(request.acks, "acks")

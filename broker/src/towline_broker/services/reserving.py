@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from towline.v1.job_pb2 import AttemptLimits
 from towline.v1.queue_service_pb2 import ReserveRequest, ReserveResponse
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import QueueWeight, ReserveCall
@@ -74,7 +75,11 @@ def _queues(request: ReserveRequest, limits: Limits, checks: Checks) -> list[Que
 
 
 async def deliver(
-    leases: Sequence[Leased], context: Context, broker: Broker, limits: Limits
+    leases: Sequence[Leased],
+    context: Context,
+    broker: Broker,
+    limits: Limits,
+    of_attempts: AttemptLimits | None,
 ) -> ReserveResponse:
     """Sends the reply itself, so as to hear if it cannot be sent: then the leases are given back.
 
@@ -86,6 +91,9 @@ async def deliver(
         reply = ReserveResponse()
         for leased in leases:
             fill_lease(reply.leases.add(), leased, broker.now_of(leased.ref.queue))
+        if of_attempts is not None:
+            for lease in reply.leases:
+                lease.limits.CopyFrom(of_attempts)
         sent = _cut_to_fit(reply, limits.message_bytes)
         await context.write(reply)
     except BaseException as error:

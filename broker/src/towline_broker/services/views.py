@@ -1,6 +1,7 @@
 """Jobs and leases of the core as messages."""
 
 from towline.v1.job_pb2 import (
+    AttemptLimits,
     Failure,
     Job,
     JobInfo,
@@ -11,6 +12,7 @@ from towline_broker.core import tokens
 from towline_broker.domain import jobs as domain
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.services.enums import DEAD_REASONS, STATES
+from towline_broker.services.limits import Limits
 from towline_broker.services.times import to_duration, to_timestamp
 
 #: The one header that lists show, if it has no more bytes than these.
@@ -34,6 +36,16 @@ def fill_lease(message: Lease, leased: domain.Leased, now: Micros) -> None:
         message.last_failure.CopyFrom(to_failure(leased.failure))
     if leased.progress is not None:
         message.last_progress.CopyFrom(to_progress(leased.progress))
+
+
+def attempt_limits(limits: Limits) -> AttemptLimits | None:
+    """None: they are those that the contract states."""
+    if limits.of_attempts == Limits().of_attempts:
+        return None
+    result, checkpoint, message = limits.of_attempts
+    return AttemptLimits(
+        result_bytes=result, checkpoint_bytes=checkpoint, progress_message_bytes=message
+    )
 
 
 def to_info(record: domain.JobRecord, now: Micros, *, full: bool) -> JobInfo:

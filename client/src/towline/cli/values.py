@@ -103,8 +103,8 @@ def weighted_queues(texts: list[str]) -> list[str] | dict[str, int]:
         name, equals, weight = text.partition("=")
         if name in weights:
             raise UsageError(f"--queue: {name!r} is named twice")
-        if equals and not (weight.isascii() and weight.isdigit() and 1 <= int(weight) <= 1000):
-            raise UsageError(f"--queue: the weight in {text!r} must be a number from 1 to 1000")
+        if equals and not (weight.isascii() and weight.isdigit() and int(weight)):
+            raise UsageError(f"--queue: the weight in {text!r} must be a number of at least 1")
         weights[name] = int(weight) if equals else 0
     if all(weights.values()):
         return weights

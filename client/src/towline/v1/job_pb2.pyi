@@ -385,6 +385,7 @@ class Lease(google.protobuf.message.Message):
     ENQUEUED_AT_FIELD_NUMBER: builtins.int
     LAST_FAILURE_FIELD_NUMBER: builtins.int
     LAST_PROGRESS_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
     lease_token: builtins.str
     """Names this grant of this job. Opaque. Every settling call is compared with it. It stays good
     after its deadline until the job has been taken back.
@@ -413,6 +414,12 @@ class Lease(google.protobuf.message.Message):
     def last_progress(self) -> Global___Progress:
         """The last progress that any earlier attempt reported, with its checkpoint."""
 
+    @property
+    def limits(self) -> Global___AttemptLimits:
+        """How much the worker may report of this attempt, where the operator has set it otherwise than
+        this contract says. Unset: what this contract says.
+        """
+
     def __init__(
         self,
         *,
@@ -423,11 +430,38 @@ class Lease(google.protobuf.message.Message):
         enqueued_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         last_failure: Global___Failure | None = ...,
         last_progress: Global___Progress | None = ...,
+        limits: Global___AttemptLimits | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["enqueued_at", b"enqueued_at", "job", b"job", "last_failure", b"last_failure", "last_progress", b"last_progress", "lease_remaining", b"lease_remaining"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "enqueued_at", b"enqueued_at", "job", b"job", "last_failure", b"last_failure", "last_progress", b"last_progress", "lease_remaining", b"lease_remaining", "lease_token", b"lease_token"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["enqueued_at", b"enqueued_at", "job", b"job", "last_failure", b"last_failure", "last_progress", b"last_progress", "lease_remaining", b"lease_remaining", "limits", b"limits"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "enqueued_at", b"enqueued_at", "job", b"job", "last_failure", b"last_failure", "last_progress", b"last_progress", "lease_remaining", b"lease_remaining", "lease_token", b"lease_token", "limits", b"limits"]) -> None: ...
 
 Global___Lease: typing_extensions.TypeAlias = Lease
+
+@typing.final
+class AttemptLimits(google.protobuf.message.Message):
+    """How much a worker may report of an attempt, in bytes. All of them are set."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_BYTES_FIELD_NUMBER: builtins.int
+    CHECKPOINT_BYTES_FIELD_NUMBER: builtins.int
+    PROGRESS_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
+    result_bytes: builtins.int
+    """Of Ack.result."""
+    checkpoint_bytes: builtins.int
+    """Of Progress.checkpoint."""
+    progress_message_bytes: builtins.int
+    """Of Progress.message, which is cut there."""
+    def __init__(
+        self,
+        *,
+        result_bytes: builtins.int = ...,
+        checkpoint_bytes: builtins.int = ...,
+        progress_message_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint_bytes", b"checkpoint_bytes", "progress_message_bytes", b"progress_message_bytes", "result_bytes", b"result_bytes"]) -> None: ...
+
+Global___AttemptLimits: typing_extensions.TypeAlias = AttemptLimits
 
 @typing.final
 class Failure(google.protobuf.message.Message):
@@ -474,10 +508,10 @@ class Progress(google.protobuf.message.Message):
     fraction: builtins.float
     """0 to 1."""
     message: builtins.str
-    """For people. Cut at 1 KiB."""
+    """For people. Cut at 1 KiB, unless Lease.limits says otherwise."""
     checkpoint: builtins.bytes
-    """The worker's own notes, handed to the next attempt. At most 64 KiB. Unset in a later report: the
-    earlier checkpoint stays.
+    """The worker's own notes, handed to the next attempt. At most 64 KiB, unless Lease.limits says
+    otherwise. Unset in a later report: the earlier checkpoint stays.
     """
     def __init__(
         self,

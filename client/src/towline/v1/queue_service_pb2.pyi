@@ -449,7 +449,7 @@ class Ack(google.protobuf.message.Message):
     RESULT_FIELD_NUMBER: builtins.int
     lease_token: builtins.str
     result: builtins.bytes
-    """Handed to whoever asks GetJob. At most 1 MiB."""
+    """Handed to whoever asks GetJob. At most 1 MiB, unless Lease.limits says otherwise."""
     def __init__(
         self,
         *,

@@ -41,7 +41,6 @@ from towline.worker.callbacks import Callbacks
 from towline.worker.coroutines import until_ended
 from towline.worker.errors import InvalidResult, JobTimeout
 from towline.worker.leases import HeldLease, Settlement
-from towline.worker.outcome import MAX_RESULT
 
 # Of its own, so that a program can be without a line for each job and still hear the worker.
 logger = logging.getLogger("towline.worker.jobs")
@@ -230,9 +229,10 @@ class Attempt:
             encoded = self._definition.encode_result(value, self._held.content_type)
         except Exception as error:
             raise InvalidResult(f"the handler's result cannot be encoded: {error}") from error
-        if len(encoded) > MAX_RESULT:
+        most = self._held.state.max_result
+        if len(encoded) > most:
             raise InvalidResult(
-                f"the handler's result has {len(encoded)} bytes, at most {MAX_RESULT} are kept: "
+                f"the handler's result has {len(encoded)} bytes, at most {most} are kept: "
                 "store it elsewhere and return a reference"
             )
         return encoded

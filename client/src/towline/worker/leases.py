@@ -80,6 +80,10 @@ def hold(lease: job_pb2.Lease, timeout: float | None, on_report: Callable[[], No
     state = AttemptState(
         reports=ProgressReports(on_report), lease_deadline=time.monotonic() + remaining
     )
+    if lease.HasField("limits"):
+        state.max_result = lease.limits.result_bytes
+        state.max_checkpoint = lease.limits.checkpoint_bytes
+        state.max_progress_message = lease.limits.progress_message_bytes
     context = JobContext(
         id=job.id,
         queue=job.queue,

@@ -18,16 +18,13 @@ from towline.worker.processes.limits import ChildLimits, parse_bytes
 PoolName: TypeAlias = Literal["thread", "async", "process"]
 Queues: TypeAlias = Sequence[str] | Mapping[str, int]
 
+# Of what the operator of a broker can limit otherwise, the broker judges how much is too much.
 MAX_CONCURRENCY = 10_000
 MAX_PROCESSES = 1000
-MAX_QUEUES = 100
-MAX_WEIGHT = 1000
-MIN_LEASE = 1.0
-MAX_LEASE = 12 * 3600.0
-MAX_WAIT = 60.0
 USUAL_LEASE = 30.0
 """Seconds: what a broker gives of which nothing else is set."""
 
+_INT32 = 2**31 - 1
 _LONGEST_WAIT = threading.TIMEOUT_MAX / 2
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _WORKER_ID = re.compile(r"[!-~]{1,128}")
@@ -115,7 +112,7 @@ def make_options(
         max_time=None if max_time is None else seconds(max_time, "max_time"),
         drain_timeout=seconds(drain_timeout, "drain_timeout"),
         guardian=_switch(guardian, "guardian"),
-        wait=_wait(wait),
+        wait=seconds(wait, "wait"),
         sleep=seconds(sleep, "sleep"),
         stop_when_empty=stop_when_empty,
         types=_types(types),
@@ -143,8 +140,7 @@ def _queues(queues: object) -> tuple[tuple[str, int | None], ...]:
         raise ConfigurationError(f"queues: expected a list of names, got a string: [{queues!r}]?")
     if isinstance(queues, Mapping):
         choices: list[tuple[str, int | None]] = [
-            (name, _whole(weight, f"queues[{name!r}]", MAX_WEIGHT))
-            for name, weight in queues.items()
+            (name, _whole(weight, f"queues[{name!r}]", _INT32)) for name, weight in queues.items()
         ]
     elif isinstance(queues, Iterable):
         choices = [(name, None) for name in queues]
@@ -152,8 +148,8 @@ def _queues(queues: object) -> tuple[tuple[str, int | None], ...]:
         raise ConfigurationError(
             f"queues: expected a list of names, or a mapping of names to weights, got {queues!r}"
         )
-    if not 1 <= len(choices) <= MAX_QUEUES:
-        raise ConfigurationError(f"queues: expected 1 to {MAX_QUEUES} names, got {len(choices)}")
+    if not choices:
+        raise ConfigurationError("queues: expected at least one name, got none")
     names: list[object] = [name for name, _ in choices]
     for name in names:
         if not isinstance(name, str) or not _QUEUE.fullmatch(name):
@@ -182,16 +178,9 @@ def _lease(value: Seconds | None) -> float | None:
     if value is None:
         return None
     length = seconds(value, "lease")
-    if not MIN_LEASE <= length <= MAX_LEASE:
-        raise ConfigurationError(f"lease: expected 1 second to 12 hours, got {length:g} s")
+    if length <= 0:
+        raise ConfigurationError(f"lease: expected more than 0 seconds, got {length:g} s")
     return length
-
-
-def _wait(value: Seconds) -> float:
-    wait = seconds(value, "wait")
-    if wait > MAX_WAIT:
-        raise ConfigurationError(f"wait: the broker waits {MAX_WAIT:g} s at most, got {wait:g} s")
-    return wait
 
 
 def _default_timeout(value: Seconds | None) -> float | None:

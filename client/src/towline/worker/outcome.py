@@ -18,9 +18,6 @@ from towline.v1.job_pb2 import Failure
 from towline.v1.queue_service_pb2 import Ack, Nack
 from towline.v1.queue_service_pb2 import Release as ReleaseAction
 
-MAX_RESULT = 1024 * 1024
-"""Bytes of a result that the broker takes."""
-
 # What the broker keeps of a failure, in bytes. Cut here, so that one failure cannot fill a message.
 _MAX_TYPE = 256
 _MAX_MESSAGE = 4 * 1024

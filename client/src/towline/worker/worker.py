@@ -51,8 +51,8 @@ class Worker(CallbackDecorators):
 
     broker         a Client, whose address and credentials are used, or an address (None: as for
                    Client)
-    queues         names, served in strict order; or names with weights of 1 to 1000, a queue coming
-                   first in proportion to its weight
+    queues         names, served in strict order; or names with weights, a queue coming first in
+                   proportion to its weight
     pool           "thread", "async" or "process": where handlers run. Each runs sync and async
                    handlers. See docs/workers.md for which to choose
     processes      so many workers side by side, each in a process of its own with ``concurrency``
@@ -72,7 +72,7 @@ class Worker(CallbackDecorators):
     drain_timeout  seconds that running jobs have to end once the worker is to stop
     guardian       whether a small process beside this one keeps the leases while a handler lets
                    nothing else here run: see towline.worker.guardian
-    wait           seconds, at most 60, that the broker holds a call for jobs while there are none
+    wait           seconds that the broker holds a call for jobs while there are none
     sleep          seconds from an answer without jobs to the next call
     stop_when_empty
                    end once no job is ready in its queues and none that it ran is left; jobs that
@@ -107,7 +107,9 @@ class Worker(CallbackDecorators):
                                                (once per outage), unknown types, payloads that
                                                cannot be decoded, outcomes that came too late
 
-    The constructor raises ConfigurationError.
+    The constructor raises ConfigurationError. What only the broker can judge, such as a lease or a
+    wait longer than its limits (by default 12 hours and 60 seconds), ends the run with
+    InvalidArgument.
     """
 
     def __init__(

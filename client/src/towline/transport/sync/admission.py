@@ -20,6 +20,10 @@ MAX_CONTENT_TYPE = 128
 MAX_UNIQUE_KEY = 256
 """Bytes that a broker takes by default."""
 
+MAX_ATTEMPTS = 1000
+MAX_RETRY_DELAYS = 100
+MAX_MULTIPLIER = 100
+
 MAX_DELAY = timedelta(days=3653)
 MAX_PERIOD = timedelta(days=366)
 """How long a broker lets things last by default: before a first attempt, and everything else."""
@@ -31,7 +35,7 @@ _CODES = {"INVALID_ARGUMENT": 3, "UNIMPLEMENTED": 12}
 
 def check(job: Job, path: str) -> None:
     """Raise InvalidArgument, naming every field of the job that a broker would not take."""
-    wrong = [*_wrong_names(job), *_wrong_sizes(job), *_wrong_times(job)]
+    wrong = [*_wrong_names(job), *_wrong_sizes(job), *_wrong_retry(job), *_wrong_times(job)]
     if wrong:
         violations = tuple(Violation(f"{path}.{field}", what) for field, what in wrong)
         raise InvalidArgument.of(violations, "INVALID_FIELD")
@@ -60,6 +64,17 @@ def _wrong_sizes(job: Job) -> _Wrong:
     for key in job.headers:
         if not 1 <= len(key.encode()) <= MAX_HEADER_KEY:
             yield "headers", f"a key has {len(key.encode())} bytes; expected 1 to {MAX_HEADER_KEY}"
+
+
+def _wrong_retry(job: Job) -> _Wrong:
+    attempts, delays = job.retry.max_attempts, len(job.retry.delays.delays)
+    multiplier = job.retry.exponential.multiplier
+    if attempts > MAX_ATTEMPTS:
+        yield "retry.max_attempts", f"is {attempts}; expected 1 to {MAX_ATTEMPTS}"
+    if delays > MAX_RETRY_DELAYS:
+        yield "retry.delays.delays", f"has {delays} entries; expected 1 to {MAX_RETRY_DELAYS}"
+    if multiplier > MAX_MULTIPLIER:
+        yield "retry.exponential.multiplier", f"is {multiplier:g}; expected 1 to {MAX_MULTIPLIER}"
 
 
 _Lasting = Literal["delay", "expires_in", "timeout", "retention", "unique_for"]
