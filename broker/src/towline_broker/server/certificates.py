@@ -5,7 +5,6 @@ certificate is renewed without a restart; connections that stand are not touched
 together (half of a new pair, say) is told once, and what was good before stays in use.
 """
 
-import asyncio
 import logging
 import os
 import stat
@@ -28,7 +27,8 @@ from cryptography.hazmat.primitives.serialization import (
 from towline_broker.domain.events import event
 from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.file_signs import sign
+from towline_broker.server.files_in_use import FilesInUse
+from towline_broker.server.looking import look_every
 
 log = logging.getLogger("towline.broker")
 
@@ -75,13 +75,12 @@ class Certificates:
         self._cert, self._key, self._client_ca = settings.cert, settings.key, settings.client_ca
         self._now = now
         self._lock = threading.Lock()
-        self._signature = self._sign()
+        paths = [path for path in (self._cert, self._key, self._client_ca) if path is not None]
         try:
-            self._pems = self._read()
+            self._files = FilesInUse(paths, self._read, (WrongFiles,), self._tell)
         except WrongFiles as error:
             raise ConfigError(str(error)) from None
-        self._asked_for = self._pems
-        self._told = ""
+        self._pems = self._asked_for = self._files.content
         self._reminded = datetime.min.replace(tzinfo=UTC)
         self._warn_of_open_key()
 
@@ -113,36 +112,20 @@ class Certificates:
 
     async def watch(self) -> None:
         """Tells of what happens to the files, and of the end of the certificate; never returns."""
-        while True:
+
+        async def look() -> None:
             self.look()
             self.remind()
-            await asyncio.sleep(LOOK_EVERY)
+
+        self.remind()
+        await look_every(LOOK_EVERY, look, "looking at the certificate")
 
     def look(self) -> None:
         """Reads the files again if they have changed."""
         with self._lock:
-            signature = self._sign()
-            if signature == self._signature:
+            if not self._files.look():
                 return
-            self._signature = signature
-            try:
-                found = self._read()
-            except WrongFiles as error:
-                # A file that is being written is another one at each look, and wrong in one way.
-                if str(error) != self._told:
-                    log.error(
-                        "%s; the certificate that was read before stays in use (until %s)",
-                        *(error, _day(self._pems.not_after)),
-                        extra=event(
-                            "certificate_refused",
-                            listener="grpc",
-                            reason=str(error),
-                            expires=self._pems.not_after.isoformat(),
-                        ),
-                    )
-                self._told = str(error)
-                return
-            self._told = ""
+            found = self._files.content
             changed, self._pems = found != self._pems, found
         if changed:
             log.info(
@@ -211,8 +194,17 @@ class Certificates:
             self._asked_for = self._pems
             return self._pems.for_grpc()
 
-    def _sign(self) -> tuple[tuple[int, ...] | None, ...]:
-        return tuple(sign(path) for path in (self._cert, self._key, self._client_ca) if path)
+    def _tell(self, error: Exception) -> None:
+        log.error(
+            "%s; the certificate that was read before stays in use (until %s)",
+            *(error, _day(self._pems.not_after)),
+            extra=event(
+                "certificate_refused",
+                listener="grpc",
+                reason=str(error),
+                expires=self._pems.not_after.isoformat(),
+            ),
+        )
 
     def _read(self) -> Pems:
         """Raises WrongFiles."""
@@ -285,7 +277,11 @@ def _check_key(path: Path, pem: bytes, leaf: x509.Certificate, cert: Path) -> No
             "with the curve P-256 or P-384"
         )
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if key.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
+    try:
+        certified = leaf.public_key().public_bytes(*form)
+    except (ValueError, UnsupportedAlgorithm):
+        certified = b""  # of a kind that nobody here knows
+    if key.public_key().public_bytes(*form) != certified:
         raise WrongFiles(
             f"tls.key: {path} is not the key of the certificate in {cert}, which comes first there"
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from towline_broker.server.file_signs import sign
+from towline_broker.server.open_files import reserve
 
 T = TypeVar("T")
 
@@ -50,11 +51,11 @@ class FilesInUse(Generic[T]):
         signs = [sign(path) for path in self._paths]
         if signs == self._signs and (self._again is None or self._clock() < self._again):
             return False
-        self._signs = signs
+        self._signs, self._again = signs, self._clock() + TRY_AGAIN
         try:
-            self.content = self._read()
+            with reserve():
+                self.content = self._read()
         except self._wrong as error:
-            self._again = self._clock() + TRY_AGAIN
             if str(error) != self._told:
                 self._told = str(error)
                 self._tell(error)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from towline_broker.server.looking import look_every
+from towline_broker.server.open_files import reserve
 
 #: Seconds between two looks.
 INTERVAL = 5.0
@@ -43,13 +44,14 @@ async def trim_when_grown(
             await asyncio.to_thread(trim)
             settled = resident()
 
-    # With every file open that this process may have, not even this can be looked at.
     await look_every(interval, look, "looking at the memory in use")
 
 
 def resident() -> int:
     """Of this process, in bytes."""
-    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    with reserve():
+        status = _STATM.read_text()
+    return int(status.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _malloc_trim() -> Callable[[], object] | None:

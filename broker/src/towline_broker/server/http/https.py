@@ -29,14 +29,16 @@ class WebCertificate:
         self._cert, self._key = tls.cert, tls.key
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            self._files = FilesInUse([self._cert, self._key], self._load, (OSError,), self._tell)
-        except OSError as error:
+            self._files = FilesInUse(
+                *([self._cert, self._key], self._load, (OSError, ValueError), self._tell)
+            )
+        except (OSError, ValueError) as error:
             raise ConfigError(f"http.tls: {self._why(error)}") from None
 
     @property
     def expires(self) -> datetime:
         """When the certificate in use runs out."""
-        return self._expires
+        return self._files.content
 
     async def watch(self) -> None:
         """For ever; to be cancelled."""
@@ -46,15 +48,16 @@ class WebCertificate:
         """Takes the files over if they have changed and hold together."""
         self._files.look()
 
-    def _load(self) -> None:
-        # First where nobody is served from: a pair that does not hold together is taken by half.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._cert, self._key, _no_phrase)
-        self.context.load_cert_chain(self._cert, self._key, _no_phrase)
+    def _load(self) -> datetime:
+        """When it runs out. Raises OSError, ValueError."""
         # Takes a while to load, and most brokers show nothing over TLS.
         from cryptography import x509
 
-        leaf = x509.load_pem_x509_certificates(self._cert.read_bytes())[0]
-        self._expires = leaf.not_valid_after_utc
+        ends = x509.load_pem_x509_certificates(self._cert.read_bytes())[0].not_valid_after_utc
+        # First where nobody is served from: a pair that does not hold together is taken by half.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._cert, self._key, _no_phrase)
+        self.context.load_cert_chain(self._cert, self._key, _no_phrase)
+        return ends
 
     def _tell(self, error: Exception) -> None:
         # Half of a new pair, say: until it is whole, what was good stays in use.
@@ -65,7 +68,13 @@ class WebCertificate:
         )
 
     def _why(self, error: Exception) -> str:
-        reason = error.reason if isinstance(error, ssl.SSLError) else getattr(error, "strerror", "")
+        match error:
+            case ssl.SSLError():
+                reason = error.reason
+            case OSError():
+                reason = error.strerror or ""
+            case _:
+                reason = "no certificate in PEM form"
         return f"tls.cert {self._cert} and tls.key {self._key} do not serve: {reason}"
 
 

@@ -22,6 +22,7 @@ from towline_broker.server.configuration.sources import Sources
 from towline_broker.server.exits import ConfigError, WrongSettings
 from towline_broker.server.life.stopping import Stopping
 from towline_broker.server.life.systemd import Systemd
+from towline_broker.server.open_files import reserve
 
 log = logging.getLogger("towline.broker")
 
@@ -82,7 +83,8 @@ class Reloading:
                 )
 
     def _reread(self, sources: Sources, take_over: Callable[[Settings], None]) -> None:
-        wanted = sources.load().settings
+        with reserve():
+            wanted = sources.load().settings
         settings = taken_over(self._running, wanted)
         changed = differences(self._running, settings)
         take_over(settings)
