@@ -10,7 +10,7 @@ and a broker that is gone is passed over until it is back.
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
@@ -22,6 +22,7 @@ from towline.authorized import AuthorizedChannel
 from towline.bearer import INSECURE_VARIABLE, BearerToken
 from towline.credentials import TlsCredentials
 from towline.errors import CallFailed, ConfigurationError, from_rpc_error
+from towline.renewing import RenewingAioChannel, RenewingChannel
 
 Credentials: TypeAlias = TlsCredentials | grpc.ChannelCredentials
 
@@ -222,31 +223,33 @@ class Connection:
 
     def open(self) -> grpc.Channel:
         """Return a new channel. It connects with its first call."""
-        _note_opened()
-        credentials, options = self._for_grpc(), self._options()
-        if credentials is None:
-            channel = grpc.insecure_channel(self.target, options=options)
-        else:
-            channel = grpc.secure_channel(self.target, credentials, options=options)
-        if self.token is None:
-            return channel
-        return cast(grpc.Channel, AuthorizedChannel(channel, self.token))
+        channel = self._open(grpc.insecure_channel, grpc.secure_channel, RenewingChannel)
+        return cast(grpc.Channel, channel)
 
     def open_aio(self) -> grpc.aio.Channel:
         """Return a new channel of the running event loop. It connects with its first call."""
-        _note_opened()
-        credentials, options = self._for_grpc(), self._options()
-        if credentials is None:
-            channel = grpc.aio.insecure_channel(self.target, options=options)
-        else:
-            channel = grpc.aio.secure_channel(self.target, credentials, options=options)
-        if self.token is None:
-            return channel
-        return cast(grpc.aio.Channel, AuthorizedChannel(channel, self.token))
+        kinds = (grpc.aio.insecure_channel, grpc.aio.secure_channel, RenewingAioChannel)
+        return cast(grpc.aio.Channel, self._open(*kinds))
 
-    def _for_grpc(self) -> grpc.ChannelCredentials | None:
-        tls = self.credentials
-        return tls.for_grpc() if isinstance(tls, TlsCredentials) else tls
+    def _open(
+        self,
+        insecure: Callable[..., Any],
+        secure: Callable[..., Any],
+        renewing: type[RenewingChannel],
+    ) -> Any:
+        _note_opened()
+        tls, options = self.credentials, self._options()
+
+        def by(credentials: TlsCredentials) -> Any:
+            return secure(self.target, credentials.for_grpc(), options=options)
+
+        if tls is None:
+            channel = insecure(self.target, options=options)
+        elif not isinstance(tls, TlsCredentials):
+            channel = secure(self.target, tls, options=options)
+        else:
+            channel = renewing(tls, by) if tls.from_any_file else by(tls)
+        return channel if self.token is None else AuthorizedChannel(channel, self.token)
 
     def _options(self) -> tuple[tuple[str, Any], ...]:
         tls = self.credentials
