@@ -38,7 +38,7 @@ exclude_patterns = [
 
 # Pages: Markdown as code hosts read it.
 myst_heading_anchors = 4
-highlight_language = "text"
+highlight_language = "sh"  # of blocks that are indented
 smartquotes = False
 
 # Docstrings: plain text with `code` and indented examples.
@@ -110,7 +110,8 @@ def begin_at_index(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    app.add_lexer("haproxy", TextLexer)
+    for language in ("haproxy", "cron", "redis", "conf"):  # none of which Pygments knows
+        app.add_lexer(language, TextLexer)
     app.connect("source-read", read_page)
     app.connect("autodoc-process-docstring", read_docstring)
     app.connect("build-finished", begin_at_index)

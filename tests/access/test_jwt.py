@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
 from tests.access.issuer import AUDIENCE, NAME, Issuer
+from tests.support.pages import blocks
 from towline_broker.domain.errors import CannotVerify, Unauthenticated
 from towline_broker.domain.identity import Right
 from towline_broker.interceptors.authentication import Credential
@@ -62,6 +63,16 @@ async def test_a_token_gives_its_subject_the_rights_that_it_holds(
     assert 0 < found.ends_at - time.time() <= 60 + 30
     nothing = await verifier.verify(issuer.sign("mailer"))
     assert not nothing.identity.may_somewhere(*Right)
+
+
+async def test_the_claims_that_the_page_shows_are_rights(issuer: Issuer, keys: Path) -> None:
+    (shown,) = blocks("docs/security.md", "json")
+    claims = json.loads(shown)
+    shown_settings = JwtSettings(issuer=claims["iss"], audience=claims["aud"], jwks=keys)
+    claims["exp"] = int(time.time()) + 60
+    found = await JwtVerifier(shown_settings).verify(issuer.sign(claims.pop("sub"), **claims))
+    assert found.identity.name == "jwt:mailer"
+    assert found.identity.may("emails.out", Right.PUSH)
 
 
 async def test_rights_are_set_for_subjects_that_cannot_bring_them(

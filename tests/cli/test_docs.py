@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
+from tests.support.pages import blocks
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
 
@@ -45,11 +46,10 @@ def test_every_command_that_is_named_exists(towline: Command) -> None:
 def test_the_settings_that_are_shown_are_taken(
     towline: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = re.search(r"^```toml\n(.*?)^```", PAGE, re.M | re.S)
-    assert text is not None
-    assert tomllib.loads(text[1])["worker"]["module"] == "app.jobs"
+    (text,) = blocks("docs/commands.md", "toml")
+    assert tomllib.loads(text)["worker"]["module"] == "app.jobs"
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "towline.toml").write_text(text[1])
+    (tmp_path / "towline.toml").write_text(text)
     shown = " ".join(towline("worker", "--help").out.split())
     assert "default: emails=3, reports=1" in shown
     assert "default: 500MB" in shown

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.conftest import Command, Line
 from tests.support.broker_process import BrokerProcess
+from tests.support.pages import blocks
 from tests.support.terminal import Terminal, run_at_terminal
 from towline import Client
 
@@ -69,11 +70,17 @@ def test_a_broker_that_goes_and_comes_back_is_told_and_waited_for(tmp_path: Path
 def test_through_a_pipe_there_is_one_frame_and_it_is_not_cut(towline: Command, line: Line) -> None:
     line.push(4)
     line.bury(1)
+    line.reserve(1, worker_id="top-worker")
     done = towline("top", "--queue", line.queue)
     assert done.code == 0
     assert line.queue in done.out
     assert "\x1b" not in done.out
     assert done.out.count("READY") == 1
+    (shown,) = blocks("docs/commands.md", "text")
+    headings = {row for row in shown.splitlines() if row.startswith(("QUEUE ", "WORKER ", "DIED "))}
+    printed = [row.split() for row in done.out.splitlines()]
+    assert len(headings) == 3
+    assert all(heading.split() in printed for heading in headings)
 
 
 def test_json_is_a_line_for_each_frame(towline: Command, line: Line) -> None:

@@ -1,8 +1,6 @@
 """docs/configuration.md says what the broker says, and no mistake passes."""
 
 import json
-import re
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -10,15 +8,11 @@ import pytest
 
 from tests.configuration.mistakes import MISTAKES, Mistake
 from tests.configuration.page import PAGE, page, said_of
+from tests.support.pages import blocks
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.configuration.sources import load_settings
 
 ALL = list(chain.from_iterable(MISTAKES.values()))
-
-
-def blocks(language: str) -> Iterator[str]:
-    text = PAGE.read_text(encoding="utf-8")
-    return (found[1] for found in re.finditer(rf"^```{language}\n(.*?)^```", text, re.M | re.S))
 
 
 def test_the_page_has_every_setting_and_what_is_said_of_every_mistake() -> None:
@@ -52,7 +46,7 @@ def test_the_files_that_are_shown_say_the_same(
     monkeypatch.chdir(tmp_path)
     shown: list[Settings] = []
     for language, ending in (("toml", "toml"), ("yaml", "yml"), ("json", "json")):
-        (text,) = blocks(language)
+        (text,) = blocks("docs/configuration.md", language)
         file = tmp_path / f"a.{ending}"
         file.write_text(text)
         shown.append(load_settings({}, file))

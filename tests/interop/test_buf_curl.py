@@ -4,7 +4,6 @@ server reflection, and through the .proto files alone."""
 import base64
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.pages import blocks
 
 ROOT = Path(__file__).parents[2]
 BUF = Path(sys.executable).with_name("buf")
@@ -99,8 +100,7 @@ def test_a_refused_call_names_the_field(address: str) -> None:
 
 
 def test_the_command_in_the_readme_pushes_a_job(address: str) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^    (buf curl .*(?:\n    .+)*)", readme, re.MULTILINE)
+    (command,) = [text for text in blocks("README.md", "sh") if text.startswith("buf")]
     run = subprocess.run(
         ["sh", "-c", command.replace("127.0.0.1:7480", address)],
         env={**os.environ, "PATH": f"{BUF.parent}{os.pathsep}{os.environ['PATH']}"},

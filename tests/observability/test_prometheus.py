@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.broker_process import BrokerProcess
 from tests.support.certificates import Authority
+from tests.support.pages import blocks
 from tests.support.servers.ports import free_port
 from tests.support.servers.prometheus import PrometheusServer, promtool
 from towline import Client, JobRequest, TlsCredentials, Worker, job
@@ -43,8 +44,11 @@ def test_each_alert_has_a_test_and_a_row_in_the_docs() -> None:
     assert alerts == tested == told
 
 
-def test_the_configuration_of_prometheus_is_sound() -> None:
+def test_the_configuration_of_prometheus_is_sound_as_is_that_of_the_page(tmp_path: Path) -> None:
     promtool("check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
+    (shown,) = blocks("docs/observability.md", "yaml")
+    (tmp_path / "shown.yml").write_text(shown)
+    promtool("check", "config", str(tmp_path / "shown.yml"))
 
 
 def queries(panel: dict[str, Any]) -> Iterator[tuple[str, str]]:

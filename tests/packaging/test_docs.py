@@ -1,22 +1,18 @@
-"""docs/deploying.md, and the readme of each distribution: what they name is there."""
+"""docs/deploying.md: what it names is there."""
 
 import re
 import shlex
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.main import get_command
 
 from tests.packaging.dockerfile import stages
-from towline.cli.app import build
-from towline_broker.cli import app
+from tests.support.pages import blocks
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "deploying.md").read_text()
-LINE = r"^    (\S.*)$"
-LINES = re.findall(LINE, PAGE, re.MULTILINE)
+LINES = [line for text in blocks("docs/deploying.md", "sh") for line in text.splitlines()]
 VERSION = tomllib.loads((ROOT / "broker/pyproject.toml").read_text())["project"]["version"]
 
 
@@ -31,43 +27,12 @@ def test_every_file_that_is_named_is_there(path: str) -> None:
         assert (ROOT / path).exists()
 
 
-@pytest.mark.parametrize("page", ["docs/deploying.md", "client/README.md", "broker/README.md"])
-@pytest.mark.parametrize(
-    ("program", "command"),
-    [("towline-broker", get_command(app)), ("towline", get_command(build()))],
-)
-def test_every_command_has_the_options_that_are_named(
-    program: str, command: Any, page: str
-) -> None:
-    text = (ROOT / page).read_text()
-    written = [*re.findall(LINE, text, re.MULTILINE), *re.findall(r"`([^`]+)`", text)]
-    calls = [
-        each for line in written for each in re.findall(rf"(?<![\w-]){program} ([^>|]+)", line)
-    ]
-    for call in calls:
-        found = command
-        for word in shlex.split(call, comments=True):
-            if word in getattr(found, "commands", {}):
-                found = found.commands[word]
-            elif word.startswith("--"):
-                options = {option for each in found.params for option in each.opts}
-                assert word in {*options, "--help", "--install-completion"}, call
-
-
-def test_every_extra_that_is_installed_is_there_and_has_its_row() -> None:
-    extras = {
-        project: set(
-            tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"][
-                "optional-dependencies"
-            ]
-        )
-        for project, folder in (("towline-broker", "broker"), ("towline", "client"))
-    }
-    for project, extra in re.findall(r"'(towline(?:-broker)?)\[(\w+)\]'", PAGE):
-        assert extra in extras[project]
+def test_every_extra_has_its_row() -> None:
+    project = tomllib.loads((ROOT / "broker/pyproject.toml").read_text())["project"]
+    extras = set(project["optional-dependencies"])
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", PAGE.partition("## systemd")[0], re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"\w+", row)}
-    assert named == extras["towline-broker"] - {"testing"}
+    assert named == extras - {"testing"}
 
 
 def test_what_is_built_and_run_has_the_version_of_the_broker() -> None:

@@ -1,23 +1,25 @@
 """docs/middleware.md: every block of code runs, and what it shows does what it says."""
 
+import logging
 import re
 import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.sdk.fake_broker import PATIENCE
 from tests.sdk.running import fake_broker, working
-from towline import Registry, job
+from tests.support.pages import blocks
+from towline import Client, Registry, job, testing
 from towline.context import current_job
+from towline.middleware import Logging
 from towline.worker import Worker
 
-PAGE = Path(__file__).parents[2] / "docs" / "middleware.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+PAGE = "docs/middleware.md"
+BLOCKS = blocks(PAGE, "python")
 
 registry = Registry()
 
@@ -57,7 +59,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setitem(sys.modules, "sentry_sdk", sentry)
     defined: dict[str, Any] = {"sentry": sentry}
     for block in BLOCKS:
-        exec(compile(block, str(PAGE), "exec"), defined)
+        exec(compile(block, PAGE, "exec"), defined)
     return defined
 
 
@@ -65,7 +67,7 @@ def test_every_block_runs_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentry_sdk", Sentry())
     assert len(BLOCKS) >= 8
     for block in BLOCKS:
-        exec(compile(block, str(PAGE), "exec"), {})
+        exec(compile(block, PAGE, "exec"), {})
 
 
 def test_the_middleware_that_it_shows_works(
@@ -90,6 +92,17 @@ def test_the_middleware_that_it_shows_works(
     assert all(outcome in printed for outcome in ("succeeded None", "retried fail", "released"))
     assert [str(error) for error in page["sentry"].captured] == ["fail"]
     assert page["sentry"].tags == {"job.type": "work", "job.queue": "default"}
+
+
+def test_lines_of_the_log_look_as_shown(caplog: pytest.LogCaptureFixture) -> None:
+    (shown,) = blocks(PAGE, "text")
+    caplog.set_level(logging.INFO, "towline.jobs")
+    with testing.broker() as harness:
+        with Client(harness.url, middleware=[Logging()]) as client:
+            client.dispatch("work", {}, queue="emails")
+        harness.worker(registry=registry, middleware=[Logging()]).run_all()
+    names = [re.findall(r"\w+(?==)|^\w+", line) for line in shown.splitlines()]
+    assert [re.findall(r"\w+(?==)|^\w+", message) for message in caplog.messages] == names
 
 
 def test_the_callbacks_that_it_shows_are_added(page: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from tests.support.broker_process import BrokerProcess
 from tests.support.certificates import Authority
+from tests.support.pages import blocks
 from tests.support.servers.redis import RedisServer
 from towline_broker.core.clock import SystemClock
 from towline_broker.doctor import disks, machine, proofs, stores
@@ -29,6 +31,9 @@ tmpfs /run tmpfs rw 0 0
 server:/jobs /srv/my\\040jobs nfs4 rw 0 0
 overlay /box overlay rw 0 0
 """
+
+#: In what docs/running.md shows.
+DIFFERS = re.compile(r"ext4$|[\d.]+ (?:GiB|ms)|/var/lib/towline$| \(.*")
 
 
 def doctor(folder: Path, *options: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -55,6 +60,10 @@ def test_a_good_place_is_found_good_and_left_as_it_was(tmp_path: Path) -> None:
     assert "store default: sqlite:///towline.db: is made at the first start" in ended.stdout
     assert "a write is safe on the disk after" in ended.stdout
     assert "no problems" in ended.stdout
+    (page,) = blocks("docs/running.md", "text")
+    for line in [line for line in page.splitlines() if "store default" in line]:
+        said = line.partition("store default")[2]
+        assert all(part in ended.stdout for part in DIFFERS.split(said)), line
     assert list(tmp_path.iterdir()) == []
 
 

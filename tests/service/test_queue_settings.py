@@ -10,6 +10,7 @@ import pytest
 
 from tests.contract.limited_memory import LimitedDriver
 from tests.support.calls import Calls, calls_to, failure_of, seconds
+from tests.support.pages import blocks
 from towline.ids import uuid7
 from towline.v1.admin_service_pb2 import (
     ListQueuesRequest,
@@ -317,7 +318,7 @@ async def test_what_the_store_cannot_keep_stops_the_start(
 # --- docs/queues.md ------------------------------------------------------------------------------
 
 PAGE = (Path(__file__).parents[2] / "docs" / "queues.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = blocks("docs/queues.md", "toml")
 
 
 def test_the_page_names_every_option_and_no_other() -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import grpc
 import pytest
 
 from tests.support.faulty_driver import FaultyDriver
+from tests.support.pages import blocks
 from towline.v1 import admin_service_pb2 as admin
 from towline.v1 import queue_service_pb2 as pb
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -19,7 +21,17 @@ from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 from towline_broker.server import logs
 from towline_broker.server.serving import running_broker
 
+#: What docs/logs.md shows as it is here.
+SAME = ("level", "logger", "method", "code", "queues", "count")
 SECRET = "the-secret-of-the-test"  # not to be found in a log
+
+
+def like(event: dict[str, Any]) -> str:
+    """The message, without what is another each time."""
+    message = event["message"]
+    for name in ("peer", "worker", "jobs"):
+        message = message.replace("".join(event[name]), name)
+    return re.sub(r"[\d.]+ ms", "0 ms", message)
 
 
 class Log:
@@ -87,6 +99,11 @@ async def test_a_call_is_logged_with_its_id_its_queue_its_jobs_and_its_worker(
     assert push["milliseconds"] > 0
     assert SECRET not in log.text
     assert grant not in log.text
+    (line,) = blocks("docs/logs.md", "json")
+    shown = json.loads(line)
+    assert list(shown) == list(reserve)
+    assert [shown[name] for name in SAME] == [reserve[name] for name in SAME]
+    assert like(shown) == like(reserve)
 
 
 async def test_at_level_info_only_what_is_done_to_queues_is_told(

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support.broker_process import BrokerProcess
+from tests.support.pages import blocks
 from towline_broker.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -20,8 +21,11 @@ PAGE = PAGE.partition("## Transport\n")[2].partition("\n## ")[0]
 
 
 def block(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    return str(found)
+    return next(text for text in blocks("docs/security.md", language) if text in PAGE)
+
+
+def command(program: str) -> str:
+    return next(text for text in blocks("docs/security.md", "sh") if text.startswith(program))
 
 
 def run(command: list[str], folder: Path) -> str:
@@ -43,11 +47,11 @@ def run(command: list[str], folder: Path) -> str:
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
     folder = tmp_path_factory.mktemp("trial")
-    run(["sh", "-ec", block("sh")], folder)
+    run(["sh", "-ec", command("openssl")], folder)
     (folder / "broker.key").chmod(0o600)
     tokens = folder / "tokens.json"
-    command = f"towline-broker token create --name operator --admin --tokens {tokens}"
-    (folder / "token").write_text(run(["sh", "-ec", command], folder))
+    create = f"towline-broker token create --name operator --admin --tokens {tokens}"
+    (folder / "token").write_text(run(["sh", "-ec", create], folder))
     (folder / "protos").symlink_to(ROOT / "protos")
     (folder / "towline-broker.toml").write_text(f'[auth]\ntokens = "{tokens}"\n')
     files = ("--tls-cert", "broker.pem", "--tls-key", "broker.key")
@@ -62,9 +66,8 @@ def test_the_program_reaches_the_broker(broker: BrokerProcess) -> None:
 
 
 def test_buf_reaches_the_broker(broker: BrokerProcess) -> None:
-    (command,) = re.findall(r"^    (buf curl .*(?:\n    .+)*)", PAGE, re.MULTILINE)
     port = broker.address.rpartition(":")[2]
-    answer = run(["sh", "-ec", command.replace(":7480", f":{port}")], broker.folder)
+    answer = run(["sh", "-ec", command("buf").replace(":7480", f":{port}")], broker.folder)
     assert '"driver": "memory"' in answer
 
 

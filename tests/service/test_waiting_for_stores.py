@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker_process import start_command
+from tests.support.pages import blocks
 from tests.support.servers.ports import free_port
 from tests.support.servers.redis import RedisServer
 from tests.support.waiting import until
@@ -47,7 +48,10 @@ async def test_it_serves_once_its_store_answers(caplog: pytest.LogCaptureFixture
         starting.cancel()
         server.__exit__()
     first = caplog.messages[0]
-    assert "waiting for the store, for 60 s at most" in first
+    (shown,) = blocks("docs/operations.md", "text")
+    said, told, _ = shown.removeprefix("WARNING ").strip().partition(" postgresql://")
+    assert told
+    assert first.startswith(said.replace("30 s", "60 s"))
     assert server.address in first
     assert PASSWORD not in caplog.text
 

@@ -1,41 +1,68 @@
-"""The code of a page of documentation, run as one program against a real broker."""
+"""The pages of the documentation, and the blocks of code in them."""
 
-import re
-import subprocess
-import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-ADDRESS = "127.0.0.1:7480"
-"""The address that pages name; in the program it is that of the broker."""
+from markdown_it import MarkdownIt
 
-DOCS = Path(__file__).parents[2] / "docs"
-_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-_WORKER = """
-import towline
-
-_worker = towline.Worker({address!r}, queues={queues!r}, concurrency=2)
-_worker.start()
-"""
-_STOP = """
-_worker.stop(0)
-"""
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 
-def run_page(page: str, address: str, folder: Path, *, queues: list[str]) -> None:
-    """Run the Python blocks of a page, in their order, beside a worker of these queues, within
-    the folder."""
-    blocks = _BLOCK.findall((DOCS / page).read_text(encoding="utf-8"))
-    assert blocks, f"{page} has no code"
-    text = "".join([_WORKER.format(address=address, queues=queues), *blocks, _STOP])
-    program = folder / "page.py"
-    program.write_text(text.replace(ADDRESS, address), encoding="utf-8")
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", program],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
+class Block(NamedTuple):
+    """``page`` from the root of the repository; ``title``: what follows ``title=`` behind the
+    language. A block that is indented, and not fenced, is of commands for a shell: ``sh``."""
+
+    page: str
+    line: int
+    language: str
+    title: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+@cache
+def pages() -> tuple[str, ...]:
+    """What people read, from the root of the repository."""
+    found = [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "deploy").rglob("*.md"),
+        *ROOT.glob("*/README.md"),
+        *ROOT.glob("examples/*/README.md"),
+    ]
+    return tuple(sorted(str(path.relative_to(ROOT)) for path in found))
+
+
+@cache
+def blocks_of(page: str) -> tuple[Block, ...]:
+    """All of them, in their order."""
+    return tuple(_blocks(page))
+
+
+def blocks(page: str, language: str, title: str = "") -> list[str]:
+    """The texts of these blocks of a page, of which there is one at least."""
+    found = [
+        block.text
+        for block in blocks_of(page)
+        if (block.language, block.title) == (language, title)
+    ]
+    assert found, f"{page} has no block of {language}"
+    return found
+
+
+def _blocks(page: str) -> Iterator[Block]:
+    for token in MarkdownIt().parse((ROOT / page).read_text(encoding="utf-8")):
+        if token.type not in ("fence", "code_block"):
+            continue
+        assert token.map is not None
+        language, _, rest = token.info.strip().partition(" ")
+        kind, _, title = rest.partition("=")
+        assert kind in ("", "title"), f"{page}:{token.map[0] + 1}: {token.info}"
+        if token.type == "code_block":
+            language = "sh"
+        yield Block(page, token.map[0] + 1, language, title, token.content)

@@ -8,27 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
-PAGE = Path(__file__).parents[2] / "docs" / "getting-started.md"
+from tests.support.pages import Block, blocks_of
+
+PAGE = "docs/getting-started.md"
 BIN = Path(sys.executable).parent
 #: Where the page says that the broker is.
 ADDRESS = "127.0.0.1:7480"
 #: What stays in a terminal of its own, by how it begins.
 STAYING = ("towline-broker serve", "towline worker")
 PATIENCE = 60.0
-
-
-class Block(NamedTuple):
-    language: str
-    title: str
-    text: str
-
-
-def blocks() -> list[Block]:
-    found = re.findall(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
-    return [Block(*each) for each in found]
 
 
 def free_address() -> str:
@@ -90,7 +81,8 @@ class Terminal:
 
 def test_the_first_steps_are_as_they_are_told(tmp_path: Path) -> None:
     shell = Terminal(tmp_path, free_address())
-    page = blocks()
+    page = blocks_of(PAGE)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     for block in page:
         if block.language == "python":
             path = tmp_path / block.title
@@ -99,13 +91,9 @@ def test_the_first_steps_are_as_they_are_told(tmp_path: Path) -> None:
     commands = [block for block in page if block.language == "sh"]
     serve, work = (block.text.strip() for block in commands if block.text.startswith(STAYING))
     with shell.staying(serve, "listening on"), shell.staying(work, "emails"):
-        for block, following in zip(page, [*page[1:], Block("", "", "")], strict=True):
+        for block, following in pairwise([*page, Block(PAGE, 0, "", "", "")]):
             if block not in commands or block.text.strip() in (serve, work):
                 continue
             said = shell.run(block.text)
             if following.language == "text":
                 assert like(following.text).search(said), f"{block.text}\nsays\n{said}"
-
-
-def test_the_page_has_blocks_of_known_kinds_only() -> None:
-    assert {block.language for block in blocks()} == {"python", "sh", "text"}

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.pages import blocks
 from tests.support.servers.binaries import require_server
 from tests.support.servers.process import HOST, ServerProcess
-
-DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
 
 
 class Behind(NamedTuple):
@@ -103,5 +102,4 @@ class NginxForCalls(Nginx):
 
 def example(language: str, number: int = 0) -> str:
     """A block of the documentation."""
-    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    return blocks[number]
+    return blocks("docs/operations.md", language)[number]
