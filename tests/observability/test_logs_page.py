@@ -1,10 +1,13 @@
 """Every line of the broker's log has the name of an event, and docs/logs.md tells of each."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.support.pages import blocks
 
 ROOT = Path(__file__).parents[2]
 BROKER = ROOT / "broker" / "src" / "towline_broker"
@@ -76,3 +79,13 @@ def test_the_page_lists_every_event_with_its_levels_and_fields() -> None:
     for name, (levels, fields) in told.items():
         assert levels <= documented[name].levels, name
         assert fields <= documented[name].fields, name
+
+
+def test_lines_that_are_shown_have_an_event_and_its_fields() -> None:
+    of_all = {"time", "level", "logger", "message", "event", "request"}
+    (shown,) = blocks("docs/logs.md", "json")
+    documented = _documented()
+    for line in map(json.loads, shown.splitlines()):
+        event = documented[line["event"]]
+        assert line["level"] in event.levels
+        assert line.keys() - of_all <= event.fields, line["event"]
