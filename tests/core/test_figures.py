@@ -81,10 +81,10 @@ async def test_workers_are_known_by_their_calls_and_forgotten_when_silent(
     (leased,) = await broker.leasing.reserve(reserve(worker_id="w1"))
     await broker.settling.heartbeat("w2", [])
     one, two = await broker.operating.workers()
-    assert (one.worker_id, one.leases, list(one.queues)) == ("w1", 1, ["emails"])
-    assert (two.worker_id, two.leases) == ("w2", 0)
+    assert (one.key.id, one.leases, list(one.queues)) == ("w1", {"emails": 1}, ["emails"])
+    assert (two.key.id, two.leases) == ("w2", {})
     await broker.settling.ack([AckCall(leased.ref)])
-    assert (await broker.operating.workers())[0].leases == 0
+    assert not (await broker.operating.workers())[0].leases
     await clock.advance(MINUTE)
     assert await broker.operating.workers() == []
 
@@ -94,7 +94,7 @@ async def test_a_worker_holds_no_lease_that_was_ended_by_a_cancel(broker: Broker
     (leased,) = await broker.leasing.reserve(reserve(worker_id="w1"))
     await broker.jobs.cancel([pushed.job_id])
     assert await broker.settling.ack([AckCall(leased.ref)]) == [LeaseOutcome.LEASE_LOST]
-    assert (await broker.operating.workers())[0].leases == 0
+    assert not (await broker.operating.workers())[0].leases
 
 
 async def test_a_worker_that_asks_for_a_lost_lease_takes_none_from_the_next_one(
@@ -105,7 +105,7 @@ async def test_a_worker_that_asks_for_a_lost_lease_takes_none_from_the_next_one(
     await clock.advance(2 * SECOND)
     await broker.leasing.reserve(reserve(worker_id="w2"))
     await broker.settling.heartbeat("w1", [HeartbeatItem(lost.ref)])
-    assert [worker.leases for worker in await broker.operating.workers()] == [0, 1]
+    assert [worker.leases for worker in await broker.operating.workers()] == [{}, {"emails": 1}]
 
 
 async def test_a_directive_reaches_the_worker_at_its_next_heartbeat(broker: Broker) -> None:
@@ -137,7 +137,7 @@ class TestWorkersAreBounded:
     async def test_the_one_heard_of_longest_ago_is_forgotten_first(self, broker: Broker) -> None:
         for worker_id in ("w1", "w2", "w3", "w1", "w4"):
             await broker.settling.heartbeat(worker_id, [])
-        assert [worker.worker_id for worker in await broker.operating.workers()] == [
+        assert [worker.key.id for worker in await broker.operating.workers()] == [
             "w1",
             "w3",
             "w4",

@@ -114,6 +114,22 @@ async def test_a_memory_store_over_its_limit_says_so() -> None:
         assert_full(await failure_of(calls.queue.Push(big)), "MEMORY_FULL", "memory")
 
 
+async def test_a_queue_too_many_is_refused_with_the_way_out() -> None:
+    core = CoreOptions(max_queues=1)
+    settings = Settings(store="memory:", listen="127.0.0.1:0", core=core)
+    async with running_broker(settings) as server, calls_to(str(server.address)) as calls:
+        await push(calls, "a")
+        failure = await failure_of(push(calls, "a", "b"))
+        assert_full(failure, "TOO_MANY_QUEUES", "queues")
+        assert "core.max_queues" in failure.message
+        jobs = [Job(id=uuid7(), type="T", queue=queue) for queue in ("b", "a")]
+        reply = await calls.queue.Push(PushRequest(jobs=jobs, allow_partial=True))
+        refused, stored = reply.results
+        assert (refused.outcome, stored.outcome) == (3, 1)
+        assert (refused.error.reason, refused.job_id) == ("TOO_MANY_QUEUES", jobs[0].id)
+        assert refused.error.retry_after.seconds == 60
+
+
 async def test_too_many_waiting_calls_are_refused(calls: Calls) -> None:
     parked = asyncio.ensure_future(reserve(calls, wait=30))
     job_id = (await push(calls, "other")).results[0].job_id

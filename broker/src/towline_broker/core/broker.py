@@ -81,6 +81,7 @@ class Broker:
                 Store(
                     *(name, driver, clocks[name]),
                     Upkeep(driver, clocks[name], settings, owned, workers),
+                    settings.max_queues,
                 )
                 for name, driver in drivers.items()
             ],
@@ -94,6 +95,8 @@ class Broker:
         self._watch = EndWatch()
         self._peers = Peers(self._stores.default, workers, settings)
         self.failed = owned.failed
+        #: In one store.
+        self.max_queues = settings.max_queues
         self.jobs = Producing(
             *(self._stores, self.clock, settings, rules, owned, self._watch, limit, hold)
         )

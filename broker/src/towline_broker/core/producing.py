@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from towline_broker.core.calls import JobRequest
 from towline_broker.core.clock import Clock
@@ -75,8 +76,9 @@ class Producing:
     async def push(
         self, requests: Sequence[JobRequest], all_or_nothing: bool = True
     ) -> list[PushResult]:
-        """Raises Draining, Busy, QueueFull (only if ``all_or_nothing``), StoreFull, StoreError, and
-        InvalidField for jobs that are to be stored all or not at all, but in several stores."""
+        """Raises Draining, Busy, QueueFull and TooManyQueues (only if ``all_or_nothing``),
+        StoreFull, StoreError, and InvalidField for jobs that are to be stored all or not at all,
+        but in several stores."""
         if self._draining:
             raise Draining
         await self._hold.passed(request.queue for request in requests)
@@ -110,8 +112,11 @@ class Producing:
         now = store.clock.now()
         jobs = [_to_new_job(request, now, store.clock) for request in requests]
         depths = {queue: self._rules.of(queue).max_depth for queue in {job.queue for job in jobs}}
-        async with store.admission.of(len(jobs)):
-            results = await store.driver.push(PushBatch(jobs, now, all_or_nothing, depths))
+        batch = PushBatch(jobs, now, all_or_nothing, depths)
+        if store.queue_limit.covers(depths):
+            results = await _give(store, batch)
+        else:
+            results = await store.queue_limit.push(batch, partial(_give, store))
         times = [t for job in jobs for t in (job.due_at, job.expires_at) if t is not None]
         if times:
             store.upkeep.no_later_than(min(times))
@@ -233,6 +238,11 @@ class Producing:
         if record is None or (sight is not None and not sight(record.queue)):
             raise JobNotFound(job_id)
         return record
+
+
+async def _give(store: Store, batch: PushBatch) -> Sequence[PushResult]:
+    async with store.admission.of(len(batch.jobs)):
+        return await store.driver.push(batch)
 
 
 def _to_new_job(request: JobRequest, now: Micros, clock: Clock) -> NewJob:

@@ -13,6 +13,8 @@ class CoreSettings:
     default_lease: Micros = 30 * SECOND
     #: P11: most live jobs in one queue.
     max_queue_depth: int = 10_000_000
+    #: P11: most queues in one store.
+    max_queues: int = 100_000
     #: P11: most calls that may be parked at the same time.
     max_waiters: int = 10_000
     #: A worker not heard of for this long is no longer listed.

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from towline_broker.core.admission import Admission
 from towline_broker.core.clock import Clock
+from towline_broker.core.queue_limit import QueueLimit
 from towline_broker.core.routing import Routes
 from towline_broker.core.upkeep import Upkeep
 from towline_broker.domain.errors import InvalidField
@@ -24,15 +25,18 @@ R = TypeVar("R")
 
 
 class Store:
-    """One store, with what belongs to it alone: its clock (P10), its upkeep, and how much it is
-    given at the same time."""
+    """One store, with what belongs to it alone: its clock (P10), its upkeep, how much it is given
+    at the same time, and how many queues it may have."""
 
-    def __init__(self, name: str, driver: Driver, clock: Clock, upkeep: Upkeep) -> None:
+    def __init__(
+        self, name: str, driver: Driver, clock: Clock, upkeep: Upkeep, max_queues: int
+    ) -> None:
         self.name = name
         self.driver = driver
         self.clock = clock
         self.upkeep = upkeep
         self.admission = Admission()
+        self.queue_limit = QueueLimit(driver, max_queues)
 
     @property
     def capabilities(self) -> Capabilities:

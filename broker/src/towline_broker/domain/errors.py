@@ -8,6 +8,7 @@ TowlineError
 │   └── WorkerNotFound
 ├── Full                  try again later; nothing was changed
 │   ├── QueueFull
+│   ├── TooManyQueues
 │   ├── StoreFull         the disk or the memory
 │   ├── TooManyWaiters
 │   └── Busy              jobs come faster than they can be stored
@@ -26,7 +27,7 @@ TowlineError
 
 from collections.abc import Sequence
 
-from towline_broker.domain.time import SECOND, Micros
+from towline_broker.domain.time import MINUTE, SECOND, Micros
 
 
 class TowlineError(Exception):
@@ -88,6 +89,20 @@ class QueueFull(Full):
         super().__init__(f"queue:{queue}", f"queue {queue!r} holds its limit of {limit} live jobs")
         self.queue = queue
         self.limit = limit
+
+
+class TooManyQueues(Full):
+    """The queue does not exist, and would be one more than there may be."""
+
+    reason = "TOO_MANY_QUEUES"
+
+    def __init__(self, queue: str, limit: int) -> None:
+        super().__init__(
+            "queues",
+            f"queue {queue!r} would be new, and its store has {limit} queues, which is the limit: "
+            "push to one that exists, or have core.max_queues of the broker raised",
+            retry_after=1 * MINUTE,  # nothing makes room by itself
+        )
 
 
 class StoreFull(Full):

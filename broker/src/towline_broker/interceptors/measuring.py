@@ -24,6 +24,7 @@ BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 #: room, of a store, or of rights, or failed by a defect.
 REASONS = (
     *("BROKER_BUSY", "QUEUE_FULL", "MEMORY_FULL", "DISK_FULL", "TOO_MANY_WAITERS"),
+    "TOO_MANY_QUEUES",
     *("STORE_UNAVAILABLE", "DRAINING", "UNAUTHENTICATED", "PERMISSION_DENIED", "INTERNAL"),
 )
 

@@ -32,7 +32,7 @@ from towline.v1.queue_service_pb2 import (
 from towline.v1.queue_service_pb2_grpc import QueueServiceServicer
 from towline_broker.core import calls
 from towline_broker.core.broker import Broker
-from towline_broker.domain.errors import QueueFull, TowlineError
+from towline_broker.domain.errors import QueueFull, TooManyQueues, TowlineError
 from towline_broker.domain.identity import Right, current_identity
 from towline_broker.domain.jobs import JobPage
 from towline_broker.drivers import interface as stores
@@ -116,6 +116,8 @@ class QueueService(QueueServiceServicer):
         if result.outcome is stores.PushOutcome.QUEUE_FULL:
             most = self._broker.rules_of(job.queue).max_depth
             return _rejected(job.id, QueueFull(job.queue, most))
+        if result.outcome is stores.PushOutcome.NO_NEW_QUEUE:
+            return _rejected(job.id, TooManyQueues(job.queue, self._broker.max_queues))
         return PushResult(job_id=result.job_id, outcome=enums.PUSH_OUTCOMES[result.outcome])
 
     async def GetJob(self, request: GetJobRequest, context: Context) -> GetJobResponse:

@@ -28,9 +28,11 @@ so on.
 
 Every one that the broker gives also carries ErrorInfo with domain "towline" and one of these reasons: INVALID_FIELD,
 JOB_NOT_FOUND, QUEUE_NOT_FOUND, WORKER_NOT_FOUND, QUEUE_FULL, DISK_FULL, MEMORY_FULL,
-TOO_MANY_WAITERS, BROKER_BUSY, STORE_UNAVAILABLE, DRAINING, QUEUE_MOVED, STORE_CANNOT, PERMISSION_DENIED,
+TOO_MANY_QUEUES, TOO_MANY_WAITERS, BROKER_BUSY, STORE_UNAVAILABLE, DRAINING, QUEUE_MOVED, STORE_CANNOT, PERMISSION_DENIED,
 UNAUTHENTICATED, CANNOT_VERIFY, IDENTITY_RATE, IDENTITY_BYTES, IDENTITY_WAITERS, INTERNAL.
 
+  TOO_MANY_QUEUES  (RESOURCE_EXHAUSTED) the job would make a queue, and its store has as many as there may be.
+                 Those that exist go on.
   IDENTITY_...   (RESOURCE_EXHAUSTED) the caller alone has so much under way as it may: calls a second,
                  bytes of requests, calls that wait. Ack, Nack and Heartbeat are never refused for their rate.
   PERMISSION_DENIED  The metadata of ErrorInfo name the "right" that the caller lacks (push, work or admin) and,

@@ -13,6 +13,8 @@ class PushOutcome(Enum):
     CREATED = "created"
     EXISTING = "existing"
     QUEUE_FULL = "queue full"
+    #: Said by the core, never by a driver: there may be no further queue.
+    NO_NEW_QUEUE = "no new queue"
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,8 @@ class CoreOptions(Section):
     """The lease of a Reserve that asks for none."""
     max_queue_depth: Annotated[int, Field(ge=1)] = _CORE.max_queue_depth
     """Live jobs in one queue; beyond it Push is refused."""
+    max_queues: Annotated[int, Field(ge=1)] = _CORE.max_queues
+    """Queues in one store; beyond it a Push that would make another is refused."""
     max_waiters: Annotated[int, Field(ge=1)] = _CORE.max_waiters
     """Parked calls; beyond it Reserve is refused."""
     worker_memory: Term = _CORE.worker_memory
