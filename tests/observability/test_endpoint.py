@@ -28,13 +28,13 @@ from tests.support.servers.ports import free_port
 from tests.support.servers.redis import RedisServer
 from towline import Client, JobRequest
 from towline_broker.domain.errors import StoreUnavailable
+from towline_broker.server.asking import Asked
 from towline_broker.server.configuration.http_settings import HttpSettings
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.http.endpoint import Opened, http_endpoint
 from towline_broker.server.http.https import WebCertificate
-from towline_broker.server.life.asking import Asked
 
 PATIENCE = 20.0
 

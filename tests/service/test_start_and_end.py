@@ -29,7 +29,8 @@ from towline.v1.queue_service_pb2 import (
 from towline_broker.drivers.interface import Durability
 from towline_broker.server.addresses import Address
 from towline_broker.server.exits import ExitCode
-from towline_broker.server.life.banner import StoreLine, banner
+from towline_broker.server.life.banner import banner
+from towline_broker.server.particulars import StoreLine
 
 SECRET = "hunter2-payload"
 

@@ -17,9 +17,9 @@ from tests.support.servers.redis import RedisServer
 from tests.support.waiting import until
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.telemetry_settings import TelemetrySettings
 from towline_broker.server.exits import ExitCode
 from towline_broker.server.life.starting import start_broker
-from towline_broker.server.telemetry import TelemetrySettings
 
 PASSWORD = "hunter2-of-the-store"
 USER = f"user towline on >{PASSWORD} ~* &* +@all"

@@ -33,8 +33,7 @@ from towline_broker.server.exits import AddressError, ConfigError, WrongSettings
 from towline_broker.server.exposure import Protection, check_exposure
 from towline_broker.server.grpc_options import grpc_options
 from towline_broker.server.identity.access import Access
-from towline_broker.server.life.announcing import Serving
-from towline_broker.server.life.banner import StoreLine
+from towline_broker.server.particulars import Serving, StoreLine
 from towline_broker.server.telemetry import Telemetry
 from towline_broker.services.admin_service import AdminService
 from towline_broker.services.dead_letter_service import DeadLetterService

@@ -8,9 +8,9 @@ import asyncio
 import threading
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from towline_broker.server.configuration.marks import AT_START, Section
+from towline_broker.server.configuration.telemetry_settings import TelemetrySettings
 from towline_broker.server.exits import ConfigError
 
 if TYPE_CHECKING:
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 
 #: Seconds for the last spans at the end, if the collector does not answer.
 LAST_SPANS = 3.0
-
-
-class TelemetrySettings(Section):
-    traces: Annotated[Literal["off", "otlp"], AT_START] = "off"
-    """Whether a span of each call is sent, by OTLP over gRPC, to the collector that the variable
-    OTEL_EXPORTER_OTLP_ENDPOINT names."""
 
 
 class Telemetry:

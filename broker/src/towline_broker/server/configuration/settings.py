@@ -28,8 +28,8 @@ from towline_broker.server.configuration.store_settings import (
     mistakes,
     to_routes,
 )
+from towline_broker.server.configuration.telemetry_settings import TelemetrySettings
 from towline_broker.server.configuration.tls_settings import TlsSettings
-from towline_broker.server.telemetry import TelemetrySettings
 from towline_broker.services.limits import MIB, Limits
 
 ENV_PREFIX = "TOWLINE_"

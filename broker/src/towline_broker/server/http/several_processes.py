@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import msgspec
 
+from towline_broker.server.asking import Answers, Asked
 from towline_broker.server.http.one_process import PROBE_PATIENCE, OneProcess
 from towline_broker.server.http.watched import Health, NotYet
-from towline_broker.server.life.asking import Answers, Asked
 from towline_broker.server.metrics import families
 from towline_broker.server.metrics.exposition import PATIENCE
 from towline_broker.server.metrics.families import Family, Row, Rows

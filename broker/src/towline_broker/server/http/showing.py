@@ -6,8 +6,8 @@ The libraries for it are loaded only then: they take a third of the time in whic
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from towline_broker.server.asking import Answers, Asked
 from towline_broker.server.configuration.settings import Settings
-from towline_broker.server.life.asking import Answers, Asked
 from towline_broker.server.serving import BrokerServer
 
 

@@ -1,44 +1,15 @@
 """How a broker tells that it serves: to people, to scripts, and to the process that started it."""
 
-import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from towline_broker.domain.events import event
 from towline_broker.drivers.interface import Durability
-from towline_broker.server.addresses import Address
 from towline_broker.server.configuration.settings import Settings
-from towline_broker.server.exposure import Protection
-from towline_broker.server.life.banner import StoreLine, banner
+from towline_broker.server.life.banner import banner
+from towline_broker.server.particulars import Serving, StoreLine
 
 log = logging.getLogger("towline.broker")
-
-
-@dataclass(frozen=True)
-class Serving:
-    """What is told of a broker that serves."""
-
-    version: str
-    address: Address
-    #: The default one first.
-    stores: Sequence[StoreLine]
-    protection: Protection
-
-    def to_json(self) -> str:
-        """In one line."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str | bytes) -> "Serving":
-        fields = json.loads(text)
-        stores = [
-            StoreLine(**{**store, "durability": Durability(store["durability"])})
-            for store in fields["stores"]
-        ]
-        address, protection = Address(**fields["address"]), Protection(**fields["protection"])
-        return Serving(fields["version"], address, stores, protection)
 
 
 def announce(serving: Serving, settings: Settings, ready_file: Path | None) -> None:

@@ -4,28 +4,15 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from towline.channel import DEFAULT_ADDRESS
 from towline_broker.drivers.interface import Durability
 from towline_broker.server.addresses import Address
+from towline_broker.server.particulars import StoreLine
 
 #: Addresses to listen on that are none to connect to, and what is instead, on this machine.
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- they are looked for, not listened on
-
-
-@dataclass(frozen=True)
-class StoreLine:
-    """A store as the banner shows it."""
-
-    name: str
-    #: As ``shown_url`` shows it.
-    url: str
-    durability: Durability
-    durability_note: str
-    #: Other brokers may use it too; it does not end with this one.
-    shared: bool = False
 
 
 def banner(

@@ -2,8 +2,8 @@
 
 Its first line of standard input holds the settings (they may hold passwords, and arguments and
 environment of a process can be read by others). Once it serves it says so in one line of standard
-output. Then it answers what it is asked on standard input (:mod:`.asking`). When that ends, whoever
-started it is gone, and it drains.
+output. Then it answers what it is asked on standard input (:mod:`~towline_broker.server.asking`).
+When that ends, whoever started it is gone, and it drains.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from functools import partial
 from typing import BinaryIO
 
 from towline_broker.domain.events import event
+from towline_broker.server.asking import RELOAD, TAKEN_OVER, Answer, Answers, answer
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.http.showing import answers_about
-from towline_broker.server.life.asking import RELOAD, TAKEN_OVER, Answer, Answers, answer
 from towline_broker.server.life.running import patience, serve_until, to_the_end
 from towline_broker.server.life.stopping import Stopping
 from towline_broker.server.logs import configure_logs

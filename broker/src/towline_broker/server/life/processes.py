@@ -16,17 +16,18 @@ from typing import cast
 
 from towline_broker.domain.events import event
 from towline_broker.server.addresses import Address
+from towline_broker.server.asking import RELOAD, TAKEN_OVER, Asked
 from towline_broker.server.checking import check_queue_options
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.configuration.sources import Sources
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.http.showing import processes_over_http
-from towline_broker.server.life.announcing import Serving, announce
-from towline_broker.server.life.asking import RELOAD, TAKEN_OVER, Asked
+from towline_broker.server.life.announcing import announce
 from towline_broker.server.life.reloading import Reloading
 from towline_broker.server.life.running import adapt, patience, times, to_the_end
 from towline_broker.server.life.stopping import LAST_SECONDS, Stopping, first_of
 from towline_broker.server.life.systemd import Systemd
+from towline_broker.server.particulars import Serving
 
 log = logging.getLogger("towline.broker")
 
