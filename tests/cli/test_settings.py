@@ -80,6 +80,22 @@ def test_only_variables_of_towline_are_taken_from_dotenv(
     assert "OF_THE_APP" not in os.environ
 
 
+def test_a_variable_that_looks_like_a_setting_and_is_none_is_refused(
+    towline: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOWLINE_WORKER_PROCESES", "4")
+    done = towline("stats", "--url", NOWHERE)
+    assert done.code == 2
+    assert "environment variable TOWLINE_WORKER_PROCESES: no such setting" in done.err
+    assert "did you mean TOWLINE_WORKER_PROCESSES?" in done.err
+    monkeypatch.delenv("TOWLINE_WORKER_PROCESES")
+    (folder / ".env").write_text("TOWLINE_STORE=memory:\nTOWLINE_TOKEM=twl_secret\n")
+    done = towline("stats", "--url", NOWHERE)
+    assert done.code == 2
+    assert ".env: TOWLINE_TOKEM: no such setting; did you mean TOWLINE_TOKEN?" in done.err
+    assert "secret" not in done.err
+
+
 def test_the_url_of_the_environment_comes_before_that_of_a_file(
     towline: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from towline.errors import ConfigurationError
+from towline.variables import flag
 
 logger = logging.getLogger("towline")
 
@@ -27,8 +28,6 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at the file of a token."""
 
 _TOKEN = re.compile(r"[!-~]+")
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,7 @@ class BearerToken:
             return None
         if value:
             _check(value, TOKEN_VARIABLE)
-        asked = os.environ.get(INSECURE_VARIABLE, "").strip().lower()
-        if asked not in _TRUE | _FALSE:
-            raise ConfigurationError(f"{INSECURE_VARIABLE}: expected 1 or 0, got {asked!r}")
-        return cls(value or None, file or None, asked in _TRUE)
+        return cls(value or None, file or None, flag(INSECURE_VARIABLE))
 
     def read(self) -> str:
         """Return the token as it is now. Raises ConfigurationError for a file that holds none."""

@@ -23,11 +23,13 @@ from towline.bearer import INSECURE_VARIABLE, BearerToken
 from towline.credentials import TlsCredentials
 from towline.errors import CallFailed, ConfigurationError, from_rpc_error
 from towline.renewing import RenewingAioChannel, RenewingChannel
+from towline.variables import flag, warn_of_misspelt
 
 Credentials: TypeAlias = TlsCredentials | grpc.ChannelCredentials
 
 DEFAULT_ADDRESS = "127.0.0.1:7480"
 ADDRESS_VARIABLE = "TOWLINE_URL"
+PROXY_VARIABLE = "TOWLINE_USE_PROXY"
 
 # Safe to repeat by the comments of the contract, given that the SDK sets the ids of jobs and the
 # request_id of Reserve. Missing on purpose: ResetStats and PurgeQueue, RequeueDead and DiscardDead,
@@ -174,6 +176,8 @@ class Connection:
             return EmbeddedConnection.of(
                 given, credentials=credentials, timeout=timeout, token=token
             )
+        warn_of_misspelt()
+        flag(PROXY_VARIABLE)  # what is wrong with it is told now
         target, tls = parse_address(address)
         if credentials is None and tls is not False:
             credentials = TlsCredentials.from_environment() or (TlsCredentials() if tls else None)
@@ -253,9 +257,11 @@ class Connection:
 
     def _options(self) -> tuple[tuple[str, Any], ...]:
         tls = self.credentials
+        # A proxy that the environment names is meant for the web, and is not to hear of tokens.
+        options = (*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", int(flag(PROXY_VARIABLE))))
         if isinstance(tls, TlsCredentials) and tls.server_name is not None:
-            return (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", tls.server_name))
-        return CHANNEL_OPTIONS
+            return (*options, ("grpc.ssl_target_name_override", tls.server_name))
+        return options
 
     @property
     def shows_certificate(self) -> bool:

@@ -79,8 +79,8 @@ def _root(
         ),
     ] = None,
 ) -> None:
-    settings.load_environment()
     group: Any = context.command
+    settings.load_environment(_options(group.commands["worker"]))
     new_job = group.commands["new"].commands["job"]
     configurable = [
         settings.Command("worker", _options(group.commands["worker"])),

@@ -27,6 +27,7 @@ from typing import Any
 from dotenv import dotenv_values
 
 from towline.cli.exits import UsageError
+from towline.variables import misspelt
 
 FILE = Path("towline.toml")
 PROJECT = Path("pyproject.toml")
@@ -71,13 +72,29 @@ def set_variables(variables: Mapping[str, str]) -> None:
         os.environ.setdefault(name, value)
 
 
-def load_environment(path: Path = DOTENV) -> None:
-    """Take our variables from ``.env``; those that are set stay as they are."""
+def load_environment(options_of_workers: Iterable[str], path: Path = DOTENV) -> None:
+    """Take our variables from ``.env``; those that are set stay as they are.
+
+    Raises UsageError for names of no setting that look like one's.
+    """
+    _check_names(os.environ, "environment variable", options_of_workers)
     if not path.is_file():
         return
-    for name, value in dotenv_values(path).items():
+    named = dotenv_values(path)
+    _check_names(named, f"{path}:", options_of_workers)
+    for name, value in named.items():
         if name.startswith(VARIABLES) and value is not None:
             os.environ.setdefault(name, value)
+
+
+def _check_names(names: Iterable[str], where: str, options_of_workers: Iterable[str]) -> None:
+    found = misspelt(names, options_of_workers)
+    if found:
+        lines = (
+            f"{where} {name}: no such setting; did you mean {meant}?"
+            for name, meant in found.items()
+        )
+        raise UsageError("\n".join(lines))
 
 
 def load_defaults(

@@ -12,6 +12,8 @@ from typing import Any
 from dotenv.parser import parse_stream
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, SettingsError
 
+from towline.variables import NAMES as OF_CLIENTS
+from towline.variables import OF_WORKERS
 from towline_broker.server.configuration.catalogue import ANY_NAME, all_settings
 from towline_broker.server.configuration.marks import Place
 from towline_broker.server.configuration.settings import ENV_DELIMITER, ENV_PREFIX, Settings
@@ -27,12 +29,6 @@ DOTENV = "variable in .env:"
 
 #: Names the file of settings, unless an option does.
 FILE_VARIABLE = ENV_PREFIX + "CONFIG"
-
-#: Ours, but not the broker's: where programs and workers find a broker, and what they run.
-_OF_CLIENTS = (
-    *("URL", "CA", "CERT", "KEY", "SERVER_NAME", "TOKEN", "TOKEN_FILE", "INSECURE_TOKEN"),
-    *("DEBUG", "WORKER", "NEW"),
-)
 
 
 @dataclass(frozen=True)
@@ -138,5 +134,5 @@ def _misspelt(names: Iterable[str], kind: str) -> list[str]:
 
 
 def _is_of_clients(name: str) -> bool:
-    rest = name.removeprefix(ENV_PREFIX)
-    return rest in _OF_CLIENTS or rest.startswith(("WORKER_", "NEW_"))
+    """Ours, but not the broker's: where programs and workers find a broker, and what they run."""
+    return name in OF_CLIENTS or name.startswith(OF_WORKERS)
