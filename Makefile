@@ -143,6 +143,10 @@ docs-check: install ## Check that the documentation site would build, without wr
 docs-serve: docs ## Build the documentation site, and serve it on http://127.0.0.1:8000 (PORT=...)
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs $${PORT:-8000}
 
+.PHONY: exits-docs
+exits-docs: install ## Rewrite docs/exit-codes.md, after a change of what exit codes mean
+	@$(BIN)/python -m scripts.exit_codes_page
+
 .PHONY: contract-docs
 contract-docs: install ## Rewrite docs/contract.md, after a change of the contract
 	@$(BIN)/python -m scripts.contract_page

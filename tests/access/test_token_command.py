@@ -1,6 +1,7 @@
 """``towline-broker token``: what it prints, what it keeps, and how it refuses."""
 
 import json
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -183,3 +184,33 @@ def test_who_edits_at_the_same_time_undoes_nothing_of_others(path: Path) -> None
         list(pool.map(make, names))
     assert {entry.name for entry in read_entries(path)} == {"first", *names}
     assert link.is_symlink()
+
+
+def test_a_token_is_written_into_a_file_of_its_owner_alone(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ci.token"
+    before = os.umask(0)
+    try:
+        result = run(path, "create", "--name", "ci", "--push", "ci.jobs", "--out", str(out))
+    finally:
+        os.umask(before)
+    assert (result.exit_code, result.stdout) == (0, "")
+    token = out.read_text().removesuffix("\n")
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert token not in result.stderr
+    assert read_entries(path)[0].sha256 == digest_of(token).hex()
+
+
+def test_no_token_is_made_if_its_file_is_taken_and_none_is_left_if_it_is_not_made(
+    path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "ci.token"
+    out.write_text("another")
+    taken = run(path, "create", "--name", "ci", "--push", "ci.jobs", "--out", str(out))
+    assert taken.exit_code == 73
+    assert "is there already" in taken.stderr
+    assert (out.read_text(), path.exists()) == ("another", False)
+    made(path, "mailer", "--push", "emails")
+    out.unlink()
+    refused = run(path, "create", "--name", "mailer", "--push", "x", "--out", str(out))
+    assert refused.exit_code == 1
+    assert not out.exists()

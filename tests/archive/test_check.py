@@ -4,6 +4,7 @@ Over servers: tests/contract.
 """
 
 import asyncio
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -119,3 +120,48 @@ def test_what_is_not_there_or_not_ours_is_refused(new_store: NewStore, tmp_path:
     assert "is not a SQLite database" in said
     said = run("check", "--store", new_store("file"), "--repair", code=REFUSED).stderr
     assert "other damage needs a backup" in said
+
+
+@pytest.mark.parametrize("kind", EMBEDDED)
+@pytest.mark.parametrize(
+    ("to", "what", "way_out"),
+    [
+        ("import:0123456789abcdef", "an import", "towline-broker import --abandon"),
+        ("pg", "a move to store pg", "towline-broker move QUEUE --to STORE"),
+    ],
+)
+def test_a_queue_that_was_left_sealed_is_told_with_the_way_out(
+    kind: str, to: str, what: str, way_out: str, new_store: NewStore
+) -> None:
+    url = new_store(kind)
+
+    async def seal() -> None:
+        async with opened(url) as store:
+            await store.create(new_job("emails"), new_job("other"))
+            await store.seal(to, "emails")
+
+    asyncio.run(seal())
+    said = run("check", "--store", url, code=1)
+    first, second = said.stdout.splitlines()
+    assert first == f"queue emails gives workers nothing until {what} is finished"
+    assert way_out in second
+    assert "1 thing is wrong" in said.stderr
+
+
+def test_one_remedy_is_told_once_and_what_is_left_out_is_counted(new_store: NewStore) -> None:
+    url = new_store("sqlite")
+
+    async def fill_it() -> None:
+        async with opened(url) as store:
+            await store.create(*(new_job(type=f"T{number}") for number in range(25)))
+
+    asyncio.run(fill_it())
+    spoil(Path(url.partition(":///")[2]), "DELETE FROM towline_counters")
+    said = run("check", "--store", url, code=1)
+    assert said.stdout.count("--repair counts anew") == 1
+    assert len(said.stdout.splitlines()) == 22
+    assert "and 5 more like these" in said.stdout
+    assert "25 things are wrong" in said.stderr
+    told = json.loads(run("check", "--store", url, "--json", code=1).stdout)
+    assert (told["sound"], len(told["findings"])) == (False, 25)
+    assert len(run("check", "--store", url, "--repair").stdout.splitlines()) == 25

@@ -115,6 +115,9 @@ def test_p3_an_import_that_was_killed_goes_on_and_stores_each_job_once(
     ids, there = asyncio.run(taken())
     assert 0 < there < 3_000
     assert ids == [], "nobody works on a part of a queue"
+    found = run("check", "--store", target, code=NOT_DONE).stdout
+    assert "gives workers nothing until an import is finished" in found
+    assert "give the same import again" in found
     said = run("import", "--store", target, str(file)).stderr
     assert f"imported {3_000 - there:,} jobs" in said
     assert f"{there:,} jobs known already" in said
@@ -194,7 +197,7 @@ def test_a_store_that_lacks_something_is_refused_before_anything_is_stored(
     assert "does not offer copying its jobs" in said
     assert not (tmp_path / "none").exists()
     monkeypatch.undo()
-    assert "1 jobs" in run("check", "--store", url).stderr
+    assert "1 job:" in run("check", "--store", url).stderr
 
 
 def test_queues_are_chosen_and_renamed(exported: Path, new_store: NewStore, tmp_path: Path) -> None:
@@ -256,7 +259,7 @@ def test_the_example_of_the_page_can_be_imported(new_store: NewStore, tmp_path: 
     example, url = tmp_path / "example.jsonl", new_store("sqlite")
     example.write_text(page.partition("```json\n")[2].partition("```")[0])
     run("import", "--store", url, str(example))
-    assert "1 jobs: 1 ready" in run("check", "--store", url).stderr
+    assert "1 job: 1 ready" in run("check", "--store", url).stderr
 
 
 def test_every_option_that_the_page_names_exists() -> None:

@@ -59,7 +59,7 @@ def test_a_good_place_is_found_good_and_left_as_it_was(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "store default: sqlite:///towline.db: is made at the first start" in ended.stdout
     assert "a write is safe on the disk after" in ended.stdout
-    assert "no problems" in ended.stdout
+    assert "0 problems" in ended.stdout
     (page,) = blocks("docs/running.md", "text")
     for line in [line for line in page.splitlines() if "store default" in line]:
         said = line.partition("store default")[2]

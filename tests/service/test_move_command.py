@@ -112,7 +112,7 @@ def test_it_waits_for_leases_and_goes_on_after_an_interruption(running: Running)
     held = running.reserve(2)
     where = running.broker.address
     assert interrupted(running.begin("q", "--to", "new")) == [
-        "interrupted",
+        "towline-broker: interrupted",
         "3 jobs moved. Queue q is sealed: it takes jobs, and gives out none until its move is "
         "done. Nothing is lost.",
         f"  go on:    towline-broker move q --to new --url {where}",

@@ -19,10 +19,11 @@ from towline_broker.commands import (
     schema,
     token,
 )
-from towline_broker.commands.helping import examples
+from towline_broker.commands.helping import examples, with_codes
+from towline_broker.commands.loading import loaded
 from towline_broker.commands.settings_options import with_settings
 from towline_broker.server.configuration.sources import Sources
-from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.server.exits import Codes, ExitCode
 from towline_broker.server.life.processes import run_processes
 from towline_broker.server.life.running import run
 from towline_broker.server.logs import configure_logs
@@ -42,20 +43,7 @@ HELP = """Towline: a job-queue broker that anyone can call over gRPC.
 "serve" runs a broker; the other commands check it, look into its stores and look after them.
 Producers, workers and operators of queues use the command "towline".
 
-\b
-Exit codes, of which each command says what they mean there:
-  0         done, or ended as it should
-  1         the answer is no: damaged, not serving, not found, not done
-  2         wrong use
-  65        a file that was given is not what it should be
-  66        a store was refused
-  69        an address, a store or a broker is not to be had
-  70        a defect of the broker
-  73        a file cannot be read or written
-  74        a store, or the file of tokens, failed
-  75        told to stop, and did not in time
-  78        a setting is wrong
-  130, 143  stopped at once, by a signal
+Each command says in its help what its exit codes mean there.
 """
 
 SERVE_HELP = """Run a broker until Ctrl-C or SIGTERM.
@@ -64,33 +52,32 @@ Settings come from options, then the environment (TOWLINE_STORE, TOWLINE_LIMITS_
 in a file .env), then a file (--config, TOWLINE_CONFIG, or towline-broker.toml in this folder), then
 defaults. What is set for queues stands there only: [queues."emails.*"] store = "fast". See also
 "towline-broker config". SIGHUP makes a broker reread them, and take over what can change.
-
-\b
-Exit codes:
-  0         stopped by a signal: drained, or told to stop before it served
-  2         wrong use of this command
-  66        the store was refused: its url or password is wrong, it is not
-            ours, needs an upgrade or a newer broker, or another one owns it
-  69        the address is in use, or the store cannot be reached
-            (--wait-for-store)
-  70        a defect of the broker
-  74        the store failed
-  75        told to stop, but something hung, or the store did not close,
-            within --drain-timeout and 5 s; nothing acknowledged is lost
-  78        a setting is wrong
-  130, 143  stopped at once, by a second signal (SIGINT, SIGTERM)
 """
 
-SERVE_EXAMPLES = """\b
-Examples:
-  towline-broker serve
-  towline-broker serve --store sqlite:////var/lib/towline/jobs.db
-  towline-broker serve --store memory: --listen 127.0.0.1:0 --ready-file where
-  towline-broker serve --store postgresql://queue@db/jobs --processes 4
-  towline-broker serve --store sqlite:///jobs.db --store fast=redis://cache
-  towline-broker serve --tls-cert broker.pem --tls-key broker.key
-  towline-broker serve --config /etc/towline/broker.yaml --log-format json
-"""
+SERVE_CODES: Codes = {
+    ExitCode.OK: "stopped by a signal: drained, or told to stop before it served",
+    ExitCode.STORE_REFUSED: "the store was refused: its url or password is wrong, it is not ours, "
+    "needs an upgrade or a newer broker, or another one owns it",
+    ExitCode.UNAVAILABLE: "the address is in use or not this machine's, or the store cannot be "
+    "reached (--wait-for-store)",
+    ExitCode.UNEXPECTED: "a defect of the broker; the log has a traceback",
+    ExitCode.STORE_FAILED: "the store failed: nothing was answered after that",
+    ExitCode.CUT_OFF: "told to stop, but something hung, or the store did not close, within "
+    "--drain-timeout and 5 s; nothing acknowledged is lost",
+    ExitCode.CONFIG: "a setting is wrong; each is named with its place",
+    ExitCode.INTERRUPTED: "stopped at once, by a second signal (SIGINT)",
+    ExitCode.TERMINATED: "stopped at once, by a second signal (SIGTERM)",
+}
+
+SERVE_EXAMPLES = examples(
+    "towline-broker serve",
+    "towline-broker serve --store sqlite:////var/lib/towline/jobs.db",
+    "towline-broker serve --store memory: --listen 127.0.0.1:0 --ready-file where",
+    "towline-broker serve --store postgresql://queue@db/jobs --processes 4",
+    "towline-broker serve --store sqlite:///jobs.db --store fast=redis://cache",
+    "towline-broker serve --tls-cert broker.pem --tls-key broker.key",
+    "towline-broker serve --config /etc/towline/broker.yaml --log-format json",
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -100,7 +87,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback(
-    help=HELP,
+    help=with_codes(HELP, dict.fromkeys(ExitCode, "")),
     epilog=examples(
         "towline-broker serve",
         "towline-broker config check --config /etc/towline/broker.toml",
@@ -117,20 +104,16 @@ def broker(
     """What all commands have."""
 
 
-@app.command(help=SERVE_HELP, epilog=SERVE_EXAMPLES)
+@app.command(help=with_codes(SERVE_HELP, SERVE_CODES), epilog=SERVE_EXAMPLES)
 @with_settings
 def serve(
     sources: Sources,
     ready_file: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Write the address there once the broker serves."),
+        typer.Option(metavar="FILE", help="Write the address there once the broker serves."),
     ] = None,
 ) -> None:
-    try:
-        settings = sources.load().settings
-    except ConfigError as error:
-        typer.echo(f"towline-broker: {error}", err=True)
-        raise typer.Exit(ExitCode.CONFIG) from None
+    settings = loaded(sources).settings
     configure_logs(settings.log_level, settings.log_format)
     runner = run if settings.processes == 1 else run_processes
     raise typer.Exit(runner(settings, ready_file, sources))

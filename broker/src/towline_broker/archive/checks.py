@@ -2,19 +2,51 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from towline_broker.archive import stores
+from towline_broker.archive.importing import MARK
 from towline_broker.domain.errors import NotSupported, StoreRefused
-from towline_broker.drivers.findings import Report
+from towline_broker.domain.words import many
+from towline_broker.drivers.findings import Finding, Report
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.registry import check_kind
+
+#: Of a queue that is sealed by what is not a store.
+_IMPORT = (
+    "once it was cut off: give the same import again, which goes on; or open the queue with what "
+    "it holds, by towline-broker import --abandon"
+)
+_MOVE = (
+    "once it was cut off: towline-broker move QUEUE --to STORE goes on, and --undo brings back "
+    "what has gone"
+)
 
 
 def check(url: str) -> Report:
     """Changes nothing. Raises StoreRefused, StoreUnavailable, OSError."""
+    return _with_sealed(_check(url))
+
+
+def _with_sealed(report: Report) -> Report:
+    return replace(report, findings=[*report.findings, *_unfinished(report.sealed)])
+
+
+def _unfinished(sealed: Mapping[str, str]) -> Iterator[Finding]:
+    """A queue that is not open to workers, whether what seals it is at work or was cut off."""
+    for queue, to in sealed.items():
+        imports = to.startswith(MARK)
+        what = "an import" if imports else f"a move to store {to}"
+        yield Finding(
+            f"queue {queue} gives workers nothing until {what} is finished",
+            _IMPORT if imports else _MOVE,
+        )
+
+
+def _check(url: str) -> Report:
     kind, place = check_kind(url), stores.place_of(url)
     if place is None:
         return asyncio.run(_check_server(kind, url))
@@ -57,10 +89,10 @@ async def _check_server(kind: str, url: str) -> Report:
 
 async def _reached(driver: Driver) -> Report:
     """Of a store that tells no more: it answers, and these are its counts."""
-    queues = len(await driver.queues())
+    queues = many(len(await driver.queues()), "queue")
     counts = [row.depth for row in await driver.counts()]
     live, dead = sum(depth.live for depth in counts), sum(depth.dead for depth in counts)
-    return Report(f"{queues} queues, {live:,} live jobs and {dead:,} dead ones by its counts")
+    return Report(f"{queues}, {many(live, 'live job')} and {dead:,} dead by its counts")
 
 
 def repair(url: str) -> Report:
@@ -78,4 +110,4 @@ def repair(url: str) -> Report:
     from towline_broker.drivers.sql.sqlite.checking import repair as repair_sqlite
 
     with _readable(place):
-        return repair_sqlite(place)
+        return _with_sealed(repair_sqlite(place))

@@ -27,7 +27,7 @@ from towline_broker.drivers.interface import Capabilities, Driver, Standing, Tra
 MOST_JOBS = 500
 MOST_BYTES = 4 * 1024 * 1024
 #: In the name that a seal has; no store can be called so.
-_MARK = "import:"
+MARK = "import:"
 _FIRST_JOBS = UUID("6f1d8a3e-58a5-4c55-8d2e-0f7f3c6f4a10")
 
 
@@ -76,7 +76,7 @@ class Imported:
 
 def plan(archive: Archive, contents: Contents, choice: Choice, store: Capabilities) -> Plan:
     """Raises BadArchive if two queues were to become one, in which no order would be right."""
-    made = Plan(f"{_MARK}{contents.digest[:16]}", Counter(), set(), {}, Needs())
+    made = Plan(f"{MARK}{contents.digest[:16]}", Counter(), set(), {}, Needs())
     for queue in contents.queues:
         name = choice.name_of(queue.name)
         if name is None:
@@ -149,7 +149,7 @@ async def refuse_moving(driver: Driver, made: Plan) -> None:
         state = states.get(queue)
         if state is None or state.moving_to in ("", made.seal):
             continue
-        if state.moving_to.startswith(_MARK):
+        if state.moving_to.startswith(MARK):
             raise Busy(
                 f"queue {queue!r} waits for the rest of another file, of which an import was cut "
                 "off: finish that one, or give it up with --abandon"
@@ -196,7 +196,7 @@ def _batches(jobs: Iterable[JobLine], choice: Choice, store: OpenStore) -> Itera
 
 async def abandon(driver: Driver) -> list[str]:
     """Opens queues that imports have left sealed, with what they hold; returns their names."""
-    left = [state.name for state in await driver.queues() if state.moving_to.startswith(_MARK)]
+    left = [state.name for state in await driver.queues() if state.moving_to.startswith(MARK)]
     for queue in left:
         await driver.seal(queue, None)
     return left

@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
+from towline_broker.commands import options
+from towline_broker.commands.helping import examples, with_codes
+from towline_broker.commands.loading import loaded
 from towline_broker.commands.settings_options import with_settings
 from towline_broker.server.configuration.explaining import dotted
 from towline_broker.server.configuration.sources import Loaded, Sources
-from towline_broker.server.exits import ConfigError, ExitCode, WrongSettings
+from towline_broker.server.exits import Codes, ConfigError, ExitCode, WrongSettings
 
 app = typer.Typer(
     name="config",
@@ -19,43 +22,46 @@ app = typer.Typer(
     short_help="Check and show settings.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    epilog=examples("towline-broker config check", "towline-broker config show"),
 )
 
-EXIT_CODES = """\b
-Exit codes:
-  0    the settings are right, though there may be warnings
-  78   a setting is wrong
+CHECK_HELP = """Say whether serve could start with these settings, and where each comes from.
+
+Takes the same options as serve, and reads the same file and variables. Starts nothing and opens no
+store. Every wrong value is named, with its place and what was expected; so is what is allowed, but
+surely not meant.
 """
 
-CHECK_EXAMPLES = f"""\b
-Examples:
-  towline-broker config check
-  towline-broker config check --config /etc/towline/broker.toml --json
+SHOW_HELP = """Print the settings that serve would start with, and where each comes from.
 
-{EXIT_CODES}"""
+Takes the same options as serve. Passwords are left out. As TOML and YAML the text could be a file
+of settings; as JSON the origins stand beside the settings.
+"""
 
-SHOW_EXAMPLES = f"""\b
-Examples:
-  towline-broker config show
-  towline-broker config show --store postgresql://queue@db/jobs --format yaml
-
-{EXIT_CODES}"""
-
-SCHEMA_EXAMPLES = """\b
-Examples:
-  towline-broker config schema > towline-broker.schema.json
+SCHEMA_HELP = """Print the JSON Schema of the file of settings, for editors: in TOML, YAML or JSON.
 
 \b
 What editors look for, in the first line of a file:
   TOML   #:schema ./towline-broker.schema.json
   YAML   # yaml-language-server: $schema=./towline-broker.schema.json
   JSON   "$schema": "./towline-broker.schema.json", within the braces
-
-\b
-Exit codes:
-  0    printed
-  2    wrong use
 """
+
+CODES: Codes = {
+    ExitCode.OK: "the settings are right, though there may be warnings",
+    ExitCode.CONFIG: "",
+}
+SCHEMA_CODES: Codes = {ExitCode.OK: "printed"}
+
+CHECK_EXAMPLES = examples(
+    "towline-broker config check",
+    "towline-broker config check --config /etc/towline/broker.toml --json",
+)
+SHOW_EXAMPLES = examples(
+    "towline-broker config show",
+    "towline-broker config show --store postgresql://queue@db/jobs --format yaml",
+)
+SCHEMA_EXAMPLES = examples("towline-broker config schema > towline-broker.schema.json")
 
 
 class Format(StrEnum):
@@ -64,29 +70,27 @@ class Format(StrEnum):
     json = "json"
 
 
-@app.command(epilog=CHECK_EXAMPLES, short_help="Say whether the settings are right.")
+@app.command(
+    help=with_codes(CHECK_HELP, CODES),
+    short_help="Say whether the settings are right.",
+    epilog=CHECK_EXAMPLES,
+)
 @with_settings
 def check(
     sources: Sources,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: options.Json = False,
 ) -> None:
-    """Say whether serve could start with these settings, and where each comes from.
-
-    Takes the same options as serve, and reads the same file and variables. Starts nothing and
-    opens no store. Every wrong value is named, with its place and what was expected; so is what is
-    allowed, but surely not meant.
-    """
     from towline_broker.server.checking import Findings, look_at
 
     origins: Mapping[str, Sequence[str]] = {}
     try:
-        loaded = sources.load()
+        settings = sources.load()
     except ConfigError as error:
         mistakes = error.mistakes if isinstance(error, WrongSettings) else [str(error)]
         found = Findings(mistakes, ())
     else:
-        found = asyncio.run(look_at(loaded))
-        origins = _origins(loaded)
+        found = asyncio.run(look_at(settings))
+        origins = _origins(settings)
     if as_json:
         told = {
             "ok": not found.refusals,
@@ -100,7 +104,11 @@ def check(
     raise typer.Exit(ExitCode.CONFIG if found.refusals else ExitCode.OK)
 
 
-@app.command(epilog=SHOW_EXAMPLES, short_help="Print the settings that are in effect.")
+@app.command(
+    help=with_codes(SHOW_HELP, CODES),
+    short_help="Print the settings that are in effect.",
+    epilog=SHOW_EXAMPLES,
+)
 @with_settings
 def show(
     sources: Sources,
@@ -108,11 +116,6 @@ def show(
         Format, typer.Option("--format", help="The language of the file.")
     ] = Format.toml,
 ) -> None:
-    """Print the settings that serve would start with, and where each comes from.
-
-    Takes the same options as serve. Passwords are left out. As TOML and YAML the text could be a
-    file of settings; as JSON the origins stand beside the settings.
-    """
     from towline_broker.server.configuration.shown_settings import (
         to_json,
         to_toml,
@@ -120,19 +123,18 @@ def show(
         values_of,
     )
 
-    try:
-        loaded = sources.load()
-    except ConfigError as error:
-        typer.echo(f"towline-broker: {error}", err=True)
-        raise typer.Exit(ExitCode.CONFIG) from None
-    values = list(values_of(loaded.settings, loaded.merged.own_origin))
+    found = loaded(sources)
+    values = list(values_of(found.settings, found.merged.own_origin))
     write = {Format.toml: to_toml, Format.yaml: to_yaml, Format.json: to_json}[form]
     typer.echo(write(values), nl=False)
 
 
-@app.command(epilog=SCHEMA_EXAMPLES, short_help="Print the JSON Schema of the settings.")
+@app.command(
+    help=with_codes(SCHEMA_HELP, SCHEMA_CODES),
+    short_help="Print the JSON Schema of the settings.",
+    epilog=SCHEMA_EXAMPLES,
+)
 def schema() -> None:
-    """Print the JSON Schema of the file of settings, for editors: in TOML, YAML or JSON."""
     from towline_broker.server.configuration.settings_schema import settings_schema
 
     typer.echo(json.dumps(settings_schema(), indent=2, ensure_ascii=False))

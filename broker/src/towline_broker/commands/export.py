@@ -12,8 +12,13 @@ import typer
 
 from towline_broker.archive import stores
 from towline_broker.archive.exporting import Exported, export
-from towline_broker.commands import offline
+from towline_broker.commands import offline, options
+from towline_broker.commands.chosen_store import ChosenStore, chosen_store
+from towline_broker.commands.helping import examples, with_codes
+from towline_broker.commands.telling import Progress, fail, say
+from towline_broker.domain.words import many
 from towline_broker.drivers.disk import sync
+from towline_broker.server.exits import Codes, ExitCode
 
 HELP = """Write the jobs of a store into a file, as lines of JSON, to be imported into any store.
 
@@ -23,69 +28,70 @@ it. The file appears when it is whole, and its last line holds a checksum.
 Brokers may be at work on a store that they share: each job that was there before and is not gone
 afterwards is in the file once, as it stood at some moment in between. A sqlite: or file: store
 must not be in use: stop its broker, or take a backup and export that.
-
-\b
-Exit codes:
-  0    written
-  2    wrong use
-  66   the store was refused: it is not there or not ours, a broker owns it,
-       or its kind cannot be exported
-  69   the store cannot be reached
-  73   the file cannot be written, or is there already
-  130  interrupted
 """
 
-EXAMPLES = """\b
-Examples:
-  towline-broker export --store sqlite:///jobs.db jobs.jsonl
-  towline-broker export --store file:///jobs --queue 'emails.*' emails.jsonl
-  towline-broker export --store redis://cache - | gzip > jobs.gz
-"""
+CODES: Codes = offline.CODES | {
+    ExitCode.OK: "written",
+    ExitCode.STORE_REFUSED: "the store was refused: it is not there or not ours, a broker owns it, "
+    "or its kind cannot be exported",
+    ExitCode.UNAVAILABLE: "the store cannot be reached",
+    ExitCode.NOT_WRITTEN: "the file cannot be written, or is there already",
+}
+
+EXAMPLES = examples(
+    "towline-broker export --store sqlite:///jobs.db jobs.jsonl",
+    "towline-broker export --store file:///jobs --queue 'emails.*' emails.jsonl",
+    "towline-broker export --store redis://cache - | gzip > jobs.gz",
+)
 
 WAY_OUT = "; stop it, or copy the store while it runs (towline-broker backup) and export the copy"
 
 
 def register(app: typer.Typer) -> None:
     summary = "Write the jobs of a store into a file."
-    app.command("export", help=HELP, short_help=summary, epilog=EXAMPLES)(command)
+    app.command("export", help=with_codes(HELP, CODES), short_help=summary, epilog=EXAMPLES)(
+        command
+    )
 
 
 def command(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Where to; - is standard output.")],
-    store: Annotated[str, typer.Option(metavar="URL", help="The store.")],
     queue: Annotated[
         list[str] | None,
         typer.Option(
+            *("--queue", "-q"),
             metavar="PATTERN",
-            help="Only queues of this name, in which * stands for any text. May be repeated.",
+            help="Only queues of this name, in which * stands for any text. Can be repeated.",
         ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Write over a file that is there.")
     ] = False,
+    store: options.Store = None,
+    config: options.Config = None,
 ) -> None:
+    chosen = chosen_store(store, config)
     path = None if file == "-" else Path(file)
     if path is not None and path.exists() and not force:
-        offline.say(f"towline-broker: {path} is there already; name another file, or give --force")
-        raise typer.Exit(offline.Exit.NOT_WRITTEN)
+        fail(f"{path} is there already; name another, or give --force", ExitCode.NOT_WRITTEN)
     began = time.monotonic()
-    done = offline.run(_export(store, path, queue or []))
+    done = offline.run(chosen, _export(chosen, path, queue or []))
     states = ", ".join(
         f"{count:,} {state.name.lower()}" for state, count in sorted(done.states.items())
     )
     took = time.monotonic() - began
-    offline.say(
-        f"exported {offline.jobs(done.jobs)} of {offline.queues(done.queues)} in {took:.1f} s"
-        + (f": {states}" if states else "")
+    say(
+        f"exported {many(done.jobs, 'job')} of {many(done.queues, 'queue')} from {chosen.shown} "
+        f"in {took:.1f} s" + (f": {states}" if states else "")
     )
 
 
-async def _export(url: str, path: Path | None, patterns: list[str]) -> Exported:
-    await stores.need(url)
-    async with stores.opened(url, way_out=WAY_OUT) as store:
+async def _export(chosen: ChosenStore, path: Path | None, patterns: list[str]) -> Exported:
+    await stores.need(chosen.url)
+    async with stores.opened(chosen.url, way_out=WAY_OUT) as store:
         with _whole_or_not_at_all(path) as out:
             folder = None if path is None else path.parent
-            return await export(store, out, patterns, folder, offline.Progress("read"))
+            return await export(store, out, patterns, folder, Progress("read"))
 
 
 @contextmanager

@@ -12,9 +12,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 
 from towline.channel import Connection
 from towline.errors import ConfigurationError
+from towline_broker.commands import options
+from towline_broker.commands.helping import examples, with_codes
+from towline_broker.commands.loading import settings_of
+from towline_broker.domain.time import MILLISECOND, MINUTE, to_seconds
 from towline_broker.server.addresses import Address
-from towline_broker.server.configuration.sources import load_settings
-from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.server.configuration.quantities import span
+from towline_broker.server.exits import Codes, ExitCode
 
 HELP = """Ask a broker whether it serves, as a health check of a container does.
 
@@ -22,23 +26,24 @@ TARGET is the address of a broker, asked by the health service of gRPC, or the h
 probe, as in http://10.0.0.5:7481/readyz. Without it, it is the broker of this machine that the
 settings describe (--config, TOWLINE_CONFIG, ... as of "serve"): its probe /readyz, or gRPC where
 HTTP is off.
-
-\b
-Exit codes:
-  0    it serves
-  1    it does not: it starts, drains, has lost its store, or is not there
-  2    wrong use
-  78   a setting is wrong
 """
 
-EXAMPLES = """\b
-Examples:
-  towline-broker health
-  towline-broker health 10.0.0.5:7480 --service towline.v1.QueueService
-  towline-broker health grpcs://broker.internal:7480
-  towline-broker health http://10.0.0.5:7481/readyz
-"""
+EXAMPLES = examples(
+    "towline-broker health",
+    "towline-broker health 10.0.0.5:7480 --service towline.v1.QueueService",
+    "towline-broker health grpcs://broker.internal:7480",
+    "towline-broker health http://10.0.0.5:7481/readyz",
+)
 
+CODES: Codes = {
+    ExitCode.OK: "it serves",
+    ExitCode.NO: "it does not: it starts, drains, has lost its store, or is not there",
+    ExitCode.CONFIG: "",
+    ExitCode.INTERRUPTED: "",
+}
+
+#: How long an answer may take.
+TIMEOUT = span(100 * MILLISECOND, 10 * MINUTE)
 WEB = ("http://", "https://")
 #: Addresses that stand for every one of the machine, and what is asked in their place.
 EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- it is not listened on here
@@ -48,7 +53,7 @@ MOST_BYTES = 4_096
 
 def register(app: typer.Typer) -> None:
     summary = "Ask a broker whether it serves."
-    app.command("health", help=HELP, short_help=summary, epilog=EXAMPLES)(health)
+    app.command("health", help=with_codes(HELP, CODES), short_help=summary, epilog=EXAMPLES)(health)
 
 
 def health(
@@ -56,32 +61,34 @@ def health(
         str | None, typer.Argument(metavar="TARGET", help="HOST:PORT, grpcs://..., or http://...")
     ] = None,
     service: Annotated[
-        str, typer.Option(metavar="NAME", help="One gRPC service. [default: the whole broker]")
+        str, typer.Option(metavar="NAME", help="One gRPC service.  [default: the whole broker]")
     ] = "",
+    config: options.Config = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, help="How long an answer may take.")
-    ] = 3.0,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings in TOML, YAML or JSON.")
-    ] = None,
+        str, typer.Option(metavar="DURATION", help="Longest time for an answer.")
+    ] = "3s",
 ) -> None:
+    patience = _seconds(timeout)
     asked = target or _of_settings(config)
     if asked.startswith(WEB):
         if service:
             raise typer.BadParameter("is for gRPC: give HOST:PORT", param_hint="'--service'")
-        serves, answer = _ask_probe(asked, timeout)
+        serves, answer = _ask_probe(asked, patience)
     else:
-        serves, answer = _ask_grpc(asked, service, timeout)
+        serves, answer = _ask_grpc(asked, service, patience)
     typer.echo(f"{asked}: {answer}", err=not serves)
-    raise typer.Exit(0 if serves else 1)
+    raise typer.Exit(ExitCode.OK if serves else ExitCode.NO)
+
+
+def _seconds(timeout: str) -> float:
+    try:
+        return to_seconds(TIMEOUT(timeout))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--timeout'") from None
 
 
 def _of_settings(config: Path | None) -> str:
-    try:
-        settings = load_settings({}, config)
-    except ConfigError as error:
-        typer.echo(f"towline-broker: {error}", err=True)
-        raise typer.Exit(ExitCode.CONFIG) from None
+    settings = settings_of(config)
     if settings.http.address is not None and settings.http.tls:
         raise typer.BadParameter(
             "the broker answers by HTTPS: name it as its certificate does, "

@@ -10,13 +10,16 @@ import typer
 from google.protobuf.message import DecodeError
 
 from towline.v1.job_pb2 import Job
-from towline_broker.commands.helping import examples
+from towline_broker.commands.helping import examples, with_codes
+from towline_broker.commands.telling import fail
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.domain.time import Micros, to_seconds
+from towline_broker.domain.words import many
 from towline_broker.drivers.file import checking
 from towline_broker.drivers.file.reading import Reader
 from towline_broker.drivers.file.segments import numbers_in
 from towline_broker.drivers.file.telling import told
+from towline_broker.server.exits import Codes, ExitCode
 
 app = typer.Typer(
     name="journal",
@@ -24,34 +27,37 @@ app = typer.Typer(
     short_help="Look at the journal of a file store.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    epilog=examples("towline-broker journal check /var/lib/towline/jobs"),
 )
 
 CHECK_HELP = """Read a journal from its oldest segment to its tail, and say what is there.
-
-\b
-Exit codes:
-  0    sound; a frame that a crash cut off at the very end is no damage
-  1    damaged: segment and offset are named
-  2    wrong use, or there is no journal
 """
+
+CHECK_CODES: Codes = {
+    ExitCode.OK: "sound; a frame that a crash cut off at the very end is no damage",
+    ExitCode.NO: "damaged: segment and offset are named",
+    ExitCode.USAGE: "wrong use, or there is no journal",
+    ExitCode.INTERRUPTED: "",
+}
 
 CAT_HELP = """Print what a journal records: a line of JSON for each call, oldest first.
 
 A line tells how jobs, settle memories, unique keys, totals and queues stood after the call, not
 what was called. Bytes are printed as text where they are UTF-8, else in base64.
-
-\b
-Exit codes:
-  0    read to its end
-  1    damaged: what is before the damage was printed
-  2    wrong use, or there is no journal
 """
+
+CAT_CODES: Codes = {
+    ExitCode.OK: "read to its end",
+    ExitCode.NO: "damaged: what is before the damage was printed",
+    ExitCode.USAGE: "wrong use, or there is no journal",
+    ExitCode.INTERRUPTED: "",
+}
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Where the store is.")]
 
 
 @app.command(
-    help=CHECK_HELP,
+    help=with_codes(CHECK_HELP, CHECK_CODES),
     short_help="Read a journal, and say what is there.",
     epilog=examples("towline-broker journal check /var/lib/towline/jobs"),
 )
@@ -61,22 +67,22 @@ def check(directory: Directory) -> None:
         found = checking.read(directory)
     except (StoreRefused, StoreUnavailable, OSError) as error:
         typer.echo(str(error))
-        raise typer.Exit(1) from None
+        raise typer.Exit(ExitCode.NO) from None
     reader = found.reader
     if reader.tail is None:
         return
     number, offset = reader.tail.header.number, reader.tail.offset
     typer.echo(
-        f"sound: segments {reader.oldest} to {number}, {found.frames} frames with "
-        f"{found.records} records, the last one of {_moment(found.clock)}; the journal goes on at "
-        f"offset {offset} of segment {number}"
+        f"sound: segments {reader.oldest} to {number}, {many(found.frames, 'frame')} with "
+        f"{many(found.records, 'record')}, the last one of {_moment(found.clock)}; the journal "
+        f"goes on at offset {offset} of segment {number}"
     )
     if reader.tail.torn:
         typer.echo("a frame begins there and is not finished: opening the store cuts it off")
 
 
 @app.command(
-    help=CAT_HELP,
+    help=with_codes(CAT_HELP, CAT_CODES),
     short_help="Print what a journal records as lines of JSON.",
     epilog=examples(
         "towline-broker journal cat jobs | jq .queue",
@@ -105,14 +111,12 @@ def cat(
                 for record in records:
                     typer.echo(json.dumps(place | told(record, tell), ensure_ascii=False))
     except (StoreRefused, OSError) as error:
-        typer.echo(f"towline-broker: {error}", err=True)
-        raise typer.Exit(1) from None
+        fail(str(error), ExitCode.NO)
 
 
 def _need_journal(directory: Path) -> None:
     if not directory.is_dir() or not numbers_in(directory):
-        typer.echo(f"towline-broker: there is no journal in {directory}", err=True)
-        raise typer.Exit(2)
+        fail(f"there is no journal in {directory}", ExitCode.USAGE)
 
 
 def _moment(micros: Micros) -> str:

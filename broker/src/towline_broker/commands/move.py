@@ -4,14 +4,13 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from towline.channel import DEFAULT_ADDRESS, Connection
+from towline.channel import Connection
 from towline.errors import (
     BrokerUnavailable,
     CallFailed,
@@ -23,7 +22,11 @@ from towline.errors import (
 )
 from towline.v1 import admin_service_pb2 as pb
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
-from towline_broker.commands.offline import jobs, say
+from towline_broker.commands import options
+from towline_broker.commands.helping import examples, with_codes
+from towline_broker.commands.telling import LINE_SECONDS, say
+from towline_broker.domain.words import many
+from towline_broker.server.exits import Codes, ExitCode
 
 HELP = """Move a queue, with all its jobs and dead jobs, to another store of a running broker.
 
@@ -31,21 +34,20 @@ The queue is sealed: from here on workers get nothing from it, while jobs can st
 Its jobs are brought over in batches, what is leased after it was settled; then the queue opens in
 the new store. Nothing is lost or doubled, also if this command, the broker or the machine ends in
 the middle: the same command goes on from there.
-
-\b
-Exit codes:
-  0    the queue is in that store, with all its jobs
-  1    not done: no such queue, or a store is full or cannot do this
-  2    wrong use, or no such store
-  69   the broker cannot be reached
-  130  interrupted
 """
 
-EXAMPLES = """\b
-Examples:
-  towline-broker move emails --to pg
-  towline-broker move emails --undo
-"""
+CODES: Codes = {
+    ExitCode.OK: "the queue is in that store, with all its jobs",
+    ExitCode.NO: "not done: no such queue, not allowed, or a store is full or cannot do this",
+    ExitCode.USAGE: "wrong use, or no such store",
+    ExitCode.UNAVAILABLE: "the broker cannot be reached",
+    ExitCode.INTERRUPTED: "",
+}
+
+EXAMPLES = examples(
+    "towline-broker move emails --to pg",
+    "towline-broker move emails --undo",
+)
 
 #: Jobs in one step: what a broker takes if its settings do not say otherwise (limits.page).
 MOST_JOBS = 1_000
@@ -53,21 +55,11 @@ MOST_JOBS = 1_000
 STEP_SECONDS = 120.0
 #: Between two looks at a queue of which nothing can be moved just now.
 PAUSE_SECONDS = 0.25
-#: Between two lines where there is no terminal.
-LINE_SECONDS = 1.0
-
-
-class Exit(IntEnum):
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    UNAVAILABLE = 69
-    INTERRUPTED = 130
 
 
 def register(app: typer.Typer) -> None:
     summary = "Move a queue to another store of a running broker."
-    app.command("move", help=HELP, short_help=summary, epilog=EXAMPLES)(move)
+    app.command("move", help=with_codes(HELP, CODES), short_help=summary, epilog=EXAMPLES)(move)
 
 
 def move(
@@ -78,13 +70,6 @@ def move(
     undo: Annotated[
         bool, typer.Option("--undo", help="Bring back what has gone, and open the queue again.")
     ] = False,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help=f"Where the broker is. [default: $TOWLINE_URL, or {DEFAULT_ADDRESS}]",
-        ),
-    ] = None,
     batch: Annotated[
         int,
         typer.Option(
@@ -94,6 +79,7 @@ def move(
             help="Jobs that one step moves at most.",
         ),
     ] = 500,
+    url: options.Url = None,
 ) -> None:
     if undo == (to is not None):
         raise typer.BadParameter("give one of --to STORE and --undo")
@@ -113,18 +99,18 @@ def move(
                 mover.tell_how_to_go_on(to, url)
             raise typer.Exit(_code_of(error)) from None
         except KeyboardInterrupt:
-            say("interrupted")
+            say("towline-broker: interrupted")
             mover.tell_how_to_go_on(to, url)
-            raise typer.Exit(Exit.INTERRUPTED) from None
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-def _code_of(error: CallFailed) -> Exit:
+def _code_of(error: CallFailed) -> ExitCode:
     match error:
         case InvalidArgument():
-            return Exit.USAGE
+            return ExitCode.USAGE
         case BrokerUnavailable() | DeadlineExceeded():
-            return Exit.UNAVAILABLE
-    return Exit.FAILED
+            return ExitCode.UNAVAILABLE
+    return ExitCode.NO
 
 
 class Mover:
@@ -160,8 +146,8 @@ class Mover:
         took = time.monotonic() - began
         if self._moved or source != target:
             say(
-                f"moved {jobs(self._moved)} of queue {self._queue} from {source} to {target} "
-                f"in {took:.1f} s"
+                f"moved {many(self._moved, 'job')} of queue {self._queue} from {source} to "
+                f"{target} in {took:.1f} s"
             )
         else:
             say(f"queue {self._queue} is in store {target} already")
@@ -173,8 +159,8 @@ class Mover:
         command = f"towline-broker move {self._queue}"
         onward, back = (f"--to {to}", "--undo") if to else ("--undo", "")
         say(
-            f"{jobs(self._moved)} moved. Queue {self._queue} is sealed: it takes jobs, and gives "
-            "out none until its move is done. Nothing is lost."
+            f"{many(self._moved, 'job')} moved. Queue {self._queue} is sealed: it takes jobs, and "
+            "gives out none until its move is done. Nothing is lost."
         )
         say(f"  go on:    {command} {onward}{where}")
         if back:
@@ -193,7 +179,7 @@ class Mover:
             show(
                 self._moved,
                 self._moved + step.remaining + step.leased,
-                f"waiting for {jobs(waiting)} to be settled, or their leases to run out"
+                f"waiting for {many(waiting, 'job')} to be settled, or their leases to run out"
                 if waiting
                 else "",
             )
@@ -250,7 +236,7 @@ def _lines() -> Callable[[int, int, str], None]:
             say(waiting)
         elif not waiting and time.monotonic() - last >= LINE_SECONDS:
             last = time.monotonic()
-            say(f"{jobs(done)} moved, {out_of - done:,} left")
+            say(f"{many(done, 'job')} moved, {out_of - done:,} left")
         said = waiting
 
     return show

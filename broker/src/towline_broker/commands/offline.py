@@ -1,18 +1,14 @@
-"""What commands over a store have in common: they need no broker, tell how far they are, and end
-with the same exit codes."""
+"""How commands over a store do their work, and how they end: they need no broker."""
 
 import asyncio
-import sys
-import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 from typing import Any, TypeVar
-
-import typer
 
 from towline_broker.archive.backups import Exists
 from towline_broker.archive.reading import BadArchive
+from towline_broker.commands.chosen_store import ChosenStore
+from towline_broker.commands.telling import fail
 from towline_broker.domain.errors import (
     NotSupported,
     StoreFailed,
@@ -20,84 +16,54 @@ from towline_broker.domain.errors import (
     StoreUnavailable,
     TowlineError,
 )
+from towline_broker.server.exits import Codes, ExitCode
 
 T = TypeVar("T")
 
-#: Between two lines of how far it is.
-LINE_SECONDS = 1.0
+#: Exit codes that each of them can have.
+CODES: Codes = {
+    ExitCode.STORE_FAILED: "",
+    ExitCode.CONFIG: "",
+    ExitCode.INTERRUPTED: "",
+}
 
 
-class Exit(IntEnum):
-    """After sysexits.h, as those of ``serve``."""
-
-    NOT_DONE = 1
-    BAD_FILE = 65
-    REFUSED = 66
-    UNAVAILABLE = 69
-    NOT_WRITTEN = 73
-    FAILED = 74
-    INTERRUPTED = 130
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(store: ChosenStore, work: Coroutine[Any, Any, T]) -> T:
     """Does it, and turns errors into what is said and the exit code."""
-    with errors_told():
+    with errors_told(store):
         return asyncio.run(work)
 
 
 @contextmanager
-def errors_told() -> Iterator[None]:
+def errors_told(store: ChosenStore) -> Iterator[None]:
+    """Of a store that was not typed it is told where its url stands."""
     try:
         yield
     except TowlineError as error:
-        say(f"towline-broker: {error}")
-        raise typer.Exit(_code_of(error)) from None
+        fail(f"{error}{_place(error, store)}", _code_of(error))
     except OSError as error:
-        say(f"towline-broker: {error.filename or 'a file'}: {error.strerror}")
-        raise typer.Exit(Exit.NOT_WRITTEN) from None
+        fail(f"{error.filename or 'a file'}: {error.strerror}", ExitCode.NOT_WRITTEN)
     except KeyboardInterrupt:
-        say("interrupted")
-        raise typer.Exit(Exit.INTERRUPTED) from None
+        fail("interrupted", ExitCode.INTERRUPTED)
 
 
-def _code_of(error: TowlineError) -> Exit:
+def _place(error: TowlineError, store: ChosenStore) -> str:
+    about_store = isinstance(error, StoreRefused | StoreUnavailable)
+    if not about_store or isinstance(error, Exists | BadArchive) or not store.origin:
+        return ""
+    return f" ({store.origin})"
+
+
+def _code_of(error: TowlineError) -> ExitCode:
     match error:
         case Exists():
-            return Exit.NOT_WRITTEN
+            return ExitCode.NOT_WRITTEN
         case BadArchive():
-            return Exit.BAD_FILE
+            return ExitCode.BAD_FILE
         case StoreRefused() | NotSupported():
-            return Exit.REFUSED
+            return ExitCode.STORE_REFUSED
         case StoreUnavailable():
-            return Exit.UNAVAILABLE
+            return ExitCode.UNAVAILABLE
         case StoreFailed():
-            return Exit.FAILED
-    return Exit.NOT_DONE
-
-
-class Progress:
-    """Says on standard error, about once a second, how far it is."""
-
-    def __init__(self, what: str, out_of: int | None = None) -> None:
-        self._what = what
-        self._of = "" if out_of is None else f" of {out_of:,}"
-        self._last = time.monotonic()
-
-    def __call__(self, done: int) -> None:
-        now = time.monotonic()
-        if now - self._last >= LINE_SECONDS:
-            self._last = now
-            say(f"{done:,}{self._of} jobs {self._what}")
-
-
-def jobs(count: int) -> str:
-    return "1 job" if count == 1 else f"{count:,} jobs"
-
-
-def queues(count: int) -> str:
-    return "1 queue" if count == 1 else f"{count:,} queues"
-
-
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+            return ExitCode.STORE_FAILED
+    return ExitCode.NO

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from towline_broker.commands.helping import examples
-from towline_broker.domain.errors import StoreRefused, StoreUnavailable
-from towline_broker.drivers.urls import shown_url
-from towline_broker.server.configuration.sources import load_settings
-from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.commands import offline, options
+from towline_broker.commands.chosen_store import chosen_stores
+from towline_broker.commands.helping import examples, with_codes
+from towline_broker.server.exits import Codes, ExitCode
 
 if TYPE_CHECKING:
     from towline_broker.drivers.sql.administration import Tables
@@ -22,36 +21,34 @@ app = typer.Typer(
     short_help="Look at, and upgrade, the tables of SQL stores.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    epilog=examples("towline-broker schema current", "towline-broker schema upgrade"),
 )
 
-EXIT_CODES = """\b
-Exit codes:
-  0    done
-  66   a store was refused: its url or password is wrong, it is not ours, it
-       needs a newer broker, or a broker uses it
-  69   a store cannot be reached
-  78   a setting is wrong
-"""
+CURRENT_HELP = "Say which version the tables have. Changes nothing; brokers may be at work."
+UPGRADE_HELP = (
+    "Bring the tables up to date, or make them. Stop the brokers that use the store before."
+)
+SQL_HELP = "Print the SQL that upgrade would run, for an administrator to run in its place."
 
-Store = Annotated[
-    str | None,
-    typer.Option("--store", metavar="URL", help="The store. [default: all that the settings name]"),
-]
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings in TOML, YAML or JSON.")
-]
+CODES: Codes = offline.CODES | {
+    ExitCode.OK: "done",
+    ExitCode.STORE_REFUSED: "a store was refused: its url or password is wrong, it is not ours, it "
+    "needs a newer broker, or a broker uses it",
+    ExitCode.UNAVAILABLE: "a store cannot be reached",
+}
+
+Store = Annotated[str | None, options.store("all that the settings name")]
 
 
 @app.command(
+    help=with_codes(CURRENT_HELP, CODES),
+    short_help="Say which version the tables have.",
     epilog=examples(
         "towline-broker schema current",
         "towline-broker schema current --store postgresql://queue@db/jobs",
-        then=EXIT_CODES,
-    )
+    ),
 )
-def current(store: Store = None, config: Config = None) -> None:
-    """Say which version the tables have. Changes nothing; brokers may be at work."""
-
+def current(store: Store = None, config: options.Config = None) -> None:
     async def tell(tables: "Tables") -> str:
         return _described(await tables.version())
 
@@ -59,15 +56,14 @@ def current(store: Store = None, config: Config = None) -> None:
 
 
 @app.command(
+    help=with_codes(UPGRADE_HELP, CODES),
+    short_help="Bring the tables up to date, or make them.",
     epilog=examples(
         "towline-broker schema upgrade",
         "towline-broker schema upgrade --store sqlite:///jobs.db",
-        then=EXIT_CODES,
-    )
+    ),
 )
-def upgrade(store: Store = None, config: Config = None) -> None:
-    """Bring the tables up to date, or make them. Stop the brokers that use the store before."""
-
+def upgrade(store: Store = None, config: options.Config = None) -> None:
     async def bring_up(tables: "Tables") -> str:
         before = await tables.version()
         if before == _needed():
@@ -81,14 +77,14 @@ def upgrade(store: Store = None, config: Config = None) -> None:
 
 
 @app.command(
-    epilog=examples(
-        "towline-broker schema sql --store mysql://queue@db/jobs > upgrade.sql", then=EXIT_CODES
-    ),
+    help=with_codes(SQL_HELP, CODES),
     short_help="Print the SQL that upgrade would run.",
+    epilog=examples(
+        "towline-broker schema sql > upgrade.sql",
+        "towline-broker schema sql --store mysql://queue@db/jobs",
+    ),
 )
-def sql(store: Store = None, config: Config = None) -> None:
-    """Print the SQL that upgrade would run, for an administrator to run in its place."""
-
+def sql(store: Store = None, config: options.Config = None) -> None:
     async def script(tables: "Tables") -> str:
         version = await tables.version()
         if version == _needed():
@@ -127,26 +123,11 @@ def _each(
     # The libraries of databases take a while to load, and most commands need none.
     from towline_broker.drivers.sql.administration import tables_of
 
-    for url in _stores(store, config):
-        shown = shown_url(url)
-        try:
-            tables = tables_of(url)
+    for chosen in chosen_stores(store, config):
+        with offline.errors_told(chosen):
+            tables = tables_of(chosen.url)
             if tables is None:
-                typer.echo(f"{prefix}{shown} is no SQL store: it has no tables")
+                typer.echo(f"{prefix}{chosen.shown} is no SQL store: it has no tables")
                 continue
             answer = asyncio.run(do(tables))
-        except (StoreRefused, StoreUnavailable) as error:
-            typer.echo(f"towline-broker: {error}", err=True)
-            refused = isinstance(error, StoreRefused)
-            raise typer.Exit(ExitCode.STORE_REFUSED if refused else ExitCode.UNAVAILABLE) from None
-        typer.echo(f"{prefix}{shown} {answer}")
-
-
-def _stores(store: str | None, config: Path | None) -> list[str]:
-    if store is not None:
-        return [store]
-    try:
-        return list(load_settings({}, config).all_stores.values())
-    except ConfigError as error:
-        typer.echo(f"towline-broker: {error}", err=True)
-        raise typer.Exit(ExitCode.CONFIG) from None
+        typer.echo(f"{prefix}{chosen.shown} {answer}")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from towline_broker.commands import options
 from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.server.configuration.sources import Sources
 from towline_broker.server.configuration.store_settings import is_store_name
@@ -59,25 +60,23 @@ def _sources(
         typer.Option(
             metavar="[NAME=]URL",
             help="Where jobs are kept. Again with NAME=URL: a further store, for the queues that "
-            "the settings give to it. [default: sqlite:///towline.db]",
+            "the settings give to it.  [default: sqlite:///towline.db]",
         ),
     ] = None,
     listen: Annotated[
         str | None,
         typer.Option(
             metavar="HOST:PORT",
-            help="Where to serve gRPC; port 0 is any free one. [default: 127.0.0.1:7480]",
+            help="Where to serve gRPC; port 0 is any free one.  [default: 127.0.0.1:7480]",
         ),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Settings in TOML, YAML or JSON."),
-    ] = None,
+    config: options.Config = None,
     processes: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="Broker processes on this address, over stores that processes share. [default: 1]",
+            help="Broker processes on this address, over stores that processes share.  "
+            "[default: 1]",
         ),
     ] = None,
     tls_cert: Annotated[
@@ -100,7 +99,7 @@ def _sources(
         typer.Option(
             metavar="HOST:PORT",
             help="Where to serve figures for Prometheus, and probes, over HTTP; off: nowhere. "
-            "[default: 127.0.0.1:7481]",
+            " [default: 127.0.0.1:7481]",
         ),
     ] = None,
     insecure: Annotated[
@@ -111,24 +110,24 @@ def _sources(
         ),
     ] = None,
     log_level: Annotated[
-        LogLevel | None, typer.Option(help="Least level that is logged. [default: info]")
+        LogLevel | None, typer.Option(help="Least level that is logged.  [default: info]")
     ] = None,
     log_format: Annotated[
-        LogFormat | None, typer.Option(help="For people or for machines. [default: console]")
+        LogFormat | None, typer.Option(help="For people or for machines.  [default: console]")
     ] = None,
     drain_timeout: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME",
-            help="How long running calls may take to end when the broker stops. [default: 30s]",
+            metavar="DURATION",
+            help="How long running calls may take to end when the broker stops.  [default: 30s]",
         ),
     ] = None,
     wait_for_store: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME",
+            metavar="DURATION",
             help="How long to try again while a store cannot be reached; 0: fail at once. "
-            "[default: 30s]",
+            " [default: 30s]",
         ),
     ] = None,
 ) -> Sources:

@@ -4,11 +4,12 @@ It edits the file that brokers name in ``auth.tokens``; they take a change over 
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -16,12 +17,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from towline_broker.commands.helping import examples
+from towline_broker.commands import options
+from towline_broker.commands.helping import examples, with_codes
+from towline_broker.commands.loading import settings_of
+from towline_broker.commands.telling import fail, say
 from towline_broker.domain.time import DAY, SECOND, Micros, to_seconds
+from towline_broker.domain.words import many
+from towline_broker.drivers.disk import PRIVATE
 from towline_broker.server.configuration.auth_settings import RightsSettings
 from towline_broker.server.configuration.quantities import span
-from towline_broker.server.configuration.sources import load_settings
-from towline_broker.server.exits import ConfigError, ExitCode
+from towline_broker.server.exits import Codes, ExitCode
 from towline_broker.server.identity.tokens_file import (
     Entry,
     UnreadableTokens,
@@ -38,53 +43,67 @@ app = typer.Typer(
     short_help="Make, list and revoke bearer tokens.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    epilog=examples(
+        "towline-broker token create --name mailer --push 'emails.*'", "towline-broker token list"
+    ),
 )
 
 CREATE_HELP = """Make a token, and print it: it is shown this once, for the file keeps only its
 SHA-256.
 
-QUEUES is the name of a queue, or a pattern in which * stands for any text; an option may be given
-several times. Nothing but the token goes to standard output.
+PATTERN is the name of a queue, in which * stands for any text; its option can be repeated. Nothing
+but the token goes to standard output, and with --out nothing at all.
 """
 
-CREATE_EXAMPLES = """\b
-Examples:
-  towline-broker token create --name mailer --push 'emails.*' --work emails.in
-  towline-broker token create --name operator --admin --expires 90d
-  towline-broker token create --name mailer --rotate --tokens tokens.json
-  towline-broker token create --name ci --push ci.jobs > ci.token
+CREATE_CODES: Codes = {
+    ExitCode.OK: "done",
+    ExitCode.NO: "there is no such token, or there is one of that name",
+    ExitCode.NOT_WRITTEN: "the file of --out is there already, or cannot be written",
+    ExitCode.STORE_FAILED: "the file of tokens cannot be read or written",
+    ExitCode.CONFIG: "",
+    ExitCode.INTERRUPTED: "",
+}
+LIST_CODES = {
+    code: CREATE_CODES[code] for code in (ExitCode.OK, ExitCode.STORE_FAILED, ExitCode.CONFIG)
+}
+REVOKE_CODES: Codes = LIST_CODES | {
+    ExitCode.NO: "there is no such token, or you said no",
+    ExitCode.INTERRUPTED: "",
+}
 
-\b
-Exit codes:
-  0    done
-  1    there is no such token, or there is one of that name
-  2    wrong use
-  74   the file cannot be read or written
-  78   a setting is wrong
-"""
-
-EXIT_CODES = CREATE_EXAMPLES[CREATE_EXAMPLES.index("\b\nExit") :]
+LIST_HELP = "List the tokens: their names, rights and times. The file does not know the tokens."
+REVOKE_HELP = (
+    "End the tokens of a name: their next call is refused, and a call that waits for jobs ends."
+)
 
 LONGEST = span(1 * SECOND, 100 * 366 * DAY)
 OVERLAP = span(0, 366 * DAY)
 
 Tokens = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="The file of tokens. [default: auth.tokens of the settings]"),
-]
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings in TOML, YAML or JSON.")
+    typer.Option(
+        metavar="FILE", help="The file of tokens.  [default: auth.tokens of the settings]"
+    ),
 ]
 Queues = list[str] | None
 Parsed = TypeVar("Parsed")
 
 
 def _queues(what: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(metavar="QUEUES", help=what)
+    option: typer.models.OptionInfo = typer.Option(metavar="PATTERN", help=what)
     return option
 
 
-@app.command(help=CREATE_HELP, epilog=CREATE_EXAMPLES, short_help="Make a token, and print it.")
+@app.command(
+    help=with_codes(CREATE_HELP, CREATE_CODES),
+    short_help="Make a token, and print it.",
+    epilog=examples(
+        "towline-broker token create --name mailer --push 'emails.*' --work emails.in",
+        "towline-broker token create --name operator --admin --expires 90d",
+        "towline-broker token create --name mailer --rotate --tokens tokens.json",
+        "towline-broker token create --name ci --push ci.jobs --out ci.token",
+    ),
+)
 def create(
     name: Annotated[str, typer.Option(metavar="NAME", help="Whose it is; logs show it.")],
     push: Annotated[Queues, _queues("May push jobs there, follow and cancel them.")] = None,
@@ -95,7 +114,9 @@ def create(
     admin_of: Annotated[Queues, _queues("The same, for these queues only.")] = None,
     expires: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Good for so long, such as 90d. [default: for ever]"),
+        typer.Option(
+            metavar="DURATION", help="Good for so long, such as 90d.  [default: for ever]"
+        ),
     ] = None,
     rotate: Annotated[
         bool,
@@ -107,10 +128,17 @@ def create(
     ] = False,
     overlap: Annotated[
         str,
-        typer.Option(metavar="TIME", help="With --rotate: how long the old ones stay good."),
+        typer.Option(metavar="DURATION", help="With --rotate: how long the old ones stay good."),
     ] = "1d",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the token into this new file, for its owner alone, and print nothing.",
+        ),
+    ] = None,
     tokens: Tokens = None,
-    config: Config = None,
+    config: options.Config = None,
 ) -> None:
     _said("--name", check_name, name)
     given = _rights(push, work, [*(["*"] if admin else []), *(admin_of or ())])
@@ -119,7 +147,8 @@ def create(
     path = _path(tokens, config)
     now = datetime.now(UTC).replace(microsecond=0)
     token = new_token()
-    with _editing(path) as entries:
+    # Into its file first: a token that nobody has does no harm there.
+    with _kept(token, out), _editing(path) as entries:
         rights = _rights_of_new(name, given, entries, rotate=rotate)
         before = [each for each in entries if each.name == name]
         ends = now + _delta(lifetime) if lifetime is not None else _as_long_as(before, now)
@@ -127,25 +156,27 @@ def create(
         digest = digest_of(token).hex()
         made = Entry(name=name, sha256=digest, rights=rights, created_at=now, expires_at=ends)
         entries.append(made)
+    say(f"{name}: {_described(made.rights)}; {_until(made, now)}; in {path}")
+    if out is not None:
+        say(f"The token is in {out}, and nowhere else. Clients take it from TOWLINE_TOKEN_FILE.")
+        return
     typer.echo(token)
-    typer.echo(f"{name}: {_described(made.rights)}; {_until(made, now)}; in {path}", err=True)
-    typer.echo("It is not shown again. Clients take it from TOWLINE_TOKEN.", err=True)
+    say("It is not shown again. Clients take it from TOWLINE_TOKEN.")
 
 
 @app.command(
     name="list",
+    help=with_codes(LIST_HELP, LIST_CODES),
+    short_help="List the tokens: their names, rights and times.",
     epilog=examples(
-        "towline-broker token list",
-        "towline-broker token list --tokens tokens.json --json",
-        then=EXIT_CODES,
+        "towline-broker token list", "towline-broker token list --tokens tokens.json --json"
     ),
 )
 def list_tokens(
+    as_json: options.Json = False,
     tokens: Tokens = None,
-    config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    config: options.Config = None,
 ) -> None:
-    """List the tokens: their names, rights and times. The file does not know the tokens."""
     entries = _read(_path(tokens, config))
     now = datetime.now(UTC)
     if as_json:
@@ -163,36 +194,37 @@ def list_tokens(
 
 
 @app.command(
+    help=with_codes(REVOKE_HELP, REVOKE_CODES),
+    short_help="End the tokens of a name.",
     epilog=examples(
         "towline-broker token revoke mailer",
         "towline-broker token revoke mailer --id 3f0b6d21 --yes",
-        then=EXIT_CODES,
     ),
-    short_help="End the tokens of a name.",
 )
 def revoke(
     name: Annotated[str, typer.Argument(metavar="NAME", help="As it was made.")],
     only: Annotated[
         str | None, typer.Option("--id", help="Of several of this name, the one of this id.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would end; change nothing.")
+    ] = False,
+    yes: options.Yes = False,
     tokens: Tokens = None,
-    config: Config = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would end.")] = False,
+    config: options.Config = None,
 ) -> None:
-    """End the tokens of a name: their next call is refused, and a call that waits ends."""
     path = _path(tokens, config)
 
     def meant(entries: Sequence[Entry]) -> list[Entry]:
         found = [each for each in entries if each.name == name and only in (None, _id(each))]
         if not found:
             which = "" if only is None else " of this id"
-            _fail(f"there is no token {name!r}{which}{_known(entries)}")
+            fail(f"there is no token {name!r}{which}{_known(entries)}", ExitCode.NO)
         return found
 
     found = meant(_read(path))
     for entry in found:
-        typer.echo(f"{name} ({_id(entry)}): {_described(entry.rights)}", err=True)
+        say(f"{name} ({_id(entry)}): {_described(entry.rights)}")
     if dry_run:
         return
     if not yes:
@@ -200,7 +232,7 @@ def revoke(
     with _editing(path) as entries:
         ending = meant(entries)
         entries[:] = [entry for entry in entries if entry not in ending]
-    typer.echo(f"revoked: {len(ending)} of name {name}", err=True)
+    say(f"revoked: {many(len(ending), 'token')} of name {name}")
 
 
 def _rights(push: Queues, work: Queues, admin: Sequence[str]) -> RightsSettings | None:
@@ -221,12 +253,13 @@ def _rights_of_new(
 ) -> RightsSettings:
     same = [entry for entry in entries if entry.name == name]
     if same and not rotate:
-        _fail(
+        fail(
             f"there is a token {name!r} already: --rotate makes a new one in its place, "
-            f"'towline-broker token revoke {name}' ends it"
+            f"'towline-broker token revoke {name}' ends it",
+            ExitCode.NO,
         )
     if rotate and not same:
-        _fail(f"there is no token {name!r} to be rotated{_known(entries)}")
+        fail(f"there is no token {name!r} to be rotated{_known(entries)}", ExitCode.NO)
     if given is not None:
         return given
     if same:
@@ -254,10 +287,7 @@ def _ending(entry: Entry, now: datetime, overlap: Micros) -> Entry:
 def _path(tokens: Path | None, config: Path | None) -> Path:
     if tokens is not None:
         return tokens
-    try:
-        settings = load_settings({}, config)
-    except ConfigError as error:
-        _fail(str(error), ExitCode.CONFIG)
+    settings = settings_of(config)
     if settings.auth.tokens is None:
         raise typer.BadParameter(
             "which file? Name it here, or as auth.tokens in the settings of the broker",
@@ -267,21 +297,43 @@ def _path(tokens: Path | None, config: Path | None) -> Path:
 
 
 @contextmanager
+def _kept(token: str, out: Path | None) -> Iterator[None]:
+    """In the file while what belongs to it is done, and after that unless it failed. Its mode does
+    not depend on the umask, and the file must be new: others may have opened one that is there."""
+    if out is None:
+        yield
+        return
+    try:
+        file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE)
+        with os.fdopen(file, "w", encoding="ascii") as opened:
+            opened.write(f"{token}\n")
+    except FileExistsError:
+        fail(f"--out: {out} is there already; name another file", ExitCode.NOT_WRITTEN)
+    except OSError as error:
+        fail(f"--out: {out} cannot be written: {error.strerror}", ExitCode.NOT_WRITTEN)
+    try:
+        yield
+    except BaseException:
+        out.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def _editing(path: Path) -> Iterator[list[Entry]]:
     try:
         with edited(path) as entries:
             yield entries
     except UnreadableTokens as error:
-        _fail(str(error), ExitCode.STORE_FAILED)
+        fail(str(error), ExitCode.STORE_FAILED)
     except OSError as error:
-        _fail(f"{path} cannot be written: {error.strerror}", ExitCode.STORE_FAILED)
+        fail(f"{path} cannot be written: {error.strerror}", ExitCode.STORE_FAILED)
 
 
 def _read(path: Path) -> list[Entry]:
     try:
         return read_entries(path)
     except UnreadableTokens as error:
-        _fail(str(error), ExitCode.STORE_FAILED)
+        fail(str(error), ExitCode.STORE_FAILED)
 
 
 def _said(option: str, parse: Callable[[str], Parsed], text: str) -> Parsed:
@@ -294,11 +346,6 @@ def _said(option: str, parse: Callable[[str], Parsed], text: str) -> Parsed:
 def _known(entries: Sequence[Entry]) -> str:
     names = sorted({entry.name for entry in entries})
     return f"; there is {', '.join(names)}" if names else "; there is none"
-
-
-def _fail(message: str, code: int = 1) -> NoReturn:
-    typer.echo(f"towline-broker: {message}", err=True)
-    raise typer.Exit(code)
 
 
 def _delta(micros: Micros) -> timedelta:

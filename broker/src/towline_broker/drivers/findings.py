@@ -1,7 +1,7 @@
 """What a look at a store has found."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,9 +14,6 @@ class Finding:
     #: ``towline-broker check --repair`` puts it right.
     repairable: bool = False
 
-    def __str__(self) -> str:
-        return f"{self.what}: {self.way_out}" if self.way_out else self.what
-
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -25,3 +22,5 @@ class Report:
     findings: Sequence[Finding] = ()
     #: What was put right.
     repaired: Sequence[str] = ()
+    #: Queues that are on their way elsewhere, so that workers get nothing from them, and where to.
+    sealed: Mapping[str, str] = field(default_factory=dict)

@@ -1,40 +1,37 @@
 """What the command's exit codes mean, and which error gives which."""
 
+from __future__ import annotations
+
 from enum import IntEnum
 
 from towline import errors
 
 
 class Exit(IntEnum):
-    OK = 0
+    """``meaning`` is what the help and docs/exit-codes.md say of it."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Exit:
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    OK = 0, "done"
     #: The job, queue or worker asked about is not there, ended badly, or the answer was "no".
-    FAILED = 1
-    #: Something on the command line, a field that the broker refused, or what its store cannot do.
-    USAGE = 2
-    #: No broker can be reached, it is stopping, or its store is down.
-    UNREACHABLE = 3
-    #: Not done within the time that was given.
-    TIMEOUT = 4
+    FAILED = 1, "not found, ended badly, or answered with no"
+    USAGE = 2, "wrong use, a field that is refused, or what the store cannot do"
+    UNREACHABLE = 3, "no broker can be reached, it is stopping, or its store is down"
+    TIMEOUT = 4, "not done in the time that was given"
     #: The broker wants credentials, or does not let these do this.
-    DENIED = 5
-    #: A queue, the disk or the memory of the broker is full; later it may work.
-    FULL = 6
-    #: A defect of the broker or of this command.
-    DEFECT = 70
-    INTERRUPTED = 130
+    DENIED = 5, "not allowed"
+    FULL = 6, "a queue, or the broker's disk or memory, is full: try again later"
+    DEFECT = 70, "a defect of the broker or of this command"
+    INTERRUPTED = 130, "interrupted"
 
 
-HELP = """\b
-Exit codes:
-  0    done
-  1    not found, ended badly, or answered with no
-  2    wrong usage, a field that is refused, or what the store cannot do
-  3    no broker can be reached, or it is stopping
-  4    not done in the time that was given
-  5    not allowed
-  6    a queue, or the broker's disk or memory, is full: try again later
-  70   a defect of the broker or of this command
-  130  interrupted"""
+HELP = "\n".join(("\b", "Exit codes:", *(f"  {code:<5}{code.meaning}" for code in Exit)))
 
 
 class UsageError(Exception):

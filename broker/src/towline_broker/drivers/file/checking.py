@@ -10,6 +10,7 @@ from typing import TypeVar
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import Micros
+from towline_broker.domain.words import many
 from towline_broker.drivers.file import segments
 from towline_broker.drivers.file.reading import Damaged, Reader
 from towline_broker.drivers.file.restoring import Restoration, Unsound
@@ -74,16 +75,22 @@ def check(directory: Path) -> Report:
 def _restored(directory: Path) -> Report:
     restoration = Restoration()
     sound = read_once(directory, restoration)
-    jobs = Counter(job.state for job in restoration.finish(0).jobs.values())
+    state = restoration.finish(0)
+    jobs = Counter(job.state for job in state.jobs.values())
     told = ", ".join(
         f"{count:,} {JobState(state).name.lower()}" for state, count in sorted(jobs.items())
     )
     torn = sound.reader.tail is not None and sound.reader.tail.torn
     return Report(
-        f"{jobs.total():,} jobs"
+        many(jobs.total(), "job")
         + (f": {told}" if told else "")
-        + f"; {sound.frames:,} frames"
-        + ("; one that was not finished is cut off when the store is opened" if torn else "")
+        + f"; {many(sound.frames, 'frame')}"
+        + ("; one that was not finished is cut off when the store is opened" if torn else ""),
+        sealed={
+            name: queue.moving_to
+            for name, queue in state.queues.items()
+            if queue.moving_to and not queue.moved
+        },
     )
 
 

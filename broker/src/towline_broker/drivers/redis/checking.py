@@ -5,6 +5,7 @@ partition one script compares the lengths of its lists with its counts. Both tog
 for a list that holds what it should not.
 """
 
+from towline_broker.domain.words import many
 from towline_broker.drivers.findings import Finding, Report
 from towline_broker.drivers.redis import scripts
 from towline_broker.drivers.redis.driver import RedisDriver
@@ -25,7 +26,12 @@ async def check(driver: RedisDriver) -> Report:
         total += stored
         findings += [Finding(what.decode(), _REBUILD) for what in wrong]
         findings += await _jobs(driver, partition)
-    return Report(f"{total:,} jobs", findings)
+    sealed = {
+        queue.name: queue.moving_to
+        for queue in await driver.queues()
+        if queue.moving_to and not queue.moved
+    }
+    return Report(many(total, "job"), findings, sealed=sealed)
 
 
 async def _jobs(driver: RedisDriver, partition: int) -> list[Finding]:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from towline_broker.domain.words import many
 from towline_broker.drivers.findings import Finding, Report
 from towline_broker.drivers.sql.tally import DEPTHS
 from towline_broker.drivers.sql.transaction import Row
@@ -36,6 +37,7 @@ WRONG_COUNTS = (
     + " OR ".join(f"COALESCE(c.{name}, 0) <> COALESCE(j.{name}, 0)" for name in DEPTHS)
     + " ORDER BY q.name, k.type"
 )
+_SEALED = "SELECT name, moving_to FROM towline_queues WHERE moving_to <> '' AND moved = 0"
 _STATES = "SELECT state, COUNT(*) FROM towline_jobs GROUP BY state ORDER BY state"
 _NAMES = ("none", "scheduled", "ready", "leased", "succeeded", "dead", "cancelled")
 
@@ -125,7 +127,7 @@ async def look(ask: Ask, *, repairable: bool = False) -> Report:
     findings = [
         Finding(
             f"queue {queue}, type {type_}: {_differences(depths)}",
-            "check --repair counts anew" if repairable else REBUILD,
+            "towline-broker check --repair counts anew" if repairable else REBUILD,
             repairable,
         )
         for queue, type_, _, *depths in await ask(WRONG_COUNTS)
@@ -134,9 +136,10 @@ async def look(ask: Ask, *, repairable: bool = False) -> Report:
         ((count, example),) = await ask(f"SELECT COUNT(*), {rule.example} {rule.among}")
         if count:
             mends = repairable and bool(rule.repair)
-            way_out = "check --repair puts it right" if mends else rule.way_out
+            way_out = "towline-broker check --repair puts it right" if mends else rule.way_out
             findings.append(Finding(rule.what.format(count=count, example=example), way_out, mends))
-    return Report(_summary(await ask(_STATES)), findings)
+    sealed = {str(name): str(to) for name, to in await ask(_SEALED)}
+    return Report(_summary(await ask(_STATES)), findings, sealed=sealed)
 
 
 def repairs(wrong_counts: Sequence[Row]) -> list[tuple[str, tuple[object, ...]]]:
@@ -175,4 +178,4 @@ def _summary(rows: Sequence[Row]) -> str:
     counts = [(_NAMES[int(state) if 0 < state < len(_NAMES) else 0], int(n)) for state, n in rows]
     total = sum(count for _, count in counts)
     told = ", ".join(f"{count:,} {name}" for name, count in counts)
-    return f"{total:,} jobs" + (f": {told}" if told else "")
+    return many(total, "job") + (f": {told}" if told else "")

@@ -4,6 +4,7 @@ can be put right without losing anything."""
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused
@@ -14,7 +15,7 @@ from towline_broker.drivers.sql.sqlite import file, mark
 from towline_broker.drivers.sql.transaction import Row, run
 
 #: Most that SQLite tells of its own.
-_MOST = 20
+_MOST = 1_000
 _RESTORE = (
     "restore the file from a backup, or bring what is left into a new one with `sqlite3 FILE "
     ".recover`"
@@ -41,7 +42,8 @@ def look(connection: sqlite3.Connection) -> Report:
     """All of what the connection sees; of a store of an earlier release, whether it is whole."""
     damage = _damage(connection)
     if damage:
-        return Report("", damage)
+        further = f"SQLite looks no further after {_MOST:,}" if len(damage) >= _MOST else ""
+        return Report(further, damage)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != versions.CURRENT:
         return Report(f"schema version {version}, of which only SQLite's own check is made")
@@ -50,7 +52,7 @@ def look(connection: sqlite3.Connection) -> Report:
         return connection.execute(sql).fetchall()
 
     report = run(checking.look(ask, repairable=True))
-    return Report(report.summary, [*report.findings, *_sequence(connection)])
+    return replace(report, findings=[*report.findings, *_sequence(connection)])
 
 
 def repair(store: Path) -> Report:
@@ -67,7 +69,7 @@ def repair(store: Path) -> Report:
         after = _check(store)
         left = {finding.what for finding in after.findings}
         mended = [one.what for one in before.findings if one.what not in left]
-        return Report(after.summary, after.findings, mended)
+        return replace(after, repaired=mended)
     finally:
         lock.release()
 

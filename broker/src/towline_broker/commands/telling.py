@@ -1,0 +1,38 @@
+"""What commands say beside their result: on standard error, so that results can be piped."""
+
+import time
+from typing import NoReturn
+
+import typer
+
+from towline_broker.domain.words import many
+from towline_broker.server.exits import ExitCode
+
+#: Between two lines of how far a command is.
+LINE_SECONDS = 1.0
+
+
+def say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def fail(message: str, code: ExitCode) -> NoReturn:
+    """Ends the command."""
+    say(f"towline-broker: {message}")
+    raise typer.Exit(code)
+
+
+class Progress:
+    """Says about once a second how far it is."""
+
+    def __init__(self, what: str, out_of: int | None = None) -> None:
+        self._what = what
+        self._of = "" if out_of is None else f" of {out_of:,}"
+        self._last = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= LINE_SECONDS:
+            self._last = now
+            told = f"{done:,}{self._of} jobs" if self._of else many(done, "job")
+            say(f"{told} {self._what}")
