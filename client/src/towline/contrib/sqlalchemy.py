@@ -35,6 +35,8 @@ except ImportError as error:
 if TYPE_CHECKING:  # it cannot be imported without greenlet, which only async sessions need
     from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 
+__all__ = ["dispatch_on_commit"]
+
 _KEY = "towline.contrib.sqlalchemy"
 
 
