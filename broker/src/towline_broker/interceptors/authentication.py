@@ -37,6 +37,8 @@ class Credential:
     ends_at: float | None = None
     #: Of a token: what it is known by. Empty for what can only end by its time.
     digest: bytes = b""
+    #: Of a token of an identity provider: what has verified it, by the settings of that time.
+    verifier: object = None
 
 
 class Authenticator(Protocol):

@@ -164,9 +164,10 @@ class BrokerServer:
 
         Raises ConfigError, having changed nothing.
         """
+        put_in_force = self.access.prepare(settings.auth, settings.guards)
         with _refusing_options():
             self.broker.apply(settings.to_queue_options())
-        self.access.reload(settings.guards)
+        put_in_force()
         self._settings = settings
 
     @property

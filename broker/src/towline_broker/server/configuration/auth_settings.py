@@ -72,6 +72,10 @@ class JwtSettings(Section):
     """Rights by subject, for issuers that cannot put them into tokens. They count in place of the
     claim."""
 
+    @property
+    def source_of_keys(self) -> tuple[Path | None, Path | None, str | None]:
+        return self.key, self.jwks, self.jwks_url
+
     @model_validator(mode="after")
     def _one_source_of_keys(self) -> Self:
         given = [name for name in ("key", "jwks", "jwks_url") if getattr(self, name) is not None]

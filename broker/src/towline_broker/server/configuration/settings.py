@@ -183,9 +183,9 @@ class Settings(BaseSettings):
     """Where gRPC is served; port 0 is any free one."""
     tls: Annotated[TlsSettings, AT_START] = TlsSettings()
     """Certificates: the broker's own, and those of who vouches for clients."""
-    auth: Annotated[AuthSettings, AT_START] = AuthSettings()
-    """Who may call, and what they may do; the files that it names are read again when they
-    change."""
+    auth: Annotated[AuthSettings, LIVE] = AuthSettings()
+    """Who may call, and what they may do; the files that it names are read again when they change.
+    Whether anybody is asked at all, by any setting here or none, is decided at the start."""
     guards: GuardSettings = GuardSettings()
     """What each identity may take of the broker, so that others have their share."""
     insecure: Annotated[bool, AT_START] = False

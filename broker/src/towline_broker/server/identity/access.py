@@ -1,7 +1,7 @@
 """Who may call, and what they may do: the room that the broker asks, if it asks anybody."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 
@@ -44,8 +44,23 @@ class Access:
         """Whether callers have to say who they are."""
         return self._credentials is not None
 
-    def reload(self, guards: GuardSettings) -> None:
-        self._guards.replace(guards.allowance_of)
+    def prepare(self, settings: AuthSettings, guards: GuardSettings) -> Callable[[], None]:
+        """What puts changed settings in force, at once and as a whole; parked calls end of which
+        the credentials are no longer what they were.
+
+        Raises ConfigError if a file is no good. It changes nothing by itself. Whether anybody is
+        asked at all is decided at the start (see taken_over in the room "life").
+        """
+        credentials = self._credentials
+        known = None if credentials is None else credentials.prepare(settings)
+
+        def put_in_force() -> None:
+            self._guards.replace(guards.allowance_of)
+            if credentials is not None and known is not None:
+                credentials.replace(known)
+                self._authentication.end_changed()
+
+        return put_in_force
 
     async def start(self) -> None:
         if self._credentials is not None:

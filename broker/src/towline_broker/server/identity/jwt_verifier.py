@@ -96,7 +96,7 @@ class JwtVerifier:
         known = self._settings.subjects.get(subject)
         rights = known.to_rights() if known is not None else self._claimed(claims)
         ends_at = min(int(claims["exp"]), FAR) + self._leeway
-        return Credential(Identity(f"jwt:{subject}", rights), ends_at)
+        return Credential(Identity(f"jwt:{subject}", rights), ends_at, verifier=self)
 
     def _claimed(self, claims: dict[str, Any]) -> Rights:
         """Of a token without the claim: none."""

@@ -22,6 +22,7 @@ from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.configuration.sources import Sources
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.http.showing import processes_over_http
+from towline_broker.server.identity.authenticating import Known
 from towline_broker.server.life.announcing import announce
 from towline_broker.server.life.reloading import Reloading
 from towline_broker.server.life.running import adapt, patience, times, to_the_end
@@ -72,8 +73,14 @@ async def _run(settings: Settings, ready_file: Path | None, sources: Sources | N
         reloading = Reloading(settings, sources, systemd)
         reloading.listen(stopping)
 
+        auth = settings.auth
+
         def take_over(changed: Settings) -> None:
+            nonlocal auth
             check_queue_options(changed)
+            if changed.auth != auth:
+                Known.of(changed.auth)  # so that all members can take them over, or none has to
+            auth = changed.auth
             group.reload(changed)
             adapt(changed, stopping, systemd)
 

@@ -114,6 +114,10 @@ def taken_over(running: Settings, wanted: Settings) -> Settings:
 
     Raises ConfigError if the new ones do not go together with those that stay.
     """
+    if running.auth.enabled != wanted.auth.enabled:
+        # What asks callers who they are is built into the server at its start: a broker that asks
+        # goes on asking, and one that does not says that it still does not.
+        wanted = wanted.model_copy(update={"auth": running.auth})
     settings = _blended(running, wanted, ())
     try:
         return Settings.model_validate_json(settings.model_dump_json())
