@@ -11,6 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+from docutils import nodes  # type: ignore[import-untyped]
 from pygments.lexers.special import TextLexer  # type: ignore[import-untyped]
 from sphinx.application import Sphinx
 
@@ -38,7 +39,6 @@ exclude_patterns = [
 
 # Pages: Markdown as code hosts read it.
 myst_heading_anchors = 4
-highlight_language = "sh"  # of blocks that are indented
 smartquotes = False
 
 # Docstrings: plain text with `code` and indented examples.
@@ -46,6 +46,7 @@ default_role = "code"
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 add_module_names = False
@@ -55,6 +56,7 @@ html_theme = "furo"
 html_title = f"Towline {release}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(HERE / "scorer.js")
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
@@ -97,6 +99,13 @@ def read_page(app: Sphinx, name: str, content: list[str]) -> None:
         content[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n0*\n```\n"
 
 
+def mark_commands(app: Sphinx, tree: nodes.document) -> None:
+    """Blocks that are indented, and not fenced, are of commands."""
+    for block in tree.findall(nodes.literal_block):
+        if block.get("language") == "none":
+            block["language"] = "sh"
+
+
 def read_docstring(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
@@ -113,5 +122,6 @@ def setup(app: Sphinx) -> None:
     for language in ("haproxy", "cron", "redis", "conf"):  # none of which Pygments knows
         app.add_lexer(language, TextLexer)
     app.connect("source-read", read_page)
+    app.connect("doctree-read", mark_commands)
     app.connect("autodoc-process-docstring", read_docstring)
     app.connect("build-finished", begin_at_index)
