@@ -156,6 +156,40 @@ async def test_without_options_jobs_are_kept_in_this_folder(tmp_path: Path) -> N
         assert process.wait(30) == ExitCode.OK
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_ready_file_that_cannot_be_written_is_told_before_anything_is_opened(
+    tmp_path: Path, processes: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for ready, reason in (
+        ("none/ready", "No such file or directory"),
+        ("folder", "Is a directory"),
+    ):
+        options = ("--listen", "127.0.0.1:0", "--processes", processes, "--ready-file", ready)
+        code, said = ended(tmp_path, *options)
+        assert code == ExitCode.NOT_WRITTEN
+        assert f"towline-broker: --ready-file: cannot write {ready}: {reason}\n" in said
+        assert "Traceback" not in said
+        assert not (tmp_path / "towline.db").exists()
+
+
+def test_the_ready_file_of_one_that_was_killed_does_not_speak_for_the_next(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    ready.write_text("127.0.0.1:7480\n")
+    options = ("--store", "memory:", "--listen", "192.0.2.1:1", "--ready-file", str(ready))
+    code, _ = ended(tmp_path, *options)
+    assert code == ExitCode.CONFIG
+    assert not ready.exists()
+
+
+def test_nobody_has_to_read_what_it_says() -> None:
+    deaf = ("sh", "-c", 'exec "$@" >/dev/full', "sh")
+    with BrokerProcess("memory:", run_by=deaf) as broker:
+        assert "nobody hears on standard output: No space left on device" in broker.log
+        assert broker.stop() == ExitCode.OK
+        assert "Traceback" not in broker.log
+
+
 async def test_acknowledged_jobs_survive_a_kill(tmp_path: Path) -> None:
     with BrokerProcess(f"sqlite:///{tmp_path / 'jobs.db'}") as broker:
         async with calls_to(broker.address) as calls:

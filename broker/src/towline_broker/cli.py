@@ -61,6 +61,7 @@ SERVE_CODES: Codes = {
     ExitCode.UNAVAILABLE: "the address is in use or not this machine's, or the store cannot be "
     "reached (--wait-for-store)",
     ExitCode.UNEXPECTED: "a defect of the broker; the log has a traceback",
+    ExitCode.NOT_WRITTEN: "--ready-file cannot be written",
     ExitCode.STORE_FAILED: "the store failed: nothing was answered after that",
     ExitCode.CUT_OFF: "told to stop, but something hung, or the store did not close, within "
     "--drain-timeout and 5 s; nothing acknowledged is lost",

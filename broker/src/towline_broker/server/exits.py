@@ -57,5 +57,9 @@ class WrongSettings(ConfigError):
         self.mistakes = list(mistakes)
 
 
+class FileError(StartError):
+    exit_code = ExitCode.NOT_WRITTEN
+
+
 class AddressError(StartError):
     exit_code = ExitCode.UNAVAILABLE

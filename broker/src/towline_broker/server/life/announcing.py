@@ -1,19 +1,21 @@
 """How a broker tells that it serves: to people, to scripts, and to the process that started it."""
 
 import logging
+import os
 from pathlib import Path
 
 from towline_broker.domain.events import event
 from towline_broker.drivers.interface import Durability
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.life.banner import banner
+from towline_broker.server.life.ready_file import write
 from towline_broker.server.particulars import Serving, StoreLine
 
 log = logging.getLogger("towline.broker")
 
 
 def announce(serving: Serving, settings: Settings, ready_file: Path | None) -> None:
-    """On standard output, in the log, and in ``ready_file`` if there is one."""
+    """On standard output, in the log, and in ``ready_file`` if there is one. Raises FileError."""
     address = str(serving.address)
     _say(f"listening on {address}")
     if settings.log_format == "console":
@@ -49,9 +51,7 @@ def announce(serving: Serving, settings: Settings, ready_file: Path | None) -> N
             extra=event("insecure", address=address, reason=serving.protection.danger(address)),
         )
     if ready_file is not None:
-        partial = ready_file.with_name(ready_file.name + ".partial")
-        partial.write_text(address + "\n", encoding="utf-8")
-        partial.replace(ready_file)
+        write(ready_file, address)
 
 
 def _event(serving: Serving, settings: Settings) -> dict[str, object]:
@@ -80,4 +80,14 @@ def _named(store: StoreLine, serving: Serving) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 -- scripts and people read it on standard output
+    """Whoever started the broker may have stopped to read."""
+    try:
+        print(text, flush=True)  # noqa: T201 -- scripts and people read it on standard output
+    except OSError as error:
+        reason = error.strerror
+        log.warning(
+            "nobody hears on standard output: %s", reason, extra=event("unheard", reason=reason)
+        )
+        # What it still holds would fail once more at the end, and the exit code with it.
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)

@@ -24,6 +24,7 @@ from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.http.showing import processes_over_http
 from towline_broker.server.identity.authenticating import Known
 from towline_broker.server.life.announcing import announce
+from towline_broker.server.life.ready_file import make_way
 from towline_broker.server.life.reloading import Reloading
 from towline_broker.server.life.running import adapt, patience, times, to_the_end
 from towline_broker.server.life.stopping import LAST_SECONDS, Stopping, first_of
@@ -64,6 +65,8 @@ async def _run(settings: Settings, ready_file: Path | None, sources: Sources | N
             "processes: only Linux spreads connections over several processes on one port; start "
             "brokers on ports of their own, and give clients all of the addresses"
         )
+    if ready_file is not None:
+        make_way(ready_file)
     stopping = Stopping(patience(settings), ready_file)
     stopping.listen()
     address, held = Address.parse(settings.listen).resolve().hold()

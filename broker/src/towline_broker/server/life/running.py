@@ -16,6 +16,7 @@ from towline_broker.server.exits import ExitCode, StartError
 from towline_broker.server.garbage import collect_seldom
 from towline_broker.server.http.showing import shown_over_http
 from towline_broker.server.life.announcing import announce
+from towline_broker.server.life.ready_file import make_way, remove
 from towline_broker.server.life.reloading import Reloading
 from towline_broker.server.life.starting import start_broker
 from towline_broker.server.life.stopping import GRACE, LAST_SECONDS, TELLING, Stopping, first_of
@@ -40,6 +41,8 @@ def run(settings: Settings, ready_file: Path | None = None, sources: Sources | N
     """
 
     async def serve() -> int:
+        if ready_file is not None:
+            make_way(ready_file)
         stopping = Stopping(patience(settings), ready_file)
         stopping.listen()
         systemd = Systemd.from_environment()
@@ -98,7 +101,7 @@ def to_the_end(serving: Coroutine[Any, Any, int], ready_file: Path | None = None
         return ExitCode.UNEXPECTED
     finally:
         if ready_file is not None:
-            ready_file.unlink(missing_ok=True)
+            remove(ready_file)
 
 
 async def serve_until(
@@ -137,12 +140,23 @@ async def _serve_until(
         log.info("stopped before it served", extra=event("stopped", served=False))
         return ExitCode.OK
     collect_seldom()
-    started(server)
     trimming = asyncio.create_task(give_memory_back())
     try:
+        await _tell(started, server, stopping)
         return await _serve(server, stopping)
     finally:
         trimming.cancel()
+
+
+async def _tell(
+    started: Callable[[BrokerServer], None], server: BrokerServer, stopping: Stopping
+) -> None:
+    """A broker of which nobody can be told as it was wanted does not serve."""
+    try:
+        started(server)
+    except BaseException:
+        await _end_at_once(server, ExitCode.UNEXPECTED, stopping)
+        raise
 
 
 async def _started(

@@ -20,6 +20,7 @@ from typing import Any
 
 from towline_broker.domain.events import event
 from towline_broker.server.exits import ExitCode
+from towline_broker.server.life.ready_file import remove
 
 log = logging.getLogger("towline.broker")
 
@@ -102,8 +103,7 @@ class HardEnd:
         # The log may hang, too: then it is the system that ends the process.
         signal.setitimer(signal.ITIMER_REAL, TELLING)
         if self._ready_file is not None:
-            with suppress(OSError):
-                self._ready_file.unlink()
+            remove(self._ready_file)
         log.error(
             "something hangs, and this broker ends without it:\n%s",
             _stacks(),
