@@ -132,6 +132,7 @@ def test_version(towline: Command) -> None:
         (errors.InvalidArgument("x"), 2),
         (errors.NotFound("x"), 1),
         (errors.BrokerUnavailable("x"), 3),
+        (errors.BrokerUnavailable("x", reason="DISK_FULL"), 6),
         (errors.DeadlineExceeded("x"), 4),
         (errors.Unauthenticated("x"), 5),
         (errors.PermissionDenied("x"), 5),

@@ -28,7 +28,7 @@ from towline.v1.queue_service_pb2 import (
     QueueChoice,
     ReserveRequest,
 )
-from towline_broker.domain.errors import StoreFull, StoreUnavailable
+from towline_broker.domain.errors import NoRoom, StoreFull, StoreUnavailable
 from towline_broker.server.configuration.settings import CoreOptions, Settings
 from towline_broker.server.serving import BrokerServer, running_broker
 
@@ -162,6 +162,16 @@ async def test_a_store_that_is_down_is_unavailable_for_now(
     assert failure.metadata["grpc-retry-pushback-ms"] == "1000"
     del driver.errors["push"]
     await push(calls, "q")
+
+
+async def test_a_disk_without_room_for_anything_is_named_and_tried_again(
+    calls: Calls, driver: FaultyDriver
+) -> None:
+    await push(calls, "q")
+    driver.errors["purge"] = NoRoom("the disk is full: nothing was changed")
+    failure = await failure_of(calls.admin.PurgeQueue(PurgeQueueRequest(queue="q")))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DISK_FULL")
+    assert failure.retry_after == 1
 
 
 async def test_a_draining_broker_refuses_new_work_and_still_settles(

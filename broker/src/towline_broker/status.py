@@ -25,6 +25,7 @@ from towline_broker.domain.errors import (
     Draining,
     Full,
     InvalidField,
+    NoRoom,
     NotFound,
     NotSupported,
     PermissionDenied,
@@ -120,6 +121,8 @@ def _not_now(error: QueueMoved | Draining | CannotVerify | StoreError) -> WireEr
             return _unavailable("DRAINING", str(error))
         case CannotVerify():
             return _unavailable("CANNOT_VERIFY", str(error))
+        case NoRoom():
+            return _unavailable("DISK_FULL", str(error))
         case StoreUnavailable():
             return _unavailable("STORE_UNAVAILABLE", str(error))
     return _unavailable("STORE_UNAVAILABLE", "the store of this broker has failed")

@@ -21,6 +21,7 @@ TowlineError
 ├── OptionRefused         a queue is to have an option that its store does not offer
 └── StoreError
     ├── StoreUnavailable  try again later; the effect is unknown
+    │   └── NoRoom        the disk takes nothing more, not even what makes room
     ├── StoreFailed       an fsync or the like failed: the broker must end
     └── StoreRefused      the store cannot be opened, and waiting will not help
 """
@@ -189,6 +190,11 @@ class StoreError(TowlineError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached or is too busy, for now."""
+
+
+class NoRoom(StoreUnavailable):
+    """The disk is full, and what was to be done is no new job, which would be StoreFull: settling
+    is tried again by whoever meets this, as while a store is away. Nothing was changed."""
 
 
 class StoreFailed(StoreError):

@@ -70,4 +70,6 @@ def code_of(error: Exception) -> Exit | None:
         return error.code
     if isinstance(error, errors.BrokerError) and error.code == "UNIMPLEMENTED":
         return Exit.UNREACHABLE  # something answers there, but no Towline broker
+    if isinstance(error, errors.BrokerUnavailable) and error.reason == "DISK_FULL":
+        return Exit.FULL
     return next((code for kind, code in _CODES if isinstance(error, kind)), None)

@@ -40,6 +40,8 @@ UNAUTHENTICATED, CANNOT_VERIFY, IDENTITY_RATE, IDENTITY_BYTES, IDENTITY_WAITERS,
                  which the caller has no right are not found.
   CANNOT_VERIFY  (UNAVAILABLE) credentials cannot be checked for now, or the rights of the caller have changed
                  while the call waited: the next try finds out.
+  DISK_FULL      (RESOURCE_EXHAUSTED) there is no room for new jobs, and all else goes on;
+                 (UNAVAILABLE) the disk takes nothing more: nothing was changed.
   QUEUE_MOVED    (UNAVAILABLE) the queue went to another store of the broker while the call was
                  under way: the next try finds it there.
   STORE_CANNOT   (UNIMPLEMENTED) some kinds of stores have no lists, no lookup by id and the like.

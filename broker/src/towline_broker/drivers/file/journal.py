@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn
 
-from towline_broker.domain.errors import StoreFailed, StoreFull, StoreUnavailable
+from towline_broker.domain.errors import NoRoom, StoreFailed, StoreFull, StoreUnavailable
 from towline_broker.drivers.disk import free_bytes
 from towline_broker.drivers.file import segments
 from towline_broker.drivers.file.machine import THIS_MACHINE, Machine
@@ -186,7 +186,7 @@ class Journal:
     def refuse(self, use: Use) -> NoReturn:
         """Raises what tells that there is no room, to be asked for when there is none."""
         if use is not Use.NEW_JOBS:
-            raise StoreUnavailable(
+            raise NoRoom(
                 "the disk is full, and so is what the store had reserved: nothing was changed; "
                 "make room and try again"
             )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from towline_broker.domain.errors import StoreFull, StoreUnavailable, TowlineError
+from towline_broker.domain.errors import NoRoom, StoreFull, StoreUnavailable, TowlineError
 from towline_broker.drivers.sql.names import Names, UnknownKind
 from towline_broker.drivers.sql.shared.links import Link
 from towline_broker.drivers.sql.shared.memory import Memory
@@ -50,7 +50,7 @@ class SubmittedUntil(Submitted):
 
     def fail(self, error: Exception) -> None:
         if isinstance(error, StoreFull) and not self.room:
-            error = StoreUnavailable("the disk of the store is full: nothing was changed")
+            error = NoRoom("the disk of the store is full: nothing was changed")
         super().fail(error)
 
 

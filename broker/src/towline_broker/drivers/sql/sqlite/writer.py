@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from towline_broker.domain.errors import StoreError, StoreFull, StoreUnavailable
+from towline_broker.domain.errors import NoRoom, StoreError, StoreFull, StoreUnavailable
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.health import Health
 from towline_broker.drivers.interface import Listener
@@ -221,5 +221,5 @@ class Writer:
 def _without_disk_full(error: Exception) -> Exception:
     """Only Push has an error of its own for a full disk."""
     if isinstance(error, DiskFull):
-        return StoreUnavailable("the disk is full: nothing was changed; make room and try again")
+        return NoRoom("the disk is full: nothing was changed; make room and try again")
     return error
