@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +23,10 @@ from towline.v1.queue_service_pb2 import PushRequest, ReserveRequest
 from towline_broker.domain.time import SECOND
 from towline_broker.server.configuration.catalogue import all_settings
 from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.sources import Loaded, Sources
 from towline_broker.server.exits import ConfigError
-from towline_broker.server.life.reloading import differences, taken_over
+from towline_broker.server.life.reloading import Reloading, _named, differences, taken_over
+from towline_broker.server.life.systemd import Systemd
 
 SETTINGS = """
 log_level = "info"
@@ -123,7 +126,7 @@ async def test_what_cannot_change_goes_on_and_is_named(broker: BrokerProcess) ->
     for _ in range(2):  # for as long as it is so
         told = await reread(broker, "settings that take effect at the next start")
         assert "WARNING" in told
-        assert "processes, limits.batch, stores.fast" in told
+        assert "stores.fast, processes, limits.batch" in told
         assert "secret" not in told
     assert await push(broker, "emails") == "pushed"
 
@@ -266,6 +269,76 @@ async def test_a_broker_whose_terminal_is_gone_stops(
     os.close(ours)
     assert await asyncio.to_thread(process.wait, 30) == 0
     assert "stopped" in (tmp_path / "errors").read_text()
+
+
+class SlowSources(Sources):
+    """Those of a file with settings for thousands of queues."""
+
+    #: Read so often, and let go on.
+    reads = 0
+    read = threading.Event()
+
+    def load(self) -> Loaded:
+        type(self).reads += 1
+        assert self.read.wait(20)
+        return super().load()
+
+
+async def test_calls_are_answered_while_settings_are_reread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    taken: list[Settings] = []
+    reloading = Reloading(Settings(), SlowSources({"log_level": "error"}), Systemd())
+    reloading._hear()
+    reloading.begin(taken.append)
+
+    async def is_reading() -> bool:
+        return SlowSources.reads == 1
+
+    await until(is_reading, "the settings are being read")  # and this loop goes on
+    for _ in range(3):
+        reloading._hear()
+    assert taken == []
+    SlowSources.read.set()
+
+    async def is_over() -> bool:
+        return len(taken) == 2
+
+    await until(is_over, "they are taken over, once more for those who asked meanwhile")
+    assert {each.log_level for each in taken} == {"error"}
+    assert SlowSources.reads == 2
+
+
+async def test_a_defect_at_a_reload_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reloading = Reloading(Settings(), Sources({}), Systemd())
+    taken = []
+
+    def fail(settings: Settings) -> None:
+        taken.append(settings)
+        raise KeyError("defect")
+
+    reloading.begin(fail)
+
+    async def is_over() -> bool:
+        return "the settings cannot be reread; those before stay in force" in caplog.text
+
+    for _ in range(2):
+        caplog.clear()
+        reloading._hear()
+        await until(is_over, "it is told")
+    assert len(taken) == 2
+
+
+def test_settings_of_many_queues_are_told_in_few_words() -> None:
+    wanted = Settings(queues={f"q{number}": {"max_depth": 1} for number in range(1_000)})
+    places = differences(Settings(), wanted)
+    assert len(places) == 1_000
+    assert len(_named(places)) < 2_000
+    assert _named(places).endswith(", queues.q49.max_depth and 950 more")
 
 
 def test_of_settings_that_differ_only_the_live_are_taken_over() -> None:

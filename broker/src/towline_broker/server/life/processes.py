@@ -131,7 +131,7 @@ class Member:
         )
         # Both are there, having been asked for.
         told = cast(asyncio.StreamWriter, process.stdin)
-        told.write(settings.model_dump_json().encode() + b"\n")
+        told.write(_sent(settings).encode() + b"\n")
         return cls(number, process, told, cast(asyncio.StreamReader, process.stdout))
 
     @property
@@ -190,7 +190,7 @@ class Group:
 
     def _tell(self, member: Member) -> None:
         async def tell() -> None:
-            question = f"{RELOAD} {self._settings.model_dump_json()}"
+            question = f"{RELOAD} {_sent(self._settings)}"
             if await member.asked.ask(question, RELOAD_SECONDS) == TAKEN_OVER:
                 return
             try:
@@ -305,3 +305,8 @@ class Group:
         # Told to stop before it could listen to signals: that is an end as good as any.
         asked = {ExitCode.OK, 128 + signal.SIGTERM}
         return next((code for code in codes if code not in asked), ExitCode.OK)
+
+
+def _sent(settings: Settings) -> str:
+    """In one line. Of a queue, of which there can be many, only what is set."""
+    return settings.model_dump_json(exclude_defaults=True)

@@ -3,10 +3,11 @@
 What may not goes on as it was, and is named. Settings with a mistake are refused whole.
 """
 
+import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -17,7 +18,6 @@ from towline_broker.server.configuration.explaining import dotted, explain
 from towline_broker.server.configuration.marks import Place
 from towline_broker.server.configuration.merging import Merged
 from towline_broker.server.configuration.settings import Settings
-from towline_broker.server.configuration.shown_settings import each_value
 from towline_broker.server.configuration.sources import Sources
 from towline_broker.server.exits import ConfigError, WrongSettings
 from towline_broker.server.life.stopping import Stopping
@@ -27,6 +27,9 @@ from towline_broker.server.open_files import reserve
 log = logging.getLogger("towline.broker")
 
 Model = TypeVar("Model", bound=BaseModel)
+
+#: Settings that a line of the log names: there may be some for each of many queues.
+MOST_NAMED = 50
 
 
 class Reloading:
@@ -38,6 +41,7 @@ class Reloading:
         self._systemd = systemd
         self._take_over: Callable[[Settings], None] | None = None
         self._asked = False
+        self._rereading: asyncio.Task[None] | None = None
         self._of_terminal = _has_terminal()
 
     def listen(self, stopping: Stopping) -> None:
@@ -63,30 +67,40 @@ class Reloading:
             self._hear()
 
     def _hear(self) -> None:
-        if self._take_over is None or self._sources is None:
-            self._asked = True
-            return
-        with self._systemd.reloading():
-            try:
-                self._reread(self._sources, self._take_over)
-            except ConfigError as error:
-                mistakes = error.mistakes if isinstance(error, WrongSettings) else [str(error)]
-                for mistake in mistakes:
-                    log.error(
-                        "wrong setting: %s",
-                        mistake,
-                        extra=event("setting_wrong", reason=str(mistake)),
-                    )
-                log.error(
-                    "the settings were reread and refused; those before stay in force",
-                    extra=event("settings_refused"),
-                )
+        """Whoever asks while the settings are being reread has them reread once more."""
+        self._asked = True
+        rereads = self._rereading is not None and not self._rereading.done()
+        if self._take_over is not None and self._sources is not None and not rereads:
+            rereading = self._reread_while_asked(self._sources, self._take_over)
+            self._rereading = asyncio.create_task(rereading)
 
-    def _reread(self, sources: Sources, take_over: Callable[[Settings], None]) -> None:
-        with reserve():
-            wanted = sources.load().settings
-        settings = taken_over(self._running, wanted)
-        changed = differences(self._running, settings)
+    async def _reread_while_asked(
+        self, sources: Sources, take_over: Callable[[Settings], None]
+    ) -> None:
+        while self._asked:
+            self._asked = False
+            with self._systemd.reloading():
+                try:
+                    await self._reread(sources, take_over)
+                except ConfigError as error:
+                    _tell_mistakes(error)
+                except Exception:  # a defect; the broker has other things to do than to end
+                    log.exception(
+                        "the settings cannot be reread; those before stay in force",
+                        extra=event("settings_refused"),
+                    )
+
+    async def _reread(self, sources: Sources, take_over: Callable[[Settings], None]) -> None:
+        running = self._running
+
+        def read() -> tuple[Settings, list[Place], list[Place]]:
+            """Takes a second, where a thousand queues have settings of their own."""
+            with reserve():
+                wanted = sources.load().settings
+            settings = taken_over(running, wanted)
+            return settings, differences(running, settings), differences(settings, wanted)
+
+        settings, changed, kept = await asyncio.to_thread(read)
         take_over(settings)
         self._running = settings
         if changed:
@@ -100,13 +114,26 @@ class Reloading:
                 "settings reread; nothing that can change while the broker runs has changed",
                 extra=event("settings_reread", settings=[]),
             )
-        kept = differences(settings, wanted)
         if kept:
             log.warning(
                 "settings that take effect at the next start: %s",
                 _named(kept),
                 extra=event("settings_for_next_start", settings=_names(kept)),
             )
+
+
+def _tell_mistakes(error: ConfigError) -> None:
+    mistakes = error.mistakes if isinstance(error, WrongSettings) else [str(error)]
+    for mistake in mistakes:
+        log.error(
+            "wrong setting: %s",
+            mistake,
+            extra=event("setting_wrong", reason=str(mistake)),
+        )
+    log.error(
+        "the settings were reread and refused; those before stay in force",
+        extra=event("settings_refused"),
+    )
 
 
 def taken_over(running: Settings, wanted: Settings) -> Settings:
@@ -132,10 +159,26 @@ def taken_over(running: Settings, wanted: Settings) -> Settings:
 
 def differences(one: Settings, other: Settings) -> list[Place]:
     """Where they say different things."""
-    before = {place: value for _, place, value in each_value(one)}
-    after = {place: value for _, place, value in each_value(other)}
-    places = dict.fromkeys([*before, *after])
-    return [place for place in places if before.get(place) != after.get(place)]
+    return list(_differences(one, other, ()))
+
+
+def _differences(one: Any, other: Any, place: Place) -> Iterator[Place]:
+    if one == other:
+        return
+    parts, others = _parts(one), _parts(other)
+    if parts is None and others is None:
+        yield place
+        return
+    # A section that is missing is compared with one in which nothing is set.
+    for name in {**(parts or {}), **(others or {})}:
+        yield from _differences((parts or {}).get(name), (others or {}).get(name), (*place, name))
+
+
+def _parts(value: Any) -> Mapping[str, Any] | None:
+    """What is in a section, by name; None: it is a value."""
+    if isinstance(value, BaseModel):
+        return {name: getattr(value, name) for name in type(value).model_fields}
+    return value if isinstance(value, Mapping) else None
 
 
 def _blended(running: Model, wanted: Model, place: Place) -> Model:
@@ -181,11 +224,12 @@ def _is_live(place: Place) -> bool:
 
 
 def _named(places: list[Place]) -> str:
-    return ", ".join(_names(places))
+    more = len(places) - MOST_NAMED
+    return ", ".join(_names(places)) + (f" and {more} more" if more > 0 else "")
 
 
 def _names(places: list[Place]) -> list[str]:
-    return [dotted(place) for place in places]
+    return [dotted(place) for place in places[:MOST_NAMED]]
 
 
 def _has_terminal() -> bool:
