@@ -145,6 +145,7 @@ def test_where_nothing_listens_the_address_is_named() -> None:
 
 
 def test_a_call_ends_with_its_deadline(broker: ScriptedBroker, client: Client) -> None:
+    client.dispatch("Mail")  # so that it is connected
     broker.hold.clear()
     with pytest.raises(
         DeadlineExceeded, match=r"no answer in time from the broker at 127\.0\.0\.1:"

@@ -9,6 +9,7 @@ from towline.durations import Seconds, as_timedelta
 from towline.errors import (
     BrokerUnavailable,
     CallFailed,
+    DeadlineExceeded,
     HandshakeFailed,
     InvalidJob,
     ResourceExhausted,
@@ -105,14 +106,15 @@ class Waiting:
 
     def failed(self, error: CallFailed) -> float:
         """Return the seconds to pause before another call, or raise the error if it is final."""
-        if not isinstance(error, (BrokerUnavailable, ResourceExhausted)):
+        if not isinstance(error, (BrokerUnavailable, DeadlineExceeded, ResourceExhausted)):
             raise error
         if isinstance(error, HandshakeFailed) and not self._answered:
             raise error
         left = self._left()
         if left == 0 or time.monotonic() - self._last_answer > OUTAGE:
             raise error
-        pause = min(error.retry_after or _PAUSE, _LONGEST_PAUSE)
+        asked = None if isinstance(error, DeadlineExceeded) else error.retry_after
+        pause = min(asked or _PAUSE, _LONGEST_PAUSE)
         return pause if left is None else min(pause, left)
 
     def _left(self) -> float | None:

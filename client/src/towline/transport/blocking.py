@@ -9,9 +9,10 @@ from typing import TypeVar
 import grpc
 
 from towline.channel import Connection
-from towline.errors import ClientClosed, TowlineError
+from towline.errors import ClientClosed, DeadlineExceeded, TowlineError
 from towline.forks import in_forked_children
 from towline.transport.joining import Joining
+from towline.unreached import explained
 from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
 from towline.v1.queue_service_pb2 import (
@@ -87,10 +88,13 @@ class GrpcTransport:
         return self._opened().stub
 
     def push(self, request: PushRequest, timeout: float) -> PushResponse:
-        joining = self._opened().joining
-        if joining is None or len(request.jobs) != 1 or request.allow_partial:
+        opened = self._opened()
+        if opened.joining is None or len(request.jobs) != 1 or request.allow_partial:
             return self.push_alone(request, timeout)
-        return joining.push(request, timeout)
+        try:
+            return opened.joining.push(request, timeout)
+        except DeadlineExceeded as error:
+            raise explained(error, opened.channel, self.connection) from error.__cause__
 
     def push_alone(self, request: PushRequest, timeout: float) -> PushResponse:
         """Push by a call of its own."""
@@ -141,7 +145,10 @@ class GrpcTransport:
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise self.error_of(error) from error
+            failed = self.error_of(error)
+            if isinstance(failed, DeadlineExceeded):
+                failed = explained(failed, self.channel, self.connection)
+            raise failed from error
         except ValueError:  # grpc's way to say that the channel is closed
             if self._closed:
                 raise ClientClosed from None

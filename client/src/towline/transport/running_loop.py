@@ -10,9 +10,10 @@ import grpc
 import grpc.aio
 
 from towline.channel import Connection
-from towline.errors import ClientClosed, ConfigurationError, TowlineError
+from towline.errors import ClientClosed, ConfigurationError, DeadlineExceeded, TowlineError
 from towline.forks import in_forked_children
 from towline.transport.joining_tasks import JoiningTasks
+from towline.unreached import explained_aio
 from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
 from towline.v1.queue_service_pb2 import (
@@ -88,10 +89,13 @@ class AsyncGrpcTransport:
         return self._opened().stub
 
     async def push(self, request: PushRequest, timeout: float) -> PushResponse:
-        joining = self._opened().joining
-        if joining is None or len(request.jobs) != 1 or request.allow_partial:
+        opened = self._opened()
+        if opened.joining is None or len(request.jobs) != 1 or request.allow_partial:
             return await self.push_alone(request, timeout)
-        return await joining.push(request, timeout)
+        try:
+            return await opened.joining.push(request, timeout)
+        except DeadlineExceeded as error:
+            raise await explained_aio(error, opened.channel, self.connection) from error.__cause__
 
     async def push_alone(self, request: PushRequest, timeout: float) -> PushResponse:
         """Push by a call of its own."""
@@ -146,7 +150,10 @@ class AsyncGrpcTransport:
         try:
             return await method(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise self.error_of(error) from error
+            failed = self.error_of(error)
+            if isinstance(failed, DeadlineExceeded):
+                failed = await explained_aio(failed, self.channel, self.connection)
+            raise failed from error
         except (asyncio.CancelledError, grpc.aio.UsageError):
             if self._closed and not _being_cancelled():
                 raise ClientClosed from None  # grpc cancels the calls of a channel that is closed
