@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn
 
-from towline_broker.domain.errors import NoRoom, StoreFailed, StoreFull, StoreUnavailable
+from towline_broker.domain.errors import NoRoom, StoreFailed, StoreFull
 from towline_broker.drivers.disk import free_bytes
 from towline_broker.drivers.file import segments
 from towline_broker.drivers.file.machine import THIS_MACHINE, Machine
