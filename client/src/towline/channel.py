@@ -127,8 +127,13 @@ def parse_address(address: str | None = None) -> tuple[str, bool | None]:
     match = _HOST_AND_PORT.fullmatch(rest.removesuffix("/") if separator else rest)
     if match and scheme in ("", "grpc", "grpcs") and int(match["port"]) <= 65535:
         return match[0], {"grpc": False, "grpcs": True}.get(scheme)
-    if _RESOLVED_BY_GRPC.match(address):
+    if _RESOLVED_BY_GRPC.match(address) and ("@" not in address or address.startswith("unix")):
         return address, None
+    if "@" in address:
+        raise ConfigurationError(
+            f"{source}: expected host:port, without user and password: a token comes from TOWLINE_TOKEN_FILE, "
+            "TOWLINE_TOKEN or token=..., a certificate from TOWLINE_CERT and TOWLINE_KEY"
+        )
     raise ConfigurationError(
         f"{source}: expected host:port, grpc://host:port, grpcs://host:port, dns:///host:port, "
         f"memory:// or sync://, got {address!r}"

@@ -27,11 +27,12 @@ revisions = sa.Table(
 )
 
 
-def wants_upgrade(url: str, options: Mapping[str, str]) -> bool:
-    """What the options of a store's url say. Raises StoreRefused if that is no yes or no."""
+def wants_upgrade(shown: str, options: Mapping[str, str]) -> bool:
+    """What the options of a store's url say; ``shown`` is how errors name it. Raises StoreRefused
+    if that is no yes or no."""
     value = options.get(UPGRADE_OPTION, "false")
     if value not in ("true", "false"):
-        raise StoreRefused(f"{url!r}: {UPGRADE_OPTION} is {value!r}, not true or false")
+        raise StoreRefused(f"{shown}: {UPGRADE_OPTION} is {value!r}, not true or false")
     return value == "true"
 
 

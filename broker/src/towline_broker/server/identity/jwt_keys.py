@@ -226,6 +226,11 @@ async def _get(url: str) -> bytes:
                 if len(found) > MOST_BYTES:
                     raise ValueError(f"the answer is longer than {MOST_BYTES} bytes")
             return bytes(found)
+    # Both of these name the url, or that of a proxy, with the password in it.
+    except aiohttp.InvalidURL:
+        raise ValueError("it is no url that can be fetched") from None
+    except aiohttp.ClientResponseError as error:
+        raise OSError(f"status {error.status}: {error.message}") from None
     except aiohttp.ClientError as error:
         raise OSError(str(error)) from error
 

@@ -26,7 +26,9 @@ _PORT = 6379
 _SENTINEL_PORT = 26379
 
 _PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:/@\s]+))(?::(?P<port>[0-9]+))?")
+_HOST = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:/@%\s]+))(?::(?P<port>[0-9]+))?"
+)
 _MOST_PARTITIONS = 1024
 
 

@@ -74,7 +74,7 @@ def _options(query: str, shown: str) -> dict[str, Any]:
         if name in _NUMBERS:
             found[name] = _number(shown, name, value)
         elif name == UPGRADE_OPTION:
-            found[name] = wants_upgrade(shown, {name: value})
+            found[name] = wants_upgrade(repr(shown), {name: value})
         elif name in _TEXTS and value:
             found[name] = value
         else:

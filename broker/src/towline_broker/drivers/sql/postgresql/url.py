@@ -50,7 +50,7 @@ def parse(url: str) -> PostgresUrl:
         if name in _OURS:
             ours[name] = _number(shown, name, value)
         elif name == UPGRADE_OPTION:
-            upgrade = wants_upgrade(shown_url(url), {name: value})
+            upgrade = wants_upgrade(shown, {name: value})
         elif name in _LIBPQ:
             theirs.append((name, value))
         else:

@@ -6,6 +6,7 @@ from pathlib import Path
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.registry import parse_url
 from towline_broker.drivers.sql.versions import UPGRADE_OPTION, wants_upgrade
+from towline_broker.drivers.urls import shown_url
 
 _FORMS = "write sqlite:///relative.db or sqlite:////absolute/path.db"
 
@@ -23,22 +24,23 @@ class SqliteUrl:
 
 def parse(url: str) -> SqliteUrl:
     """Raises StoreRefused if the URL is not of this form."""
+    shown = repr(shown_url(url))
     parts = parse_url(url, ["min_free_bytes", UPGRADE_OPTION, "check"])
     path = parts.place.removeprefix("///")
     if path == parts.place:
-        raise StoreRefused(f"{url!r} is no place for a SQLite store; {_FORMS}")
+        raise StoreRefused(f"{shown} is no place for a SQLite store; {_FORMS}")
     if not path or path.endswith("/") or path == ":memory:" or "\0" in path:
         raise StoreRefused(
-            f"{url!r} names no file; {_FORMS}, or memory: for a store that ends with the process"
+            f"{shown} names no file; {_FORMS}, or memory: for a store that ends with the process"
         )
     check = parts.options.get("check", "true")
     if check not in ("true", "false"):
-        raise StoreRefused(f"{url!r}: check is {check!r}, not true or false")
-    upgrade = wants_upgrade(url, parts.options)
+        raise StoreRefused(f"{shown}: check is {check!r}, not true or false")
+    upgrade = wants_upgrade(shown, parts.options)
     found = SqliteUrl(Path(path), upgrade=upgrade, check=check == "true")
     reserve = parts.options.get("min_free_bytes")
     if reserve is None:
         return found
     if not (reserve.isascii() and reserve.isdecimal()):
-        raise StoreRefused(f"{url!r}: min_free_bytes is {reserve!r}, not a number of bytes")
+        raise StoreRefused(f"{shown}: min_free_bytes is {reserve!r}, not a number of bytes")
     return replace(found, min_free_bytes=int(reserve))
