@@ -131,8 +131,9 @@ def parse_address(address: str | None = None) -> tuple[str, bool | None]:
         return address, None
     if "@" in address:
         raise ConfigurationError(
-            f"{source}: expected host:port, without user and password: a token comes from TOWLINE_TOKEN_FILE, "
-            "TOWLINE_TOKEN or token=..., a certificate from TOWLINE_CERT and TOWLINE_KEY"
+            f"{source}: expected host:port, without user and password: a token comes from "
+            "TOWLINE_TOKEN_FILE, TOWLINE_TOKEN or token=..., a certificate from TOWLINE_CERT and "
+            "TOWLINE_KEY"
         )
     raise ConfigurationError(
         f"{source}: expected host:port, grpc://host:port, grpcs://host:port, dns:///host:port, "
