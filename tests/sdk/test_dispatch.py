@@ -156,6 +156,24 @@ async def test_a_type_needs_no_class(either: Any, broker: ScriptedBroker) -> Non
     assert stored(broker, await answer(either.dispatch("x"))).payload == b"{}"
 
 
+async def test_by_its_name_a_job_has_nothing_of_its_class(
+    either: Any, broker: ScriptedBroker
+) -> None:
+    """Whatever the process that dispatches it happens to have imported."""
+
+    class KnownHere(Job):
+        queue = "emails"
+        max_attempts = 9
+        retention = 60
+        to: str
+
+    assert KnownHere.job_type == "KnownHere"
+    message = stored(broker, await answer(either.dispatch("KnownHere", {"too": 1})))
+    assert (message.queue, message.payload) == ("default", b'{"too":1}')
+    assert not message.HasField("retry")
+    assert not message.HasField("retention")
+
+
 async def test_a_function_is_dispatched_with_its_arguments(
     either: Any, broker: ScriptedBroker
 ) -> None:

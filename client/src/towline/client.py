@@ -160,7 +160,8 @@ class Client:
         """Hand one job to the broker; when this returns, the broker has stored it.
 
         ``job`` is a Job, the name of a type with its ``data``, or a function with ``@job`` and its
-        arguments. ``arguments`` are else DispatchOptions, which come before the policy of the job.
+        arguments. ``arguments`` are else DispatchOptions, which come before the policy of the job;
+        a name has none of the policy of its class, even if that is imported here.
         A queue that is full is waited for, as long as ``call_timeout`` allows it.
 
         Raises InvalidJob for impossible options and InvalidPayload for arguments that do not fit.
