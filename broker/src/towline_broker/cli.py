@@ -1,5 +1,7 @@
 """The command ``towline-broker``."""
 
+import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +30,7 @@ from towline_broker.server.life.processes import run_processes
 from towline_broker.server.life.running import run
 from towline_broker.server.logs import configure_logs
 from towline_broker.server.serving import VERSION
+from towline_broker.server.streams import complain, hold_closed
 
 app = typer.Typer(
     name="towline-broker",
@@ -135,4 +138,9 @@ app.add_typer(token.app)
 
 def main() -> None:
     """Entry point of the command."""
-    app()
+    hold_closed()
+    try:
+        app()
+    except Exception:  # 1, with which Python would end, is an answer of many commands
+        complain(traceback.format_exc())
+        sys.exit(ExitCode.UNEXPECTED)

@@ -7,13 +7,14 @@ import typer
 
 from towline_broker.domain.words import many
 from towline_broker.server.exits import ExitCode
+from towline_broker.server.streams import complain
 
 #: Between two lines of how far a command is.
 LINE_SECONDS = 1.0
 
 
 def say(text: str) -> None:
-    typer.echo(text, err=True)
+    complain(text)
 
 
 def fail(message: str, code: ExitCode) -> NoReturn:

@@ -38,6 +38,11 @@ def configure_logs(level: str, form: str, *, several: bool = False) -> None:
     logging.getLogger(_HTTP).addFilter(_is_no_bad_request)
 
 
+def in_json() -> bool:
+    """Whether standard error is for machines: what is said there must be a line of JSON then."""
+    return any(isinstance(each.formatter, JsonFormatter) for each in logging.getLogger().handlers)
+
+
 #: The loggers of gRPC's server and of the HTTP server.
 _GRPC, _HTTP = "grpc._cython.cygrpc", "aiohttp.server"
 

@@ -37,13 +37,17 @@ class Opened:
         """When that certificate runs out, in seconds since the Unix epoch; empty without one."""
         return {} if self.certificate is None else {"http": self.certificate.expires.timestamp()}
 
-    def tell(self) -> None:
-        """In the log, once there is a broker to be told of."""
+    @property
+    def url(self) -> str:
+        """Empty if nothing is served."""
+        return "" if self.address is None else f"http{'s' * self.tls}://{self.address}"
+
+    def tell(self) -> str:
+        """In the log, once there is a broker to be told of; returns :attr:`url`."""
         if self.address is not None:
             log.info(
-                "figures and probes on %s://%s",
-                "https" if self.tls else "http",
-                self.address,
+                "figures and probes on %s",
+                self.url,
                 extra=event("http_serving", address=str(self.address), tls=self.tls),
             )
         else:
@@ -52,6 +56,7 @@ class Opened:
                 self.problem,
                 extra=event("http_not_serving", reason=self.problem),
             )
+        return self.url
 
 
 NO_TLS = TlsSettings()

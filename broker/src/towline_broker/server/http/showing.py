@@ -12,13 +12,14 @@ from towline_broker.server.serving import BrokerServer
 
 
 @asynccontextmanager
-async def shown_over_http(settings: Settings) -> AsyncIterator[Callable[[BrokerServer], None]]:
-    """While the context lasts; yields what is to be called once the broker of this process serves.
+async def shown_over_http(settings: Settings) -> AsyncIterator[Callable[[BrokerServer], str]]:
+    """While the context lasts; yields what is to be called once the broker of this process serves,
+    and returns the url of what is shown; empty: nothing is.
 
     Raises AddressError, ConfigError.
     """
     if settings.http.address is None:
-        yield lambda server: None
+        yield lambda server: ""
         return
     from towline_broker.server.http.endpoint import http_endpoint
     from towline_broker.server.http.one_process import OneProcess
@@ -26,9 +27,9 @@ async def shown_over_http(settings: Settings) -> AsyncIterator[Callable[[BrokerS
 
     shown = OneProcess(settings.http)
 
-    def serves(server: BrokerServer) -> None:
+    def serves(server: BrokerServer) -> str:
         shown.serves(server)
-        opened.tell()
+        return opened.tell()
 
     opening = http_endpoint(
         settings.http, routes(shown), insecure=settings.insecure, tls=settings.tls
@@ -41,10 +42,10 @@ async def shown_over_http(settings: Settings) -> AsyncIterator[Callable[[BrokerS
 @asynccontextmanager
 async def processes_over_http(
     settings: Settings, members: Callable[[], Mapping[int, Asked]]
-) -> AsyncIterator[Callable[[], None]]:
+) -> AsyncIterator[Callable[[], str]]:
     """The same for several processes: ``members`` are those that serve, by number."""
     if settings.http.address is None:
-        yield lambda: None
+        yield lambda: ""
         return
     from towline_broker.server.http.endpoint import http_endpoint
     from towline_broker.server.http.pages import routes

@@ -1,5 +1,6 @@
 """How a broker tells that it serves: to people, to scripts, and to the process that started it."""
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -14,23 +15,28 @@ from towline_broker.server.particulars import Serving, StoreLine
 log = logging.getLogger("towline.broker")
 
 
-def announce(serving: Serving, settings: Settings, ready_file: Path | None) -> None:
-    """On standard output, in the log, and in ``ready_file`` if there is one. Raises FileError."""
+def announce(serving: Serving, http: str, settings: Settings, ready_file: Path | None) -> None:
+    """On standard output, in the log, and in ``ready_file`` if there is one. ``http``: the url of
+    figures and probes, empty if there are none. Raises FileError."""
     address = str(serving.address)
-    _say(f"listening on {address}")
     if settings.log_format == "console":
+        _say(f"listening on {address}")
         _say(
             banner(
                 serving.version,
                 serving.address,
                 serving.stores,
                 settings.processes,
+                http=http,
                 tls=serving.protection.tls,
                 identity=serving.protection.identity,
             )
         )
     else:
-        log.info("serving", extra=event("serving", **_event(serving, settings)))
+        # Both streams are JSON, each for itself and together.
+        facts = _facts(serving, http, settings)
+        _say(json.dumps({"event": "serving", **facts}, ensure_ascii=False))
+        log.info("serving", extra=event("serving", **facts))
     for store in serving.stores:
         if store.durability is not Durability.DURABLE:
             log.warning(
@@ -54,11 +60,12 @@ def announce(serving: Serving, settings: Settings, ready_file: Path | None) -> N
         write(ready_file, address)
 
 
-def _event(serving: Serving, settings: Settings) -> dict[str, object]:
+def _facts(serving: Serving, http: str, settings: Settings) -> dict[str, object]:
     """``store`` and ``durability`` are those of the default store."""
     default = serving.stores[0]
     return {
         "address": str(serving.address),
+        "http": http or None,
         "store": default.url,
         "durability": default.durability.name.lower(),
         "stores": [

@@ -21,6 +21,7 @@ def banner(
     stores: Sequence[StoreLine],
     processes: int = 1,
     *,
+    http: str = "",
     tls: bool = False,
     identity: bool = False,
 ) -> str:
@@ -29,7 +30,7 @@ def banner(
     towline, where = _command(), _option(address, tls)
     return f"""
 Towline broker {version}
-{_stores(stores)}{_processes(processes)}
+{_stores(stores)}{_processes(processes)}{_http(http)}
 
 What next, in another terminal{_credentials(identity)}:
   store a job
@@ -53,6 +54,10 @@ def _stores(stores: Sequence[StoreLine]) -> str:
 
 def _processes(processes: int) -> str:
     return f"\n  processes   {processes}" if processes > 1 else ""
+
+
+def _http(url: str) -> str:
+    return f"\n  http        {url}/metrics, /livez, /readyz" if url else ""
 
 
 def _credentials(identity: bool) -> str:

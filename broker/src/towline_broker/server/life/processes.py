@@ -88,8 +88,7 @@ async def _run(settings: Settings, ready_file: Path | None, sources: Sources | N
             adapt(changed, stopping, systemd)
 
         def started(serving: Serving) -> None:
-            show()
-            announce(serving, settings, ready_file)
+            announce(serving, show(), settings, ready_file)
             processes = settings.processes
             systemd.serving(f"serving on {serving.address} with {processes} processes")
             reloading.begin(take_over)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,10 @@ from towline_broker.server.life.reloading import Reloading
 from towline_broker.server.life.starting import start_broker
 from towline_broker.server.life.stopping import GRACE, LAST_SECONDS, TELLING, Stopping, first_of
 from towline_broker.server.life.systemd import Systemd
-from towline_broker.server.logs import configure_logs
+from towline_broker.server.logs import configure_logs, in_json
 from towline_broker.server.open_files import allow_many
 from towline_broker.server.serving import BrokerServer
+from towline_broker.server.streams import complain
 from towline_broker.server.trimming import give_memory_back
 
 log = logging.getLogger("towline.broker")
@@ -55,8 +55,7 @@ def run(settings: Settings, ready_file: Path | None = None, sources: Sources | N
         ):
 
             def started(server: BrokerServer) -> None:
-                show(server)
-                announce(server.serving, settings, ready_file)
+                announce(server.serving, show(server), settings, ready_file)
                 systemd.serving(f"serving on {server.address}")
 
                 def take_over(changed: Settings) -> None:
@@ -233,5 +232,8 @@ async def _end_at_once(server: BrokerServer, code: int, stopping: Stopping) -> i
 
 def refuse(message: str, code: ExitCode) -> int:
     """Says why the broker does not start; returns the code."""
-    print(f"towline-broker: {message}", file=sys.stderr)  # noqa: T201 -- said to whoever started it
+    if in_json():
+        log.error("%s", message, extra=event("not_started", code=int(code)))
+    else:
+        complain(f"towline-broker: {message}")
     return code
