@@ -190,38 +190,35 @@ def _held(whose: str, caller: Caller) -> str:
     ]
 
 
-def ack(whose: str) -> Send:
+def on_lease(rpc: str, whose: str, request_of: Callable[[str], Any]) -> Send:
+    """``request_of``: by the lease token."""
+
     async def send(world: World, caller: Caller, name: str) -> Outcome:
         token = await leased(world, name, _held(whose, caller))
-        request = queue.AckRequest(acks=[queue.Ack(lease_token=token)])
-        reply = await ask(world, caller, "queue", "Ack", request)
+        reply = await ask(world, caller, "queue", rpc, request_of(token))
         result = reply.results[0]
         return _per_item(result.error.code, result.outcome == queue.LEASE_OUTCOME_OK)
 
     return send
+
+
+def ack(whose: str) -> Send:
+    return on_lease(
+        "Ack", whose, lambda token: queue.AckRequest(acks=[queue.Ack(lease_token=token)])
+    )
 
 
 def nack(whose: str) -> Send:
-    async def send(world: World, caller: Caller, name: str) -> Outcome:
-        token = await leased(world, name, _held(whose, caller))
-        request = queue.NackRequest(nacks=[queue.Nack(lease_token=token)])
-        reply = await ask(world, caller, "queue", "Nack", request)
-        result = reply.results[0]
-        return _per_item(result.error.code, result.outcome == queue.LEASE_OUTCOME_OK)
-
-    return send
+    return on_lease(
+        "Nack", whose, lambda token: queue.NackRequest(nacks=[queue.Nack(lease_token=token)])
+    )
 
 
 def heartbeat(whose: str) -> Send:
-    async def send(world: World, caller: Caller, name: str) -> Outcome:
-        token = await leased(world, name, _held(whose, caller))
-        lease = queue.LeaseHeartbeat(lease_token=token)
-        request = queue.HeartbeatRequest(leases=[lease])
-        reply = await ask(world, caller, "queue", "Heartbeat", request)
-        result = reply.results[0]
-        return _per_item(result.error.code, result.outcome == queue.LEASE_OUTCOME_OK)
+    def request_of(token: str) -> queue.HeartbeatRequest:
+        return queue.HeartbeatRequest(leases=[queue.LeaseHeartbeat(lease_token=token)])
 
-    return send
+    return on_lease("Heartbeat", whose, request_of)
 
 
 async def idle_heartbeat(world: World, caller: Caller, _: str) -> Outcome:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.faults import stressed
-from tests.faults.durable_stores import EVERY
+from tests.faults.durable_stores import EVERY, Store
 from tests.faults.harness.checker import Verdict
-from tests.faults.harness.figures import size
+from tests.faults.harness.figures import Figures, seed, size
 from tests.faults.harness.history import Call, Outcome
+from tests.faults.harness.load import Load
 from tests.support.broker_process import BrokerProcess
 from towline import Client, Job, Registry, Worker, current_job, job
 from towline.channel import SAFE_TO_REPEAT
@@ -132,3 +133,48 @@ def sdk_at_work(target: str) -> Iterator[SdkAtWork]:
         finally:
             sdk.end()
             sdk.worker.stop(10)
+
+
+def roll_under_grpc(
+    addresses: Sequence[str],
+    brokers: Sequence[BrokerProcess],
+    folder: Path,
+    figures: Figures,
+    where: str,
+) -> None:
+    """Every promise is kept to clients of gRPC with its standard retries, and no call fails that
+    may be repeated."""
+    with Load(addresses, folder, seed=seed(), habits=HABITS, retries=True) as load:
+        restarts = restarted(brokers, lambda: load.wait_for_acknowledged(PROGRESS))
+        verdict = load.finish(assumptions=Store("").shared)
+    calls, failed = repeatable(verdict)
+    figures.prove(
+        f"rolling restarts{where}",
+        verdict,
+        restarts=restarts,
+        calls=len(calls),
+        calls_failed=len(failed),
+    )
+    assert failed == [], said_by(brokers)
+
+
+def roll_under_sdk(
+    target: str, brokers: Sequence[BrokerProcess], figures: Figures, where: str
+) -> None:
+    """No call of the SDK fails, and each job is done once."""
+    with sdk_at_work(target) as sdk:
+        restarts = restarted(brokers, lambda: sdk.wait_for(PROGRESS))
+        sdk.finish()
+    figures.show(
+        f"rolling restarts with the SDK{where}",
+        restarts=restarts,
+        jobs=len(sdk.pushed),
+        done=sdk.done.total(),
+        errors=len(sdk.errors),
+    )
+    assert sdk.errors == [], said_by(brokers)
+    assert sdk.done == Counter(sdk.pushed)
+
+
+def said_by(brokers: Sequence[BrokerProcess]) -> list[str]:
+    return [line for each in brokers for line in each.log.splitlines() if "ERROR" in line]

@@ -5,7 +5,6 @@ The balancers are set up by the examples of docs/operations.md. `make faults` go
 over every store that brokers share.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,16 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.durable_stores import EVERY, Store
-from tests.faults.harness.figures import Figures, seed
-from tests.faults.harness.load import Load
-from tests.faults.rolling import (
-    HABITS,
-    PROGRESS,
-    ROUNDS,
-    repeatable,
-    restarted,
-    sdk_at_work,
-)
+from tests.faults.harness.figures import Figures
+from tests.faults.rolling import ROUNDS, roll_under_grpc, roll_under_sdk
 from tests.support.broker_process import BrokerProcess
 from tests.support.servers.balancers import Balancer, Behind, HAProxy, Nginx, NginxForCalls
 from tests.support.servers.ports import free_port
@@ -47,47 +38,10 @@ def test_no_call_fails_and_no_job_is_lost(
     balancer: str, kind: str, tmp_path: Path, figures: Figures
 ) -> None:
     with balanced(balancer, kind, tmp_path) as (address, brokers):
-        grpc_at_work(address, brokers, tmp_path, figures, f"behind {balancer}, {kind}")
+        where = f" behind {balancer}, {kind}"
+        roll_under_grpc([address], brokers, tmp_path, figures, where)
         if ROUNDS > 1:
-            sdk_at_work_behind(address, brokers, figures, f"behind {balancer}, {kind}")
-
-
-def grpc_at_work(
-    address: str, brokers: Sequence[BrokerProcess], folder: Path, figures: Figures, where: str
-) -> None:
-    with Load([address], folder, seed=seed(), habits=HABITS, retries=True) as load:
-        restarts = restarted(brokers, lambda: load.wait_for_acknowledged(PROGRESS))
-        verdict = load.finish(assumptions=Store("").shared)
-    calls, failed = repeatable(verdict)
-    figures.prove(
-        f"rolling restarts {where}",
-        verdict,
-        restarts=restarts,
-        calls=len(calls),
-        calls_failed=len(failed),
-    )
-    assert failed == [], said_by(brokers)
-
-
-def sdk_at_work_behind(
-    address: str, brokers: Sequence[BrokerProcess], figures: Figures, where: str
-) -> None:
-    with sdk_at_work(address) as sdk:
-        restarts = restarted(brokers, lambda: sdk.wait_for(PROGRESS))
-        sdk.finish()
-    figures.show(
-        f"rolling restarts with the SDK {where}",
-        restarts=restarts,
-        jobs=len(sdk.pushed),
-        done=sdk.done.total(),
-        errors=len(sdk.errors),
-    )
-    assert sdk.errors == [], said_by(brokers)
-    assert sdk.done == Counter(sdk.pushed)
-
-
-def said_by(brokers: Sequence[BrokerProcess]) -> list[str]:
-    return [line for each in brokers for line in each.log.splitlines() if "ERROR" in line]
+            roll_under_sdk(address, brokers, figures, where)
 
 
 @contextmanager

@@ -4,12 +4,11 @@ where three share a store, no call fails that may be repeated.
 `make faults` goes round many times over every store; a plain test run once, over some.
 """
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.faults.durable_stores import EMBEDDED, SHARED, Store
+from tests.faults.durable_stores import EMBEDDED, SHARED
 from tests.faults.harness.figures import Figures, seed
 from tests.faults.harness.load import Load
 from tests.faults.rolling import (
@@ -17,9 +16,9 @@ from tests.faults.rolling import (
     PROGRESS,
     ROUNDS,
     brokers_over,
-    repeatable,
     restarted,
-    sdk_at_work,
+    roll_under_grpc,
+    roll_under_sdk,
 )
 
 ALONE, TOGETHER = (EMBEDDED, SHARED) if ROUNDS > 1 else (["sqlite"], ["redis"])
@@ -47,19 +46,7 @@ def test_no_call_of_grpc_fails_and_every_promise_is_kept(
 ) -> None:
     with brokers_over(kind, tmp_path, BROKERS) as brokers:
         addresses = [broker.address for broker in brokers]
-        with Load(addresses, tmp_path, seed=seed(), habits=HABITS, retries=True) as load:
-            restarts = restarted(brokers, lambda: load.wait_for_acknowledged(PROGRESS))
-            verdict = load.finish(assumptions=Store("").shared)
-        errors = [line for each in brokers for line in each.log.splitlines() if "ERROR" in line]
-    calls, failed = repeatable(verdict)
-    figures.prove(
-        f"rolling restarts, {kind}",
-        verdict,
-        restarts=restarts,
-        calls=len(calls),
-        calls_failed=len(failed),
-    )
-    assert failed == [], errors
+        roll_under_grpc(addresses, brokers, tmp_path, figures, f", {kind}")
 
 
 @pytest.mark.parametrize("kind", TOGETHER)
@@ -67,18 +54,6 @@ def test_no_call_of_grpc_fails_and_every_promise_is_kept(
 def test_no_call_of_the_sdk_fails_and_each_job_is_done_once(
     kind: str, tmp_path: Path, figures: Figures
 ) -> None:
-    with (
-        brokers_over(kind, tmp_path, BROKERS) as brokers,
-        sdk_at_work("ipv4:" + ",".join(broker.address for broker in brokers)) as sdk,
-    ):
-        restarts = restarted(brokers, lambda: sdk.wait_for(PROGRESS))
-        sdk.finish()
-    figures.show(
-        f"rolling restarts with the SDK, {kind}",
-        restarts=restarts,
-        jobs=len(sdk.pushed),
-        done=sdk.done.total(),
-        errors=len(sdk.errors),
-    )
-    assert sdk.errors == []
-    assert sdk.done == Counter(sdk.pushed)
+    with brokers_over(kind, tmp_path, BROKERS) as brokers:
+        together = "ipv4:" + ",".join(broker.address for broker in brokers)
+        roll_under_sdk(together, brokers, figures, f", {kind}")

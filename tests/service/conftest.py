@@ -1,6 +1,6 @@
 """A broker in this process over each embedded store, and stubs that call it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,27 @@ import pytest
 from tests.core.manual_clock import ManualClock
 from tests.support.calls import Calls, calls_to
 from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.serving import BrokerServer, running_broker
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where settings are looked for: neither a file of them nor ``.env`` is there."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def load(empty_folder: Path) -> Callable[[str], Settings]:
+    """The settings in a file with this text."""
+
+    def load(text: str) -> Settings:
+        file = empty_folder / "broker.toml"
+        file.write_text(text)
+        return load_settings({}, file)
+
+    return load
 
 
 @pytest.fixture(params=["memory", "sqlite"])

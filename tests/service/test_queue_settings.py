@@ -49,6 +49,8 @@ from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.serving import BrokerServer, running_broker
 
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
 FILE = """
 [queues."*"]
 dead_letter_retention = "30d"
@@ -73,21 +75,6 @@ retry = { initial = "5s", maximum = "1h" }
 [stores]
 fast = "memory:"
 """
-
-
-@pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Callable[[str], Settings]:
-    def load(text: str) -> Settings:
-        file = tmp_path / "broker.toml"
-        file.write_text(text)
-        return load_settings({}, file)
-
-    return load
 
 
 def test_each_option_can_be_set(load: Callable[[str], Settings]) -> None:

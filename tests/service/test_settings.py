@@ -15,12 +15,9 @@ from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ConfigError
 from towline_broker.services.limits import MIB, Limits
 
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
 WriteFile = Callable[[str, str], Path]
-
-
-@pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

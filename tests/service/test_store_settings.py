@@ -14,6 +14,8 @@ from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ConfigError
 
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
 FILE = """
 store = "sqlite:///main.db"
 processes = 2
@@ -30,21 +32,6 @@ store = "Fast"
 
 [queues.audit]
 """
-
-
-@pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Callable[[str], Settings]:
-    def load(text: str) -> Settings:
-        file = tmp_path / "broker.toml"
-        file.write_text(text)
-        return load_settings({}, file)
-
-    return load
 
 
 def mistakes(load: Callable[[], object]) -> list[str]:
