@@ -96,16 +96,17 @@ async def test_other_limits_hold_for_whoever_fits_a_pattern() -> None:
     guards = GuardSettings.model_validate(
         {
             "waiters": 10,
+            "answer_bytes": "64MiB",
             "identities": {
                 "*": {"calls_per_second": 1},
-                "ci-*": {"waiters": 2},
+                "ci-*": {"waiters": 2, "answer_bytes": "256MiB"},
                 "ci-main": {"bytes_in_flight": "1MiB"},
             },
         }
     )
-    assert guards.allowance_of("ci-main") == Allowance(1, 1 * MIB, 2)
-    assert guards.allowance_of("ci-3") == Allowance(1, 256 * MIB, 2)
-    assert guards.allowance_of("shop") == Allowance(1, 256 * MIB, 10)
+    assert guards.allowance_of("ci-main") == Allowance(1, 1 * MIB, 2, 256 * MIB)
+    assert guards.allowance_of("ci-3") == Allowance(1, 256 * MIB, 2, 256 * MIB)
+    assert guards.allowance_of("shop") == Allowance(1, 256 * MIB, 10, 64 * MIB)
 
 
 async def test_new_limits_hold_from_the_moment_at_which_settings_are_reread(

@@ -111,7 +111,8 @@ def test_what_is_surely_not_meant_is_warned_of(
     write(FILE + more).chmod(0o644)
     assert warnings(config("check")) == [
         "warning: queues.a.dead_letter_retention: has no effect, for dead_letters is false",
-        "warning: guards: have no effect, for without auth nobody is told from others",
+        "warning: guards: nothing of them but answer_bytes has an effect, for without auth nobody "
+        "is told from others",
         "warning: log_level: variable in .env: TOWLINE_LOG_LEVEL does not count: environment "
         "variable TOWLINE_LOG_LEVEL does",
         "warning: file towline-broker.toml: holds a password, and everybody on this machine can "

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from random import Random
@@ -70,20 +70,26 @@ class CallsTarget(Target):
     async def _epoch(self, rng: Random, count: int) -> Counter[str]:
         driver = self._driver()
         async with FuzzedBroker(driver) as broker:
-            session = _Session(broker, rng, self._paths, self._seeds)
-            done = 0
-            while done < count:
-                for _ in range(min(ROUND, count - done)):
-                    await session.one(rng.choice(self._methods))
-                    done += 1
-                await session.pass_time()
-            await session.check_good_calls()
-            if isinstance(driver, MemoryDriver):
-                check_state(driver._engine.state)
-                await session.empty()
-                check_state(driver._engine.state)
-                check_empty(driver._engine.state, broker.broker)
-            return session.answers
+            with _no_secrets_logged(broker.callers.secrets):
+                return await self._calls(broker, driver, rng, count)
+
+    async def _calls(
+        self, broker: FuzzedBroker, driver: Driver, rng: Random, count: int
+    ) -> Counter[str]:
+        session = _Session(broker, rng, self._paths, self._seeds)
+        done = 0
+        while done < count:
+            for _ in range(min(ROUND, count - done)):
+                await session.one(rng.choice(self._methods))
+                done += 1
+            await session.pass_time()
+        await session.check_good_calls()
+        if isinstance(driver, MemoryDriver):
+            check_state(driver._engine.state)
+            await session.empty()
+            check_state(driver._engine.state)
+            check_empty(driver._engine.state, broker.broker)
+        return session.answers
 
 
 class _Session:
@@ -107,13 +113,14 @@ class _Session:
     async def one(self, method: str) -> None:
         rng, path = self._rng, self._paths[method]
         raw = self._mutated(method)
+        metadata = self._broker.callers.any_of_them(rng)
         if method in ("Reserve", "GetJob") and rng.random() < 0.1:
-            task = asyncio.ensure_future(self._broker.call(path, raw, parks=True))
+            task = asyncio.ensure_future(self._broker.call(path, raw, metadata, parks=True))
             self._parked.append((method, raw, task))
             return
         try:
             with Stopwatch(method, raw):
-                answer = await self._broker.call(path, raw)
+                answer = await self._broker.call(path, raw, metadata)
         except Found:
             raise
         except Exception as error:
@@ -211,7 +218,7 @@ def _same_ids_again(rng: Random) -> Iterator[None]:
         return str(UUID(int=0x0190A000_0000_7000_9000_000000000000 + next(numbers)))
 
     def new_grant(mark: str) -> str:
-        return f"{rng.getrandbits(72):018x}"
+        return f"{rng.getrandbits(48):012x}{mark}"
 
     with (
         patch("towline_broker.services.pushing.uuid7", new_id),
@@ -221,8 +228,8 @@ def _same_ids_again(rng: Random) -> Iterator[None]:
 
 
 class _Listener(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
         self.records: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -230,16 +237,33 @@ class _Listener(logging.Handler):
 
 
 @contextmanager
-def _no_errors_logged() -> Iterator[None]:
-    """What happens behind the calls, such as upkeep, tells of its defects in the log only."""
-    listener, log = _Listener(), logging.getLogger("towline.broker")
+def _heard(name: str, level: int) -> Iterator[list[str]]:
+    """The lines of a log from this level on, which go nowhere else."""
+    listener, log = _Listener(level), logging.getLogger(name)
     log.addHandler(listener)
     was = log.propagate, log.level
-    log.propagate, log.level = False, logging.ERROR
+    log.propagate, log.level = False, level
     try:
-        yield
+        yield listener.records
     finally:
         log.removeHandler(listener)
         log.propagate, log.level = was
-    if listener.records:
-        raise Wrong(f"{len(listener.records)} errors in the log; the first: {listener.records[0]}")
+
+
+@contextmanager
+def _no_errors_logged() -> Iterator[None]:
+    """What happens behind the calls, such as upkeep, tells of its defects in the log only."""
+    with _heard("towline.broker", logging.ERROR) as errors:
+        yield
+    if errors:
+        raise Wrong(f"{len(errors)} errors in the log; the first: {errors[0]}")
+
+
+@contextmanager
+def _no_secrets_logged(secrets: Sequence[str]) -> Iterator[None]:
+    """Nor any part of one, when calls are refused."""
+    with _heard("towline.access", logging.INFO) as lines:
+        yield
+    told = "\n".join(lines)
+    if any(part in told for secret in secrets for part in (secret[-20:], secret[4:24])):
+        raise Wrong("a token is in the log of refused calls")

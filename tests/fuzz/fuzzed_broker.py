@@ -1,12 +1,14 @@
 """A broker without a transport: bytes in, and what gRPC would send back out.
 
 The bytes take the way that the server gives them: the interceptors, the handler of the method, the
-core and a store; then the serializer of the reply. Time is the test's.
+core and a store, and back as the bytes of a reply. Time is the test's.
 """
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 from urllib.parse import quote
 
@@ -15,6 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from tests.core.manual_clock import ManualClock
+from tests.fuzz.callers import Callers, Metadata
 from towline.v1 import admin_service_pb2, dead_letter_service_pb2, queue_service_pb2
 from towline.v1.errors_pb2 import BadRequest, ErrorInfo, QuotaFailure, RetryInfo, Status
 from towline_broker.core.broker import Broker
@@ -51,6 +54,8 @@ EXPECTED: dict[grpc.StatusCode, tuple[Any, ...]] = {
     grpc.StatusCode.NOT_FOUND: (ErrorInfo,),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (ErrorInfo, QuotaFailure, RetryInfo),
     grpc.StatusCode.UNIMPLEMENTED: (ErrorInfo,),
+    grpc.StatusCode.UNAUTHENTICATED: (ErrorInfo,),
+    grpc.StatusCode.PERMISSION_DENIED: (ErrorInfo,),
 }
 
 
@@ -62,6 +67,11 @@ _SERVICES = [
 #: Full name of every method, and its kind of request.
 METHODS: dict[str, type[Message]] = {
     f"/{service.full_name}/{method.name}": GetMessageClass(method.input_type)
+    for service in _SERVICES
+    for method in service.methods
+}
+REPLIES: dict[str, type[Message]] = {
+    f"/{service.full_name}/{method.name}": GetMessageClass(method.output_type)
     for service in _SERVICES
     for method in service.methods
 }
@@ -85,8 +95,10 @@ class Wrong(AssertionError):
 class Context:
     """What a handler sees of its call."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, raw: bytes, metadata: Metadata) -> None:
         self._seconds = seconds
+        self._request: Any = raw
+        self._metadata = metadata
         self.status: tuple[grpc.StatusCode, str, Sequence[tuple[str, Any]]] | None = None
         self.written: list[Any] = []
 
@@ -95,6 +107,16 @@ class Context:
 
     def peer(self) -> str:
         return "fuzz"
+
+    def invocation_metadata(self) -> Metadata:
+        return self._metadata
+
+    def peer_identities(self) -> None:
+        """No certificate."""
+
+    async def read(self) -> Any:
+        request, self._request = self._request, grpc.aio.EOF
+        return request
 
     async def write(self, reply: Any) -> None:
         self.written.append(reply)
@@ -125,6 +147,8 @@ class FuzzedBroker:
         self._handlers: dict[str, Any] = {}
         limits = limits or Limits()
         self._most_items = limits.most_items
+        self._folder = tempfile.TemporaryDirectory()
+        self.callers = Callers(Path(self._folder.name))
         add_services(
             cast(grpc.aio.Server, self),
             QueueService(self.broker, limits),
@@ -134,9 +158,12 @@ class FuzzedBroker:
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """What a server of gRPC does with the services."""
-        layers = [
+        access = self.callers.access
+        layers: list[Any] = [
+            *reversed(access.inner),
             RequestReader(self._most_items),
             PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE, self._seconds),
+            *reversed(access.outer),
             RunningCalls(),
             ErrorsInterceptor(),
         ]
@@ -144,7 +171,8 @@ class FuzzedBroker:
             found = (service.service(_Details(name)) for service in handlers)
             handler = next(each for each in found if each is not None)
             for layer in layers:
-                handler = layer.wrap_handler(name, handler)
+                if name.startswith(layer.prefix):
+                    handler = layer.wrap_handler(name, handler)
             self._handlers[name] = handler
 
     def _seconds(self) -> float:
@@ -156,23 +184,30 @@ class FuzzedBroker:
 
     async def __aexit__(self, *_: object) -> None:
         await self.broker.stop()
+        self._folder.cleanup()
 
-    async def call(self, method: str, raw: bytes, *, parks: bool = False) -> Answer:
-        """``parks``: a wait that is asked for is granted, but not for longer than 50 ms. Raises
-        Wrong for an answer that no client should get."""
+    async def call(
+        self, method: str, raw: bytes, metadata: Metadata | None = None, *, parks: bool = False
+    ) -> Answer:
+        """``metadata``: of who may do everything, unless given. ``parks``: a wait that is asked for
+        is granted, but not for longer than 50 ms. Raises Wrong for an answer that no client should
+        get."""
         handler = self._handlers[method]
-        context = Context(0.30 if parks else 0.25)
-        behaviour: Callable[..., Awaitable[Any]] = handler.unary_unary or handler.unary_stream
+        metadata = self.callers.good if metadata is None else metadata
+        context = Context(0.30 if parks else 0.25, raw, metadata)
+        raw = b""  # this frame may come to be in the circle of an error
+        behaviour: Callable[..., Awaitable[Any]] = handler.stream_unary or handler.stream_stream
         try:
-            reply = await behaviour(raw, context)
+            # Each in a task of its own, as gRPC has it.
+            reply = await asyncio.ensure_future(behaviour(None, context))
         except Aborted:
-            raw = b""  # this frame is in that circle too
             assert context.status is not None
-            code, message, metadata = context.status
-            _check_failure(code, message, metadata)
-            return Answer(code)
-        handler.response_serializer(reply)
-        return Answer(grpc.StatusCode.OK, reply)
+            _check_failure(*context.status)
+            return Answer(context.status[0])
+        written = [reply] if handler.stream_unary else context.written
+        if len(written) != 1:
+            raise Wrong(f"{len(written)} replies were written")
+        return Answer(grpc.StatusCode.OK, REPLIES[method].FromString(written[0]))
 
     async def pass_time(self, milliseconds: int) -> None:
         await self.clock.advance(milliseconds * MILLISECOND)

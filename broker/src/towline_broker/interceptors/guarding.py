@@ -8,16 +8,29 @@ from typing import Any
 
 import grpc
 
+from towline_broker.domain.answers import hear_of_answer
 from towline_broker.domain.errors import Full
 from towline_broker.domain.identity import current_identity
 from towline_broker.domain.time import SECOND, Micros, from_seconds
 from towline_broker.interceptors.authentication import PARKING
 from towline_broker.interceptors.subjects import SETTLING
+from towline_broker.interceptors.unread import OVERHEAD, Answer, Unread
 from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
 
 #: Whoever works off jobs is to be heard when nothing more goes in: so much more may be under way
 #: that settles leases.
 RESERVED = 1.25
+#: What has changed nothing can still be refused when its answer is there.
+READING = frozenset(
+    {
+        "/towline.v1.QueueService/GetJob",
+        "/towline.v1.QueueService/ListJobs",
+        "/towline.v1.DeadLetterService/ListDead",
+        "/towline.v1.AdminService/Stats",
+        "/towline.v1.AdminService/ListQueues",
+        "/towline.v1.AdminService/ListWorkers",
+    }
+)
 #: Identities that are remembered while they have nothing under way.
 MOST_REMEMBERED = 10_000
 
@@ -29,6 +42,7 @@ class Allowance:
     calls_per_second: float = 0
     bytes_in_flight: int = 0
     waiters: int = 0
+    answer_bytes: int = 0
 
 
 class OverAllowance(Full):
@@ -46,7 +60,16 @@ class OverAllowance(Full):
 class Account:
     """What one identity has under way."""
 
-    __slots__ = ("_allowance", "_at", "_bytes", "_calls", "_identity", "_tokens", "_waiters")
+    __slots__ = (
+        "_allowance",
+        "_at",
+        "_bytes",
+        "_calls",
+        "_identity",
+        "_tokens",
+        "_waiters",
+        "unread",
+    )
 
     def __init__(self, identity: str, allowance: Allowance) -> None:
         self._identity = identity
@@ -55,18 +78,21 @@ class Account:
         self._waiters = 0
         self._at = 0.0
         self._tokens = 0.0
+        self.unread = Unread(self._too_much_unread)
         self.allow(allowance)
 
     @property
     def idle(self) -> bool:
-        return not self._calls
+        return not self._calls and not self.unread
 
     def allow(self, allowance: Allowance) -> None:
         self._allowance = allowance
         self._tokens = max(1.0, allowance.calls_per_second)
+        self.unread.most = allowance.answer_bytes
 
     def begin(self, size: int, *, parks: bool, settles: bool, now: float) -> None:
         """``now`` in seconds. Raises OverAllowance."""
+        self.unread.check()
         allowance = self._allowance
         most = allowance.bytes_in_flight
         # A single request is taken whatever its size: otherwise it could never come in.
@@ -94,6 +120,9 @@ class Account:
             raise self._over("IDENTITY_RATE", f"makes {rate:g} calls a second", wait)
         self._tokens -= 1
 
+    def _too_much_unread(self, size: int) -> OverAllowance:
+        return self._over("IDENTITY_BYTES", f"has {size} bytes of answers that it does not read")
+
     def _over(self, reason: str, what: str, wait: Micros = 1 * SECOND) -> OverAllowance:
         return OverAllowance(reason, self._identity, what, wait)
 
@@ -113,14 +142,23 @@ class Guards(WrappingInterceptor):
             account.allow(allowance_of(identity))
 
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
-        parks, settles = method in PARKING, method in SETTLING
+        parks, settles, reads = method in PARKING, method in SETTLING, method in READING
 
         async def guarded(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             account, size = self._account_of(current_identity().name), len(raw)
-            now = asyncio.get_running_loop().time()
+            task: Any = asyncio.current_task()
+            now = task.get_loop().time()
             account.begin(size, parks=parks, settles=settles, now=now)
             try:
-                return await behaviour(raw, context)
+                answer = Answer(account.unread, task)
+                hear_of_answer(answer.grow)
+                reply = await behaviour(raw, context)
+                if isinstance(reply, bytes):  # else its handler has written it
+                    if reads:
+                        answer.grow_to(len(reply) + OVERHEAD)
+                    # gRPC keeps the request until the answer is on the wire.
+                    answer.come_to(len(reply) + size + OVERHEAD)
+                return reply
             finally:
                 account.end(size, parks=parks)
 

@@ -1,4 +1,5 @@
-"""From the bytes of a request to its message: the innermost interceptor."""
+"""From the bytes of a request to its message, and from an answer to its bytes: interceptors around
+this one see bytes, those further in see messages."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,9 +24,10 @@ class RequestReader(WrappingInterceptor):
         super().__init__()
         self._most_items = most_items
         self._reads: dict[str, Callable[[bytes], Any]] = {}
+        self._writes: dict[str, Callable[[Any], Any]] = {}
 
     def wrap_handler(self, method: str, handler: Any) -> Handler:
-        parse = handler.request_deserializer
+        parse, write = handler.request_deserializer, handler.response_serializer
         name = method.removeprefix("/").replace("/", ".")
         kind = descriptor_pool.Default().FindMethodByName(name).input_type
         most_items = self._most_items
@@ -39,12 +41,19 @@ class RequestReader(WrappingInterceptor):
                 raise InvalidField("", unread) from None
 
         self._reads[method] = read
-        return super().wrap_handler(method, handler._replace(request_deserializer=None))
+        # A handler that streams has written its answer.
+        self._writes[method] = _as_it_is if handler.response_streaming else write
+        bare = handler._replace(request_deserializer=None, response_serializer=None)
+        return super().wrap_handler(method, bare)
 
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
-        read = self._reads[method]
+        read, write = self._reads[method], self._writes[method]
 
         async def answer(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            return await behaviour(read(raw), context)
+            return write(await behaviour(read(raw), context))
 
         return answer
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer

@@ -129,8 +129,11 @@ def _useless(settings: Settings) -> Iterator[str]:
 
 
 def _without_identities(settings: Settings) -> Iterator[str]:
-    if settings.guards != type(settings.guards)() and not settings.auth.enabled:
-        yield "guards: have no effect, for without auth nobody is told from others"
+    default = type(settings.guards)()
+    others = settings.guards.model_copy(update={"answer_bytes": default.answer_bytes})
+    if others != default and not settings.auth.enabled:
+        why = "for without auth nobody is told from others"
+        yield f"guards: nothing of them but answer_bytes has an effect, {why}"
 
 
 def _hidden_variables(loaded: Loaded) -> Iterator[str]:

@@ -5,6 +5,7 @@ from hashlib import blake2b
 from typing import Protocol
 
 from towline.v1.job_pb2 import JobInfo
+from towline_broker.domain.answers import answer_grows
 from towline_broker.domain.errors import InvalidField
 from towline_broker.domain.jobs import JobPage, JobRecord
 
@@ -52,7 +53,7 @@ async def fitting_page(
     them.
 
     They are asked for in small portions: a thousand large ones would be more than there is memory
-    for, and other calls come in between.
+    for, and other calls come in between. Raises Full if the caller has too much unread.
     """
     infos: list[JobInfo] = []
     size, portion = 0, PORTION
@@ -66,6 +67,7 @@ async def fitting_page(
                 break
             portion = max(1, asked // 4)
             continue
+        answer_grows(more)
         infos += found
         size += more
         cursor = page.next_cursor

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias, cast
 import grpc
 
 from towline.v1 import admin_service_pb2_grpc, dead_letter_service_pb2_grpc, queue_service_pb2_grpc
-from towline.v1.queue_service_pb2 import ReserveRequest, ReserveResponse
+from towline.v1.queue_service_pb2 import ReserveRequest
 from towline_broker.services.admin_service import AdminService
 from towline_broker.services.dead_letter_service import DeadLetterService
 from towline_broker.services.queue_service import QueueService
@@ -45,7 +45,8 @@ def add_services(
     recorder.handlers[QUEUE_SERVICE]["Reserve"] = grpc.unary_stream_rpc_method_handler(
         queue.Reserve,
         request_deserializer=ReserveRequest.FromString,
-        response_serializer=ReserveResponse.SerializeToString,
+        # It writes bytes: so it knows how many.
+        response_serializer=None,
     )
     server.add_generic_rpc_handlers(
         [

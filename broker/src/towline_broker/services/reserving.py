@@ -11,6 +11,7 @@ from towline.v1.job_pb2 import AttemptLimits
 from towline.v1.queue_service_pb2 import ReserveRequest, ReserveResponse
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import QueueWeight, ReserveCall
+from towline_broker.domain.answers import answer_grows
 from towline_broker.domain.identity import credentials_end_at, current_identity
 from towline_broker.domain.jobs import Leased
 from towline_broker.domain.time import MILLISECOND, Micros, from_seconds
@@ -94,8 +95,9 @@ async def deliver(
         if of_attempts is not None:
             for lease in reply.leases:
                 lease.limits.CopyFrom(of_attempts)
-        sent = _cut_to_fit(reply, limits.message_bytes)
-        await context.write(reply)
+        raw, sent = _cut_to_fit(reply, limits.message_bytes)
+        answer_grows(len(raw))
+        await context.write(raw)
     except BaseException as error:
         if leases:
             await broker.leasing.give_back(leases)
@@ -107,10 +109,13 @@ async def deliver(
     return reply
 
 
-def _cut_to_fit(reply: ReserveResponse, most_bytes: int) -> int:
-    """Returns how many leases are left: at least one."""
-    size = reply.ByteSize()
-    while size > most_bytes and len(reply.leases) > 1:
-        size -= reply.leases[-1].ByteSize()
-        del reply.leases[-1]
-    return len(reply.leases)
+def _cut_to_fit(reply: ReserveResponse, most_bytes: int) -> tuple[bytes, int]:
+    """Its bytes, and how many leases are left: at least one, if there were any."""
+    raw = reply.SerializeToString()
+    if len(raw) > most_bytes and len(reply.leases) > 1:
+        size = len(raw)
+        while size > most_bytes and len(reply.leases) > 1:
+            size -= reply.leases[-1].ByteSize()
+            del reply.leases[-1]
+        raw = reply.SerializeToString()
+    return raw, len(reply.leases)

@@ -28,10 +28,13 @@ class IdentityGuards(Section):
     """Of requests that are being answered; 0: no limit."""
     waiters: Waiters | None = None
     """Calls that wait for jobs, or for the end of one, at the same time; 0: no limit."""
+    answer_bytes: InFlight | None = None
+    """Of answers that it has not read; 0: no limit."""
 
 
 class GuardSettings(Section):
-    """Limits of each identity. They need ``auth``: without it nobody can be told from others."""
+    """Limits of each identity. They need ``auth``, for without it nobody can be told from others:
+    but for ``answer_bytes``, which all callers share then."""
 
     calls_per_second: Rate = 0
     """Of all calls but those that settle or prolong leases; those of a second may come at once. 0:
@@ -41,6 +44,10 @@ class GuardSettings(Section):
     limit."""
     waiters: Waiters = 5_000
     """Calls that wait for jobs, or for the end of one, at the same time; 0: no limit."""
+    answer_bytes: InFlight = ByteSize(256 * 1024 * 1024)
+    """Of answers that are made and were not read yet: while there are more, calls are refused that
+    would bring large ones; from a quarter more on, all are. 0: no limit. Without ``auth`` it is for
+    all callers together, whose name is ``anonymous``."""
     identities: Annotated[
         Mapping[Annotated[str, Field(min_length=1, max_length=256)], IdentityGuards], LIVE
     ] = {}
@@ -59,6 +66,7 @@ class GuardSettings(Section):
             calls_per_second=first("calls_per_second"),
             bytes_in_flight=int(first("bytes_in_flight")),
             waiters=int(first("waiters")),
+            answer_bytes=int(first("answer_bytes")),
         )
 
 

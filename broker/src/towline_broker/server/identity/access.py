@@ -7,7 +7,7 @@ import grpc
 
 from towline_broker.interceptors.authentication import Authentication
 from towline_broker.interceptors.authorization import Authorization, rules
-from towline_broker.interceptors.guarding import Guards
+from towline_broker.interceptors.guarding import Allowance, Guards
 from towline_broker.interceptors.intake import RequestIntake
 from towline_broker.interceptors.open_health import OpenHealth
 from towline_broker.interceptors.refusals import Refusals
@@ -18,13 +18,14 @@ from towline_broker.server.identity.authenticating import Credentials
 
 class Access:
     """``default_queue``: that of a pushed job that names none. Without any setting of ``settings``
-    there is nothing here, and no call costs more for it. Raises ConfigError."""
+    nobody is asked, and all callers share a limit on answers that they do not read. Raises
+    ConfigError."""
 
     def __init__(self, settings: AuthSettings, guards: GuardSettings, default_queue: str) -> None:
         self.refusals = Refusals()
-        self._guards = Guards(guards.allowance_of)
+        self._guards = Guards(_allowances(guards, known=settings.enabled))
         #: What sees a call first, and what sees its message.
-        self.outer: Sequence[grpc.aio.ServerInterceptor] = ()
+        self.outer: Sequence[grpc.aio.ServerInterceptor] = [self._guards]
         self.inner: Sequence[grpc.aio.ServerInterceptor] = ()
         self._credentials: Credentials | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -55,7 +56,7 @@ class Access:
         known = None if credentials is None else credentials.prepare(settings)
 
         def put_in_force() -> None:
-            self._guards.replace(guards.allowance_of)
+            self._guards.replace(_allowances(guards, known=self.asks))
             if credentials is not None and known is not None:
                 credentials.replace(known)
                 self._authentication.end_changed()
@@ -71,3 +72,14 @@ class Access:
     def stop(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
+
+
+def _allowances(guards: GuardSettings, *, known: bool) -> Callable[[str], Allowance]:
+    """``known``: callers can be told from each other."""
+    if known:
+        return guards.allowance_of
+
+    def of_all(identity: str) -> Allowance:
+        return Allowance(answer_bytes=guards.allowance_of(identity).answer_bytes)
+
+    return of_all
