@@ -13,10 +13,10 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from tests.configuration.page import PAGE
+from tests.support.settings import load_settings
 from towline_broker.cli import app
 from towline_broker.server.configuration.catalogue import all_settings
 from towline_broker.server.configuration.settings import Settings
-from towline_broker.server.configuration.sources import load_settings
 
 Config = Callable[..., Result]
 

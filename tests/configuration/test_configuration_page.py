@@ -9,8 +9,8 @@ import pytest
 from tests.configuration.mistakes import MISTAKES, Mistake
 from tests.configuration.page import PAGE, page, said_of
 from tests.support.pages import blocks
+from tests.support.settings import load_settings
 from towline_broker.server.configuration.settings import Settings
-from towline_broker.server.configuration.sources import load_settings
 
 ALL = list(chain.from_iterable(MISTAKES.values()))
 

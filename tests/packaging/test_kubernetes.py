@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from tests.packaging.dockerfile import only, stages
+from tests.support.settings import load_settings
 from towline_broker.domain.time import to_seconds
 from towline_broker.server.configuration.settings import Settings
-from towline_broker.server.configuration.sources import load_settings
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"

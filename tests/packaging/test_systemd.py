@@ -12,10 +12,10 @@ import pytest
 
 from tests.packaging import confined
 from tests.support.broker_process import BrokerProcess
+from tests.support.settings import load_settings
 from towline import Client
 from towline_broker.domain.time import to_seconds
 from towline_broker.server.configuration.settings import Settings
-from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ExitCode
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"

@@ -7,8 +7,8 @@ import pytest
 
 from tests.core.manual_clock import ManualClock
 from tests.support.calls import Calls, calls_to
+from tests.support.settings import load_settings
 from towline_broker.server.configuration.settings import Settings
-from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.serving import BrokerServer, running_broker
 
 

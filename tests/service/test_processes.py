@@ -6,6 +6,7 @@ processes is at stake here, not of the jobs.
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -24,8 +25,8 @@ from towline.v1.job_pb2 import Job
 from towline.v1.queue_service_pb2 import PushRequest
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.exits import ExitCode
-from towline_broker.server.life.processes import run_processes
-from towline_broker.server.life.stopping import GRACE, TELLING
+from towline_broker.server.life.processes import Group, Member, run_processes
+from towline_broker.server.life.stopping import GRACE, TELLING, Stopping
 
 #: Each pushed job of the type "Hang" is never done with; "Refuse" in the url refuses the store.
 SHARED_STORE = """
@@ -235,6 +236,43 @@ async def test_a_replacement_that_cannot_start_is_tried_again(
         (tmp_path / "refused").unlink()
         await until(lambda: replaced(broker, before), "another process serves in its place")
         assert broker.stop() == ExitCode.OK
+
+
+class Ended(Member):
+    """One that has served for long, and has ended."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.started = time.monotonic() - 3_600
+
+    @property
+    def pid(self) -> int:
+        return 1
+
+    async def ended(self) -> int:
+        return 70
+
+
+async def test_a_machine_that_cannot_start_another_is_asked_ever_less_often(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refuse(settings: Settings, number: int) -> Member:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(Member, "start", refuse)
+    group = Group(Settings(store="memory:"), Stopping(60.0))
+    keeping = asyncio.create_task(group._keep(Ended()))
+
+    def waits() -> list[str]:
+        return re.findall(r"has ended with 70; another starts in (\S+) s", caplog.text)
+
+    async def some_tries() -> bool:
+        return len(waits()) >= 4
+
+    await until(some_tries, "it is tried again")
+    keeping.cancel()
+    assert waits()[:4] == ["0.1", "0.2", "0.4", "0.8"]
+    assert caplog.text.count("another broker process cannot be started") == 3
 
 
 def test_a_system_that_does_not_spread_connections_is_told(

@@ -11,6 +11,7 @@ import pytest
 from tests.contract.limited_memory import LimitedDriver
 from tests.support.calls import Calls, calls_to, failure_of, seconds
 from tests.support.pages import blocks
+from tests.support.settings import load_settings
 from towline.ids import uuid7
 from towline.v1.admin_service_pb2 import (
     ListQueuesRequest,
@@ -45,7 +46,6 @@ from towline_broker.drivers.interface import Feature
 from towline_broker.drivers.registry import create_driver
 from towline_broker.server.configuration.catalogue import ANY_NAME, all_settings
 from towline_broker.server.configuration.settings import Settings
-from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.serving import BrokerServer, running_broker
 

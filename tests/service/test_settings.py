@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.settings import load_settings
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.time import HOUR, MINUTE, SECOND
 from towline_broker.server.configuration.catalogue import all_settings
 from towline_broker.server.configuration.settings import Settings
-from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ConfigError
 from towline_broker.services.limits import MIB, Limits
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from typer import BadParameter
 
+from tests.support.settings import load_settings
 from towline_broker.commands.settings_options import _stores
 from towline_broker.core.routing import Routes
 from towline_broker.server.configuration.settings import Settings
-from towline_broker.server.configuration.sources import load_settings
 from towline_broker.server.exits import ConfigError
 
 pytestmark = pytest.mark.usefixtures("empty_folder")

@@ -72,11 +72,3 @@ class Sources:
                 except ConfigError as error:
                     raise ConfigError(f"{error} ({each.kind} {FILE_VARIABLE})") from None
         return read_file(DEFAULT_FILE) if DEFAULT_FILE.exists() else None
-
-
-def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Settings:
-    """The settings of a broker that is started in this folder with these options.
-
-    ``options`` holds only what was given. Raises ConfigError, which names every wrong value.
-    """
-    return Sources(options, config).load().settings

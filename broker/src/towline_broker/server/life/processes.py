@@ -117,7 +117,8 @@ class Member:
         self.asked = Asked(told, said)
         #: Whether it has come to serve, and has not ended.
         self.serves = False
-        self._started = time.monotonic()
+        #: By the monotonic clock.
+        self.started = time.monotonic()
 
     @classmethod
     async def start(cls, settings: Settings, number: int) -> "Member":
@@ -139,7 +140,7 @@ class Member:
 
     @property
     def age(self) -> float:
-        return time.monotonic() - self._started
+        return time.monotonic() - self.started
 
     async def serving(self) -> Serving | None:
         """Returns once it serves; None if it has ended instead."""
@@ -257,7 +258,8 @@ class Group:
             try:
                 member = await self._start(member.number)
             except OSError as error:
-                # Tried again like one that ended at once.
+                # Tried again like one that ended at once, and not ten times a second.
+                member.started = time.monotonic()
                 log.error(
                     "another broker process cannot be started: %s",
                     error,
