@@ -9,7 +9,9 @@ import pytest
 from tests.support.broker_process import BrokerProcess
 from towline import Client, InvalidArgument, JobFailed, Registry, Worker, current_job
 from towline.jobs import job
-from towline.v1.queue_service_pb2 import QueueChoice, ReserveRequest
+from towline.v1.job_pb2 import AttemptLimits
+from towline_broker.services.limits import Limits
+from towline_broker.services.views import attempt_limits
 
 PATIENCE = 30.0
 KIB = 1024
@@ -80,9 +82,8 @@ def test_what_a_job_and_a_worker_ask_for_is_judged_by_the_broker(
         Worker(server.address, ["q"], wait=91, registry=registry).run()
 
 
-def test_leases_of_a_broker_with_the_limits_of_the_contract_tell_none() -> None:
-    with BrokerProcess("memory:", "--http", "off") as server, Client(server.address) as client:
-        client.dispatch("x")
-        request = ReserveRequest(queues=[QueueChoice(name="default")])
-        [lease] = client.queue_service.Reserve(request, timeout=PATIENCE).leases
-        assert not lease.HasField("limits")
+def test_where_the_limits_are_those_of_the_contract_leases_tell_none() -> None:
+    assert attempt_limits(Limits()) is None
+    assert attempt_limits(Limits(result_bytes=5)) == AttemptLimits(
+        result_bytes=5, checkpoint_bytes=64 * KIB, progress_message_bytes=1 * KIB
+    )

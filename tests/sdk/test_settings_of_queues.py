@@ -101,8 +101,8 @@ def test_p2_a_worker_keeps_long_and_short_leases_beside_each_other(
     first = Worker(server.address, ["long", "short"], registry=registry, guardian=False)
     second = Worker(server.address, ["short"], registry=registry, guardian=False)
     with first:
-        in_long = client.dispatch(busy, seconds=3.5, queue="long")
-        kept = client.dispatch(busy, seconds=3.5, queue="short")
+        in_long = client.dispatch(busy, seconds=2.5, queue="long")
+        kept = client.dispatch(busy, seconds=2.5, queue="short")
         for handle in (in_long, kept):
             eventually_leased(client, handle.id)
         with second:

@@ -15,8 +15,6 @@ from towline import (
     BrokerUnavailable,
     Client,
     DeadlineExceeded,
-    HandshakeFailed,
-    TlsCredentials,
 )
 from towline.v1 import job_pb2
 
@@ -82,14 +80,6 @@ async def test_where_no_connection_comes_about_in_time_it_says_so(kind: Any, mut
             await answer(client.get(UNKNOWN_ID))
 
 
-def test_what_is_wrong_with_tls_is_told(broker: ScriptedBroker) -> None:
-    with (
-        Client(broker.address, credentials=TlsCredentials(), call_timeout=2) as client,
-        pytest.raises(HandshakeFailed, match="does not speak TLS"),
-    ):
-        client.dispatch("x")
-
-
 @both_kinds
 async def test_a_broker_that_is_there_and_slow_is_called_slow(
     kind: Any, broker: ScriptedBroker
@@ -116,7 +106,7 @@ async def test_an_awaited_broker_may_be_away_for_longer_than_a_call_may_take(kin
             # Each look is a call of its own, and has 0.2 seconds and what it may be held for.
             looks = client.watch(handle.id, interval=0.05)
             seen = asyncio.ensure_future(_last(looks))
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(0.8)
             assert not seen.done()
             broker.finish(handle.id, job_pb2.JOB_STATE_SUCCEEDED, result=b"1")
             server = server_for(broker, port)
