@@ -117,6 +117,8 @@ def test_a_token_is_revoked_if_that_is_meant(path: Path) -> None:
     made(path, "other", "--work", "*")
     assert run(path, "revoke", "mailer", "--dry-run").exit_code == 0
     assert run(path, "revoke", "mailer", answer="n\n").exit_code == 1
+    nobody = run(path, "revoke", "mailer", answer="")
+    assert (nobody.exit_code, "add --yes" in nobody.stderr) == (2, True)
     assert len(read_entries(path)) == 2
     assert run(path, "revoke", "mailer", answer="y\n").exit_code == 0
     assert [entry.name for entry in read_entries(path)] == ["other"]

@@ -120,6 +120,13 @@ def test_what_is_surely_not_meant_is_warned_of(
     ]
 
 
+def test_a_password_that_was_typed_is_warned_of(config: Config) -> None:
+    assert warnings(config("check", "--store", "redis://user:hunter2@cache")) == [
+        "warning: store: everybody on this machine can see a password that was typed; put the url "
+        "into TOWLINE_STORE or a file (--config)"
+    ]
+
+
 def test_no_store_is_opened_and_no_port_taken(config: Config, tmp_path: Path) -> None:
     assert config("check", "--store", "sqlite:///jobs.db").exit_code == 0
     assert config("check", "--store", "file:///jobs").exit_code == 0

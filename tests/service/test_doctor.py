@@ -16,6 +16,7 @@ import pytest
 from tests.support.broker_process import BrokerProcess
 from tests.support.certificates import Authority
 from tests.support.pages import blocks
+from tests.support.servers.ports import free_port
 from tests.support.servers.redis import RedisServer
 from towline_broker.core.clock import SystemClock
 from towline_broker.doctor import disks, machine, proofs, stores
@@ -84,13 +85,16 @@ def test_wrong_settings_are_told_as_serve_tells_them(tmp_path: Path) -> None:
     assert "drain_timeout" in ended.stderr
 
 
-def test_a_broker_at_work_is_known_by_its_answer(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/jobs.db"
-    with BrokerProcess(url, folder=tmp_path) as broker:
-        options = ("--store", url, "--listen", broker.address, "--http", "off")
-        ended = doctor(tmp_path, *options)
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_broker_at_work_is_known_by_what_it_shows(tls: bool, tmp_path: Path) -> None:
+    url, http = f"sqlite:///{tmp_path}/jobs.db", f"127.0.0.1:{free_port()}"
+    cert, key = Authority().issue().write(tmp_path)
+    options = ("--http", http, *(("--tls-cert", str(cert), "--tls-key", str(key)) if tls else ()))
+    with BrokerProcess(url, *options, folder=tmp_path) as broker:
+        ended = doctor(tmp_path, "--store", url, "--listen", broker.address, *options)
     assert ended.returncode == 0, ended.stdout
-    assert f"listen {broker.address}: a broker serves there" in ended.stdout
+    assert f"ok       listen {broker.address}: a broker serves there" in ended.stdout
+    assert f"ok       http.listen {http}: a broker serves there" in ended.stdout
     assert "jobs.db: there" in ended.stdout
 
 
@@ -106,7 +110,7 @@ def test_the_option_that_chooses_another_address_is_that_of_the_address(tmp_path
     with socket.create_server(("127.0.0.1", 0)) as other:
         host, port = other.getsockname()
         ended = doctor(tmp_path, "--listen", "127.0.0.1:0", "--http", f"{host}:{port}")
-    assert "Choose another with --http HOST:PORT" in ended.stdout
+    assert "choose another with --http HOST:PORT" in ended.stdout
     assert "--listen HOST:PORT" not in ended.stdout
 
 

@@ -61,6 +61,8 @@ def test_a_broker_that_is_not_there_does_not_serve() -> None:
         code, said = health(target)
         assert code == 1
         assert said.startswith(f"{target}: no answer: ")
+        assert said.endswith("Connection refused")
+        assert "last error" not in said
 
 
 def test_what_answers_otherwise_does_not_serve(broker: BrokerProcess) -> None:

@@ -1,6 +1,7 @@
 """``towline-broker health``: asks a broker whether it serves, for probes and health checks."""
 
 import http.client
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.error import HTTPError, URLError
@@ -44,6 +45,11 @@ CODES: Codes = {
 
 #: How long an answer may take.
 TIMEOUT = span(100 * MILLISECOND, 10 * MINUTE)
+#: What gRPC says around the reason for which there is no connection.
+GRPC_WORDS = re.compile(
+    r"(connections to all backends failing|failed to connect to all addresses); last error: "
+    r"([A-Z_]+: )?(ipv[46]:\S+: )?(Failed to connect to remote host: )?"
+)
 WEB = ("http://", "https://")
 #: Addresses that stand for every one of the machine, and what is asked in their place.
 EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- it is not listened on here
@@ -116,9 +122,10 @@ def _ask_probe(url: str, timeout: float) -> tuple[bool, str]:
             return True, _told(answer.read(MOST_BYTES))
     except HTTPError as error:
         with error:
-            return False, f"{error.code} {_told(error.read(MOST_BYTES)) or error.reason}"
+            said = _told(error.read(MOST_BYTES)) or error.reason
+            return False, f"{error.code} {said.removeprefix(f'{error.code}: ')}"
     except URLError as error:
-        return False, f"no answer: {error.reason}"
+        return False, f"no answer: {getattr(error.reason, 'strerror', None) or error.reason}"
     except (OSError, ValueError, http.client.HTTPException) as error:
         return False, f"no answer: {error}"
 
@@ -140,6 +147,6 @@ def _ask_grpc(address: str, service: str, timeout: float) -> tuple[bool, str]:
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return False, f"it has no service {service}"
-            return False, f"no answer: {connection.error_of(error)}"
+            return False, f"no answer: {GRPC_WORDS.sub('', str(connection.error_of(error)))}"
     name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return name == "SERVING", name

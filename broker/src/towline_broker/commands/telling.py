@@ -23,6 +23,17 @@ def fail(message: str, code: ExitCode) -> NoReturn:
     raise typer.Exit(code)
 
 
+def confirm(question: str) -> None:
+    """Ends the command unless somebody says yes."""
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        say("")
+        fail("nobody is there to answer: add --yes, or --dry-run to look first", ExitCode.USAGE)
+    if not agreed:
+        fail("nothing was changed", ExitCode.NO)
+
+
 class Progress:
     """Says about once a second how far it is."""
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from towline_broker.commands import options
 from towline_broker.commands.helping import examples, with_codes
 from towline_broker.commands.loading import settings_of
-from towline_broker.commands.telling import fail, say
+from towline_broker.commands.telling import confirm, fail, say
 from towline_broker.domain.time import DAY, SECOND, Micros, to_seconds
 from towline_broker.domain.words import many
 from towline_broker.drivers.disk import PRIVATE
@@ -228,7 +228,7 @@ def revoke(
     if dry_run:
         return
     if not yes:
-        typer.confirm("End it?" if len(found) == 1 else "End them?", abort=True, err=True)
+        confirm("End it?" if len(found) == 1 else "End them?")
     with _editing(path) as entries:
         ending = meant(entries)
         entries[:] = [entry for entry in entries if entry not in ending]

@@ -14,9 +14,10 @@ from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.urls import shown_url
 from towline_broker.server.configuration.catalogue import setting_at
 from towline_broker.server.configuration.explaining import dotted
+from towline_broker.server.configuration.merging import AsOption
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.configuration.sources import DEFAULT_FILE, Loaded
-from towline_broker.server.configuration.variables import DOTENV, ENVIRONMENT
+from towline_broker.server.configuration.variables import DOTENV, ENVIRONMENT, variable_of
 from towline_broker.server.exits import StartError, WrongSettings
 from towline_broker.server.exposure import check_exposure
 from towline_broker.server.serving import BrokerServer, check_shared
@@ -38,6 +39,7 @@ async def look_at(loaded: Loaded) -> Findings:
         *_without_identities(loaded.settings),
         *_hidden_variables(loaded),
         *_told_to_all(loaded),
+        *_typed(loaded),
         *_files_not_read(loaded),
     ]
     refusals = list(_wrong_urls(loaded))
@@ -153,6 +155,18 @@ def _told_to_all(loaded: Loaded) -> Iterator[str]:
             f"file {file.path}: holds a password, and everybody on this machine can read it; "
             f"chmod o-r {file.path}"
         )
+
+
+def _typed(loaded: Loaded) -> Iterator[str]:
+    """What is typed stands in the list of processes, for as long as the broker runs."""
+    for name, url in loaded.settings.all_stores.items():
+        place = ("store",) if name == DEFAULT_STORE else ("stores", name)
+        if url != shown_url(url) and isinstance(loaded.merged.origins.get(place), AsOption):
+            variable = variable_of(place)
+            yield (
+                f"{dotted(place)}: everybody on this machine can see a password that was typed; "
+                f"put the url into {variable} or a file (--config)"
+            )
 
 
 def _files_not_read(loaded: Loaded) -> Iterator[str]:

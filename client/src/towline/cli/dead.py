@@ -64,7 +64,9 @@ All = Annotated[bool, typer.Option("--all", help="Every dead job, or every one t
 Ids = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[ID]", show_default=False, help="Ids of dead jobs; - reads them from input."
+        metavar="ID",
+        show_default=False,
+        help="Ids of dead jobs; - reads them from standard input.",
     ),
 ]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show at most so many.")]

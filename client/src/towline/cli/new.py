@@ -76,7 +76,7 @@ def new_job(
     fields: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME:TYPE]",
+            metavar="NAME:TYPE",
             show_default=False,
             help=f"What it works on. TYPE: {', '.join(_TYPES)}.",
         ),

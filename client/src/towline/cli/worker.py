@@ -154,7 +154,8 @@ def worker(
         typer.Option(
             "--preload",
             metavar="MODULE",
-            help="Import this too, before processes are forked: they share its memory. Repeatable.",
+            help="Import this too, before processes are forked: they share its memory. Can be "
+            "repeated.",
         ),
     ] = None,
     reload: Annotated[
