@@ -119,3 +119,17 @@ def test_metadata_are_bounded(broker: BrokerProcess) -> None:
         peer.open(1, PUSH, *((f"x-{number}", "v" * 350) for number in range(44)))
         hear_until(peer, 1)
         assert b"grpc-status\x018" in peer.over[1]  # RESOURCE_EXHAUSTED
+
+
+def test_a_drain_waits_for_no_request_that_is_half_sent(
+    tokens: Tokens, good: tuple[str, str]
+) -> None:
+    settings = {"TOWLINE_AUTH__TOKENS": str(tokens.path)}
+    with BrokerProcess("memory:", environment=settings) as broker, Peer(broker.address) as peer:
+        peer.hear(PATIENCE)
+        peer.open(1, PUSH, good)
+        peer.send(1, GREETING)
+        peer.call(3, RESERVE, b"", good)
+        hear_until(peer, 1)  # the second call is answered, so the first has begun
+        assert broker.stop() == 0
+        assert "still running" not in broker.log

@@ -163,8 +163,8 @@ class FuzzedBroker:
             *reversed(access.inner),
             RequestReader(self._most_items),
             PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE, self._seconds),
-            *reversed(access.outer),
             RunningCalls(),
+            *reversed(access.outer),
             ErrorsInterceptor(),
         ]
         for name in METHODS:

@@ -97,8 +97,9 @@ class BrokerServer:
                 ErrorsInterceptor(),
                 AccessLog(),
                 *measuring,
-                self._running,
                 *self.access.outer,
+                # Not before the request is there: a drain waits for no call that is half sent.
+                self._running,
                 PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE),
                 RequestReader(self._limits.most_items),
                 AccessDetails(),
