@@ -14,10 +14,12 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from cryptography import x509
 
 from tests.observability.shown import ANY_PORT, samples, shown_broker, value
@@ -35,6 +37,8 @@ from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError, ExitCode
 from towline_broker.server.http.endpoint import Opened, http_endpoint
 from towline_broker.server.http.https import WebCertificate
+from towline_broker.server.http.pages import routes
+from towline_broker.server.http.watched import Health
 
 PATIENCE = 20.0
 
@@ -89,6 +93,36 @@ def test_nobody_fills_the_log_with_what_is_no_request_or_with_connections() -> N
         assert broker.log.count("the HTTP server can accept no connection") == 1
         open_.close()
         assert get(address[1], "/livez") == (200, "alive\n")
+
+
+class Counting:
+    """Shown in the place of a broker; counts how often it is looked at."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.begun, self.let_go = asyncio.Event(), asyncio.Event()
+
+    async def metrics(self) -> bytes:
+        self.looks += 1
+        self.begun.set()
+        await self.let_go.wait()
+        return b"look %d" % self.looks
+
+    async def health(self) -> Health:
+        return Health([], [])
+
+
+async def test_scrapes_at_the_same_time_are_written_once() -> None:
+    watched = Counting()
+    (page,) = (cast(Any, route.handler) for route in routes(watched) if route.path == "/metrics")
+    request = make_mocked_request("GET", "/metrics")
+    first = asyncio.create_task(page(request))
+    await watched.begun.wait()
+    others = [asyncio.create_task(page(request)) for _ in range(20)]
+    await asyncio.sleep(0)
+    watched.let_go.set()
+    assert (await first).body == b"look 1"
+    assert {(await other).body for other in others} == {b"look 2"}
 
 
 async def test_a_large_scrape_comes_compressed_to_who_wants_it() -> None:

@@ -18,6 +18,7 @@ from towline_broker.core.waiting import WaitLimit
 from towline_broker.domain.errors import StoreFailed, TowlineError
 from towline_broker.domain.jobs import Counts
 from towline_broker.domain.outage import Outage
+from towline_broker.domain.pieces import pieces
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Capabilities, QueueState
 
@@ -102,11 +103,10 @@ class _Watched:
     async def _ask(self) -> None:
         self._reading, driver = None, self.store.driver
         try:
-            # A store in this process may answer at once: others have their turn in between.
-            states = self._rules.with_pauses(await driver.queues())
-            await asyncio.sleep(0)
+            states: list[QueueState] = []
+            async for piece in pieces(await driver.queues()):
+                states += self._rules.with_pauses(piece)
             counts = await driver.counts()
-            await asyncio.sleep(0)
             oldest = await driver.oldest_ready()
         except StoreFailed:
             raise

@@ -1,26 +1,24 @@
 """What an operator does with queues and workers, and the figures that are shown."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
-from towline_broker.core.calls import Directive, Figures, QueueView, Report, WorkerView
+from towline_broker.core.calls import Directive, QueueView, Report, WorkerView
 from towline_broker.core.clock import Clock
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.peers import Peers
 from towline_broker.core.queue_options import RuleBook
+from towline_broker.core.reporting import Reporting
 from towline_broker.core.settings import CoreSettings
-from towline_broker.core.statistics import Times, Timings
+from towline_broker.core.statistics import Timings
 from towline_broker.core.stores import Store, Stores
 from towline_broker.domain.errors import (
     InvalidField,
     PermissionDenied,
-    QueueNotFound,
     WorkerNotFound,
 )
 from towline_broker.domain.identity import Right, Sight
-from towline_broker.domain.jobs import Counts, Depth, Totals
-from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import Handled, PurgeRequest, QueueState
+from towline_broker.drivers.interface import Handled, PurgeRequest
 
 
 class Operating:
@@ -41,6 +39,7 @@ class Operating:
         self._owned = owned
         self._peers = peers
         self._timings = timings
+        self._reporting = Reporting(stores, rules, owned, timings)
         self._started_at = clock.now()
 
     def begin(self) -> None:
@@ -48,23 +47,13 @@ class Operating:
         self._started_at = self._clock.now()
 
     async def report(self, queues: Sequence[str] = (), sight: Sight = None) -> Report:
-        """Figures of these queues, or of all in sight. Raises QueueNotFound."""
-        states = _seen(await self._states(queues), sight)
-        names = {state.name for state in states}
-        counts = await self._counts(names)
-        ages = await self._ages(names)
-        # Pairs that Timings could not keep apart have no queue of their own: part of all, only.
-        some = bool(queues) or sight is not None
-        total = self._timings.grouped(lambda q, _: "" if q in names or not (q or some) else None)
-        by_type = self._timings.grouped(lambda q, t: t if q in names else None)
+        """Figures of these queues, or of all in sight. Raises QueueNotFound, StoreError."""
+        summary = await self._reporting.summary(queues, sight)
         now = self._clock.now()
         return Report(
-            total=_figures(counts, total.get("", Times()), max(ages.values(), default=None)),
-            queues=self._queue_views(states, counts, ages),
-            types=[
-                (name, _figures(rows, by_type.get(name, Times()), None))
-                for name, rows in sorted(_grouped(counts, lambda row: row.type).items())
-            ],
+            total=summary.total,
+            queues=summary.queues,
+            types=summary.types,
             stores=[(store.name, store.capabilities) for store in self._by_importance()],
             workers=len(await self.workers()),
             uptime=now - self._started_at,
@@ -77,11 +66,8 @@ class Operating:
         return sorted(self._stores.all, key=lambda store: store is not self._stores.default)
 
     async def queues(self, sight: Sight = None) -> list[QueueView]:
-        """Every queue in sight, with its depth and totals."""
-        states = _seen(await self._states(()), sight)
-        names = {state.name for state in states}
-        counts, ages = await self._counts(names), await self._ages(names)
-        return self._queue_views(states, counts, ages)
+        """Every queue in sight, with its figures. Raises StoreError."""
+        return await self._reporting.queues(sight)
 
     async def reset(self) -> None:
         for store in self._stores.all:
@@ -106,9 +92,8 @@ class Operating:
     async def purge(self, queue: str, limit: int, dry_run: bool) -> Handled:
         """Raises QueueNotFound, NotSupported."""
         if dry_run:
-            await self._states([queue])
-            waiting = [row.depth for row in await self._counts({queue})]
-            return Handled(sum(depth.ready + depth.scheduled for depth in waiting), 0)
+            summary = await self._reporting.summary([queue], None)
+            return Handled(summary.total.depth.ready + summary.total.depth.scheduled, 0)
         return await self._owned.run(self._purge(queue, limit))
 
     async def _purge(self, queue: str, limit: int) -> Handled:
@@ -158,82 +143,7 @@ class Operating:
             )
         await self._owned.run(self._peers.direct(told, directive))
 
-    async def _states(self, wanted: Sequence[str]) -> list[QueueState]:
-        by_name: dict[str, QueueState] = {}
-        for store in self._stores.all:
-            for state in await self._owned.run(store.driver.queues()):
-                # A queue that is on its way between two stores is known to both.
-                if state.name not in by_name or self._stores.of(state.name) is store:
-                    by_name[state.name] = state
-        for name in wanted:
-            if name not in by_name:
-                raise QueueNotFound(name)
-        return [by_name[name] for name in sorted(set(wanted or by_name))]
-
-    async def _counts(self, queues: set[str]) -> list[Counts]:
-        counts: list[Counts] = []
-        for store in self._stores.all:
-            counts += await self._owned.run(store.driver.counts())
-        return [row for row in counts if row.queue in queues]
-
-    async def _ages(self, queues: set[str]) -> dict[str, Micros]:
-        """How long the job of each queue that is READY for longest has been so."""
-        ages: dict[str, Micros] = {}
-        for store in self._stores.all:
-            oldest = await self._owned.run(store.driver.oldest_ready())
-            now = store.clock.now()
-            for queue in oldest.keys() & queues:
-                ages[queue] = max(ages.get(queue, 0), now - oldest[queue])
-        return ages
-
-    def _queue_views(
-        self,
-        states: Sequence[QueueState],
-        counts: Sequence[Counts],
-        ages: dict[str, Micros],
-    ) -> list[QueueView]:
-        rows = _grouped(counts, lambda row: row.queue)
-        times = self._timings.grouped(lambda queue, _: queue)
-        return [
-            QueueView(
-                state.name,
-                state.paused or self._rules.of(state.name).paused,
-                _figures(
-                    rows.get(state.name, []),
-                    times.get(state.name, Times()),
-                    ages.get(state.name),
-                ),
-                self._stores.of(state.name).name,
-                "" if state.moved else state.moving_to,
-            )
-            for state in states
-        ]
-
-
-def _seen(states: Sequence[QueueState], sight: Sight) -> Sequence[QueueState]:
-    return states if sight is None else [state for state in states if sight(state.name)]
-
 
 def _in_sight(view: WorkerView, sight: Callable[[str], bool]) -> WorkerView:
     leases = {queue: count for queue, count in view.leases.items() if sight(queue)}
     return replace(view, queues=list(filter(sight, view.queues)), leases=leases)
-
-
-def _grouped(counts: Sequence[Counts], key: Callable[[Counts], str]) -> dict[str, list[Counts]]:
-    groups: dict[str, list[Counts]] = {}
-    for row in counts:
-        groups.setdefault(key(row), []).append(row)
-    return groups
-
-
-def _figures(rows: Sequence[Counts], times: Times, age: Micros | None) -> Figures:
-    depth, totals = Depth(), Totals()
-    for row in rows:
-        _add(depth, row.depth)
-        _add(totals, row.totals)
-    return Figures(depth, totals, age, times.processing, times.wait)
-
-
-def _add(total: Depth | Totals, row: Depth | Totals) -> None:
-    for each in fields(row):
-        setattr(total, each.name, getattr(total, each.name) + getattr(row, each.name))

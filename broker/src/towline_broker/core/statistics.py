@@ -7,6 +7,7 @@ from itertools import accumulate
 
 from towline_broker.core.calls import NO_TIMING, Timing
 from towline_broker.domain.jobs import Leased
+from towline_broker.domain.pieces import pieces
 from towline_broker.domain.time import Micros
 
 _SUB_BITS = 4
@@ -107,17 +108,18 @@ class Timings:
         self._wait.clear()
         self._processing.clear()
 
-    def grouped(self, group: Callable[[str, str], str | None]) -> dict[str, "Times"]:
+    async def grouped(self, group: Callable[[str, str], str | None]) -> dict[str, "Times"]:
         """Merged by what ``group`` makes of queue and type; None leaves a pair out."""
-        waits = _merged(self._wait, group)
-        processings = _merged(self._processing, group)
-        return {
-            name: Times(
-                waits[name].timing() if name in waits else NO_TIMING,
-                processings[name].timing() if name in processings else NO_TIMING,
-            )
-            for name in waits.keys() | processings.keys()
-        }
+        waits = await _merged(self._wait, group)
+        processings = await _merged(self._processing, group)
+        times: dict[str, Times] = {}
+        async for names in pieces([*waits.keys() | processings.keys()]):
+            for name in names:
+                times[name] = Times(
+                    waits[name].timing() if name in waits else NO_TIMING,
+                    processings[name].timing() if name in processings else NO_TIMING,
+                )
+        return times
 
     def by_queue(self) -> "tuple[QueueHistograms, QueueHistograms]":
         """Waiting and processing: for each queue the histograms of its types. Pairs that could not
@@ -140,12 +142,13 @@ def _by_queue(histograms: dict[tuple[str, str], Histogram]) -> "QueueHistograms"
     return found
 
 
-def _merged(
+async def _merged(
     histograms: dict[tuple[str, str], Histogram], group: Callable[[str, str], str | None]
 ) -> dict[str, Histogram]:
     merged: dict[str, Histogram] = {}
-    for (queue, job_type), histogram in histograms.items():
-        name = group(queue, job_type)
-        if name is not None:
-            merged.setdefault(name, Histogram()).merge(histogram)
+    async for piece in pieces(list(histograms.items())):
+        for (queue, job_type), histogram in piece:
+            name = group(queue, job_type)
+            if name is not None:
+                merged.setdefault(name, Histogram()).merge(histogram)
     return merged

@@ -1,7 +1,7 @@
 """Jobs: as pushed, as stored, as leased."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -202,6 +202,10 @@ class Totals:
     lease_expired: int = 0
     cancelled: int = 0
     requeued: int = 0
+
+
+DEPTHS = tuple(each.name for each in fields(Depth))
+TOTALS = tuple(each.name for each in fields(Totals))
 
 
 @dataclass(slots=True)

@@ -4,8 +4,9 @@
 from towline.v1 import admin_service_pb2 as pb
 from towline.v1.admin_service_pb2_grpc import AdminServiceServicer
 from towline_broker.core.broker import Broker
-from towline_broker.core.calls import Directive
+from towline_broker.core.calls import Directive, QueueView
 from towline_broker.domain.identity import Right, Sight, current_identity
+from towline_broker.domain.pieces import OneByOne, pieces
 from towline_broker.services import enums
 from towline_broker.services.checks import Checks
 from towline_broker.services.figures import to_depth, to_stats
@@ -19,6 +20,7 @@ class AdminService(AdminServiceServicer):
         self._broker = broker
         self._limits = limits
         self._version = version
+        self._works = OneByOne()
 
     async def Stats(self, request: pb.StatsRequest, context: Context) -> pb.StatsResponse:
         checks = Checks()
@@ -27,7 +29,9 @@ class AdminService(AdminServiceServicer):
             checks.name(queue, f"queues[{index}]")
         checks.finish()
         sight = current_identity().sight(*Right)
-        return to_stats(await self._broker.operating.report(request.queues, sight), self._version)
+        report = await self._broker.operating.report(request.queues, sight)
+        async with self._works.turn(len(report.queues)):
+            return await to_stats(report, self._version)
 
     async def ResetStats(
         self, request: pb.ResetStatsRequest, context: Context
@@ -38,18 +42,12 @@ class AdminService(AdminServiceServicer):
     async def ListQueues(
         self, request: pb.ListQueuesRequest, context: Context
     ) -> pb.ListQueuesResponse:
-        return pb.ListQueuesResponse(
-            queues=[
-                pb.QueueInfo(
-                    name=view.name,
-                    paused=view.paused,
-                    depth=to_depth(view.figures.depth),
-                    store=view.store,
-                    moving_to=view.moving_to,
-                )
-                for view in await self._broker.operating.queues(current_identity().sight(*Right))
-            ]
-        )
+        response = pb.ListQueuesResponse()
+        views = await self._broker.operating.queues(current_identity().sight(*Right))
+        async with self._works.turn(len(views)):
+            async for piece in pieces(views):
+                response.queues.extend(map(_info, piece))
+        return response
 
     async def PauseQueue(
         self, request: pb.PauseQueueRequest, context: Context
@@ -126,6 +124,16 @@ class AdminService(AdminServiceServicer):
         asked = directive or Directive.STOP  # UNSPECIFIED is 0
         await self._broker.operating.stop_worker(request.worker_id, asked, _administered())
         return pb.StopWorkerResponse()
+
+
+def _info(view: QueueView) -> pb.QueueInfo:
+    return pb.QueueInfo(
+        name=view.name,
+        paused=view.paused,
+        depth=to_depth(view.figures.depth),
+        store=view.store,
+        moving_to=view.moving_to,
+    )
 
 
 def _administered() -> Sight:

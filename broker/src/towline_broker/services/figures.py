@@ -1,27 +1,37 @@
 """The figures of the core as messages."""
 
-from dataclasses import asdict
+from operator import attrgetter
 
 from towline.v1 import admin_service_pb2 as pb
 from towline_broker.core.calls import Figures, Report, Timing
-from towline_broker.domain.jobs import Depth
+from towline_broker.domain.jobs import TOTALS, Depth
+from towline_broker.domain.pieces import pieces
 from towline_broker.services.enums import DURABILITIES
 from towline_broker.services.times import to_duration, to_timestamp
 
+_TOTALS = attrgetter(*TOTALS)
 
-def to_stats(report: Report, version: str) -> pb.StatsResponse:
+
+async def to_stats(report: Report, version: str) -> pb.StatsResponse:
+    stats = _about_broker(report, version)
+    async for piece in pieces(report.queues):
+        stats.queues.extend(
+            pb.QueueFigures(queue=view.name, paused=view.paused, figures=to_figures(view.figures))
+            for view in piece
+        )
+    async for types in pieces(report.types):
+        stats.types.extend(
+            pb.TypeFigures(type=name, figures=to_figures(figures))
+            for name, figures in types
+            if name  # a store that does not tell types apart counts depths with none
+        )
+    return stats
+
+
+def _about_broker(report: Report, version: str) -> pb.StatsResponse:
     _, capabilities = report.stores[0]
     return pb.StatsResponse(
         total=to_figures(report.total),
-        queues=[
-            pb.QueueFigures(queue=view.name, paused=view.paused, figures=to_figures(view.figures))
-            for view in report.queues
-        ],
-        types=[
-            pb.TypeFigures(type=name, figures=to_figures(figures))
-            for name, figures in report.types
-            if name  # a store that does not tell types apart counts depths with none
-        ],
         broker=pb.BrokerInfo(
             version=version,
             driver=capabilities.name,
@@ -48,7 +58,7 @@ def to_figures(figures: Figures) -> pb.Figures:
     totals = figures.totals
     message = pb.Figures(
         depth=to_depth(figures.depth),
-        totals=pb.Totals(**asdict(totals)),
+        totals=pb.Totals(**dict(zip(TOTALS, _TOTALS(totals), strict=True))),
         processing=_timing(figures.processing),
         wait=_timing(figures.wait),
     )

@@ -40,6 +40,7 @@ from towline_broker.drivers.interface import (
     Standing,
     Transfer,
 )
+from towline_broker.drivers.memory import figures
 from towline_broker.drivers.memory.engine import Engine
 
 T = TypeVar("T")
@@ -173,7 +174,7 @@ class FileDriver(SoleOwner):
     # --- queues ---
 
     async def queues(self) -> list[QueueState]:
-        return await self._look(Engine.queues)
+        return await self._open.look_in_pieces(figures.queues)
 
     async def set_paused(self, queue: str, paused: bool) -> bool:
         return await self._change(lambda engine: engine.set_paused(queue, paused))
@@ -183,10 +184,10 @@ class FileDriver(SoleOwner):
         return await self._change(lambda engine: engine.purge(request), request.now, size)
 
     async def counts(self) -> list[Counts]:
-        return await self._look(Engine.counts)
+        return await self._open.look_in_pieces(figures.counts)
 
     async def oldest_ready(self) -> dict[str, Micros]:
-        return await self._look(Engine.oldest_ready)
+        return await self._open.look_in_pieces(figures.oldest_ready)
 
     async def reset_totals(self) -> None:
         await self._change(Engine.reset_totals)

@@ -1,6 +1,6 @@
 """A store that is open: the engine, its journal and its compaction."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,6 +65,13 @@ class LiveStore:
         """Returns when all is durable that it may have seen."""
         self.journal.health.check()
         result = call(self.engine)
+        await self.journal.durable()
+        return result
+
+    async def look_in_pieces(self, call: Callable[[Engine], Awaitable[T]]) -> T:
+        """The same, while other calls come in between."""
+        self.journal.health.check()
+        result = await call(self.engine)
         await self.journal.durable()
         return result
 

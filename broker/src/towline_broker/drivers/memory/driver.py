@@ -37,6 +37,7 @@ from towline_broker.drivers.interface import (
     Transfer,
     tell,
 )
+from towline_broker.drivers.memory import figures
 from towline_broker.drivers.memory.engine import Engine
 
 
@@ -149,7 +150,7 @@ class MemoryDriver(SoleOwner):
     # --- queues -------------------------------------------------------------------------------
 
     async def queues(self) -> list[QueueState]:
-        return self._engine.queues()
+        return await figures.queues(self._engine)
 
     async def set_paused(self, queue: str, paused: bool) -> bool:
         changed = self._engine.set_paused(queue, paused)
@@ -162,10 +163,10 @@ class MemoryDriver(SoleOwner):
         return handled
 
     async def counts(self) -> list[Counts]:
-        return self._engine.counts()
+        return await figures.counts(self._engine)
 
     async def oldest_ready(self) -> dict[str, Micros]:
-        return self._engine.oldest_ready()
+        return await figures.oldest_ready(self._engine)
 
     async def reset_totals(self) -> None:
         self._engine.reset_totals()

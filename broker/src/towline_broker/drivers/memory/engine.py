@@ -7,7 +7,7 @@ raises before it has changed anything. The obligations are those of
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from towline_broker.domain.errors import InvalidField, QueueNotFound, StoreFull
@@ -337,10 +337,13 @@ class Engine:
 
     # --- queues -------------------------------------------------------------------------------
 
-    def queues(self) -> list[QueueState]:
+    def queues(self, names: Iterable[str] | None = None) -> list[QueueState]:
+        """Those of these names, or all, by name."""
+        queues = self._state.queues
         return [
             QueueState(name, queue.paused, queue.moving_to, queue.moved)
-            for name, queue in sorted(self._state.queues.items())
+            for name in (sorted(queues) if names is None else names)
+            for queue in (queues[name],)
         ]
 
     def set_paused(self, name: str, paused: bool) -> bool:
@@ -397,11 +400,17 @@ class Engine:
 
     # --- figures ------------------------------------------------------------------------------
 
-    def counts(self) -> list[Counts]:
-        return [tally.counts() for _, tally in sorted(self._state.tallies.items())]
+    def counts(self, of: Iterable[tuple[str, str]] | None = None) -> list[Counts]:
+        """Of these pairs of queue and type, or of all, by queue and type."""
+        tallies = self._state.tallies
+        return [tallies[pair].counts() for pair in (sorted(tallies) if of is None else of)]
 
-    def oldest_ready(self) -> dict[str, Micros]:
-        since = {name: queue.ready.ready_since() for name, queue in self._state.queues.items()}
+    def oldest_ready(self, names: Iterable[str] | None = None) -> dict[str, Micros]:
+        """Of these queues, or of all."""
+        queues = self._state.queues
+        since = {
+            name: queues[name].ready.ready_since() for name in (queues if names is None else names)
+        }
         return {name: time for name, time in since.items() if time is not None}
 
     def reset_totals(self) -> None:

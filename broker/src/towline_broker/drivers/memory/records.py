@@ -1,11 +1,12 @@
 """A job as the memory engine holds it, and its forms for the outside."""
 
-from dataclasses import replace
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
 
 from towline_broker.domain.jobs import (
+    TOTALS,
     Counts,
     DeadReason,
     Depth,
@@ -37,6 +38,9 @@ class Lease(NamedTuple):
     request_id: str
 
 
+_TOTALS = attrgetter(*TOTALS)
+
+
 class Tally:
     """Depth and totals of one type in one queue."""
 
@@ -65,7 +69,7 @@ class Tally:
                 leased=depth[JobState.LEASED],
                 dead=depth[JobState.DEAD],
             ),
-            replace(self.totals),
+            Totals(*_TOTALS(self.totals)),
         )
 
 

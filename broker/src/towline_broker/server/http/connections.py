@@ -6,7 +6,6 @@ are.
 """
 
 import asyncio
-import errno
 import ipaddress
 import logging
 import socket
@@ -37,8 +36,6 @@ BODY_TIME = 1.0
 REQUEST_BYTES = 64 * 1024
 #: Seconds for which no connection is accepted once the machine has no room for one.
 NO_ROOM_PAUSE = 1.0
-
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -163,10 +160,11 @@ class Connections:
         while True:
             try:
                 made, address = await loop.sock_accept(listener)
+            except ConnectionError:
+                pass  # it was given up before it was accepted
             except OSError as error:
-                if error.errno in _NO_ROOM:
-                    self._tell_of_no_room(error)
-                    await asyncio.sleep(NO_ROOM_PAUSE)
+                self._tell_of_no_room(error)
+                await asyncio.sleep(NO_ROOM_PAUSE)
             else:
                 self._welcome(made, address)
             # Many may come at once: others have their turn of the loop in between.

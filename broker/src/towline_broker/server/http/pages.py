@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from towline_broker.domain.together import Together
 from towline_broker.server.http.watched import NotYet, Watched
 from towline_broker.server.metrics.rendering import CONTENT_TYPE
 
@@ -26,9 +27,11 @@ def routes(watched: Watched) -> list[web.RouteDef]:
     async def index(_: web.Request) -> web.Response:
         return web.Response(text=INDEX, content_type="text/html")
 
+    scrapes = Together(watched.metrics)
+
     async def metrics(_: web.Request) -> web.Response:
         try:
-            text = await watched.metrics()
+            text = await scrapes.result()
         except NotYet:
             raise web.HTTPServiceUnavailable(text="the broker is starting\n") from None
         answer = web.Response(

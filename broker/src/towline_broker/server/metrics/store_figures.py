@@ -1,18 +1,16 @@
 """What the stores tell, as rows: per queue and per type."""
 
-import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 
 from towline_broker.core.observing import Reading
 from towline_broker.domain.jobs import Counts
+from towline_broker.domain.pieces import pieces
 from towline_broker.domain.time import Micros, to_seconds
+from towline_broker.drivers.interface import QueueState
 from towline_broker.server.metrics import families
 from towline_broker.server.metrics.families import Family, Row, Rows
 from towline_broker.server.metrics.naming import Names
-
-#: Rows that are added up before others have a turn of the event loop.
-PIECE = 500
 
 Key = tuple[str, str]
 
@@ -36,10 +34,10 @@ class StoreFigures:
         queues.meet(state.name for _, reading in told for state in reading.states)
         types.meet(row.type for _, reading in told for row in reading.counts)
         for store, reading in told:
-            self._add_states(store, reading)
-            for start in range(0, len(reading.counts), PIECE):
-                self._add_counts(store, reading.counts[start : start + PIECE])
-                await asyncio.sleep(0)
+            async for states in pieces(reading.states):
+                self._add_states(store, states, reading.ages)
+            async for counts in pieces(reading.counts):
+                self._add_counts(store, counts)
 
     def rows(self, workers: int) -> Iterator[Rows]:
         queues, types = self._sums
@@ -52,12 +50,14 @@ class StoreFigures:
         yield from _totals(families.TYPE_TOTALS, types)
         yield families.WORKERS, [Row((), workers)]
 
-    def _add_states(self, store: str, reading: Reading) -> None:
+    def _add_states(
+        self, store: str, states: Iterable[QueueState], ages: Mapping[str, Micros]
+    ) -> None:
         label = self._names[0].label
-        for state in reading.states:
+        for state in states:
             key = (store, label(state.name))
             self._sums[0].setdefault(key, [0] * _WIDTH)
-            self._oldest[key] = max(self._oldest.get(key, 0), reading.ages.get(state.name, 0))
+            self._oldest[key] = max(self._oldest.get(key, 0), ages.get(state.name, 0))
             # Of those that are not named nothing can be said together.
             if key[1] != families.OTHERS and not state.moved:
                 self._paused[key] = state.paused
