@@ -22,6 +22,7 @@ from tests.archive.support import (
     wait_for,
 )
 from tests.support.broker_process import COMMAND, BrokerProcess
+from towline_broker.archive.exporting import wanted
 from towline_broker.archive.needs import Needs, lacking
 from towline_broker.archive.reading import opened as opened_archive
 from towline_broker.archive.sorting import Sorter
@@ -215,6 +216,11 @@ def test_queues_are_chosen_and_renamed(exported: Path, new_store: NewStore, tmp_
     assert jobs_in(again) == []
     said = run("import", "--store", url, "--rename", "x=y", str(exported), code=2).stderr
     assert "the file has no queue 'x'" in said
+
+
+def test_a_star_alone_stands_for_other_text() -> None:
+    assert wanted("emails", ["e*ls"])
+    assert not wanted("emails", ["email?", "[a-z]mails"])
 
 
 def test_a_store_that_a_broker_owns_is_checked_and_otherwise_left_alone(

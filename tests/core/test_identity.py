@@ -18,6 +18,7 @@ from towline_broker.domain.identity import ANONYMOUS, Identity, Patterns, Right,
         ("a*ba", ["aba", "aXba"], ["a", "ba", "ab"]),
         ("aa*aa", ["aaaa", "aaXaa"], ["aa", "aaa"]),
         ("a.c", ["a.c"], ["abc"]),
+        ("[a-c]?", ["[a-c]?"], ["ab", "a"]),
         ("*", ["", "anything"], []),
     ],
 )

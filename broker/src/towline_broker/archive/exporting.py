@@ -9,7 +9,6 @@ import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +19,7 @@ from towline_broker.archive.sorting import Entry, Sorter
 from towline_broker.archive.stores import OpenStore
 from towline_broker.domain.errors import NotSupported
 from towline_broker.domain.jobs import JobState
+from towline_broker.domain.names import fits
 from towline_broker.drivers.interface import Copy, Driver, Feature, QueueState
 
 #: Jobs of a page, and the bytes of their envelopes that are aimed at.
@@ -40,7 +40,7 @@ class Exported:
 
 def wanted(queue: str, patterns: Sequence[str]) -> bool:
     """By its name, or a pattern in which * stands for any text; none: every queue."""
-    return not patterns or any(fnmatchcase(queue, pattern) for pattern in patterns)
+    return not patterns or any(fits(pattern, queue) for pattern in patterns)
 
 
 async def export(

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from towline_broker.core.routing import ambiguous, is_pattern, matcher, rank
+from towline_broker.core.routing import ambiguous, is_pattern, rank
 from towline_broker.core.settings import CoreSettings
+from towline_broker.domain.names import fits
 from towline_broker.domain.retry import DelayList, ExponentialBackoff
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import QueueState
@@ -86,7 +87,7 @@ class RuleBook:
         some: set[str] = set().union(*map(_set_in, options.values()))
         names = sorted((name for name in options if _set_in(options[name])), key=rank)
         #: Those that count most come first.
-        self._ordered = [(matcher(name), options[name]) for name in reversed(names)]
+        self._ordered = [(name, options[name]) for name in reversed(names)]
         self._known: dict[str, QueueRules] = {}
         self.any_for_jobs = not some.isdisjoint(_FOR_JOBS)
         self.any_lease = "lease" in some
@@ -122,7 +123,7 @@ class RuleBook:
         if len(self._known) >= MOST_KNOWN:
             self._known.clear()
         rules = self._known[queue] = self._merged(
-            [each for fits, each in self._ordered if fits(queue)]
+            [each for name, each in self._ordered if fits(name, queue)]
         )
         return rules
 

@@ -5,10 +5,11 @@ none. A name that is given exactly counts before every pattern; of patterns, the
 before its first ``*``, and of those that are alike in this, the one with more letters altogether.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+
+from towline_broker.domain.names import fits
 
 #: The store of every queue that nothing else is said of.
 DEFAULT_STORE = "default"
@@ -23,24 +24,21 @@ class Routes:
     exact: Mapping[str, str] = field(default_factory=dict)
     #: Pattern and store, in any order.
     patterns: Sequence[tuple[str, str]] = ()
-    _ordered: Sequence[tuple[Callable[[str], object], str]] = field(
-        init=False, repr=False, compare=False
-    )
+    _ordered: Sequence[tuple[str, str]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for one, other in ambiguous(pattern for pattern, _ in self.patterns):
             raise ValueError(f"a queue can fit {one!r} and {other!r}, and neither comes first")
         ordered = sorted(self.patterns, key=lambda route: precedence(route[0]), reverse=True)
-        compiled = [(matcher(pattern), store) for pattern, store in ordered]
-        object.__setattr__(self, "_ordered", compiled)
+        object.__setattr__(self, "_ordered", ordered)
 
     def store_of(self, queue: str) -> str:
         """The name of the store."""
         named = self.exact.get(queue)
         if named is not None:
             return named
-        for fits, store in self._ordered:
-            if fits(queue):
+        for pattern, store in self._ordered:
+            if fits(pattern, queue):
                 return store
         return self.default
 
@@ -78,8 +76,3 @@ def overlap(one: str, other: str) -> bool:
 
 def _alike(one: str, other: str, reaches: Callable[[str, str], bool]) -> bool:
     return reaches(one, other) or reaches(other, one)
-
-
-def matcher(pattern: str) -> Callable[[str], object]:
-    """Whether a name fits: what it returns is true."""
-    return re.compile(".*".join(map(re.escape, pattern.split("*")))).fullmatch

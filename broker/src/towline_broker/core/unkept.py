@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from towline_broker.core.queue_options import FOREVER, QueueOptions
-from towline_broker.core.routing import Routes, is_pattern, matcher, overlap, rank
+from towline_broker.core.routing import Routes, is_pattern, overlap, rank
+from towline_broker.domain.names import fits
 from towline_broker.drivers.interface import Capabilities, Feature
 
 #: An option, what a store needs for it, and what to set where it shall not apply.
@@ -68,4 +69,4 @@ def _fit_both(one: str, other: str) -> bool:
 def _covers(pattern: str, other: str) -> bool:
     """Whether every queue that fits ``other`` fits ``pattern``: each ``*`` of the one takes up
     what those of the other stand for."""
-    return bool(matcher(pattern)(other))
+    return fits(pattern, other)

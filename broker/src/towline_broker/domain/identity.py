@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Self, TypeAlias
 
 from towline_broker.domain.errors import PermissionDenied
+from towline_broker.domain.names import fits
 
 #: Longer names are no queue's.
 MOST_NAME = 128
@@ -53,7 +54,7 @@ class Patterns:
             return True
         known = self._known.get(name)
         if known is None:
-            known = any(_fits(pattern, name) for pattern in self._patterns)
+            known = any(fits(pattern, name) for pattern in self._patterns)
             if len(self._known) < MOST_KNOWN and len(name) <= MOST_NAME:
                 self._known[name] = known
         return known
@@ -72,24 +73,6 @@ class Patterns:
 
     def __repr__(self) -> str:
         return f"Patterns({list(self._patterns)})"
-
-
-def _fits(pattern: str, name: str) -> bool:
-    """Each part between stars where it comes first: no pattern takes long, whoever made it up."""
-    first, *others = pattern.split("*")
-    if not others:
-        return name == first
-    *middle, last = others
-    end = len(name) - len(last)
-    if not name.startswith(first) or not name.endswith(last) or end < len(first):
-        return False
-    at = len(first)
-    for part in middle:
-        found = name.find(part, at, end)
-        if found < 0:
-            return False
-        at = found + len(part)
-    return True
 
 
 @dataclass(frozen=True, slots=True)

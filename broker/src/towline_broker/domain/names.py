@@ -1,4 +1,4 @@
-"""What queues, types and jobs may be called."""
+"""What queues, types and jobs may be called, and patterns of such names."""
 
 import re
 
@@ -11,3 +11,26 @@ is_name = _NAME.fullmatch
 is_uuid = _UUID.fullmatch
 
 NAME_FORM = "1 to 128 of A-Z a-z 0-9 . _ : -, beginning with a letter or digit"
+
+
+def fits(pattern: str, name: str) -> bool:
+    """Whether a name is one of those that a pattern stands for; each ``*`` of it stands for any
+    text, also for none.
+
+    Each part between stars is looked for where it comes first: no pattern takes long, whoever made
+    it up.
+    """
+    first, *others = pattern.split("*")
+    if not others:
+        return name == first
+    *middle, last = others
+    end = len(name) - len(last)
+    if not name.startswith(first) or not name.endswith(last) or end < len(first):
+        return False
+    at = len(first)
+    for part in middle:
+        found = name.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

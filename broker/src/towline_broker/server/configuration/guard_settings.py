@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import ByteSize, Field
 
 from towline_broker.core.routing import is_pattern, precedence
-from towline_broker.domain.identity import Patterns
+from towline_broker.domain.names import fits
 from towline_broker.interceptors.guarding import Allowance
 from towline_broker.server.configuration.marks import LIVE, Section
 from towline_broker.server.configuration.quantities import Bytes
@@ -72,10 +72,6 @@ class GuardSettings(Section):
 
 def _nearest(names: Mapping[str, object], identity: str) -> list[str]:
     """Those that fit: the exact name, then patterns, the closest first."""
-    patterns = [name for name in names if is_pattern(name) and _fits(name, identity)]
+    patterns = [name for name in names if is_pattern(name) and fits(name, identity)]
     patterns.sort(key=precedence, reverse=True)
     return [*([identity] if identity in names and not is_pattern(identity) else []), *patterns]
-
-
-def _fits(pattern: str, name: str) -> bool:
-    return Patterns([pattern]).fit(name)
