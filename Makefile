@@ -190,6 +190,10 @@ bench-restart: install ## Measure how long the stores in files take to open with
 bench-connected: install ## Measure what a broker takes while idle, and with ten thousand workers waiting
 	@$(BIN)/python -m bench.connected $(ARGS)
 
+.PHONY: bench-capacity
+bench-capacity: install ## Measure what a job takes: memory, room in the store, the processor
+	@$(BIN)/python -m bench.capacity $(ARGS)
+
 .PHONY: bench-refusals
 bench-refusals: install ## Measure what it costs to refuse a Push, beside an empty server that refuses all
 	@$(BIN)/python -m bench.refusals $(ARGS)

@@ -44,6 +44,7 @@ STORES = (
     "sqlite:///jobs.db",
     "sqlite:////var/lib/towline/jobs.db",
     "file:////var/lib/towline/jobs",
+    "file:////var/lib/towline/fast",
 )
 TOKENS = ("tokens.json", "/etc/towline/tokens.json")
 
@@ -107,6 +108,7 @@ class Scene:
         # The file that is shipped, with what serves other machines.
         settings = (ROOT / "deploy/systemd/broker.toml").read_text()
         served = re.sub(r"^# (\[\w+\]|(?:cert|key|tokens) =)", r"\1", settings, flags=re.MULTILINE)
+        served += f'\n[stores]\nfast = "{STORES[-1]}"\n'
         (self.folder / "etc/towline/broker.toml").write_text(self.here(served))
         authority.write(self.folder / "etc/towline", "clients-ca")
         Issuer().write_key_set(self.folder / "etc/towline/cluster-keys.json")

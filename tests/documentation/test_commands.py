@@ -33,6 +33,8 @@ OTHERS = [
     "jq", "kubectl", "make-secrets", "mkdir", "mv", "node", "npm", "openssl", "printf", "pytest",
     "sort", "systemctl", "systemd-sysusers", "uniq", "uvicorn",
 ]  # fmt: skip
+#: They run what follows as another user.
+WRAPPERS = ("runuser", "systemd-run")
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
@@ -45,6 +47,9 @@ def test_the_commands_of_a_block_are_commands(
     read = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
     assert read.stderr == ""
     for call in calls(text):
+        if call.program in WRAPPERS:
+            ours = next(n for n, word in enumerate(call.words) if word.endswith("/towline-broker"))
+            call = Call(call.variables, call.words[ours:])
         if call.program in OURS:
             run(call, scene, monkeypatch)
         elif call.program not in OTHERS:
@@ -67,7 +72,9 @@ def run(call: Call, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
         assert call.words in (["towline"], ["towline-broker"])
         return
     done = scene.run(call, monkeypatch)
-    assert done.code == 0, f"{call}\n{done.out}\n{done.err}"
+    # How the machine of the test is, is its own affair.
+    answers = (0, 1) if command == "doctor" else (0,)
+    assert done.code in answers, f"{call}\n{done.out}\n{done.err}"
 
 
 # --- programs that are about ours -----------------------------------------------------------------

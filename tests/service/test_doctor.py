@@ -5,9 +5,10 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def doctor(folder: Path, *options: str, **environment: str) -> "subprocess.Compl
     )
 
 
-def levels(found: Iterator[Finding]) -> list[Level]:
+def levels(found: Iterable[Finding]) -> list[Level]:
     return [finding.level for finding in found]
 
 
@@ -66,6 +67,28 @@ def test_a_good_place_is_found_good_and_left_as_it_was(tmp_path: Path) -> None:
         said = line.partition("store default")[2]
         assert all(part in ended.stdout for part in DIFFERS.split(said)), line
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_store_in_files_that_would_be_refused_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "jobs.db"
+    url = f"sqlite:///{path}"
+    with BrokerProcess(url, folder=tmp_path):
+        assert levels([each async for each in stores.look_at("default", url)])[0] is Level.OK
+
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    [newer] = [each async for each in stores.look_at("default", url)]
+    assert newer.level is Level.PROBLEM
+    assert "newer schema version 99" in newer.text
+
+    # As of root, for another user.
+    monkeypatch.setattr("os.access", lambda each, _: Path(each) != path)
+    closed, *_ = [each async for each in stores.look_at("default", url)]
+    assert closed.level is Level.PROBLEM
+    assert f"{path} cannot be read and written" in closed.text
 
 
 def test_every_problem_comes_with_what_to_do_and_no_password_is_told(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Each store: there, within reach, durable, and in time."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from statistics import median
 
 from towline_broker.archive.stores import EMBEDDED, opened, place_of
@@ -30,7 +32,7 @@ async def look_at(name: str, url: str) -> AsyncIterator[Finding]:
                 about, "memory: jobs end with the broker", "sqlite:/// or another, for lasting jobs"
             )
         elif kind in EMBEDDED:
-            for finding in _embedded(about, url):
+            for finding in await _embedded(about, url):
                 yield finding
         else:
             async with asyncio.timeout(PATIENCE):
@@ -43,14 +45,42 @@ async def look_at(name: str, url: str) -> AsyncIterator[Finding]:
         yield problem(about, str(error), "see the page of the store in the documentation")
 
 
-def _embedded(about: str, url: str) -> list[Finding]:
+async def _embedded(about: str, url: str) -> list[Finding]:
     """Not opened: that would make it, or mend it, or disturb the broker that owns it."""
     place = place_of(url)
     if place is None:
         return []
     there = "there" if place.exists() else "is made at the first start"
     found = [ok(about, f"{shown_url(url)}: {there}")]
+    closed = _closed_to_us(place)
+    if closed is not None:
+        owner = "it belongs to whoever made it: give it to the user of the broker (chown)"
+        found = [problem(about, f"{closed} cannot be read and written by this user", owner)]
+    else:
+        await _check_tables(url, place)
     return [*found, *disks.look_at(about, place.parent)]
+
+
+def _closed_to_us(place: Path) -> Path | None:
+    """A file of the store that a broker of this user could not open."""
+    files = [place, *place.parent.glob(f"{place.name}[-.]*")]
+    files += place.iterdir() if place.is_dir() and os.access(place, os.R_OK | os.X_OK) else ()
+    return next(
+        (each for each in files if each.exists() and not os.access(each, os.R_OK | os.W_OK)), None
+    )
+
+
+async def _check_tables(url: str, place: Path) -> None:
+    """Raises StoreRefused if they are of a version that this broker would not take."""
+    if check_kind(url) == "sqlite":
+        from towline_broker.drivers.sql import administration, versions
+        from towline_broker.drivers.sql.sqlite.url import parse
+
+        tables = administration.tables_of(url)
+        version = None if tables is None else await tables.version()
+        older = version is not None and version < versions.CURRENT
+        if version is not None and not (older and parse(url).upgrade):
+            versions.check(str(place), version)
 
 
 async def _server(about: str, url: str) -> list[Finding]:
