@@ -1,7 +1,6 @@
 """``towline-broker health``: asks a broker whether it serves, for probes and health checks."""
 
 import http.client
-import re
 from pathlib import Path
 from typing import Annotated
 from urllib.error import HTTPError, URLError
@@ -16,6 +15,7 @@ from towline.errors import ConfigurationError
 from towline_broker.commands import options
 from towline_broker.commands.helping import examples, with_codes
 from towline_broker.commands.loading import settings_of
+from towline_broker.commands.telling import in_words
 from towline_broker.domain.time import MILLISECOND, MINUTE, to_seconds
 from towline_broker.server.addresses import Address
 from towline_broker.server.configuration.quantities import span
@@ -45,11 +45,6 @@ CODES: Codes = {
 
 #: How long an answer may take.
 TIMEOUT = span(100 * MILLISECOND, 10 * MINUTE)
-#: What gRPC says around the reason for which there is no connection.
-GRPC_WORDS = re.compile(
-    r"(connections to all backends failing|failed to connect to all addresses); last error: "
-    r"([A-Z_]+: )?(ipv[46]:\S+: )?(Failed to connect to remote host: )?"
-)
 WEB = ("http://", "https://")
 #: Addresses that stand for every one of the machine, and what is asked in their place.
 EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- it is not listened on here
@@ -147,6 +142,6 @@ def _ask_grpc(address: str, service: str, timeout: float) -> tuple[bool, str]:
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return False, f"it has no service {service}"
-            return False, f"no answer: {GRPC_WORDS.sub('', str(connection.error_of(error)))}"
+            return False, f"no answer: {in_words(connection.error_of(error))}"
     name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return name == "SERVING", name

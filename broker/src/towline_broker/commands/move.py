@@ -24,7 +24,7 @@ from towline.v1 import admin_service_pb2 as pb
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
 from towline_broker.commands import options
 from towline_broker.commands.helping import examples, with_codes
-from towline_broker.commands.telling import LINE_SECONDS, say
+from towline_broker.commands.telling import LINE_SECONDS, in_words, say
 from towline_broker.domain.words import many
 from towline_broker.server.exits import Codes, ExitCode
 
@@ -92,7 +92,7 @@ def move(
         try:
             mover.run(to)
         except CallFailed as error:
-            say(f"towline-broker: {error}")
+            say(f"towline-broker: {in_words(error)}")
             if isinstance(error, InvalidArgument | NotFound | NotSupported):
                 mover.tell_what_is_under_way(to, url)
             else:

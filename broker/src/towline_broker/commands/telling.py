@@ -1,13 +1,20 @@
 """What commands say beside their result: on standard error, so that results can be piped."""
 
+import re
 import time
 from typing import NoReturn
 
 import typer
 
+from towline.errors import CallFailed
 from towline_broker.domain.words import many
 from towline_broker.server.exits import ExitCode
 from towline_broker.server.streams import complain
+
+_GRPC = re.compile(
+    r"(connections to all backends failing|failed to connect to all addresses); last error: "
+    r"([A-Z_]+: )?(ipv[46]:\S+: )?(Failed to connect to remote host: )?"
+)
 
 #: Between two lines of how far a command is.
 LINE_SECONDS = 1.0
@@ -21,6 +28,11 @@ def fail(message: str, code: ExitCode) -> NoReturn:
     """Ends the command."""
     say(f"towline-broker: {message}")
     raise typer.Exit(code)
+
+
+def in_words(error: CallFailed) -> str:
+    """Without what gRPC says around the reason for which there is no connection."""
+    return _GRPC.sub("", str(error))
 
 
 def confirm(question: str) -> None:
