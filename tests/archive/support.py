@@ -92,6 +92,14 @@ def goes_in_and_comes_out(exported: Path, url: str) -> None:
     assert after[1:-1] == before[1:-1]
     assert len({job["state"] for job in jobs_in(again)}) == 5
     assert "is sound" in run("check", "--store", url).stderr
+    asyncio.run(_seal("other", url))
+    is_found_by_check(url, "queue other gives workers nothing until an import is finished")
+    assert "opened other" in run("import", "--store", url, "--abandon").stderr
+
+
+async def _seal(queue: str, url: str) -> None:
+    async with opened(url) as store:
+        await store.seal("import:0123456789abcdef", queue)
 
 
 def is_found_by_check(url: str, *what: str) -> None:
