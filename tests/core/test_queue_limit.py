@@ -62,11 +62,20 @@ async def test_what_can_be_stored_is_if_that_is_wanted(broker: Broker) -> None:
     assert await names(broker) == ["a", "b"]
 
 
-async def test_who_pushes_at_the_same_time_does_not_get_past_it(broker: Broker) -> None:
-    pushes = [broker.jobs.push([job(f"q{number}"), job("q0")]) for number in range(10)]
+async def test_who_pushes_at_the_same_time_does_not_get_past_it() -> None:
+    faulty = FaultyDriver()
+    broker = Broker(faulty.driver, settings=CoreSettings(max_queues=2))
+    await broker.start()
+    faulty.hold("push")
+    pushed = [[job(f"q{number}"), job("q0")] for number in range(10)]
+    pushes = [asyncio.create_task(broker.jobs.push(jobs)) for jobs in pushed]
+    await faulty.reached["push"].wait()
+    await asyncio.sleep(0)
+    faulty.let_go("push")
     done = await asyncio.gather(*pushes, return_exceptions=True)
     assert sum(isinstance(each, TooManyQueues) for each in done) == 8
     assert await names(broker) == ["q0", "q1"]
+    await broker.stop()
 
 
 async def test_jobs_that_are_not_stored_take_no_place(broker: Broker) -> None:

@@ -152,6 +152,15 @@ async def test_who_has_most_pays_for_their_own_newcomers() -> None:
         assert await alive(probe)
 
 
+async def test_who_has_most_pays_for_the_newcomers_of_others() -> None:
+    async with site() as shown:
+        probe = await shown.connect(PROBE)
+        peers = [await shown.connect(STRANGER) for _ in range(MOST - 1)]
+        assert await alive(await shown.connect("127.0.0.3"))
+        await peers[0].ended()
+        assert await alive(probe)
+
+
 async def test_no_answer_is_cut_off_for_who_has_as_many() -> None:
     async with site() as shown:
         peers = [await shown.hang(f"127.0.0.{number}") for number in range(2, 2 + MOST)]
