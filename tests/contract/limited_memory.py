@@ -1,8 +1,9 @@
 """A memory store that cannot do one thing, and says so."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NoReturn
+
+from msgspec.structs import replace
 
 from towline_broker.domain.errors import NotSupported
 from towline_broker.domain.jobs import JobPage, JobRecord, NewJob

@@ -4,10 +4,10 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.archive.load import Load
 from tests.archive.support import (

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from tests.contract.limited_memory import LimitedDriver
 from tests.contract.shared_memory import Server, SharedDriver

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.contract.shared_memory import Server, SharedDriver
 from tests.core.factories import job, reserve

@@ -33,7 +33,7 @@ SHARED_STORE = """
 import asyncio
 import os
 import time
-from dataclasses import replace
+from msgspec.structs import replace
 from pathlib import Path
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.memory import open_memory

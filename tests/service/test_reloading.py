@@ -150,24 +150,21 @@ async def test_systemd_is_told_when_it_begins_and_ends_refused_or_not(
 ) -> None:
     """What Type=notify-reload waits for."""
 
-    def told() -> list[str]:
-        datagrams = []
-        with suppress(BlockingIOError):
-            while True:
-                datagrams.append(systemd.recv(4096).decode().split("\n")[0])
-        return datagrams
-
-    told()
-    await reread(broker, "settings reread")
-    write(broker.folder, "processes = 0")
-    await reread(broker, "stay in force")
     heard: list[str] = []
 
-    async def ended() -> bool:
-        heard.extend(told())
-        return len(heard) >= 4
+    async def settled() -> bool:
+        with suppress(BlockingIOError):
+            while True:
+                heard.append(systemd.recv(4096).decode().split("\n")[0])
+        return heard[-1:] == ["READY=1"]
 
-    await until(ended, "systemd is told")
+    await until(settled, "systemd is told of the last reload")
+    heard.clear()
+    await reread(broker, "settings reread")
+    await until(settled, "systemd is told")
+    write(broker.folder, "processes = 0")
+    await reread(broker, "stay in force")
+    await until(settled, "systemd is told")
     assert heard == ["RELOADING=1", "READY=1"] * 2
 
 
@@ -184,7 +181,7 @@ async def test_the_log_changes_with_its_settings(broker: BrokerProcess) -> None:
 
 
 SHARED_STORE = """
-from dataclasses import replace
+from msgspec.structs import replace
 from towline_broker.drivers.memory import open_memory
 
 def open_store(url):

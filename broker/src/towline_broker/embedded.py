@@ -10,9 +10,10 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from towline_broker.core.clock import SystemClock, Timer
 from towline_broker.core.routing import DEFAULT_STORE

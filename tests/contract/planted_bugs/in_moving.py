@@ -1,7 +1,8 @@
 """Bugs in moving a queue to another store."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tests.contract.planted_bugs.planting import bug, put_in_front, wrap
 from towline_broker.domain.errors import QueueMoved

@@ -1,7 +1,8 @@
 """Bugs in dead letters, queues, cancelling and listing."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tests.contract.planted_bugs.planting import bug, with_ready_line, wrap
 from towline_broker.domain.jobs import JobPage, JobState

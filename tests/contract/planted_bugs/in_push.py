@@ -1,7 +1,8 @@
 """Bugs in what is stored and recognized."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tests.contract.planted_bugs.planting import bug, wrap
 from towline_broker.domain.errors import QueueFull

@@ -1,7 +1,8 @@
 """Bugs in who gets which job."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tests.contract.planted_bugs.planting import bug, put_in_front, with_ready_line, wrap
 from towline_broker.domain.jobs import JobState

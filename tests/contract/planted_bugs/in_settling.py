@@ -1,7 +1,8 @@
 """Bugs in how leases end."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tests.contract.planted_bugs.planting import bug, wrap
 from towline_broker.domain.jobs import Settlement

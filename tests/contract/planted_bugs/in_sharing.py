@@ -4,8 +4,9 @@ owes. Races are opened by giving way to the other broker between looking and doi
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tests.contract.shared_memory import Server, SharedDriver
 from towline_broker.domain.jobs import JobState, Settlement

@@ -9,9 +9,11 @@ import random
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, overload
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from towline_broker.domain.jobs import (
     DeadReason,

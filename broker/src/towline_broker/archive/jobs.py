@@ -1,8 +1,7 @@
 """A job between a store and a line of an export, and back."""
 
-from dataclasses import replace
-
 from google.protobuf.message import DecodeError
+from msgspec.structs import replace
 
 from towline.v1.job_pb2 import Job
 from towline_broker.archive.lines import FailureLine, JobLine, ProgressLine, Retry

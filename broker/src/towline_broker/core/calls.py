@@ -4,9 +4,10 @@ Lengths of time that a caller gives are relative here; the core turns them into 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from towline_broker.domain.jobs import Depth, Failure, LeaseRef, Progress, Totals
 from towline_broker.domain.retry import DEFAULT_POLICY, RetryPolicy
@@ -14,8 +15,7 @@ from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Capabilities
 
 
-@dataclass(frozen=True, slots=True)
-class JobRequest:
+class JobRequest(Struct, frozen=True, gc=False):
     """A job as its producer describes it. At most one of ``delay`` and ``run_at`` is set."""
 
     id: str
@@ -32,15 +32,13 @@ class JobRequest:
     retry: RetryPolicy = DEFAULT_POLICY
 
 
-@dataclass(frozen=True, slots=True)
-class QueueWeight:
+class QueueWeight(Struct, frozen=True, gc=False):
     name: str
     #: 0 for every queue of a call: strict order.
     weight: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ReserveCall:
+class ReserveCall(Struct, frozen=True, gc=False):
     queues: Sequence[QueueWeight]
     max_jobs: int = 1
     #: How long the call may be parked; 0: not at all.
@@ -69,50 +67,42 @@ class LeaseOutcome(IntEnum):
     CANCELLED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class AckCall:
+class AckCall(Struct, frozen=True, gc=False):
     ref: LeaseRef
     result: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryByPolicy:
+class RetryByPolicy(Struct, frozen=True, gc=False):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class RetryAfter:
+class RetryAfter(Struct, frozen=True, gc=False):
     delay: Micros
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True, gc=False):
     delay: Micros = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True, gc=False):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class NackCall:
+class NackCall(Struct, frozen=True, gc=False):
     ref: LeaseRef
     action: RetryByPolicy | RetryAfter | Release | DeadLetter = RetryByPolicy()
     #: Its ``at`` is set by the core.
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatItem:
+class HeartbeatItem(Struct, frozen=True, gc=False):
     ref: LeaseRef
     #: None: the length that was granted.
     extend: Micros | None = None
     progress: Progress | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatAnswer:
+class HeartbeatAnswer(Struct, frozen=True, gc=False):
     outcome: LeaseOutcome
     #: For OK: what is left of the lease.
     remaining: Micros = 0
@@ -134,8 +124,7 @@ class WorkerKey(NamedTuple):
     holder: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerView:
+class WorkerView(Struct, frozen=True, gc=False):
     key: WorkerKey
     #: Of its last Reserve.
     queues: Sequence[str]
@@ -146,8 +135,7 @@ class WorkerView:
     directive: Directive
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Struct, frozen=True, gc=False):
     """A distribution of lengths of time; everything but ``count`` is 0 when ``count`` is."""
 
     count: int = 0
@@ -160,8 +148,7 @@ class Timing:
 NO_TIMING = Timing()
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Struct, frozen=True, gc=False):
     depth: Depth = field(default_factory=Depth)
     totals: Totals = field(default_factory=Totals)
     #: Age of the job that has been READY for longest.
@@ -170,8 +157,7 @@ class Figures:
     wait: Timing = NO_TIMING
 
 
-@dataclass(frozen=True, slots=True)
-class QueueView:
+class QueueView(Struct, frozen=True, gc=False):
     name: str
     paused: bool
     figures: Figures
@@ -181,8 +167,7 @@ class QueueView:
     moving_to: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True, gc=False):
     """Everything that AdminService.Stats tells."""
 
     total: Figures

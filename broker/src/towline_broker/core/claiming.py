@@ -1,9 +1,11 @@
 """What one Reserve asks of the stores that hold its queues."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from towline_broker.core.calls import ReserveCall
 from towline_broker.core.queue_options import RuleBook

@@ -1,7 +1,8 @@
 """Dead jobs: looking at them, and deciding about them."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from towline_broker.core.finding import in_sight
 from towline_broker.core.listing import list_dead

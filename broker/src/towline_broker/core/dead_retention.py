@@ -6,7 +6,8 @@ no harm: who comes second finds nothing.
 """
 
 import logging
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.queue_options import FOREVER, RuleBook

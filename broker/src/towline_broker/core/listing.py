@@ -1,7 +1,8 @@
 """Pages of jobs from several stores, one store after the other."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from towline_broker.core.stores import Store, Stores
 from towline_broker.domain.errors import InvalidField

@@ -1,7 +1,8 @@
 """What an operator does with queues and workers, and the figures that are shown."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from towline_broker.core.calls import Directive, QueueView, Report, WorkerView
 from towline_broker.core.clock import Clock

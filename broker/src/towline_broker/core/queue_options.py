@@ -7,8 +7,10 @@ settings of the broker as a whole.
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
+
+from msgspec.structs import replace
 
 from towline_broker.core.routing import ambiguous, is_pattern, rank
 from towline_broker.core.settings import CoreSettings

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from towline_broker.domain.retry import DEFAULT_POLICY, RetryPolicy
 from towline_broker.domain.time import Micros
 
@@ -46,16 +48,14 @@ class Settlement(IntEnum):
     CANCELLED = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True, gc=False):
     type: str
     message: str = ""
     trace: str = ""
     at: Micros = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True, gc=False):
     fraction: float = 0.0
     message: str = ""
     checkpoint: bytes = b""
@@ -67,8 +67,7 @@ class Progress:
         return Progress(self.fraction, self.message, earlier.checkpoint)
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(Struct, frozen=True, gc=False):
     """A job as a driver is asked to store it.
 
     Everything that the broker acts upon is a field; everything that it only carries (payload,
@@ -104,8 +103,7 @@ class LeaseRef(NamedTuple):
     grant: str
 
 
-@dataclass(frozen=True, slots=True)
-class Leased:
+class Leased(Struct, frozen=True, gc=False):
     """A job that was just leased (or was before, by the same request)."""
 
     ref: LeaseRef
@@ -120,8 +118,7 @@ class Leased:
     progress: Progress | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRecord:
+class LeaseRecord(Struct, frozen=True, gc=False):
     """What the core needs to know of a live lease to decide what becomes of its job."""
 
     ref: LeaseRef
@@ -131,8 +128,7 @@ class LeaseRecord:
     retry: RetryPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class JobRecord:
+class JobRecord(Struct, frozen=True, gc=False):
     """A job and what has become of it."""
 
     id: str
@@ -167,8 +163,7 @@ class JobRecord:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class JobPage:
+class JobPage(Struct, frozen=True, gc=False):
     records: Sequence[JobRecord]
     #: Opaque to all but the driver; None after the last page.
     next_cursor: str | None = None

@@ -1,20 +1,19 @@
 """What a job's producer asks for when an attempt fails."""
 
 import json
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from towline_broker.domain.time import MINUTE, SECOND, Micros
 
 
-@dataclass(frozen=True, slots=True)
-class DelayList:
+class DelayList(Struct, frozen=True, gc=False):
     """One delay for each failure in turn; the last one repeats. Never empty."""
 
     delays: tuple[Micros, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ExponentialBackoff:
+class ExponentialBackoff(Struct, frozen=True, gc=False):
     """``initial * multiplier ** (failures - 1)``, at most ``maximum``."""
 
     initial: Micros = 1 * SECOND
@@ -22,8 +21,7 @@ class ExponentialBackoff:
     maximum: Micros = 10 * MINUTE
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True, gc=False):
     max_attempts: int = 3
     backoff: DelayList | ExponentialBackoff = ExponentialBackoff()
     #: Up to this share of the delay is added to it at random.

@@ -3,7 +3,8 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from towline.v1.queue_service_pb2 import (
     AckRequest,

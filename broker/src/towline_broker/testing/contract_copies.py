@@ -1,8 +1,7 @@
 """Copies of all that is stored, for an archive."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from towline_broker.domain.errors import InvalidField
 from towline_broker.domain.jobs import JobState

@@ -1,7 +1,8 @@
 """Jobs that leave for another store: which go first, and that those that arrived are let go."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from towline_broker.domain.jobs import Depth, JobState
 from towline_broker.domain.retry import DelayList, RetryPolicy

@@ -1,6 +1,6 @@
 """Jobs that come from another store: ``store`` was their home, ``other`` is where they go."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from towline_broker.domain.jobs import JobState, Progress, Totals
 from towline_broker.domain.retry import DelayList, RetryPolicy

@@ -1,8 +1,7 @@
 """What a store still holds after a crash, and what it does when it is full."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from towline_broker.domain.errors import QueueMoved, StoreFull
 from towline_broker.domain.jobs import DeadReason, JobState, Progress, Settlement

@@ -1,7 +1,8 @@
 """Moving queues, in the model."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from towline_broker.domain.jobs import JobState
 from towline_broker.drivers.interface import Standing, Transfer

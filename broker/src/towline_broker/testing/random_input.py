@@ -1,9 +1,10 @@
 """What the state machine draws. Times are small multiples of one unit, so that deadlines are met
 exactly, as well as missed and passed by little."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from towline_broker.domain.jobs import (
     DeadReason,

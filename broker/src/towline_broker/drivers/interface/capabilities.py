@@ -1,8 +1,9 @@
 """What an opened store can promise, and what it cannot do."""
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
+
+from msgspec import Struct
 
 from towline_broker.domain.time import Micros
 
@@ -30,8 +31,7 @@ class Feature(StrEnum):
     TRANSFER = "moving a queue to another store"
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(Struct, frozen=True, gc=False):
     """What the opened store can promise. Declared, never guessed; final once ``open`` has
     returned."""
 

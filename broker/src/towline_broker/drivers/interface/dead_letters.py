@@ -1,16 +1,16 @@
 """Looking at dead jobs, requeueing and discarding them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from towline_broker.domain.jobs import DeadReason, JobPage
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface.handled import Handled
 
 
-@dataclass(frozen=True, slots=True)
-class DeadFilter:
+class DeadFilter(Struct, frozen=True, gc=False):
     """Every field that is not None must match."""
 
     queue: str | None = None
@@ -22,15 +22,13 @@ class DeadFilter:
     dead_before: Micros | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeadQuery:
+class DeadQuery(Struct, frozen=True, gc=False):
     limit: int
     filter: DeadFilter = DeadFilter()
     cursor: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeadSelection:
+class DeadSelection(Struct, frozen=True, gc=False):
     """By ids when ``ids`` is not None, else by filter; oldest death first, at most ``limit``."""
 
     limit: int

@@ -1,10 +1,9 @@
 """The answer of calls that change many jobs, a bounded number at a time."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Handled:
+class Handled(Struct, frozen=True, gc=False):
     """``matched``: all that the selection met before the call; ``handled``: those of them
     changed."""
 

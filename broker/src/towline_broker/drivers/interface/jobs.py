@@ -1,9 +1,10 @@
 """Storing jobs, looking at them and cancelling them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from towline_broker.domain.jobs import JobPage, JobRecord, JobState, NewJob
 from towline_broker.domain.time import Micros
@@ -17,8 +18,7 @@ class PushOutcome(Enum):
     NO_NEW_QUEUE = "no new queue"
 
 
-@dataclass(frozen=True, slots=True)
-class PushBatch:
+class PushBatch(Struct, frozen=True, gc=False):
     jobs: Sequence[NewJob]
     now: Micros
     #: True: raise QueueFull and store nothing if any job meets a full queue.
@@ -27,15 +27,13 @@ class PushBatch:
     max_depth: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class PushResult:
+class PushResult(Struct, frozen=True, gc=False):
     #: The id that was pushed; for EXISTING by unique key, that of the job which holds the key.
     job_id: str
     outcome: PushOutcome
 
 
-@dataclass(frozen=True, slots=True)
-class JobQuery:
+class JobQuery(Struct, frozen=True, gc=False):
     limit: int
     queue: str | None = None
     type: str | None = None
@@ -52,8 +50,7 @@ class CancelOutcome(IntEnum):
     NOT_FOUND = 3
 
 
-@dataclass(frozen=True, slots=True)
-class CancelRequest:
+class CancelRequest(Struct, frozen=True, gc=False):
     job_ids: Sequence[str]
     now: Micros
     remember_until: Micros

@@ -1,8 +1,9 @@
 """Granting leases, extending and ending them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from towline_broker.domain.jobs import (
     DeadReason,
@@ -16,8 +17,7 @@ from towline_broker.domain.jobs import (
 from towline_broker.domain.time import Micros
 
 
-@dataclass(frozen=True, slots=True)
-class ReserveRequest:
+class ReserveRequest(Struct, frozen=True, gc=False):
     #: Served in this order.
     queues: Sequence[str]
     #: 0: only what was granted before under ``request_id``.
@@ -32,22 +32,19 @@ class ReserveRequest:
     max_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AckItem:
+class AckItem(Struct, frozen=True, gc=False):
     ref: LeaseRef
     result: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class AckBatch:
+class AckBatch(Struct, frozen=True, gc=False):
     acks: Sequence[AckItem]
     now: Micros
     #: The settle memory keeps what this call settles until then.
     remember_until: Micros
 
 
-@dataclass(frozen=True, slots=True)
-class NackItem:
+class NackItem(Struct, frozen=True, gc=False):
     """Ends a lease without success. The core has decided what becomes of the job.
 
     ``dead_reason`` set: DEAD. Otherwise SCHEDULED if ``due_at`` lies after ``now``, else READY, in
@@ -64,15 +61,13 @@ class NackItem:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NackBatch:
+class NackBatch(Struct, frozen=True, gc=False):
     nacks: Sequence[NackItem]
     now: Micros
     remember_until: Micros
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True, gc=False):
     """What one Ack or Nack came to.
 
     ``applied``: the lease was live and this call ended it; ``type`` and ``elapsed`` (since the
@@ -86,8 +81,7 @@ class Settled:
     elapsed: Micros = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ExtendItem:
+class ExtendItem(Struct, frozen=True, gc=False):
     ref: LeaseRef
     #: New length from ``now``; None: the length that was granted.
     lease: Micros | None = None
@@ -95,14 +89,12 @@ class ExtendItem:
     progress: Progress | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExtendBatch:
+class ExtendBatch(Struct, frozen=True, gc=False):
     items: Sequence[ExtendItem]
     now: Micros
 
 
-@dataclass(frozen=True, slots=True)
-class Extended:
+class Extended(Struct, frozen=True, gc=False):
     """``lease_until`` set: the lease lives. Otherwise ``before`` as in :class:`Settled`."""
 
     lease_until: Micros | None

@@ -1,15 +1,15 @@
 """Queues as a whole: pausing, purging, counting."""
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from towline_broker.domain.jobs import Counts
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface.handled import Handled
 
 
-@dataclass(frozen=True, slots=True)
-class QueueState:
+class QueueState(Struct, frozen=True, gc=False):
     name: str
     paused: bool
     #: On its way to the store of this name, or already there; empty: at home here.
@@ -18,8 +18,7 @@ class QueueState:
     moved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PurgeRequest:
+class PurgeRequest(Struct, frozen=True, gc=False):
     queue: str
     limit: int
     now: Micros

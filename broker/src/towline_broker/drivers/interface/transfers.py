@@ -1,15 +1,15 @@
 """Moving a queue to another store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from towline_broker.domain.jobs import JobRecord, JobState, NewJob
 from towline_broker.domain.time import Micros
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(Struct, frozen=True, gc=False):
     """A job on its way from one store to another, with all that a store knows of it.
 
     ``new`` is the job as it stands: its ``due_at`` is None (``record`` has the times),
@@ -26,8 +26,7 @@ class Transfer:
     keep_until: Micros | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True, gc=False):
     """How a job stood when it was looked at. Whatever changes it leaves it standing otherwise."""
 
     job_id: str
@@ -39,8 +38,7 @@ class Standing:
         return cls(record.id, record.state, record.attempt)
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Struct, frozen=True, gc=False):
     """A stored job as it stands, to be kept elsewhere. Its record may be LEASED, other than that of
     a job that leaves."""
 
@@ -50,8 +48,7 @@ class Copy:
     place: int
 
 
-@dataclass(frozen=True, slots=True)
-class CopyPage:
+class CopyPage(Struct, frozen=True, gc=False):
     copies: Sequence[Copy]
     #: Opaque to all but the driver; None after the last page.
     next_cursor: str | None = None

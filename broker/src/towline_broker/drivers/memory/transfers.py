@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import chain, islice
+
+from msgspec.structs import replace
 
 from towline_broker.domain.errors import QueueNotFound
 from towline_broker.domain.jobs import JobState

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from towline_broker.domain.errors import QueueNotFound
 from towline_broker.domain.jobs import JobState
