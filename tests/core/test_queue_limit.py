@@ -1,9 +1,9 @@
 """P11: a store has a bounded number of queues; those that exist go on, whatever their number."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.contract.shared_memory import Server, SharedDriver
 from tests.core.factories import job, reserve

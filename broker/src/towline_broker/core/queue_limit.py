@@ -10,7 +10,8 @@ seconds, so that brokers on one store can go beyond the limit by what they make 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from towline_broker.domain.errors import TooManyQueues
 from towline_broker.drivers.interface import Driver, PushBatch, PushOutcome, PushResult
