@@ -4,6 +4,8 @@ Shells start programs with a limit of 1,024, which is meant for those that use s
 may raise its own to the hard limit, and one that serves many connections has to.
 """
 
+# Python imports it when a thread is first asked for, which may be when no file can be opened.
+import concurrent.futures.thread  # noqa: F401 -- for that alone
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
