@@ -6,6 +6,7 @@ from struct import Struct
 from typing import Any
 
 from towline_broker.domain.jobs import Counts, Depth
+from towline_broker.domain.pieces import pieces
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Handled, PurgeRequest, QueueState
 from towline_broker.drivers.redis import scripts
@@ -44,10 +45,10 @@ class Queues(PartitionedStore):
                 return Handled(matched, handled)
 
     async def counts(self) -> list[Counts]:
-        return _counts(await self._ask(scripts.COUNTS))
+        return await _counts(await self._ask(scripts.COUNTS))
 
     async def _counts_in(self, partition: int) -> list[Counts]:
-        return _counts([await self._link.run(scripts.COUNTS, partition)])
+        return await _counts([await self._link.run(scripts.COUNTS, partition)])
 
     async def oldest_ready(self) -> dict[str, Micros]:
         replies = await self._ask(scripts.OLDEST_READY)
@@ -75,14 +76,16 @@ class Peers(PartitionedStore):
         return found
 
 
-def _counts(replies: Iterable[list[Any]]) -> list[Counts]:
+async def _counts(replies: Iterable[list[Any]]) -> list[Counts]:
+    """There can be many: other calls come in between."""
     found: dict[tuple[str, str], Counts] = {}
     for depths, totals in replies:
-        for name, number in (*pairs(depths), *pairs(totals)):
-            queue, type_, what = name.decode().split("|")
-            counts = found.setdefault((queue, type_), Counts(queue, type_))
-            part: Any = counts.depth if what in _DEPTHS else counts.totals
-            setattr(part, what, int(number))
+        async for piece in pieces([*pairs(depths), *pairs(totals)]):
+            for name, number in piece:
+                queue, type_, what = name.decode().split("|")
+                counts = found.setdefault((queue, type_), Counts(queue, type_))
+                part: Any = counts.depth if what in _DEPTHS else counts.totals
+                setattr(part, what, int(number))
     return [counts for _, counts in sorted(found.items())]
 
 

@@ -179,7 +179,7 @@ class SqlDriver(ABC):
         )
 
     async def counts(self) -> list[Counts]:
-        return await self._read(queues.counts)
+        return await queues.counted(await self._read(queues.counts))
 
     async def oldest_ready(self) -> dict[str, Micros]:
         return await self._read(queues.oldest_ready)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from towline_broker.domain.errors import QueueNotFound
 from towline_broker.domain.jobs import Counts, Depth, JobState, Totals
+from towline_broker.domain.pieces import pieces
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Handled, PurgeRequest, QueueState
 from towline_broker.drivers.sql.tally import COUNTERS, DEPTHS, TOTALS
@@ -18,7 +19,7 @@ from towline_broker.drivers.sql.targets import (
     remove,
     targets,
 )
-from towline_broker.drivers.sql.transaction import Reader, Transaction
+from towline_broker.drivers.sql.transaction import Reader, Row, Transaction
 
 _QUEUES = "SELECT name, paused, moving_to, moved FROM towline_queues ORDER BY name"
 _QUEUE = "SELECT id, paused FROM towline_queues WHERE name = ?"
@@ -97,10 +98,17 @@ async def cancel_waiting(
     transaction.effects.ended.extend(target.id for target in gone)
 
 
-async def counts(reader: Reader) -> list[Counts]:
+async def counts(reader: Reader) -> Sequence[Row]:
+    """For :func:`counted`."""
+    return await reader.rows(_COUNTS)
+
+
+async def counted(rows: Sequence[Row]) -> list[Counts]:
+    """There can be many: other calls come in between."""
     return [
         Counts(queue, type_, _depth(numbers), _totals(numbers))
-        for queue, type_, *numbers in await reader.rows(_COUNTS)
+        async for piece in pieces(rows)
+        for queue, type_, *numbers in piece
     ]
 
 
