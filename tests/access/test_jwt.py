@@ -177,12 +177,12 @@ async def test_a_key_that_was_taken_back_vouches_for_nothing(
     await credentials.by_token(token)
     for content in ("nothing", *NO_KEY_SETS):
         spoil(keys, content)
-        await credentials._look()
+        await credentials._look_at_keys()
         await credentials.by_token(token)
     assert "auth.jwt.jwks: the keys stay as they were" in caplog.text
     other = Issuer("key-2")
     other.write_key_set(keys)
-    await credentials._look()
+    await credentials._look_at_keys()
     await credentials.by_token(other.sign())
     with pytest.raises(Unauthenticated, match="none of its issuer's"):
         await credentials.by_token(token)

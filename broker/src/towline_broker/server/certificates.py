@@ -29,6 +29,7 @@ from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.files_in_use import FilesInUse
 from towline_broker.server.looking import look_every
+from towline_broker.server.open_files import read_bytes
 
 log = logging.getLogger("towline.broker")
 
@@ -241,7 +242,7 @@ class Certificates:
 
 def _read(setting: str, path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise WrongFiles(f"{setting}: cannot read {path}: {error.strerror}") from None
 

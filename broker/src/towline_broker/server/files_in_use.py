@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from towline_broker.server.file_signs import sign
-from towline_broker.server.open_files import reserve
 
 T = TypeVar("T")
 
@@ -53,8 +52,7 @@ class FilesInUse(Generic[T]):
             return False
         self._signs, self._again = signs, self._clock() + TRY_AGAIN
         try:
-            with reserve():
-                self.content = self._read()
+            self.content = self._read()
         except self._wrong as error:
             if str(error) != self._told:
                 self._told = str(error)

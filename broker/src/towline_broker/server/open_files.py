@@ -6,9 +6,10 @@ may raise its own to the hard limit, and one that serves many connections has to
 
 # Python imports it when a thread is first asked for, which may be when no file can be opened.
 import concurrent.futures.thread  # noqa: F401 -- for that alone
+import errno
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
 
 #: Of a process that serves, for files that it has to read though connections have taken all others:
 #: whoever holds enough of those could otherwise keep a token from being revoked.
@@ -27,21 +28,33 @@ def allow_many() -> None:
     _limit(most)
 
 
-@contextmanager
-def reserve() -> Iterator[None]:
-    """Inside, a file can be opened that is reserved: by this thread, or by whatever else of this
-    process is quicker."""
-    if sys.platform == "win32":
-        yield
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    _limit(hard)
+def open_to_read(path: Path) -> BinaryIO:
+    """A file, out of those that are reserved if need be. Raises OSError."""
     try:
-        yield
-    finally:
-        _limit(soft)
+        return path.open("rb")
+    except OSError as error:
+        if error.errno != errno.EMFILE or sys.platform == "win32":
+            raise
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # One more at a time, and for no longer than it takes: connections wait for them, too.
+        for most in range(soft + 1, hard + 1):
+            _limit(most)
+            try:
+                return path.open("rb")
+            except OSError as again:
+                if again.errno != errno.EMFILE:
+                    raise
+            finally:
+                _limit(soft)
+        raise
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of it; as :func:`open_to_read`."""
+    with open_to_read(path) as file:
+        return file.read()
 
 
 def _limit(most: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from towline_broker.server.looking import look_every
-from towline_broker.server.open_files import reserve
+from towline_broker.server.open_files import read_bytes
 
 #: Seconds between two looks.
 INTERVAL = 5.0
@@ -49,9 +49,7 @@ async def trim_when_grown(
 
 def resident() -> int:
     """Of this process, in bytes."""
-    with reserve():
-        status = _STATM.read_text()
-    return int(status.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(read_bytes(_STATM).split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _malloc_trim() -> Callable[[], object] | None:

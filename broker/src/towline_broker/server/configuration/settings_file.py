@@ -11,6 +11,7 @@ import yaml
 
 from towline_broker.server.configuration.marks import Place
 from towline_broker.server.exits import ConfigError
+from towline_broker.server.open_files import open_to_read
 
 #: More than anybody sets; a file of this size was named by mistake.
 MOST_BYTES = 4 << 20
@@ -39,7 +40,7 @@ def read_file(path: Path) -> SettingsFile:
             f"configuration file {path}: expected a name that ends in .toml, .yaml, .yml or .json"
         )
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             content = file.read(MOST_BYTES + 1)
         text = content.decode("utf-8")
     except OSError as error:

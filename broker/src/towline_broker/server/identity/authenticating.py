@@ -1,6 +1,7 @@
 """The credentials that this broker knows: bearer tokens, tokens of an identity provider, subjects
 of certificates."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -70,15 +71,21 @@ class Credentials:
         """Reads files again when they have changed, and says so; never returns."""
         generation = self._generation
 
-        async def look() -> None:
+        async def look_at_tokens() -> None:
             nonlocal generation
-            await self._look()
+            tokens = self._known.tokens
+            if tokens is not None:
+                tokens.look()
             # A call may have had the file read.
             if self._generation != generation:
                 generation = self._generation
                 changed()
 
-        await look_every(LOOK_EVERY, look, "looking at the files of auth")
+        # Each by itself: an issuer that takes its time must not keep a revoked token good.
+        await asyncio.gather(
+            look_every(LOOK_EVERY, look_at_tokens, "looking at the file of tokens"),
+            look_every(LOOK_EVERY, self._look_at_keys, "looking at the keys of the issuer"),
+        )
 
     async def by_token(self, token: str) -> Credential:
         if token.startswith(PREFIX):
@@ -124,12 +131,10 @@ class Credentials:
         tokens = self._known.tokens
         return 0 if tokens is None else tokens.generation
 
-    async def _look(self) -> None:
-        known = self._known  # it may be replaced meanwhile
-        if known.tokens is not None:
-            known.tokens.look()
-        if known.jwt is not None and await known.jwt.keys.look():
-            known.jwt.forget()
+    async def _look_at_keys(self) -> None:
+        verifier = self._known.jwt  # it may be replaced meanwhile
+        if verifier is not None and await verifier.keys.look():
+            verifier.forget()
 
 
 def _tokens(settings: AuthSettings, before: Known | None) -> TokensFile | None:

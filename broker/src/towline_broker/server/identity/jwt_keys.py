@@ -17,6 +17,7 @@ from towline_broker.domain.events import event
 from towline_broker.server.configuration.auth_settings import JwtSettings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.files_in_use import FilesInUse
+from towline_broker.server.open_files import read_bytes
 
 log = logging.getLogger("towline.broker")
 
@@ -94,7 +95,7 @@ class _File(abc.ABC):
 
     def _read(self) -> Mapping[str | None, Key]:
         """Raises OSError, ValueError."""
-        return self._keys_in(self._path.read_bytes())
+        return self._keys_in(read_bytes(self._path))
 
     @abc.abstractmethod
     def _keys_in(self, content: bytes) -> Mapping[str | None, Key]:

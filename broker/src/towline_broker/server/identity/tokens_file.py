@@ -30,6 +30,7 @@ from towline_broker.interceptors.authentication import Credential
 from towline_broker.server.configuration.auth_settings import RightsSettings
 from towline_broker.server.exits import ConfigError
 from towline_broker.server.files_in_use import FilesInUse
+from towline_broker.server.open_files import read_bytes
 
 log = logging.getLogger("towline.broker")
 
@@ -103,7 +104,7 @@ def digest_of(token: str) -> bytes:
 def read_entries(path: Path) -> list[Entry]:
     """Raises UnreadableTokens."""
     try:
-        return _Content.model_validate_json(path.read_bytes()).tokens
+        return _Content.model_validate_json(read_bytes(path)).tokens
     except FileNotFoundError:
         hint = f"make it: towline-broker token create --name NAME ... --tokens {path}"
         raise UnreadableTokens(f"{path} does not exist; {hint}") from None

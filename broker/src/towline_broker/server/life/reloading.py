@@ -22,7 +22,6 @@ from towline_broker.server.configuration.sources import Sources
 from towline_broker.server.exits import ConfigError, WrongSettings
 from towline_broker.server.life.stopping import Stopping
 from towline_broker.server.life.systemd import Systemd
-from towline_broker.server.open_files import reserve
 
 log = logging.getLogger("towline.broker")
 
@@ -95,8 +94,7 @@ class Reloading:
 
         def read() -> tuple[Settings, list[Place], list[Place]]:
             """Takes a second, where a thousand queues have settings of their own."""
-            with reserve():
-                wanted = sources.load().settings
+            wanted = sources.load().settings
             settings = taken_over(running, wanted)
             return settings, differences(running, settings), differences(settings, wanted)
 

@@ -1,4 +1,4 @@
-"""A broker takes calls once it knows whose tokens are good, and is in nobody's way until then."""
+"""An issuer that takes its time with its keys is in nobody's way, at the start and later."""
 
 import asyncio
 import socket
@@ -9,6 +9,7 @@ import pytest
 
 from tests.access.callers import bearer
 from tests.access.issuer import AUDIENCE, NAME, Issuer
+from tests.access.senders import Tokens
 from tests.support.calls import calls_to
 from tests.support.servers.ports import free_port
 from tests.support.waiting import until
@@ -16,6 +17,8 @@ from towline.v1.admin_service_pb2 import StatsRequest
 from towline_broker.core.routing import DEFAULT_STORE
 from towline_broker.drivers.memory import DEFAULT_MAX_BYTES, Engine, MemoryDriver
 from towline_broker.server.configuration.settings import Settings
+from towline_broker.server.identity import authenticating, jwt_keys
+from towline_broker.server.identity.authenticating import Credentials
 from towline_broker.server.serving import BrokerServer
 
 
@@ -103,3 +106,26 @@ async def test_a_start_that_is_broken_off_closes_what_it_had_opened() -> None:
             await starting
         assert store.closed == 1
         assert not is_connected(server)
+
+
+async def test_a_token_is_revoked_while_the_issuer_keeps_silent(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authenticating, "LOOK_EVERY", 0.01)
+    issuer = SlowIssuer()
+    async with issuer.publishing():
+        auth = settings(issuer).auth.model_copy(update={"tokens": tokens.path})
+        changes = 0
+
+        def changed() -> None:
+            nonlocal changes
+            changes += 1
+
+        async def is_changed() -> bool:
+            return changes == 1
+
+        watching = asyncio.create_task(Credentials(auth).watch(changed))
+        await until(issuer.was_asked, "it asks for the keys")
+        tokens.revoke("first")
+        await until(is_changed, "the tokens are read again", jwt_keys.FETCH_TIMEOUT / 2)
+        watching.cancel()
