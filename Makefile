@@ -118,6 +118,10 @@ dist: install ## Build wheels, sdists and bills of materials into dist/: the sam
 licences: install ## Write docs/dependencies.md anew, after a dependency came, went or changed its version
 	@$(BIN)/python -m scripts.licences
 
+.PHONY: floors
+floors: install ## Run a part of the tests with the lowest versions that the distributions admit (needs an index)
+	@$(BIN)/python -m scripts.floors $(ARGS)
+
 .PHONY: demo
 demo: install ## Watch jobs run: a broker, two workers, one of them killed half-way
 	@$(BIN)/python examples/stdlib_census/demo.py

@@ -15,7 +15,9 @@ HEAD = """\
 
 Towline is licensed under Apache-2.0. This page is written by `make licences`, from the metadata of
 what `constraints.txt` pins, as installed on Linux; a test holds it true. *Admitted* is what the
-distribution asks for, *tested* the version that every test runs with. Licences are
+distribution asks for, *tested* the version that every test runs with. That the lowest versions
+admitted do, too, is seen before a release by `make floors`, which installs all of them at the same
+time and runs tests of everything that they are used for. Licences are
 [SPDX](https://spdx.org/licenses/) expressions, as the packages declare them; a wheel with compiled
 parts may hold further libraries, named in the licence files that it carries.
 

@@ -10,6 +10,7 @@ def configure(factory: pytest.TempPathFactory) -> None:
     if not settings.configured:
         name = str(factory.mktemp("django") / "test.sqlite3")
         settings.configure(
-            DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": name}}
+            DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": name}},
+            SECRET_KEY="of the tests",
         )
         django.setup()
