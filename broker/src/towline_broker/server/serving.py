@@ -20,7 +20,7 @@ from towline_broker.domain.time import SECOND, Micros, to_seconds
 from towline_broker.drivers.interface import Capabilities, Driver
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.urls import shown_url
-from towline_broker.interceptors.access import AccessDetails, AccessLog
+from towline_broker.interceptors.access_log import AccessDetails, AccessLog
 from towline_broker.interceptors.errors import ErrorsInterceptor
 from towline_broker.interceptors.measuring import MeasuredCalls
 from towline_broker.interceptors.pacing import PushPacing
