@@ -86,6 +86,14 @@ def test_a_store_that_is_not_there_is_told_with_its_place(
     assert not list(folder.glob("*.db"))
 
 
+def test_an_export_to_a_standard_output_that_nobody_reads_is_none(urls: dict[str, str]) -> None:
+    export = [*COMMAND, "export", "--store", urls["main"], "-"]
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *export], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (closed.returncode, "standard output: Bad file" in closed.stderr) == (73, True)
+
+
 def test_no_password_is_seen_among_the_processes(folder: Path) -> None:
     """What is typed would be; what is taken from .env is not."""
     (folder / ".env").write_text("TOWLINE_STORE=redis://user:hunter2@127.0.0.1:1/0\n")

@@ -55,6 +55,10 @@ def analyze(*arguments: str | Path) -> str:
     return done.stdout + done.stderr
 
 
+def test_a_crash_leaves_no_memory_on_the_disk() -> None:
+    assert service()["LimitCORE"] == "0"
+
+
 def test_systemd_finds_nothing_wrong_with_it(unit_of_here: Path) -> None:
     assert analyze("verify", "--man=no", unit_of_here) == ""
 

@@ -1,5 +1,7 @@
 """Copies of embedded stores, made while a broker uses them."""
 
+import errno
+import os
 import sqlite3
 from pathlib import Path
 
@@ -39,6 +41,8 @@ def back_up(url: str, target: Path, *, force: bool) -> str:
         try:
             return back_up_sqlite(store, target)
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
             raise StoreRefused(f"{store} cannot be copied: {error}") from error
     from towline_broker.drivers.file.backup import back_up as back_up_file
 

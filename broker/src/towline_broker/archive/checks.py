@@ -15,7 +15,7 @@ from towline_broker.drivers.findings import Finding, Report
 from towline_broker.drivers.interface import Driver
 from towline_broker.drivers.registry import check_kind
 
-#: Of a queue that is sealed by what is not a store.
+#: What to do about a queue that is sealed.
 _IMPORT = (
     "once it was cut off: give the same import again, which goes on; or open the queue with what "
     "it holds, by towline-broker import --abandon"

@@ -29,7 +29,7 @@ CODES: Codes = offline.CODES | {
 }
 
 EXAMPLES = examples(
-    "towline-broker backup --store sqlite:///jobs.db /backups/jobs-monday.db",
+    "towline-broker backup --config /etc/towline/broker.toml /backups/monday.db",
     "towline-broker backup --store file:////var/lib/jobs --force /backups/jobs",
 )
 

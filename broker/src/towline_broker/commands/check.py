@@ -38,6 +38,7 @@ CODES: Codes = offline.CODES | {
     ExitCode.STORE_REFUSED: "the store was refused: it is not there or not ours; with --repair, a "
     "broker uses it, or its kind cannot be repaired in place",
     ExitCode.UNAVAILABLE: "the store cannot be reached, or changes faster than it can be read",
+    ExitCode.NOT_WRITTEN: "a file of the store cannot be read, or its disk is full",
 }
 
 EXAMPLES = examples(

@@ -16,6 +16,9 @@ from towline_broker.drivers.urls import shown_url
 from towline_broker.server.configuration.sources import Loaded, Sources
 from towline_broker.server.configuration.store_settings import is_store_name
 
+#: In place of where a setting stands.
+_UNSET = "no setting names another store: --config, TOWLINE_STORE or --store does"
+
 
 @dataclass(frozen=True)
 class ChosenStore:
@@ -73,6 +76,3 @@ def _each(found: Loaded) -> Iterator[tuple[str, ChosenStore]]:
     for name, url in found.settings.all_stores.items():
         place = ("store",) if name == DEFAULT_STORE else ("stores", name)
         yield name, ChosenStore(url, found.merged.origin(place) or _UNSET)
-
-
-_UNSET = "no setting names another store: --config, TOWLINE_STORE or --store does"

@@ -1,5 +1,6 @@
 """``towline-broker export``: the jobs of a store in a file."""
 
+import errno
 import os
 import sys
 import time
@@ -39,7 +40,7 @@ CODES: Codes = offline.CODES | {
 }
 
 EXAMPLES = examples(
-    "towline-broker export --store sqlite:///jobs.db jobs.jsonl",
+    "towline-broker export --config /etc/towline/broker.toml jobs.jsonl",
     "towline-broker export --store file:///jobs --queue 'emails.*' emails.jsonl",
     "towline-broker export --store redis://cache - | gzip > jobs.gz",
 )
@@ -98,11 +99,15 @@ async def _export(chosen: ChosenStore, path: Path | None, patterns: list[str]) -
 def _whole_or_not_at_all(path: Path | None) -> Iterator[BinaryIO]:
     """The file gets its name once all of it is on the disk."""
     if path is None:
-        yield sys.stdout.buffer
+        with _named("standard output"):
+            # The interpreter has none for one that was closed before it began.
+            if sys.stdout is None:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            yield sys.stdout.buffer
         return
     draft = path.with_name(f"{path.name}.part")
     try:
-        with _private(draft) as out:
+        with _named(path), _private(draft) as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -110,6 +115,17 @@ def _whole_or_not_at_all(path: Path | None) -> Iterator[BinaryIO]:
         sync(path.resolve().parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(what: Path | str) -> Iterator[None]:
+    """Of what was written when there was no room, or nobody to read, the error itself says
+    nothing."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(what)
+        raise
 
 
 def _private(path: Path) -> BinaryIO:

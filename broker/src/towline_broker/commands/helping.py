@@ -36,7 +36,6 @@ def _row(code: str, meaning: list[str], width: int) -> list[str]:
     return [f"  {code}{first}", *(f"  {'':{width}}{other}" for other in others)]
 
 
-def examples(*commands: str, then: str = "") -> str:
-    """The examples of a command, and what follows them, as an epilog that keeps its lines."""
-    lines = "".join(f"  {command}\n" for command in commands)
-    return f"\b\nExamples:\n{lines}\n{then}"
+def examples(*commands: str) -> str:
+    """The examples of a command, as an epilog that keeps its lines."""
+    return "\n".join(("\b", "Examples:", *(f"  {command}" for command in commands)))

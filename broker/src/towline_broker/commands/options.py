@@ -13,8 +13,8 @@ def store(default: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
         "--store",
         metavar="NAME|URL",
-        help="The store: its name in the settings, or its url, of which others on this machine can "
-        f"see a password.  [default: {default}]",
+        help="The store: its name in the settings; or its url, though others on this machine can "
+        f"see a password in it then.  [default: {default}]",
     )
     return option
 

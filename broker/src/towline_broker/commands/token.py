@@ -305,17 +305,24 @@ def _kept(token: str, out: Path | None) -> Iterator[None]:
         return
     try:
         file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE)
-        with os.fdopen(file, "w", encoding="ascii") as opened:
-            opened.write(f"{token}\n")
     except FileExistsError:
         fail(f"--out: {out} is there already; name another file", ExitCode.NOT_WRITTEN)
     except OSError as error:
         fail(f"--out: {out} cannot be written: {error.strerror}", ExitCode.NOT_WRITTEN)
     try:
+        _write(token, out, file)
         yield
     except BaseException:
         out.unlink(missing_ok=True)
         raise
+
+
+def _write(token: str, out: Path, file: int) -> None:
+    try:
+        with os.fdopen(file, "w", encoding="ascii") as opened:
+            opened.write(f"{token}\n")
+    except OSError as error:
+        fail(f"--out: {out} cannot be written: {error.strerror}", ExitCode.NOT_WRITTEN)
 
 
 @contextmanager

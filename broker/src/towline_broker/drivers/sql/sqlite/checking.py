@@ -1,6 +1,8 @@
 """Whether the file of a store holds together, also while a broker uses it; and putting right what
 can be put right without losing anything."""
 
+import errno
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -8,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused
+from towline_broker.drivers.disk import free_bytes
 from towline_broker.drivers.findings import Finding, Report
 from towline_broker.drivers.owning import Owned, OwnerLock
 from towline_broker.drivers.sql import checking, versions
@@ -16,6 +19,8 @@ from towline_broker.drivers.sql.transaction import Row, run
 
 #: Most that SQLite tells of its own.
 _MOST = 1_000
+#: Bytes that SQLite needs beside a file to read it (its index of the log).
+_LEAST_FREE = 64 * 1024
 _RESTORE = (
     "restore the file from a backup, or bring what is left into a new one with `sqlite3 FILE "
     ".recover`"
@@ -101,6 +106,8 @@ def _lost(store: Path) -> Finding | None:
     except StoreRefused as refused:
         return Finding(str(refused))
     except sqlite3.Error as error:
+        if free_bytes(store.parent) < _LEAST_FREE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(store)) from error
         return Finding(f"{store} cannot be read: {error}", _RESTORE)
     finally:
         lock.release()
