@@ -1,9 +1,11 @@
 """P10: the brokers of a shared store go by its clock, each with a monotonic clock of its own.
 
-Here that clock is one that the test can set back, and brokers' machines can be sent to sleep.
+Here that clock is one that the test can set back, and brokers' machines can be sent to sleep. Time
+passes by being looked at, so that nothing depends on how busy this machine is.
 """
 
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 
@@ -12,13 +14,19 @@ from towline_broker.core.following import Following
 from towline_broker.domain.time import HOUR, MILLISECOND, MINUTE, SECOND, Micros
 from towline_broker.drivers.interface import SoleOwner
 
-#: What a reading in one process can be wrong by.
+#: A microsecond for each look at it.
+_nanoseconds = count(start=1_000_000_000_000_000, step=1_000)
+#: More looks than any of these tests takes.
 NEAR = 5 * MILLISECOND
+
+
+def ticking() -> SystemClock:
+    return SystemClock(wall=lambda: next(_nanoseconds), monotonic=lambda: next(_nanoseconds))
 
 
 class SharedStore(SoleOwner):
     def __init__(self) -> None:
-        self._true = SystemClock()
+        self._true = ticking()
         #: By how much somebody has set its clock.
         self.ahead: Micros = 0
         self.kept: dict[str, bytes] = {}
@@ -41,7 +49,7 @@ class SharedStore(SoleOwner):
 
 class Broker:
     def __init__(self, store: SharedStore) -> None:
-        self.clock = SystemClock()
+        self.clock = ticking()
         self.following = Following("s", store, self.clock)
         self._store = store
 
