@@ -76,7 +76,8 @@ def test_variables_and_settings_that_are_named_exist() -> None:
     for option in set(re.findall(r"--tls-[a-z-]+|--listen|--insecure", PAGE)):
         assert option in help_of_serve
     sources = "".join(
-        (ROOT / "client/src/towline" / name).read_text() for name in ("credentials.py", "bearer.py")
+        (ROOT / "client/src/towline" / name).read_text()
+        for name in ("credentials.py", "bearer.py", "channel.py")
     )
     for variable in set(re.findall(r"TOWLINE_(?!URL)[A-Z_]+", PAGE)):
         assert f'"{variable}"' in sources

@@ -125,12 +125,11 @@ class RedisLink:
         new, kept = await self._found()
         self.partitions = partitions(self._settings, self._schema, kept)
         what = "made a store in" if new else "opened the store in"
+        server = f"{self.facts.product} {'.'.join(map(str, self.facts.version))}"
         log.info(
             "%s %s: %s",
-            what,
-            self._settings,
-            self.facts,
-            extra=event("store_opened", url=str(self._settings), new=new),
+            *(what, self._settings, server),
+            extra=event("store_opened", url=str(self._settings), new=new, server=server),
         )
 
     async def _inspect(self) -> list[Inspection]:
