@@ -16,7 +16,8 @@ PEERS_INSTALLED := $(PEERS)/.installed
 NODE_TESTS := tests/interop/node
 NODE_INSTALLED := $(NODE_TESTS)/node_modules/.installed
 
-TEST_WORKERS ?= auto
+# More than there are processors: tests wait for other processes most of their time.
+TEST_WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, (os.cpu_count() or 1) * 3 // 2))')
 
 # What is formatted, linted and type-checked: whichever of these folders exist.
 PYTHON_TREES := $(wildcard client broker tests bench examples scripts)
