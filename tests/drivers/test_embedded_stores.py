@@ -2,7 +2,9 @@
 no second one in."""
 
 import asyncio
+import errno
 import os
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from tests.support.refusals import refusal
 from tests.support.store_processes import BATCH, held_by_another_process, killed_while_pushing
 from tests.support.stores import open_store, push, stored_ids
-from towline_broker.domain.errors import StoreRefused, StoreUnavailable
+from towline_broker.domain.errors import NoRoom, StoreRefused, StoreUnavailable
 from towline_broker.drivers.registry import create_driver
 from towline_broker.testing.factories import START, new_job, new_jobs
 from towline_broker.testing.heard import Heard
@@ -97,6 +99,40 @@ async def test_a_missing_folder_is_named(kind: Kind, tmp_path: Path) -> None:
     with pytest.raises(StoreRefused, match=f"there is no directory {path.parent}; create it"):
         await create_driver(kind.url(path)).open(START, Heard())
     assert not (tmp_path / "no").exists()
+
+
+async def test_a_store_on_a_full_disk_is_not_refused_but_opened_once_there_is_room(
+    url: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    job = new_job()
+    async with open_store(create_driver(url)) as driver:
+        await push(driver, job)
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", no_room)
+        with pytest.raises(NoRoom, match=f"{path} cannot be opened: the disk is full; make room"):
+            await create_driver(url).open(START, Heard())
+    async with open_store(create_driver(url)) as driver:
+        assert await stored_ids(driver) == [job.id]
+
+
+async def test_a_database_that_gives_no_other_reason_is_asked_for_the_room_on_its_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Path) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    url = URLS["sqlite"].format(path)
+    async with open_store(create_driver(url)):
+        pass
+    monkeypatch.setattr("towline_broker.drivers.sql.sqlite.mark.check", fails)
+    with pytest.raises(StoreRefused, match="disk I/O error"):
+        await create_driver(url).open(START, Heard())
+    monkeypatch.setattr("towline_broker.drivers.disk.free_bytes", lambda _: 4_096)
+    with pytest.raises(NoRoom):
+        await create_driver(url).open(START, Heard())
 
 
 async def test_closing_finishes_what_is_under_way(url: str) -> None:

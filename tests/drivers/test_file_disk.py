@@ -10,7 +10,7 @@ import pytest
 from tests.drivers.file_support import SEGMENT_BYTES, live, opened, portrait, restored
 from tests.support.stores import ack, push, reserve
 from tests.support.waiting import until
-from towline_broker.domain.errors import StoreFull, StoreRefused
+from towline_broker.domain.errors import NoRoom, StoreFull
 from towline_broker.domain.jobs import Failure, Leased, Progress, Settlement
 from towline_broker.domain.time import HOUR, SECOND
 from towline_broker.drivers.file import FileDriver, segments
@@ -136,7 +136,7 @@ async def test_p11_a_broker_starts_on_a_full_disk_and_settles(tmp_path: Path) ->
 
 async def test_a_new_store_wants_its_reserve(tmp_path: Path) -> None:
     directory = tmp_path / "store"
-    with pytest.raises(StoreRefused, match="No space left on device"):
+    with pytest.raises(NoRoom, match="the disk is full; make room"):
         async with opened(directory, free=disk_of(LEAST_RESERVE)):
             pass
     assert segments.numbers_in(directory) == segments.numbers_in(directory, "spare") == []

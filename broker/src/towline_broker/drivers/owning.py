@@ -35,7 +35,7 @@ class OwnerLock:
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Raises Owned if another broker holds it."""
+        """Raises Owned if another broker holds it, and OSError."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -43,8 +43,12 @@ class OwnerLock:
             holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(file)
             raise Owned(self._store, holder) from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode("ascii"), 0)
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode("ascii"), 0)
+        except OSError:
+            os.close(file)  # and with it the lock
+            raise
         self._file = file
 
     def release(self) -> None:

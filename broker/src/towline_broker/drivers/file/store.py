@@ -12,7 +12,7 @@ from pathlib import Path
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.events import event
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.disk import free_bytes
+from towline_broker.drivers.disk import free_bytes, not_opened
 from towline_broker.drivers.file import mark, segments
 from towline_broker.drivers.file.compaction import Inventory
 from towline_broker.drivers.file.machine import THIS_MACHINE, Lock, Machine, write_whole
@@ -47,7 +47,8 @@ def open_store(
     free: Callable[[Path], int] = free_bytes,
     machine: Machine = THIS_MACHINE,
 ) -> OpenStore:
-    """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours."""
+    """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours, and
+    NoRoom if the disk is full."""
     try:
         check_place(directory, machine)
         if not machine.exists(directory):
@@ -56,14 +57,14 @@ def open_store(
         lock = machine.lock(directory, directory / LOCK)
         lock.acquire()
     except OSError as error:
-        raise StoreRefused(f"{directory} cannot be opened: {error.strerror}") from error
+        raise not_opened(directory, error, error.strerror) from error
     try:
         with _no_garbage_collection():
             return _read(url, directory, now, lock, free, machine)
     except BaseException as error:
         lock.release()
         if isinstance(error, OSError):
-            raise StoreRefused(f"{directory} cannot be opened: {error.strerror}") from error
+            raise not_opened(directory, error, error.strerror) from error
         raise
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.events import event
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.disk import sync
+from towline_broker.drivers.disk import not_opened, sync
 from towline_broker.drivers.owning import OwnerLock
 from towline_broker.drivers.sql import versions
 from towline_broker.drivers.sql.names import Names
@@ -73,7 +73,8 @@ class OpenStore:
 
 
 def open_store(path: Path, now: Micros, *, upgrade: bool, check: bool) -> OpenStore:
-    """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours.
+    """Raises StoreRefused, having changed nothing, if the place cannot hold a store of ours, and
+    NoRoom if the disk is full.
 
     ``upgrade``: one of an older version is brought up to date. ``check``: all of it is read for
     damage before.
@@ -83,7 +84,7 @@ def open_store(path: Path, now: Micros, *, upgrade: bool, check: bool) -> OpenSt
         lock = OwnerLock(path, Path(f"{path}.lock"))
         lock.acquire()
     except OSError as error:
-        raise StoreRefused(f"{path} cannot be opened: {error.strerror}") from error
+        raise not_opened(path, error, error.strerror) from error
     try:
         # What was seen before the lock was ours may have changed since.
         file.check_place(path, upgrade=upgrade)
@@ -101,7 +102,7 @@ def open_store(path: Path, now: Micros, *, upgrade: bool, check: bool) -> OpenSt
         # The last of them: a text in it is no UTF-8.
         if isinstance(error, OSError | sqlite3.Error | SQLAlchemyError | UnicodeDecodeError):
             cause = getattr(error, "orig", None) or error
-            raise StoreRefused(f"{path} cannot be opened: {cause}") from error
+            raise not_opened(path, error, cause) from error
         raise
 
 
