@@ -27,6 +27,7 @@ from tests.support.broker_process import BrokerProcess, failed_start
 from tests.support.certificates import Authority
 from tests.support.faulty_driver import FaultyDriver
 from tests.support.servers.ports import free_port
+from tests.support.servers.process import wait_until
 from tests.support.servers.redis import RedisServer
 from towline import Client, JobRequest
 from towline_broker.domain.errors import StoreUnavailable
@@ -89,8 +90,10 @@ def test_nobody_fills_the_log_with_what_is_no_request_or_with_connections() -> N
         assert "Error handling" not in broker.log
         for _ in range(220):
             open_.enter_context(socket.create_connection(address, PATIENCE))
-        time.sleep(1.5)
-        assert broker.log.count("the HTTP server can accept no connection") == 1
+        told = "the HTTP server can accept no connection"
+        wait_until(lambda: told in broker.log, "it is told")
+        time.sleep(1.5)  # in which it tries again
+        assert broker.log.count(told) == 1
         open_.close()
         assert get(address[1], "/livez") == (200, "alive\n")
 

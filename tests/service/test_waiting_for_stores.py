@@ -64,8 +64,7 @@ async def test_it_gives_up_when_the_time_is_over(
     began = time.monotonic()
     with pytest.raises(StoreUnavailable):
         await start_broker(settings(f"redis://127.0.0.1:{free_port()}/0", wait))
-    took = time.monotonic() - began
-    assert (took >= 1) == (wait == "1s")
+    assert wait == "0s" or time.monotonic() - began >= 1
     assert bool(caplog.messages) == (wait == "1s")
 
 
