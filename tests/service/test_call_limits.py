@@ -201,3 +201,14 @@ async def test_a_wait_of_the_longest_length_is_granted(calls: Calls) -> None:
     # With a deadline, so that the test need not wait for so long.
     reply = await answered(lambda: calls.queue.Reserve(reserve(wait=seconds(60)), timeout=1))
     assert list(reply.leases) == []
+
+
+async def test_metadata_are_taken_up_to_their_bound_and_never_by_chance(calls: Calls) -> None:
+    async def stats(size: int) -> None:
+        await calls.admin.Stats(admin.StatsRequest(), metadata=(("x-padding", "x" * size),))
+
+    for _ in range(30):
+        await stats(15_000)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stats(16 * 1024)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -19,6 +19,9 @@ MOST_OF_A_CONNECTION = 4_096
 #: its request. Left to itself gRPC takes 4 MiB and more. To a request that is being read it gives
 #: room as soon as it knows its length, a way there and back later; smaller ones do not wait for it.
 UNREAD_BYTES = 256 * 1024
+#: Of the metadata of a call, with all that gRPC adds. Left to itself gRPC refuses some of the calls
+#: that have more than half of it, by chance: a large token would be taken now and then.
+METADATA_BYTES = 16 * 1024
 #: A call on a connection that has reached its age may take so much longer than one may be parked.
 CALL_BEYOND_WAIT: Micros = 1 * MINUTE
 
@@ -30,6 +33,8 @@ def grpc_options(settings: Settings, limits: Limits, *, shares_port: bool) -> li
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_receive_message_length", limits.message_bytes),
         ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES),
         ("grpc.server.max_pending_requests", incoming),
         ("grpc.server.max_pending_requests_hard_limit", incoming),
         ("grpc.max_concurrent_streams", MOST_OF_A_CONNECTION),
