@@ -4,6 +4,7 @@ import asyncio
 import http.server
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -299,6 +300,20 @@ async def test_keys_are_fetched_anew_for_one_that_is_not_known_but_not_often(
     found = await asyncio.gather(*(verifier.verify(new.sign()) for _ in range(5)))
     assert {each.identity.name for each in found} == {"jwt:worker"}
     assert handler.asked == 2
+
+
+async def test_keys_of_this_machine_are_not_fetched_by_way_of_a_proxy(
+    issuer: Issuer, published: tuple[str, type[_Handler]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, handler = published
+    handler.keys = [issuer.jwk]
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.setattr(jwt_keys, "FETCH_TIMEOUT", 2.0)
+        verifier = JwtVerifier(settings(jwks_url=url))
+        await verifier.keys.start()
+        await verifier.verify(issuer.sign())
 
 
 async def test_without_keys_a_token_is_neither_good_nor_bad(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias
+from urllib.parse import urlsplit
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -215,7 +216,8 @@ async def _get(url: str) -> bytes:
 
     try:
         async with (
-            aiohttp.ClientSession(trust_env=True) as session,
+            # By a proxy of the environment; not without TLS: it would decide which keys are good.
+            aiohttp.ClientSession(trust_env=urlsplit(url).scheme == "https") as session,
             # Redirected elsewhere, the keys would be those of whoever is there.
             session.get(url, allow_redirects=False) as response,
         ):
