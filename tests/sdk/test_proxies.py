@@ -27,7 +27,12 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
         yield listener
 
 
-def test_a_proxy_of_the_environment_is_passed_by(proxy: socket.socket) -> None:
+@pytest.mark.parametrize("wanted", ["0", "1"])
+def test_a_broker_on_this_machine_is_reached_without_a_proxy(
+    proxy: socket.socket, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    # By a proxy elsewhere its token would leave the machine, and without TLS.
+    monkeypatch.setenv("TOWLINE_USE_PROXY", wanted)
     with tls_server(None) as address, Connection.to(address, token="twl_x").open() as channel:
         call: Any = channel.unary_unary(METHOD)
         with pytest.raises(grpc.RpcError) as failed:
@@ -38,16 +43,26 @@ def test_a_proxy_of_the_environment_is_passed_by(proxy: socket.socket) -> None:
         proxy.accept()
 
 
+def test_a_proxy_of_the_environment_is_passed_by(proxy: socket.socket) -> None:
+    with Connection.to("broker.test:7480").open() as channel:
+        call: Any = channel.unary_unary(METHOD)
+        with pytest.raises(grpc.RpcError):
+            call(b"", timeout=2)
+    proxy.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        proxy.accept()
+
+
 def test_it_is_used_where_that_is_wanted(
     proxy: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOWLINE_USE_PROXY", "1")
-    with Connection.to("127.0.0.1:7480").open() as channel:
+    with Connection.to("broker.test:7480").open() as channel:
         call: Any = channel.unary_unary(METHOD)
         under_way = call.future(b"", timeout=30)
         connection, _ = proxy.accept()
         with connection:
-            assert connection.recv(100).startswith(b"CONNECT 127.0.0.1:7480 ")
+            assert connection.recv(100).startswith(b"CONNECT broker.test:7480 ")
         under_way.cancel()
 
 
