@@ -1,5 +1,8 @@
 """Which of the names in a client's certificate counts."""
 
+import asyncio
+import socket
+import ssl
 from pathlib import Path
 
 import grpc
@@ -11,6 +14,7 @@ from tests.support.calls import Calls, failure_of
 from tests.support.certificates import Authority
 from towline.v1.admin_service_pb2 import ListQueuesRequest, ResetStatsRequest
 from towline_broker.interceptors.refusals import Refused
+from towline_broker.server import certificates
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.serving import running_broker
 
@@ -59,6 +63,38 @@ async def test_the_first_name_that_is_listed_counts(
         # A token counts, whatever the certificate says.
         token = tokens.make("operator", admin=["*"])
         await calls.admin.ListQueues(ListQueuesRequest(), metadata=bearer(token))
+
+
+@pytest.mark.parametrize(("lasts", "taken_up"), [(60.0, True), (0.0, False)])
+async def test_a_session_is_not_taken_up_for_longer_than_a_minute_without_the_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasts: float, taken_up: bool
+) -> None:
+    monkeypatch.setattr(certificates, "SESSIONS_LAST", lasts)
+    authority = Authority()
+    cert, key = authority.issue().write(tmp_path)
+    client_ca = authority.write(tmp_path)
+    client = ssl.create_default_context(cafile=client_ca)
+    client.check_hostname = False
+    client.maximum_version = ssl.TLSVersion.TLSv1_2  # its session is there with the handshake
+    client.set_alpn_protocols(["h2"])
+    client.load_cert_chain(*authority.issue("mailer").write(tmp_path, "client"))
+    settings = Settings(
+        store="memory:",
+        listen="127.0.0.1:0",
+        tls={"cert": cert, "key": key, "client_ca": client_ca},
+        auth={"subjects": {"mailer": {"push": ["q"]}}},
+    )
+    async with running_broker(settings) as server:
+        port = server.address.port
+
+        def connect(session: ssl.SSLSession | None = None) -> tuple[ssl.SSLSession | None, bool]:
+            plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+            with client.wrap_socket(plain, session=session) as connection:
+                return connection.session, bool(connection.session_reused)
+
+        session, _ = await asyncio.to_thread(connect)
+        _, again = await asyncio.to_thread(connect, session)
+    assert again is taken_up
 
 
 def test_rights_of_certificates_that_nobody_is_asked_for_are_a_mistake() -> None:

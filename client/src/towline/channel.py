@@ -263,8 +263,8 @@ class Connection:
 
     def _options(self) -> tuple[tuple[str, Any], ...]:
         tls = self.credentials
-        # A proxy that the environment names is meant for the web, and is not to hear of tokens. What
-        # is said to a broker on this machine may be plain, and stays on it.
+        # A proxy that the environment names is meant for the web, and is not to hear of tokens.
+        # What is said to a broker on this machine may be plain, and stays on it.
         proxied = flag(PROXY_VARIABLE) and not _LOCAL.fullmatch(self.target)
         options = (*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", int(proxied)))
         if isinstance(tls, TlsCredentials) and tls.server_name is not None:

@@ -9,6 +9,7 @@ import logging
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,10 @@ LOOK_EVERY = 10.0
 #: A certificate that runs out within this time is warned of, once in each of the other.
 SOON = timedelta(days=14)
 REMIND_EVERY = timedelta(days=1)
+#: Seconds after which gRPC is given the files anew where clients show certificates, and forgets the
+#: sessions of TLS: who takes one up again shows none, and would be let in for days by one that has
+#: run out meanwhile.
+SESSIONS_LAST = 60.0
 #: What gRPC agrees upon with its clients: with others each handshake fails.
 CURVES = (ec.SECP256R1, ec.SECP384R1)
 
@@ -82,6 +87,7 @@ class Certificates:
         except WrongFiles as error:
             raise ConfigError(str(error)) from None
         self._pems = self._asked_for = self._files.content
+        self._given_at = time.monotonic()
         self._reminded = datetime.min.replace(tzinfo=UTC)
         self._warn_of_open_key()
 
@@ -190,9 +196,11 @@ class Certificates:
         """For gRPC, before each handshake, in a thread of its own; None: as before."""
         self.look()
         with self._lock:
-            if self._pems is self._asked_for:
+            now = time.monotonic()
+            forgets = self.demands_clients and now - self._given_at >= SESSIONS_LAST
+            if self._pems is self._asked_for and not forgets:
                 return None
-            self._asked_for = self._pems
+            self._asked_for, self._given_at = self._pems, now
             return self._pems.for_grpc()
 
     def _tell(self, error: Exception) -> None:
