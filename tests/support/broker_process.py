@@ -14,7 +14,7 @@ from typing import Self
 import psutil  # type: ignore[import-untyped]
 
 COMMAND = (sys.executable, "-c", "from towline_broker.cli import main; main()")
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
 

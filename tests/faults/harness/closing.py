@@ -20,17 +20,23 @@ _CALL_SECONDS = 30.0
 
 
 def drained(link: Link, seconds: float) -> None:
-    """Returns once no job is scheduled, ready or leased; fails after so long.
+    """Returns once no job is scheduled, ready or leased; fails if for so long none has ended, or
+    after ten times as long.
 
     Raises grpc.RpcError for a status that no fault excuses.
     """
-    deadline = time.monotonic() + seconds
+    begin = time.monotonic()
+    deadline, last = begin + seconds, begin + 10 * seconds
     depth: admin.Depth | None = None
+    least: int | None = None
     while True:
         try:
             depth = link.total().depth
-            if not (depth.scheduled or depth.ready or depth.leased):
+            live = depth.scheduled + depth.ready + depth.leased
+            if not live:
                 return
+            if least is None or live < least:
+                least, deadline = live, min(last, time.monotonic() + seconds)
         except grpc.RpcError as error:
             if not excused(error.code()):  # it may just be coming back
                 raise

@@ -17,7 +17,7 @@ import psutil  # type: ignore[import-untyped]
 from tests.support.servers.ports import free_port
 
 HOST = "127.0.0.1"
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 #: How often a server is started on yet another port because its own was taken meanwhile.
 _PORTS_TRIED = 5
