@@ -17,8 +17,8 @@ from towline.v1 import queue_service_pb2 as pb
 
 KINDS = list(SHARED) if "TOWLINE_SHARED_JOBS" in os.environ else ["redis"]
 WORKER = "w1"
-#: A broker reads the notices of the others every second.
-SECONDS = 5.0
+#: A broker reads the notices of the others every second, if the machine lets it.
+SECONDS = 20.0
 
 
 @pytest.mark.parametrize("kind", KINDS)
