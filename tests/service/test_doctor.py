@@ -167,16 +167,23 @@ def test_a_disk_that_cannot_keep_jobs_is_named(
     mounts = tmp_path / "mounts"
     mounts.write_text(f"x {tmp_path} {kind} rw 0 0\n")
     monkeypatch.setattr(disks, "MOUNTS", mounts)
-    assert levels(disks.look_at("store", tmp_path))[0] is level
+    assert levels(disks.look_at("store", tmp_path, 0))[0] is level
 
 
 def test_a_slow_or_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disks, "SLOW", 0.0)
     monkeypatch.setattr(disks, "LEAST_FREE", 1 << 60)
-    found = list(disks.look_at("store", tmp_path / "not" / "there"))
+    found = list(disks.look_at("store", tmp_path / "not" / "there", 0))
     assert [each.level for each in found[1:]] == [Level.WARNING, Level.WARNING]
     assert "GiB are free" in found[1].text
     assert "median of" in found[2].text
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "file"])
+def test_less_room_than_new_jobs_have_to_leave_is_a_problem(kind: str, tmp_path: Path) -> None:
+    done = doctor(tmp_path, "--store", f"{kind}:///{tmp_path}/jobs?min_free_bytes={1 << 59}")
+    assert done.returncode == 1
+    assert f"less than min_free_bytes ({1 << 59}): new jobs are refused" in done.stdout
 
 
 def test_a_disk_that_takes_no_more_is_a_problem_and_ends_nothing(
@@ -186,7 +193,7 @@ def test_a_disk_that_takes_no_more_is_a_problem_and_ends_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    *_, last = disks.look_at("store", tmp_path)
+    *_, last = disks.look_at("store", tmp_path, 0)
     assert last.level is Level.PROBLEM
     assert last.text == f"nothing can be written in {tmp_path}: No space left on device"
     assert "make room" in last.remedy

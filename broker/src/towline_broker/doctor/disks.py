@@ -22,8 +22,11 @@ VOLATILE = frozenset({"ramfs", "tmpfs"})
 MOUNTS = Path("/proc/self/mounts")
 
 
-def look_at(about: str, folder: Path) -> Iterator[Finding]:
-    """``folder`` is there, or can be made below the first parent of it that is."""
+def look_at(about: str, folder: Path, kept_free: int) -> Iterator[Finding]:
+    """``folder`` is there, or can be made below the first parent of it that is.
+
+    ``kept_free`` is what new jobs have to leave free on its disk, in bytes.
+    """
     there = next(each for each in (folder, *folder.parents) if each.exists())
     if not os.access(there, os.W_OK | os.X_OK):
         yield problem(
@@ -31,14 +34,25 @@ def look_at(about: str, folder: Path) -> Iterator[Finding]:
         )
         return
     yield _kind(about, there)
-    free = free_bytes(there)
-    room = f"{free / (1 << 30):.1f} GiB are free in {there}"
+    yield _room(about, there, kept_free)
+    yield _speed(about, there)
+
+
+def _room(about: str, folder: Path, kept_free: int) -> Finding:
+    free = free_bytes(folder)
+    if free < kept_free:
+        # SQLite's file may have room in itself, which is not known without opening it.
+        refused = "new jobs are refused, but for what the store has room for in itself"
+        return problem(
+            about,
+            f"{free} bytes are free in {folder}, less than min_free_bytes ({kept_free}): {refused}",
+            "make room; workers go on, and empty the queues meanwhile",
+        )
+    room = f"{free / (1 << 30):.1f} GiB are free in {folder}"
     if free < LEAST_FREE:
         remedy = "make room: a broker refuses jobs before the disk is full, and goes on with Acks"
-        yield warning(about, room, remedy)
-    else:
-        yield ok(about, room)
-    yield _speed(about, there)
+        return warning(about, room, remedy)
+    return ok(about, room)
 
 
 def _kind(about: str, folder: Path) -> Finding:

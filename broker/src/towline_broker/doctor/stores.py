@@ -58,7 +58,15 @@ async def _embedded(about: str, url: str) -> list[Finding]:
         found = [problem(about, f"{closed} cannot be read and written by this user", owner)]
     else:
         await _check_tables(url, place)
-    return [*found, *disks.look_at(about, place.parent)]
+    return [*found, *disks.look_at(about, place.parent, _kept_free(url))]
+
+
+def _kept_free(url: str) -> int:
+    from towline_broker.drivers.file import url as file
+    from towline_broker.drivers.sql.sqlite import url as sqlite
+
+    found = sqlite.parse(url) if check_kind(url) == "sqlite" else file.parse(url)
+    return found.min_free_bytes
 
 
 def _closed_to_us(place: Path) -> Path | None:
