@@ -152,12 +152,15 @@ async def test_too_many_waiting_calls_are_refused(calls: Calls) -> None:
 
 
 async def test_a_store_that_is_down_is_unavailable_for_now(
-    calls: Calls, driver: FaultyDriver
+    calls: Calls, driver: FaultyDriver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    driver.errors["push"] = StoreUnavailable("the store does not answer")
+    driver.errors["push"] = StoreUnavailable("postgresql://me@db.test/jobs cannot be reached")
     failure = await failure_of(push(calls, "q"))
     assert failure.code is grpc.StatusCode.UNAVAILABLE
     assert failure.reason == "STORE_UNAVAILABLE"
+    # Who pushes need not know where the store is; who runs the broker does.
+    assert "db.test" not in failure.message
+    assert "/Push: postgresql://me@db.test/jobs cannot be reached" in caplog.text
     assert failure.retry_after == 1
     assert failure.metadata["grpc-retry-pushback-ms"] == "1000"
     del driver.errors["push"]

@@ -47,6 +47,7 @@ MAX_VIOLATIONS = 100
 #: violations than fit in here they would see nothing at all.
 MAX_VIOLATION_BYTES = 4_096
 RETRY_AFTER: Micros = 1 * SECOND
+STORE_AWAY = "the store cannot be reached or is too busy, for now; the log of the broker says more"
 
 
 class InvalidRequest(TowlineError):
@@ -124,7 +125,8 @@ def _not_now(error: QueueMoved | Draining | CannotVerify | StoreError) -> WireEr
         case NoRoom():
             return _unavailable("DISK_FULL", str(error))
         case StoreUnavailable():
-            return _unavailable("STORE_UNAVAILABLE", str(error))
+            # Where the store is, and whose it is, is no business of those who push: the log has it.
+            return _unavailable("STORE_UNAVAILABLE", STORE_AWAY)
     return _unavailable("STORE_UNAVAILABLE", "the store of this broker has failed")
 
 
