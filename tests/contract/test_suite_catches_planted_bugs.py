@@ -109,6 +109,8 @@ def test_a_planted_bug_is_caught_by_the_test_meant_to(bug: Bug) -> None:
     assert bug.caught_by in failed, f"caught only by {sorted(failed)}"
 
 
+# Two of them take twenty seconds of a processor, of which there may be a tenth.
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "bug", [bug for bug in BUGS if bug.found_at_random], ids=lambda bug: bug.name
 )
