@@ -94,6 +94,9 @@ def test_nothing_is_put_in_the_place_of_a_store_without_being_told(
     assert Path(copy).stat().st_mode & 0o077 == 0, "nobody else can read payloads"
     said = run("backup", "--store", second, copy, code=NOT_WRITTEN).stderr
     assert "is there already; name another place, or give --force" in said
+    nowhere = tmp_path / "nowhere"
+    said = run("backup", "--store", second, str(nowhere / "copy"), code=NOT_WRITTEN).stderr
+    assert f"{nowhere}: No such file or directory" in said
     # It is a store, and was used as one.
     assert asyncio.run(there()) == 3
     run("backup", "--store", second, "--force", copy)

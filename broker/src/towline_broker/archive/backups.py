@@ -54,6 +54,6 @@ def _check(store: Path, target: Path, *, force: bool) -> None:
     if target == store or store in target.parents:
         raise StoreRefused(f"{target} is (in) the store itself; name another place")
     if not target.parent.is_dir():
-        raise StoreRefused(f"there is no directory {target.parent}")
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
     if target.exists() and not force:
         raise Exists(f"{target} is there already; name another place, or give --force")
