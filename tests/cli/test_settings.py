@@ -96,6 +96,28 @@ def test_a_variable_that_looks_like_a_setting_and_is_none_is_refused(
     assert "secret" not in done.err
 
 
+@pytest.mark.parametrize("name", ["TOWLINE_INSECURE_TOKEN", "TOWLINE_USE_PROXY"])
+def test_a_folder_cannot_send_a_token_of_the_environment_where_it_would_not_go(
+    towline: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for each in (name, "TOWLINE_TOKEN"):
+        monkeypatch.setenv(each, "")
+        monkeypatch.delenv(each)
+    (folder / ".env").write_text(
+        f"TOWLINE_URL={NOWHERE}\nTOWLINE_TOKEN=twl_of_the_file\n{name}=1\n"
+    )
+    assert towline("stats").code != 2
+    for each in (name, "TOWLINE_TOKEN"):
+        monkeypatch.delenv(each)
+    monkeypatch.setenv("TOWLINE_TOKEN", "twl_of_the_environment")
+    done = towline("stats")
+    assert done.code == 2
+    assert f".env: {name} holds for a token in the same file" in done.err
+    assert f"set {name} there, too" in done.err
+    monkeypatch.setenv(name, "1")
+    assert towline("stats").code != 2
+
+
 def test_the_url_of_the_environment_comes_before_that_of_a_file(
     towline: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

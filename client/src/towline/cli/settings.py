@@ -45,6 +45,11 @@ PROOFS = {
 with others, as pyproject.toml is."""
 
 
+TOKENS = ("TOWLINE_TOKEN", "TOWLINE_TOKEN_FILE")
+LOOSENING = ("TOWLINE_INSECURE_TOKEN", "TOWLINE_USE_PROXY")
+"""What lets a token go where it otherwise would not."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A command of which options may stand in a file, in a table of its name."""
@@ -75,13 +80,21 @@ def set_variables(variables: Mapping[str, str]) -> None:
 def load_environment(options_of_workers: Iterable[str], path: Path = DOTENV) -> None:
     """Take our variables from ``.env``; those that are set stay as they are.
 
-    Raises UsageError for names of no setting that look like one's.
+    Raises UsageError for names of no setting that look like one's, and for what would send a token
+    of the environment where it would not go by itself: a folder may be somebody else's.
     """
     _check_names(os.environ, "environment variable", options_of_workers)
     if not path.is_file():
         return
     named = dotenv_values(path)
     _check_names(named, f"{path}:", options_of_workers)
+    if any(os.environ.get(token) for token in TOKENS):
+        for name in LOOSENING:
+            if named.get(name) and name not in os.environ:
+                raise UsageError(
+                    f"{path}: {name} holds for a token in the same file, and yours is in the "
+                    f"environment: set {name} there, too"
+                )
     for name, value in named.items():
         if name.startswith(VARIABLES) and value is not None:
             os.environ.setdefault(name, value)
