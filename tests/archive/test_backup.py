@@ -102,7 +102,9 @@ def test_nothing_is_put_in_the_place_of_a_store_without_being_told(
     run("backup", "--store", second, "--force", copy)
     assert asyncio.run(there()) == 5
     (tmp_path / "else").mkdir()
-    said = run("backup", "--store", first, "--force", str(tmp_path / "else"), code=REFUSED).stderr
+    said = run(
+        "backup", "--store", first, "--force", str(tmp_path / "else"), code=NOT_WRITTEN
+    ).stderr
     assert "is not a" in said
 
 

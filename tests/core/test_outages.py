@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.core.factories import job
 from tests.core.manual_clock import ManualClock
 from tests.support.faulty_driver import FaultyDriver
 from towline_broker.core.broker import Broker
@@ -104,6 +105,41 @@ def test_an_outage_names_its_store_and_how_long_it_took(caplog: pytest.LogCaptur
     assert told == ["outage", "fast", "part", "it is down"]
     fields = ("event", "store", "part", "seconds")
     assert [getattr(over, name) for name in fields] == ["outage_over", "fast", "part", 12.25]
+
+
+def test_what_fails_now_and_then_is_over_after_a_while_without_failures(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = [0.0]
+    outage = Outage("part", "it fails", "it works", quiet_for=30.0, clock=lambda: now[0])
+    for now[0] in (0.0, 10.0, 20.0):
+        outage.failed("it is full")
+        outage.works()
+    now[0] = 49.0
+    outage.works()
+    assert len(caplog.messages) == 1
+    now[0] = 50.0
+    outage.works()
+    assert caplog.messages[1:] == ["store default: it works, after 50.0 s"]
+
+
+async def test_a_store_without_room_for_new_jobs_is_told_once(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FaultyDriver()
+    broker = Broker({"default": store.driver}, clock=clock)
+    await broker.start()
+    store.errors["push"] = StoreFull("disk", "the disk of the store has 3 bytes free")
+    for _ in range(2):
+        with pytest.raises(StoreFull):
+            await broker.jobs.push([job()])
+    del store.errors["push"]
+    await broker.jobs.push([job()])
+    await broker.stop()
+    told = [record for record in caplog.records if getattr(record, "part", "") == "push"]
+    assert [record.getMessage() for record in told] == [
+        "store default: new jobs are refused: the disk of the store has 3 bytes free"
+    ]
 
 
 class Hearing(FaultyDriver):

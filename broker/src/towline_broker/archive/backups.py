@@ -7,6 +7,7 @@ from pathlib import Path
 
 from towline_broker.archive.stores import need_file, place_of
 from towline_broker.domain.errors import NotSupported, StoreRefused
+from towline_broker.drivers.disk import Taken
 from towline_broker.drivers.registry import check_kind
 
 #: How a server's own tools do it.
@@ -17,10 +18,6 @@ _ELSEWHERE = {
     "mariadb": "use mariadb-dump --single-transaction, or what keeps your other databases safe",
     "sqs": "Amazon keeps the messages",
 }
-
-
-class Exists(StoreRefused):
-    """There is something in the place of the copy."""
 
 
 def back_up(url: str, target: Path, *, force: bool) -> str:
@@ -56,4 +53,4 @@ def _check(store: Path, target: Path, *, force: bool) -> None:
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
     if target.exists() and not force:
-        raise Exists(f"{target} is there already; name another place, or give --force")
+        raise Taken(f"{target} is there already; name another place, or give --force")

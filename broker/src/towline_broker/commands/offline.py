@@ -5,7 +5,6 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from towline_broker.archive.backups import Exists
 from towline_broker.archive.reading import BadArchive
 from towline_broker.commands.chosen_store import ChosenStore
 from towline_broker.commands.telling import fail
@@ -16,6 +15,7 @@ from towline_broker.domain.errors import (
     StoreUnavailable,
     TowlineError,
 )
+from towline_broker.drivers.disk import Taken
 from towline_broker.server.exits import Codes, ExitCode
 
 T = TypeVar("T")
@@ -49,14 +49,14 @@ def errors_told(store: ChosenStore) -> Iterator[None]:
 
 def _place(error: TowlineError, store: ChosenStore) -> str:
     about_store = isinstance(error, StoreRefused | StoreUnavailable)
-    if not about_store or isinstance(error, Exists | BadArchive) or not store.origin:
+    if not about_store or isinstance(error, Taken | BadArchive) or not store.origin:
         return ""
     return f" ({store.origin})"
 
 
 def _code_of(error: TowlineError) -> ExitCode:
     match error:
-        case Exists():
+        case Taken():
             return ExitCode.NOT_WRITTEN
         case BadArchive():
             return ExitCode.BAD_FILE

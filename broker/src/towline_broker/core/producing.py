@@ -15,7 +15,7 @@ from towline_broker.core.queue_options import JobDefaults, RuleBook
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.stores import Store, Stores
 from towline_broker.core.waiting import EndWatch, WaitLimit
-from towline_broker.domain.errors import Draining, InvalidField, JobNotFound, QueueMoved
+from towline_broker.domain.errors import Draining, InvalidField, JobNotFound, QueueMoved, StoreFull
 from towline_broker.domain.identity import Sight
 from towline_broker.domain.jobs import JobPage, JobRecord, NewJob
 from towline_broker.domain.time import SECOND, Micros
@@ -241,8 +241,14 @@ class Producing:
 
 
 async def _give(store: Store, batch: PushBatch) -> Sequence[PushResult]:
-    async with store.admission.of(len(batch.jobs)):
-        return await store.driver.push(batch)
+    try:
+        async with store.admission.of(len(batch.jobs)):
+            results = await store.driver.push(batch)
+    except StoreFull as full:
+        store.room.failed(full)
+        raise
+    store.room.works()
+    return results
 
 
 def _to_new_job(request: JobRequest, now: Micros, clock: Clock) -> NewJob:

@@ -12,6 +12,7 @@ from towline_broker.core.routing import Routes
 from towline_broker.core.upkeep import Upkeep
 from towline_broker.domain.errors import InvalidField
 from towline_broker.domain.events import event
+from towline_broker.domain.outage import Outage
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import Capabilities, Driver, Feature, QueueState
 
@@ -19,6 +20,10 @@ log = logging.getLogger("towline.broker")
 
 #: How long a waiting Reserve can overlook a job if the news of it from another broker was lost.
 LOST_NEWS: Micros = 10 * SECOND
+
+#: A full store takes a job each time that one has gone: it has room when it was not full for so
+#: long, in seconds.
+FULL_AGAIN = 30.0
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,6 +41,10 @@ class Store:
         self.clock = clock
         self.upkeep = upkeep
         self.admission = Admission()
+        #: Whether new jobs find room in it.
+        self.room = Outage(
+            "push", "new jobs are refused", "new jobs are taken", name, quiet_for=FULL_AGAIN
+        )
         self.queue_limit = QueueLimit(driver, max_queues)
 
     @property

@@ -23,6 +23,14 @@ SKEW, SLOW = 1 * SECOND, 0.05
 QUESTIONS = 5
 
 
+#: What makes a server keep what it has answered, by the name of the kind of store.
+_DURABLE = {
+    "postgresql": "fsync = on and synchronous_commit = on in its configuration",
+    "mysql": "innodb_flush_log_at_trx_commit = 1 and sync_binlog = 1 in its configuration",
+    "redis": "appendonly yes and appendfsync always in its configuration, if no job may be lost",
+}
+
+
 async def look_at(name: str, url: str) -> AsyncIterator[Finding]:
     about = f"store {name}"
     try:
@@ -41,8 +49,10 @@ async def look_at(name: str, url: str) -> AsyncIterator[Finding]:
                 yield finding
     except TimeoutError:
         yield problem(about, f"{shown_url(url)}: no answer in {PATIENCE:g} s", "see its own log")
-    except (StoreRefused, StoreUnavailable) as error:
-        yield problem(about, str(error), "see the page of the store in the documentation")
+    except StoreUnavailable as error:
+        yield problem(about, str(error), "start it, or name it rightly; brokers wait for it")
+    except StoreRefused as error:
+        yield problem(about, str(error), "do as it says, or name another store")
 
 
 async def _embedded(about: str, url: str) -> list[Finding]:
@@ -118,7 +128,7 @@ def _promise(about: str, url: str, promise: Capabilities) -> Finding:
         text += f": {promise.durability_note}"
     if promise.durability is Durability.DURABLE:
         return ok(about, text)
-    return warning(about, text, "see the page of the store")
+    return warning(about, text, _DURABLE.get(promise.name, "take a store that is durable"))
 
 
 def _clock(about: str, now: int) -> Finding:

@@ -16,7 +16,8 @@ class Outage:
     """Of one thing (``part``, a word for programs) that a store is needed for.
 
     ``failing`` and ``over`` are the two lines. In front of them the name of the store is put, that
-    of ``store`` or else of the one at hand, and behind them the reason, or how long it took.
+    of ``store`` or else of the one at hand, and behind them the reason, or how long it took. What
+    fails now and then is over once it has not failed for ``quiet_for`` seconds.
     """
 
     def __init__(
@@ -25,22 +26,25 @@ class Outage:
         failing: str,
         over: str,
         store: str = "",
+        quiet_for: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._part = part
         self._failing = failing
         self._over = over
         self._store = store
+        self._quiet_for = quiet_for
         self._clock = clock
         self._told = _NOTHING
-        self._since = 0.0
+        self._since = self._last = 0.0
 
     def failed(self, reason: object, defect: Exception | None = None) -> None:
         """To be called for each failure. A defect is told also if the outage has begun before."""
         kind = _DEFECT if defect else _EXPECTED
         level = logging.WARNING if kind > self._told else logging.DEBUG
+        self._last = self._clock()
         if not self._told:
-            self._since = self._clock()
+            self._since = self._last
         self._told = max(self._told, kind)
         # Some errors, such as TimeoutError, say nothing but what they are.
         why = str(reason) or type(reason).__name__
@@ -54,7 +58,7 @@ class Outage:
 
     def works(self) -> None:
         """To be called whenever it works."""
-        if self._told:
+        if self._told and self._clock() - self._last >= self._quiet_for:
             self._told = _NOTHING
             seconds = round(self._clock() - self._since, 3)
             log.info(

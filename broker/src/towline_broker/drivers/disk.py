@@ -15,6 +15,10 @@ PRIVATE_DIRECTORY = 0o700
 NOTHING = 64 * 1024
 
 
+class Taken(StoreRefused):
+    """There is something in the place of a copy that is to be made."""
+
+
 def sync(path: Path) -> None:
     """Flushes a file or a directory to the disk."""
     file = os.open(path, os.O_RDONLY)

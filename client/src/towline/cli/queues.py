@@ -175,7 +175,10 @@ def drain(
     with connect(url, timeout) as broker:
         figures = _look(broker, queue)
         if figures.paused and figures.figures.depth.ready:
-            output.note(f"{queue} is paused: its jobs wait until: towline resume {queue}")
+            output.note(
+                f"{queue} is paused: its jobs wait until: towline resume {queue}; or, where the "
+                "settings of the broker pause it, until they do not"
+            )
         left = most = _left(figures.figures.depth, ready_only)
         with output.progress(f"drain {queue}", most) as show:
             while left and (limit is None or time.monotonic() - begin < limit):

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
-from towline_broker.drivers.disk import sync
+from towline_broker.drivers.disk import Taken, sync
 from towline_broker.drivers.file import mark, segments
 from towline_broker.drivers.file.checking import Sound, read_once
 from towline_broker.drivers.file.machine import THIS_MACHINE
@@ -127,7 +127,7 @@ def _sound_part(header: segments.Header, content: bytes) -> bytes:
 def _check_unused(target: Path) -> None:
     """Raises StoreRefused if it is no store, or one that a broker uses."""
     if not target.is_dir() or not segments.numbers_in(target):
-        raise StoreRefused(f"{target} is not a store: nothing is put in its place")
+        raise Taken(f"{target} is not a store: nothing is put in its place")
     lock = OwnerLock(target, target / LOCK)
     lock.acquire()
     lock.release()

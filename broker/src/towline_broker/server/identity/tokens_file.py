@@ -112,8 +112,8 @@ def read_entries(path: Path) -> list[Entry]:
         raise UnreadableTokens(f"{path} cannot be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "it"
-        raise UnreadableTokens(f"{path} is no file of tokens: {where}: {first['msg']}") from None
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise UnreadableTokens(f"{path} is no file of tokens: {where}{first['msg']}") from None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused
-from towline_broker.drivers.disk import sync
+from towline_broker.drivers.disk import Taken, sync
 from towline_broker.drivers.owning import OwnerLock
 from towline_broker.drivers.sql.sqlite import file, mark
 from towline_broker.drivers.sql.sqlite.checking import look
@@ -48,20 +48,20 @@ def back_up(store: Path, target: Path) -> str:
 
 
 def _check_target(target: Path) -> None:
-    """Raises StoreRefused if a log would be taken for the copy's, or somebody uses the file."""
+    """Raises Taken if a log would be taken for the copy's, or somebody uses the file."""
     if not target.exists():
         for name in (f"{target}-wal", f"{target}-journal"):
             if Path(name).exists():
-                raise StoreRefused(f"{name} would be taken for a part of the copy; move it away")
+                raise Taken(f"{name} would be taken for a part of the copy; move it away")
         return
     if not target.is_file():
-        raise StoreRefused(f"{target} is not a file")
+        raise Taken(f"{target} is not a file")
     lock = OwnerLock(target, Path(f"{target}.lock"))
     lock.acquire()
     lock.release()
     log = Path(f"{target}-wal")
     if log.exists() and log.stat().st_size:
-        raise StoreRefused(f"{log} belongs to what is there now; move both away")
+        raise Taken(f"{log} belongs to what is there now; move both away")
     for leftover in (log, Path(f"{target}-shm")):
         leftover.unlink(missing_ok=True)
 
