@@ -1,6 +1,7 @@
 """Outages and pauses: told once, and growing within bounds."""
 
 import logging
+import time
 
 import pytest
 
@@ -25,18 +26,33 @@ def test_an_outage_is_told_when_it_begins_and_logged_when_it_is_over(
     caplog.set_level(logging.INFO, "towline.worker")
     told: list[BaseException] = []
     outage = Outage("broker:7480", told.append)
-    outage.over()
+    outage.over(time.monotonic())
     assert not caplog.records
     first, later = BrokerUnavailable("gone"), DeadlineExceeded("gone")
     for _ in range(2):
-        outage.met(first)
-        outage.met(later)
-        outage.met(later)
-        outage.over()
-        outage.over()
+        outage.met(first, time.monotonic())
+        outage.met(later, time.monotonic())
+        outage.met(later, time.monotonic())
+        outage.over(time.monotonic())
+        outage.over(time.monotonic())
     assert told == [first, first]
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"] * 2
     assert all("broker:7480" in record.getMessage() for record in caplog.records)
+
+
+def test_calls_that_were_under_way_when_it_began_or_ended_make_no_second_outage() -> None:
+    told: list[BaseException] = []
+    outage = Outage("broker:7480", told.append)
+    before = time.monotonic()
+    outage.met(BrokerUnavailable("gone"), before)
+    outage.over(before)  # answered, just before
+    assert outage.lasts
+    meanwhile = time.monotonic()
+    outage.over(time.monotonic())
+    assert not outage.lasts
+    outage.met(DeadlineExceeded("gone"), meanwhile)  # failed, just after
+    assert not outage.lasts
+    assert len(told) == 1
 
 
 def test_pauses_grow_to_five_seconds_and_start_over_after_a_success() -> None:

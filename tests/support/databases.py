@@ -19,6 +19,7 @@ import asyncpg
 
 from tests.support.servers.mariadb import MariaDBServer, login_of
 from tests.support.servers.postgres import PostgresServer
+from tests.support.servers.process import suspend
 from tests.support.stores import open_store
 from towline_broker.drivers.registry import create_driver
 from towline_broker.drivers.sql.mysql import news
@@ -78,7 +79,7 @@ class Database(ABC):
         """Connections stay, and nothing is answered."""
         sessions = self._session_processes(url)
         self.server.pause()
-        _signal(sessions, signal.SIGSTOP)
+        suspend(sessions)
         try:
             yield
         finally:

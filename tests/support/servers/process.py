@@ -8,7 +8,8 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -60,6 +61,24 @@ def gone(pid: int) -> bool:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
+
+
+def suspend(pids: Iterable[int]) -> None:
+    """Returns once they stand still, with all threads; those that are gone are passed over."""
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            process.suspend()
+            wait_until(lambda: stands_still(pid), f"process {pid} stands still")  # noqa: B023 -- at once
+
+
+def stands_still(pid: int) -> bool:
+    try:
+        threads = Path(f"/proc/{pid}/task").glob("*/stat")
+        states = [stat.read_text().rpartition(")")[2].split()[0] for stat in threads]
+    except OSError:  # one of them has just ended
+        return False
+    return all(state in "TZ" for state in states)
 
 
 class ServerProcess(ABC):
@@ -178,7 +197,7 @@ class ServerProcess(ABC):
     def pause(self) -> None:
         """It stands still, as a host does that hangs: connections stay, nothing is answered."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        suspend([self._process.pid])
 
     def resume(self) -> None:
         assert self._process is not None

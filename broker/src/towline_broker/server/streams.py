@@ -2,7 +2,7 @@
 
 import os
 import sys
-from contextlib import suppress
+from pathlib import Path
 
 
 def hold_closed() -> None:
@@ -19,5 +19,14 @@ def hold_closed() -> None:
 
 def complain(text: str) -> None:
     """On standard error, if anybody hears: what is done next does not depend on it."""
-    with suppress(OSError):
+    try:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 -- said to whoever started this
+    except OSError:
+        give_up(2)
+
+
+def give_up(stream: int) -> None:
+    """Standard output or error that nobody reads: what Python still holds for it would fail once
+    more at the end, and change the exit code."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream)

@@ -92,14 +92,17 @@ class Outage:
         self._on_error = on_error
         self._lock = threading.Lock()
         self._since: float | None = None
+        self._ended = 0.0
 
     @property
     def lasts(self) -> bool:
         return self._since is not None
 
-    def met(self, error: TowlineError) -> None:
+    def met(self, error: TowlineError, begun: float) -> None:
+        """``begun``: when the call was, by the monotonic clock. One that was under way in an outage
+        may fail when that is over."""
         with self._lock:
-            if self._since is not None:
+            if self._since is not None or begun < self._ended:
                 return
             self._since = time.monotonic()
         # What does not fit stays so until somebody sets it right: the log says what it is.
@@ -109,11 +112,13 @@ class Outage:
         )
         self._on_error(error)
 
-    def over(self) -> None:
+    def over(self, begun: float) -> None:
+        """A call that was begun then was answered: before the outage, if it says nothing of it."""
         with self._lock:
-            if self._since is None:
+            if self._since is None or begun < self._since:
                 return
-            lasted = time.monotonic() - self._since
+            self._ended = time.monotonic()
+            lasted = self._ended - self._since
             self._since = None
         logger.info("the broker at %s answers again after %.1f s", self._target, lasted)
 
@@ -135,6 +140,8 @@ class Link:
         self._on_error = on_error
         self._outage = Outage(connection.target, on_error)
         self._answered = False
+        #: Of each thread, when its last call was begun.
+        self._calls = threading.local()
 
     def trouble(self) -> str | None:
         """Why the broker cannot be worked with at this moment; None: it answers."""
@@ -145,7 +152,7 @@ class Link:
     def failed(self, what: str, error: TowlineError, backoff: Backoff) -> None:
         """Tell of a call that will be tried again: once for each run of failures."""
         if _is_outage(error):
-            self._outage.met(error)
+            self._outage.met(error, getattr(self._calls, "begun", time.monotonic()))
         elif backoff.tries == 0:
             code = error.code if isinstance(error, CallFailed) else type(error).__name__
             logger.warning("%s failed with %s, trying again", what, code)
@@ -172,7 +179,8 @@ class Link:
     ) -> queue_service_pb2.HeartbeatResponse:
         return self._answer(lambda: self._stub.Heartbeat(request, timeout=timeout))
 
-    def _answer(self, call: Callable[[], Response]) -> Response:
+    def _answer(self, call: Callable[[], Response], begun: float | None = None) -> Response:
+        self._calls.begun = begun = time.monotonic() if begun is None else begun
         try:
             response = call()
         except grpc.RpcError as error:
@@ -180,7 +188,7 @@ class Link:
         except ValueError:
             raise ClientClosed from None
         self._answered = True
-        self._outage.over()
+        self._outage.over(begun)
         return response
 
 
@@ -191,11 +199,13 @@ class PendingReserve:
         self,
         future: grpc.Future[queue_service_pb2.ReserveResponse],
         answer: Callable[
-            [Callable[[], queue_service_pb2.ReserveResponse]], queue_service_pb2.ReserveResponse
+            [Callable[[], queue_service_pb2.ReserveResponse], float],
+            queue_service_pb2.ReserveResponse,
         ],
     ) -> None:
         self._future = future
         self._answer = answer
+        self._begun = time.monotonic()
 
     def cancel(self) -> None:
         """Give it up, unless the answer is there already. Safe from any thread."""
@@ -204,6 +214,6 @@ class PendingReserve:
     def wait(self) -> queue_service_pb2.ReserveResponse:
         """Raises Interrupted after ``cancel``, and what any call of Link raises."""
         try:
-            return self._answer(self._future.result)
+            return self._answer(self._future.result, self._begun)
         except grpc.FutureCancelledError:
             raise Interrupted from None

@@ -1,12 +1,13 @@
-"""The calls of a store as JSON, and back: the parameter objects of the driver interface are plain
-dataclasses, so one rule does for all of them."""
+"""The calls of a store as JSON, and back: the parameter objects of the driver interface are all
+msgspec structs, so one rule does for all of them."""
 
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
+
+from msgspec import Struct
 
 from towline_broker.domain import jobs, retry
 from towline_broker.domain.time import Micros
@@ -41,8 +42,8 @@ def _plain(value: Any) -> Any:
         return {CLASS: type(value).__name__, "value": value.value}
     if isinstance(value, jobs.LeaseRef):
         return {CLASS: "LeaseRef", **value._asdict()}
-    if is_dataclass(value):
-        named = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Struct):
+        named = {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
         return {CLASS: type(value).__name__, **named}
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}

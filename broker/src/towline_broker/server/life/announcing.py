@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 
 from towline_broker.domain.events import event
@@ -11,6 +10,7 @@ from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.life.banner import banner
 from towline_broker.server.life.ready_file import write
 from towline_broker.server.particulars import Serving, StoreLine
+from towline_broker.server.streams import give_up
 
 log = logging.getLogger("towline.broker")
 
@@ -95,6 +95,4 @@ def _say(text: str) -> None:
         log.warning(
             "nobody hears on standard output: %s", reason, extra=event("unheard", reason=reason)
         )
-        # What it still holds would fail once more at the end, and the exit code with it.
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
+        give_up(1)
