@@ -312,7 +312,7 @@ def _kept(token: str, out: Path | None) -> Iterator[None]:
     try:
         _write(token, out, file)
         yield
-    except BaseException:
+    except BaseException:  # an interruption, too, must leave no token behind
         out.unlink(missing_ok=True)
         raise
 

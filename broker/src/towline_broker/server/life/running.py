@@ -153,7 +153,7 @@ async def _tell(
     """A broker of which nobody can be told as it was wanted does not serve."""
     try:
         started(server)
-    except BaseException:
+    except BaseException:  # a cancelled start, too, must close its stores
         await _end_at_once(server, ExitCode.UNEXPECTED, stopping)
         raise
 
