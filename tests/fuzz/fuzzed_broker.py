@@ -69,11 +69,13 @@ METHODS: dict[str, type[Message]] = {
     f"/{service.full_name}/{method.name}": GetMessageClass(method.input_type)
     for service in _SERVICES
     for method in service.methods
+    if not method.client_streaming  # the streams
 }
 REPLIES: dict[str, type[Message]] = {
     f"/{service.full_name}/{method.name}": GetMessageClass(method.output_type)
     for service in _SERVICES
     for method in service.methods
+    if not method.client_streaming  # the streams
 }
 
 

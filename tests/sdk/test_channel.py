@@ -79,7 +79,7 @@ def test_every_rpc_of_the_contract_is_either_safe_to_repeat_or_known_not_to_be()
     for module in (queue_service_pb2, dead_letter_service_pb2, admin_service_pb2):
         for service in module.DESCRIPTOR.services_by_name.values():
             name = service.full_name
-            methods = {method.name for method in service.methods}
+            methods = {m.name for m in service.methods if not m.client_streaming}
             safe = set(SAFE_TO_REPEAT[name])
             assert safe | NOT_SAFE.get(name, set()) == methods
             assert not safe & NOT_SAFE.get(name, set())

@@ -3,6 +3,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -212,6 +213,12 @@ class QueueService(QueueServiceServicer):
             {place: _heartbeat_refused(error) for place, error in refused.items()},
         )
         return HeartbeatResponse(results=results, directive=enums.DIRECTIVES[directive])
+
+    def PushStream(self, request_iterator: Any, context: Context) -> Any:
+        """Not served; see registering."""
+
+    def Work(self, request_iterator: Any, context: Context) -> Any:
+        """Not served; see registering."""
 
     def _check_batch(self, items: Sequence[object], path: str) -> None:
         checks = Checks()

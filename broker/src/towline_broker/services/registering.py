@@ -15,6 +15,8 @@ DEAD_LETTER_SERVICE = "towline.v1.DeadLetterService"
 ADMIN_SERVICE = "towline.v1.AdminService"
 SERVICES = (QUEUE_SERVICE, DEAD_LETTER_SERVICE, ADMIN_SERVICE)
 
+STREAMS = ("PushStream", "Work")
+
 #: Generic for the type checker only.
 Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
 
@@ -40,6 +42,8 @@ def add_services(
     queue_service_pb2_grpc.add_QueueServiceServicer_to_server(queue, recording)
     dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(dead, recording)
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, recording)
+    for stream in STREAMS:  # not served yet: gRPC itself answers UNIMPLEMENTED
+        del recorder.handlers[QUEUE_SERVICE][stream]
     # One reply is the same on the wire as a stream of one; but only the streaming form tells the
     # handler whether its reply could be sent.
     recorder.handlers[QUEUE_SERVICE]["Reserve"] = grpc.unary_stream_rpc_method_handler(

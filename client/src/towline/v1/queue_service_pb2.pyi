@@ -688,3 +688,272 @@ class HeartbeatResult(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["error", b"error", "lease_remaining", b"lease_remaining", "outcome", b"outcome"]) -> None: ...
 
 Global___HeartbeatResult: typing_extensions.TypeAlias = HeartbeatResult
+
+@typing.final
+class PushStreamRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PUSHES_FIELD_NUMBER: builtins.int
+    @property
+    def pushes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___StreamedPush]:
+        """1 to 1000. One that is at hand need not wait for others; those that are at hand together travel
+        for less in one message.
+        """
+
+    def __init__(
+        self,
+        *,
+        pushes: collections.abc.Iterable[Global___StreamedPush] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["pushes", b"pushes"]) -> None: ...
+
+Global___PushStreamRequest: typing_extensions.TypeAlias = PushStreamRequest
+
+@typing.final
+class StreamedPush(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    REQUEST_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    """Comes back with the answer. Best counted up from 1; not the number of another push that is not
+    answered yet.
+    """
+    @property
+    def request(self) -> Global___PushRequest: ...
+    def __init__(
+        self,
+        *,
+        sequence: builtins.int = ...,
+        request: Global___PushRequest | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["request", b"request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["request", b"request", "sequence", b"sequence"]) -> None: ...
+
+Global___StreamedPush: typing_extensions.TypeAlias = StreamedPush
+
+@typing.final
+class PushStreamResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: builtins.int
+    CLOSING_FIELD_NUMBER: builtins.int
+    closing: builtins.bool
+    """The broker will end this stream within seconds: it is going down, or the stream has reached its
+    greatest age, so that connections spread over all brokers, or its deadline or the end of its
+    credentials is near. Send further pushes over another stream (by then elsewhere, if the broker
+    goes down), and half-close this one: what was sent is answered, then the call ends with OK. A
+    stream that is not half-closed in time is ended with UNAVAILABLE. Sent once, also in a message
+    without results.
+    """
+    @property
+    def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___StreamedPushResult]:
+        """Of one or more pushes, which need not be those of one request."""
+
+    def __init__(
+        self,
+        *,
+        results: collections.abc.Iterable[Global___StreamedPushResult] | None = ...,
+        closing: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["closing", b"closing", "results", b"results"]) -> None: ...
+
+Global___PushStreamResponse: typing_extensions.TypeAlias = PushStreamResponse
+
+@typing.final
+class StreamedPushResult(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    RESPONSE_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    @property
+    def response(self) -> Global___PushResponse: ...
+    @property
+    def error(self) -> towline.v1.errors_pb2.Status:
+        """Nothing of the push was stored, unless the code is UNAVAILABLE or INTERNAL: then its effect is
+        unknown. Field for field what a failed Push carries in "grpc-status-details-bin".
+        """
+
+    def __init__(
+        self,
+        *,
+        sequence: builtins.int = ...,
+        response: Global___PushResponse | None = ...,
+        error: towline.v1.errors_pb2.Status | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["error", b"error", "outcome", b"outcome", "response", b"response"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["error", b"error", "outcome", b"outcome", "response", b"response", "sequence", b"sequence"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["outcome", b"outcome"]) -> typing.Literal["response", "error"] | None: ...
+
+Global___StreamedPushResult: typing_extensions.TypeAlias = StreamedPushResult
+
+@typing.final
+class WorkRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPEN_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    WITHDRAW_FIELD_NUMBER: builtins.int
+    CREDITS_FIELD_NUMBER: builtins.int
+    ACKS_FIELD_NUMBER: builtins.int
+    NACKS_FIELD_NUMBER: builtins.int
+    HEARTBEATS_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    """Comes back with the result. Best counted up from 1. Unset: the message gets no result."""
+    withdraw: builtins.bool
+    """Takes back all credits that were given before and not used. Leases that are under way still come,
+    but none after the result of this message, until there are new credits.
+    """
+    credits: builtins.int
+    """So many more leases the worker takes. At most 1000 may be open at any time: what goes beyond is
+    an error of this message, whose other parts are not carried out either.
+    """
+    @property
+    def open(self) -> Global___WorkOpening:
+        """In the first message of a stream, and in no other one."""
+
+    @property
+    def acks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Ack]:
+        """0 to 1000 of each kind. As in Ack, Nack and Heartbeat."""
+
+    @property
+    def nacks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Nack]: ...
+    @property
+    def heartbeats(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___LeaseHeartbeat]: ...
+    def __init__(
+        self,
+        *,
+        open: Global___WorkOpening | None = ...,
+        sequence: builtins.int = ...,
+        withdraw: builtins.bool = ...,
+        credits: builtins.int = ...,
+        acks: collections.abc.Iterable[Global___Ack] | None = ...,
+        nacks: collections.abc.Iterable[Global___Nack] | None = ...,
+        heartbeats: collections.abc.Iterable[Global___LeaseHeartbeat] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["open", b"open"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["acks", b"acks", "credits", b"credits", "heartbeats", b"heartbeats", "nacks", b"nacks", "open", b"open", "sequence", b"sequence", "withdraw", b"withdraw"]) -> None: ...
+
+Global___WorkRequest: typing_extensions.TypeAlias = WorkRequest
+
+@typing.final
+class WorkOpening(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    QUEUES_FIELD_NUMBER: builtins.int
+    LEASE_FIELD_NUMBER: builtins.int
+    WORKER_ID_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    HELD_TOKENS_FIELD_NUMBER: builtins.int
+    worker_id: builtins.str
+    """As in ReserveRequest. A worker is listed for as long as it sends messages: about every 10 seconds
+    when idle, be it one with nothing but a sequence.
+    """
+    session_id: builtins.str
+    """Names this stream and those that the same worker opens in its place: at most 128 bytes, printable
+    ASCII, best a UUID. A stream of this session that the broker still has is ended (the worker has
+    given it up), and the leases written to streams of this session go back that are neither settled
+    nor in held_tokens. Unset: no session.
+    """
+    @property
+    def queues(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___QueueChoice]:
+        """As in ReserveRequest."""
+
+    @property
+    def lease(self) -> google.protobuf.duration_pb2.Duration:
+        """As in ReserveRequest: of every lease of the stream."""
+
+    @property
+    def held_tokens(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """With session_id: the leases of the session that the worker holds, 0 to 1000. A worker that holds
+        more takes a new session_id instead.
+        """
+
+    def __init__(
+        self,
+        *,
+        queues: collections.abc.Iterable[Global___QueueChoice] | None = ...,
+        lease: google.protobuf.duration_pb2.Duration | None = ...,
+        worker_id: builtins.str = ...,
+        session_id: builtins.str = ...,
+        held_tokens: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["lease", b"lease"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["held_tokens", b"held_tokens", "lease", b"lease", "queues", b"queues", "session_id", b"session_id", "worker_id", b"worker_id"]) -> None: ...
+
+Global___WorkOpening: typing_extensions.TypeAlias = WorkOpening
+
+@typing.final
+class WorkResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LEASES_FIELD_NUMBER: builtins.int
+    RESULTS_FIELD_NUMBER: builtins.int
+    DIRECTIVE_FIELD_NUMBER: builtins.int
+    CLOSING_FIELD_NUMBER: builtins.int
+    directive: Global___WorkerDirective.ValueType
+    """Set when it is not what this stream was told before: at the latest with the first answer to a
+    message that follows the change.
+    """
+    closing: builtins.bool
+    """As in PushStreamResponse. No further lease comes. Results of jobs that are not over by then go
+    over another stream, or by Ack and Nack.
+    """
+    @property
+    def leases(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[towline.v1.job_pb2.Lease]:
+        """Never more than there were credits."""
+
+    @property
+    def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___WorkResult]: ...
+    def __init__(
+        self,
+        *,
+        leases: collections.abc.Iterable[towline.v1.job_pb2.Lease] | None = ...,
+        results: collections.abc.Iterable[Global___WorkResult] | None = ...,
+        directive: Global___WorkerDirective.ValueType = ...,
+        closing: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["closing", b"closing", "directive", b"directive", "leases", b"leases", "results", b"results"]) -> None: ...
+
+Global___WorkResponse: typing_extensions.TypeAlias = WorkResponse
+
+@typing.final
+class WorkResult(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    ACKS_FIELD_NUMBER: builtins.int
+    NACKS_FIELD_NUMBER: builtins.int
+    HEARTBEATS_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    @property
+    def acks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SettleResult]:
+        """One for each item of the message, in the same order."""
+
+    @property
+    def nacks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SettleResult]: ...
+    @property
+    def heartbeats(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___HeartbeatResult]: ...
+    @property
+    def error(self) -> towline.v1.errors_pb2.Status:
+        """Set instead of the items if the message failed as a whole: it was wrong or over a limit of the
+        caller, and nothing was done, or the store could not be reached (UNAVAILABLE), and the effect is
+        unknown. Its credits count all the same, unless the code is INVALID_ARGUMENT.
+        """
+
+    def __init__(
+        self,
+        *,
+        sequence: builtins.int = ...,
+        acks: collections.abc.Iterable[Global___SettleResult] | None = ...,
+        nacks: collections.abc.Iterable[Global___SettleResult] | None = ...,
+        heartbeats: collections.abc.Iterable[Global___HeartbeatResult] | None = ...,
+        error: towline.v1.errors_pb2.Status | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["error", b"error"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["acks", b"acks", "error", b"error", "heartbeats", b"heartbeats", "nacks", b"nacks", "sequence", b"sequence"]) -> None: ...
+
+Global___WorkResult: typing_extensions.TypeAlias = WorkResult

@@ -38,6 +38,9 @@ class QueueServiceStub(object):
     many gRPC libraries refuse more than 4 MiB unless told otherwise. An answer that would be larger
     carries fewer jobs.
 
+    PushStream and Work are faster ways to do the same over a call that stays open. No client needs
+    them: the other RPCs are complete, and the two ways can be mixed at will.
+
     Errors that any of these RPCs can give are listed in errors.proto: UNAVAILABLE (store down or
     broker draining; wait RetryInfo and repeat), UNAUTHENTICATED, PERMISSION_DENIED, INTERNAL. Those
     named below come on top.
@@ -89,6 +92,16 @@ class QueueServiceStub(object):
                 request_serializer=towline_dot_v1_dot_queue__service__pb2.HeartbeatRequest.SerializeToString,
                 response_deserializer=towline_dot_v1_dot_queue__service__pb2.HeartbeatResponse.FromString,
                 _registered_method=True)
+        self.PushStream = channel.stream_stream(
+                '/towline.v1.QueueService/PushStream',
+                request_serializer=towline_dot_v1_dot_queue__service__pb2.PushStreamRequest.SerializeToString,
+                response_deserializer=towline_dot_v1_dot_queue__service__pb2.PushStreamResponse.FromString,
+                _registered_method=True)
+        self.Work = channel.stream_stream(
+                '/towline.v1.QueueService/Work',
+                request_serializer=towline_dot_v1_dot_queue__service__pb2.WorkRequest.SerializeToString,
+                response_deserializer=towline_dot_v1_dot_queue__service__pb2.WorkResponse.FromString,
+                _registered_method=True)
 
 
 class QueueServiceServicer(object):
@@ -103,6 +116,9 @@ class QueueServiceServicer(object):
     A request or an answer has at most 64 MiB. Raise your client's limit for received messages to that:
     many gRPC libraries refuse more than 4 MiB unless told otherwise. An answer that would be larger
     carries fewer jobs.
+
+    PushStream and Work are faster ways to do the same over a call that stays open. No client needs
+    them: the other RPCs are complete, and the two ways can be mixed at will.
 
     Errors that any of these RPCs can give are listed in errors.proto: UNAVAILABLE (store down or
     broker draining; wait RetryInfo and repeat), UNAUTHENTICATED, PERMISSION_DENIED, INTERNAL. Those
@@ -233,6 +249,69 @@ class QueueServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PushStream(self, request_iterator, context):
+        """Any number of Pushes over one call.
+
+        Each push bears a number that the caller chooses, and is answered once under this number, in any
+        order: with what Push would have answered, or with the error that Push would have failed with. A
+        push that is refused changes nothing for those after it. A caller need not wait for answers; jobs
+        of one queue are stored in the order in which they were sent. An answer follows the commit.
+
+        Flow control: gRPC's own, and the broker reads no further while 1000 pushes of a stream, or 8 MiB of
+        them, wait for their answers or for these to be read. Whoever sends without reading answers comes
+        to a halt. A single message that is larger is taken.
+
+        The end. The caller ends the stream by half-closing it: everything that was sent is answered,
+        then the call ends with OK. The broker ends it, too: it says so by `closing`, see there. After
+        any other end (the connection broke, the deadline passed, credentials were revoked) the effect of
+        the pushes that were not answered is unknown: repeat them over another stream, or by Push, as
+        Push is repeated.
+
+        The broker sends its headers as soon as it has accepted the stream. A deadline is not needed; if
+        the stream has one, the broker closes it in time.
+
+        Errors of single pushes: those of Push, with the same details. Paths of fields begin in the
+        PushRequest, such as "jobs[0].queue". Errors that end the stream: INVALID_ARGUMENT (a message
+        that cannot be read, or that holds no push or more than 1000), RESOURCE_EXHAUSTED (too many calls
+        are waiting), UNAUTHENTICATED (also when the credentials ran out or were revoked meanwhile),
+        PERMISSION_DENIED (no right to push anywhere), UNAVAILABLE (the broker had to end it, or the
+        rights of the caller have changed: open another one).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Work(self, request_iterator, context):
+        """Leasing, settling and prolonging over one call.
+
+        The first message says what kind of work is wanted (open). Then the worker gives credits: for
+        each credit it is sent one lease at most, as soon as there is a job. Leases of one answer are in
+        the order in which Reserve would have given them. Acks, Nacks and Heartbeats go the same way; a
+        message that bears a sequence is answered by one result with this sequence, in any order. The
+        worker may settle by the other RPCs, too, and may settle here what it got elsewhere.
+
+        Delivery. Leases that the broker could not write to the connection go back at once. For those
+        that were written when the connection broke nobody can tell whether they have arrived: they run
+        on, and can be settled or prolonged by any way. If none comes, they end in their time, as after a
+        Reserve. A worker that reopens with its session_id says which leases it holds; all others that
+        this broker wrote to streams of this session go back at once.
+
+        The end, flow control, headers and deadlines are as for PushStream, messages taking the place of
+        pushes. After a half-close no lease comes, what was sent is answered, and the call ends with OK.
+        Leases that are held then remain so.
+
+        Nothing in a message is refused because of another item of it. If the store could not be reached,
+        the result has the error in the place of its items, whose effect is then unknown: repeat them.
+        Messages that only settle and prolong are never refused for their rate, nor because a queue or
+        the disk is full.
+
+        Errors that end the stream: as for PushStream; INVALID_ARGUMENT also if the first message is
+        wrong, or a later one opens again; PERMISSION_DENIED without the right to work for each queue.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -276,6 +355,16 @@ def add_QueueServiceServicer_to_server(servicer, server):
                     request_deserializer=towline_dot_v1_dot_queue__service__pb2.HeartbeatRequest.FromString,
                     response_serializer=towline_dot_v1_dot_queue__service__pb2.HeartbeatResponse.SerializeToString,
             ),
+            'PushStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.PushStream,
+                    request_deserializer=towline_dot_v1_dot_queue__service__pb2.PushStreamRequest.FromString,
+                    response_serializer=towline_dot_v1_dot_queue__service__pb2.PushStreamResponse.SerializeToString,
+            ),
+            'Work': grpc.stream_stream_rpc_method_handler(
+                    servicer.Work,
+                    request_deserializer=towline_dot_v1_dot_queue__service__pb2.WorkRequest.FromString,
+                    response_serializer=towline_dot_v1_dot_queue__service__pb2.WorkResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'towline.v1.QueueService', rpc_method_handlers)
@@ -296,6 +385,9 @@ class QueueService(object):
     A request or an answer has at most 64 MiB. Raise your client's limit for received messages to that:
     many gRPC libraries refuse more than 4 MiB unless told otherwise. An answer that would be larger
     carries fewer jobs.
+
+    PushStream and Work are faster ways to do the same over a call that stays open. No client needs
+    them: the other RPCs are complete, and the two ways can be mixed at will.
 
     Errors that any of these RPCs can give are listed in errors.proto: UNAVAILABLE (store down or
     broker draining; wait RetryInfo and repeat), UNAUTHENTICATED, PERMISSION_DENIED, INTERNAL. Those
@@ -508,6 +600,60 @@ class QueueService(object):
             '/towline.v1.QueueService/Heartbeat',
             towline_dot_v1_dot_queue__service__pb2.HeartbeatRequest.SerializeToString,
             towline_dot_v1_dot_queue__service__pb2.HeartbeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PushStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/towline.v1.QueueService/PushStream',
+            towline_dot_v1_dot_queue__service__pb2.PushStreamRequest.SerializeToString,
+            towline_dot_v1_dot_queue__service__pb2.PushStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Work(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/towline.v1.QueueService/Work',
+            towline_dot_v1_dot_queue__service__pb2.WorkRequest.SerializeToString,
+            towline_dot_v1_dot_queue__service__pb2.WorkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -153,7 +153,39 @@ _QueueServiceHeartbeatType = typing_extensions.TypeVar(
     ],
 )
 
-class QueueServiceStub(typing.Generic[_QueueServicePushType, _QueueServiceGetJobType, _QueueServiceListJobsType, _QueueServiceCancelJobType, _QueueServiceReserveType, _QueueServiceAckType, _QueueServiceNackType, _QueueServiceHeartbeatType]):
+_QueueServicePushStreamType = typing_extensions.TypeVar(
+    '_QueueServicePushStreamType',
+    grpc.StreamStreamMultiCallable[
+        towline.v1.queue_service_pb2.PushStreamRequest,
+        towline.v1.queue_service_pb2.PushStreamResponse,
+    ],
+    grpc.aio.StreamStreamMultiCallable[
+        towline.v1.queue_service_pb2.PushStreamRequest,
+        towline.v1.queue_service_pb2.PushStreamResponse,
+    ],
+    default=grpc.StreamStreamMultiCallable[
+        towline.v1.queue_service_pb2.PushStreamRequest,
+        towline.v1.queue_service_pb2.PushStreamResponse,
+    ],
+)
+
+_QueueServiceWorkType = typing_extensions.TypeVar(
+    '_QueueServiceWorkType',
+    grpc.StreamStreamMultiCallable[
+        towline.v1.queue_service_pb2.WorkRequest,
+        towline.v1.queue_service_pb2.WorkResponse,
+    ],
+    grpc.aio.StreamStreamMultiCallable[
+        towline.v1.queue_service_pb2.WorkRequest,
+        towline.v1.queue_service_pb2.WorkResponse,
+    ],
+    default=grpc.StreamStreamMultiCallable[
+        towline.v1.queue_service_pb2.WorkRequest,
+        towline.v1.queue_service_pb2.WorkResponse,
+    ],
+)
+
+class QueueServiceStub(typing.Generic[_QueueServicePushType, _QueueServiceGetJobType, _QueueServiceListJobsType, _QueueServiceCancelJobType, _QueueServiceReserveType, _QueueServiceAckType, _QueueServiceNackType, _QueueServiceHeartbeatType, _QueueServicePushStreamType, _QueueServiceWorkType]):
     """Pushing, leasing and settling jobs.
 
     Promises, in short. A job whose Push returned OK is on stable storage if the store is durable
@@ -165,6 +197,9 @@ class QueueServiceStub(typing.Generic[_QueueServicePushType, _QueueServiceGetJob
     A request or an answer has at most 64 MiB. Raise your client's limit for received messages to that:
     many gRPC libraries refuse more than 4 MiB unless told otherwise. An answer that would be larger
     carries fewer jobs.
+
+    PushStream and Work are faster ways to do the same over a call that stays open. No client needs
+    them: the other RPCs are complete, and the two ways can be mixed at will.
 
     Errors that any of these RPCs can give are listed in errors.proto: UNAVAILABLE (store down or
     broker draining; wait RetryInfo and repeat), UNAUTHENTICATED, PERMISSION_DENIED, INTERNAL. Those
@@ -205,6 +240,14 @@ class QueueServiceStub(typing.Generic[_QueueServicePushType, _QueueServiceGetJob
             towline.v1.queue_service_pb2.HeartbeatRequest,
             towline.v1.queue_service_pb2.HeartbeatResponse,
         ],
+        grpc.StreamStreamMultiCallable[
+            towline.v1.queue_service_pb2.PushStreamRequest,
+            towline.v1.queue_service_pb2.PushStreamResponse,
+        ],
+        grpc.StreamStreamMultiCallable[
+            towline.v1.queue_service_pb2.WorkRequest,
+            towline.v1.queue_service_pb2.WorkResponse,
+        ],
     ], channel: grpc.Channel) -> None: ...
 
     @typing.overload
@@ -240,6 +283,14 @@ class QueueServiceStub(typing.Generic[_QueueServicePushType, _QueueServiceGetJob
         grpc.aio.UnaryUnaryMultiCallable[
             towline.v1.queue_service_pb2.HeartbeatRequest,
             towline.v1.queue_service_pb2.HeartbeatResponse,
+        ],
+        grpc.aio.StreamStreamMultiCallable[
+            towline.v1.queue_service_pb2.PushStreamRequest,
+            towline.v1.queue_service_pb2.PushStreamResponse,
+        ],
+        grpc.aio.StreamStreamMultiCallable[
+            towline.v1.queue_service_pb2.WorkRequest,
+            towline.v1.queue_service_pb2.WorkResponse,
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
@@ -343,6 +394,63 @@ class QueueServiceStub(typing.Generic[_QueueServicePushType, _QueueServiceGetJob
     Safe to repeat. Errors: INVALID_ARGUMENT (for the batch as a whole only).
     """
 
+    PushStream: _QueueServicePushStreamType
+    """Any number of Pushes over one call.
+
+    Each push bears a number that the caller chooses, and is answered once under this number, in any
+    order: with what Push would have answered, or with the error that Push would have failed with. A
+    push that is refused changes nothing for those after it. A caller need not wait for answers; jobs
+    of one queue are stored in the order in which they were sent. An answer follows the commit.
+
+    Flow control: gRPC's own, and the broker reads no further while 1000 pushes of a stream, or 8 MiB of
+    them, wait for their answers or for these to be read. Whoever sends without reading answers comes
+    to a halt. A single message that is larger is taken.
+
+    The end. The caller ends the stream by half-closing it: everything that was sent is answered,
+    then the call ends with OK. The broker ends it, too: it says so by `closing`, see there. After
+    any other end (the connection broke, the deadline passed, credentials were revoked) the effect of
+    the pushes that were not answered is unknown: repeat them over another stream, or by Push, as
+    Push is repeated.
+
+    The broker sends its headers as soon as it has accepted the stream. A deadline is not needed; if
+    the stream has one, the broker closes it in time.
+
+    Errors of single pushes: those of Push, with the same details. Paths of fields begin in the
+    PushRequest, such as "jobs[0].queue". Errors that end the stream: INVALID_ARGUMENT (a message
+    that cannot be read, or that holds no push or more than 1000), RESOURCE_EXHAUSTED (too many calls
+    are waiting), UNAUTHENTICATED (also when the credentials ran out or were revoked meanwhile),
+    PERMISSION_DENIED (no right to push anywhere), UNAVAILABLE (the broker had to end it, or the
+    rights of the caller have changed: open another one).
+    """
+
+    Work: _QueueServiceWorkType
+    """Leasing, settling and prolonging over one call.
+
+    The first message says what kind of work is wanted (open). Then the worker gives credits: for
+    each credit it is sent one lease at most, as soon as there is a job. Leases of one answer are in
+    the order in which Reserve would have given them. Acks, Nacks and Heartbeats go the same way; a
+    message that bears a sequence is answered by one result with this sequence, in any order. The
+    worker may settle by the other RPCs, too, and may settle here what it got elsewhere.
+
+    Delivery. Leases that the broker could not write to the connection go back at once. For those
+    that were written when the connection broke nobody can tell whether they have arrived: they run
+    on, and can be settled or prolonged by any way. If none comes, they end in their time, as after a
+    Reserve. A worker that reopens with its session_id says which leases it holds; all others that
+    this broker wrote to streams of this session go back at once.
+
+    The end, flow control, headers and deadlines are as for PushStream, messages taking the place of
+    pushes. After a half-close no lease comes, what was sent is answered, and the call ends with OK.
+    Leases that are held then remain so.
+
+    Nothing in a message is refused because of another item of it. If the store could not be reached,
+    the result has the error in the place of its items, whose effect is then unknown: repeat them.
+    Messages that only settle and prolong are never refused for their rate, nor because a queue or
+    the disk is full.
+
+    Errors that end the stream: as for PushStream; INVALID_ARGUMENT also if the first message is
+    wrong, or a later one opens again; PERMISSION_DENIED without the right to work for each queue.
+    """
+
 QueueServiceAsyncStub: typing_extensions.TypeAlias = QueueServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         towline.v1.queue_service_pb2.PushRequest,
@@ -376,6 +484,14 @@ QueueServiceAsyncStub: typing_extensions.TypeAlias = QueueServiceStub[
         towline.v1.queue_service_pb2.HeartbeatRequest,
         towline.v1.queue_service_pb2.HeartbeatResponse,
     ],
+    grpc.aio.StreamStreamMultiCallable[
+        towline.v1.queue_service_pb2.PushStreamRequest,
+        towline.v1.queue_service_pb2.PushStreamResponse,
+    ],
+    grpc.aio.StreamStreamMultiCallable[
+        towline.v1.queue_service_pb2.WorkRequest,
+        towline.v1.queue_service_pb2.WorkResponse,
+    ],
 ]
 
 class QueueServiceServicer(metaclass=abc.ABCMeta):
@@ -390,6 +506,9 @@ class QueueServiceServicer(metaclass=abc.ABCMeta):
     A request or an answer has at most 64 MiB. Raise your client's limit for received messages to that:
     many gRPC libraries refuse more than 4 MiB unless told otherwise. An answer that would be larger
     carries fewer jobs.
+
+    PushStream and Work are faster ways to do the same over a call that stays open. No client needs
+    them: the other RPCs are complete, and the two ways can be mixed at will.
 
     Errors that any of these RPCs can give are listed in errors.proto: UNAVAILABLE (store down or
     broker draining; wait RetryInfo and repeat), UNAUTHENTICATED, PERMISSION_DENIED, INTERNAL. Those
@@ -534,6 +653,73 @@ class QueueServiceServicer(metaclass=abc.ABCMeta):
         stays listed and hears its directive.
 
         Safe to repeat. Errors: INVALID_ARGUMENT (for the batch as a whole only).
+        """
+
+    @abc.abstractmethod
+    def PushStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[towline.v1.queue_service_pb2.PushStreamRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[towline.v1.queue_service_pb2.PushStreamResponse], collections.abc.AsyncIterator[towline.v1.queue_service_pb2.PushStreamResponse]]:
+        """Any number of Pushes over one call.
+
+        Each push bears a number that the caller chooses, and is answered once under this number, in any
+        order: with what Push would have answered, or with the error that Push would have failed with. A
+        push that is refused changes nothing for those after it. A caller need not wait for answers; jobs
+        of one queue are stored in the order in which they were sent. An answer follows the commit.
+
+        Flow control: gRPC's own, and the broker reads no further while 1000 pushes of a stream, or 8 MiB of
+        them, wait for their answers or for these to be read. Whoever sends without reading answers comes
+        to a halt. A single message that is larger is taken.
+
+        The end. The caller ends the stream by half-closing it: everything that was sent is answered,
+        then the call ends with OK. The broker ends it, too: it says so by `closing`, see there. After
+        any other end (the connection broke, the deadline passed, credentials were revoked) the effect of
+        the pushes that were not answered is unknown: repeat them over another stream, or by Push, as
+        Push is repeated.
+
+        The broker sends its headers as soon as it has accepted the stream. A deadline is not needed; if
+        the stream has one, the broker closes it in time.
+
+        Errors of single pushes: those of Push, with the same details. Paths of fields begin in the
+        PushRequest, such as "jobs[0].queue". Errors that end the stream: INVALID_ARGUMENT (a message
+        that cannot be read, or that holds no push or more than 1000), RESOURCE_EXHAUSTED (too many calls
+        are waiting), UNAUTHENTICATED (also when the credentials ran out or were revoked meanwhile),
+        PERMISSION_DENIED (no right to push anywhere), UNAVAILABLE (the broker had to end it, or the
+        rights of the caller have changed: open another one).
+        """
+
+    @abc.abstractmethod
+    def Work(
+        self,
+        request_iterator: _MaybeAsyncIterator[towline.v1.queue_service_pb2.WorkRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[towline.v1.queue_service_pb2.WorkResponse], collections.abc.AsyncIterator[towline.v1.queue_service_pb2.WorkResponse]]:
+        """Leasing, settling and prolonging over one call.
+
+        The first message says what kind of work is wanted (open). Then the worker gives credits: for
+        each credit it is sent one lease at most, as soon as there is a job. Leases of one answer are in
+        the order in which Reserve would have given them. Acks, Nacks and Heartbeats go the same way; a
+        message that bears a sequence is answered by one result with this sequence, in any order. The
+        worker may settle by the other RPCs, too, and may settle here what it got elsewhere.
+
+        Delivery. Leases that the broker could not write to the connection go back at once. For those
+        that were written when the connection broke nobody can tell whether they have arrived: they run
+        on, and can be settled or prolonged by any way. If none comes, they end in their time, as after a
+        Reserve. A worker that reopens with its session_id says which leases it holds; all others that
+        this broker wrote to streams of this session go back at once.
+
+        The end, flow control, headers and deadlines are as for PushStream, messages taking the place of
+        pushes. After a half-close no lease comes, what was sent is answered, and the call ends with OK.
+        Leases that are held then remain so.
+
+        Nothing in a message is refused because of another item of it. If the store could not be reached,
+        the result has the error in the place of its items, whose effect is then unknown: repeat them.
+        Messages that only settle and prolong are never refused for their rate, nor because a queue or
+        the disk is full.
+
+        Errors that end the stream: as for PushStream; INVALID_ARGUMENT also if the first message is
+        wrong, or a later one opens again; PERMISSION_DENIED without the right to work for each queue.
         """
 
 def add_QueueServiceServicer_to_server(servicer: QueueServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
