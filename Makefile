@@ -72,7 +72,7 @@ test: install node-deps ## Run all tests, in parallel and in random order (ARGS=
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: verify
-verify: format-check lint types imports proto-lint proto-breaking proto-check sdk-only docs-check ## Run every check that is not a test
+verify: format-check lint types imports proto-lint proto-breaking proto-check sdk-only docs-check guard ## Run every check that is not a test
 
 .PHONY: format
 format: install ## Format the code
@@ -110,6 +110,10 @@ proto-check: $(CODEGEN_INSTALLED) ## Check that the committed generated code is 
 .PHONY: sdk-only
 sdk-only: install ## Check that the SDK, installed alone, brings grpcio and protobuf only
 	@$(BIN)/python scripts/sdk_only.py
+
+.PHONY: guard
+guard: install ## Check that the hot paths execute no more per job than agreed (ARGS=--update: agree to what is)
+	@$(BIN)/python -m bench.guard $(ARGS)
 
 .PHONY: dist
 dist: install ## Build wheels, sdists and bills of materials into dist/: the same bytes for the same commit
