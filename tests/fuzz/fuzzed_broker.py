@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import grpc
@@ -152,7 +152,7 @@ class FuzzedBroker:
         self._folder = tempfile.TemporaryDirectory()
         self.callers = Callers(Path(self._folder.name))
         add_services(
-            cast(grpc.aio.Server, self),
+            self,
             QueueService(self.broker, limits),
             DeadLetterService(self.broker, limits),
             AdminService(self.broker, limits, "0"),
@@ -160,12 +160,12 @@ class FuzzedBroker:
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """What a server of gRPC does with the services."""
-        access = self.callers.access
+        access, running = self.callers.access, RunningCalls()
         layers: list[Any] = [
             *reversed(access.inner),
             RequestReader(self._most_items),
-            PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE, self._seconds),
-            RunningCalls(),
+            PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE, running, self._seconds),
+            running,
             *reversed(access.outer),
             ErrorsInterceptor(),
         ]

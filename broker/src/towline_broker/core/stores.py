@@ -99,6 +99,8 @@ class Stores:
     @property
     def crowded(self) -> bool:
         """Whether none of them would take a Push now."""
+        if self._only is not None:  # each Push asks
+            return self._only.admission.crowded
         return all(store.admission.crowded for store in self.all)
 
     @property

@@ -7,7 +7,7 @@ it was refused.
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import grpc
@@ -50,11 +50,16 @@ class AccessLog(WrappingInterceptor):
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
         level = level_of(method)
 
-        async def tell(raw: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        def note(raw: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Awaitable[Any]:
             request = Request(method, context)
             begin(request)
-            if not log.isEnabledFor(level):
-                return await behaviour(raw, context)
+            if log.isEnabledFor(level):
+                return tell(request, raw, context)
+            return behaviour(raw, context)
+
+        async def tell(
+            request: Request, raw: Any, context: grpc.aio.ServicerContext[Any, Any]
+        ) -> Any:
             began, code = time.perf_counter(), "OK"
             try:
                 return await behaviour(raw, context)
@@ -68,7 +73,7 @@ class AccessLog(WrappingInterceptor):
                 took = (time.perf_counter() - began) * 1_000
                 _tell(logging.DEBUG if code in REFUSED else level, request, code, took)
 
-        return tell
+        return note
 
 
 class AccessDetails(WrappingInterceptor):
@@ -77,9 +82,14 @@ class AccessDetails(WrappingInterceptor):
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
         level = level_of(method)
 
+        def look_if_told(
+            message: Any, context: grpc.aio.ServicerContext[Any, Any]
+        ) -> Awaitable[Any]:
+            if log.isEnabledFor(level):
+                return look(message, context)
+            return behaviour(message, context)
+
         async def look(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            if not log.isEnabledFor(level):
-                return await behaviour(message, context)
             reply = None
             try:
                 reply = await behaviour(message, context)
@@ -89,7 +99,7 @@ class AccessDetails(WrappingInterceptor):
                 # See the interceptor of errors: the frame is kept, and with it the request.
                 message = reply = None
 
-        return look
+        return look_if_told
 
 
 def level_of(method: str) -> int:

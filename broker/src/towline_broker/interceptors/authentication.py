@@ -58,7 +58,6 @@ class Authentication(WrappingInterceptor):
     """Raises Unauthenticated, CannotVerify. Counts and logs what is refused here or further in."""
 
     def __init__(self, authenticator: Authenticator, refusals: Refusals) -> None:
-        super().__init__()
         self._authenticator = authenticator
         self._refusals = refusals
         self._parked: dict[asyncio.Timeout, Credential] = {}

@@ -119,7 +119,6 @@ class Authorization(WrappingInterceptor):
     """Sees the message of a request. Raises PermissionDenied."""
 
     def __init__(self, rules: dict[str, Rule], refusals: Refusals) -> None:
-        super().__init__()
         self._rules = rules
         self._refusals = refusals
 

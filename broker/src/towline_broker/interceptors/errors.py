@@ -21,7 +21,6 @@ class ErrorsInterceptor(WrappingInterceptor):
     and tells the client nothing but a reference, under which the log has the rest."""
 
     def __init__(self) -> None:
-        super().__init__()
         #: By method and kind of error: while a store is away, each call would be a line.
         self._lines = InMeasure()
 

@@ -1,6 +1,7 @@
 """One identity cannot take the broker away from the others: what each has under way is bounded."""
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -131,7 +132,6 @@ class Guards(WrappingInterceptor):
     """Stands where it is known who calls, and a request is bytes still. Raises OverAllowance."""
 
     def __init__(self, allowance_of: Callable[[str], Allowance]) -> None:
-        super().__init__()
         self._allowance_of = allowance_of
         self._accounts: OrderedDict[str, Account] = OrderedDict()
 
@@ -146,10 +146,10 @@ class Guards(WrappingInterceptor):
 
         async def guarded(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             account, size = self._account_of(current_identity().name), len(raw)
-            task: Any = asyncio.current_task()
-            now = task.get_loop().time()
-            account.begin(size, parks=parks, settles=settles, now=now)
+            account.begin(size, parks=parks, settles=settles, now=time.monotonic())
             try:
+                # A handler always runs in a task.
+                task: Any = asyncio.current_task()
                 answer = Answer(account.unread, task)
                 hear_of_answer(answer.grow)
                 reply = await behaviour(raw, context)

@@ -58,7 +58,6 @@ class MeasuredCalls(WrappingInterceptor):
     """
 
     def __init__(self, timer: Callable[[], float] = time.perf_counter) -> None:
-        super().__init__()
         self.timer = timer
         #: By service and method, as in "QueueService/Push".
         self.methods: dict[str, MethodFigures] = {}

@@ -27,7 +27,6 @@ class OpenHealth(RequestIntake):
     prefix = "/grpc.health."
 
     def __init__(self, authentication: Authentication) -> None:
-        super().__init__()
         self._authentication = authentication
         #: By method.
         self._strangers: Counter[str] = Counter()

@@ -21,7 +21,6 @@ class RequestReader(WrappingInterceptor):
     """
 
     def __init__(self, most_items: int) -> None:
-        super().__init__()
         self._most_items = most_items
         self._reads: dict[str, Callable[[bytes], Any]] = {}
         self._writes: dict[str, Callable[[Any], Any]] = {}

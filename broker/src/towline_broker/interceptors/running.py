@@ -1,7 +1,6 @@
 """Which calls are under way, for a broker that goes down without breaking any."""
 
 import asyncio
-import time
 from typing import Any
 
 import grpc
@@ -14,32 +13,34 @@ class RunningCalls(WrappingInterceptor):
     """Counts calls, and refuses them once closed."""
 
     def __init__(self) -> None:
-        super().__init__()
+        #: How many have come in so far.
+        self.calls = 0
         self._running = 0
         self._closed = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._last_call = 0.0
+        #: Set when none is under way, for who waits for that.
+        self._over: asyncio.Event | None = None
 
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
         async def count(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            self._last_call = time.monotonic()
+            self.calls += 1
             if self._closed:
                 raise Draining
             self._running += 1
-            self._idle.clear()
             try:
                 return await behaviour(request, context)
             finally:
                 self._running -= 1
-                if not self._running:
-                    self._idle.set()
+                if self._over is not None and not self._running:
+                    self._over.set()
 
         return count
 
     async def idle(self) -> None:
         """Returns when no call is under way."""
-        await self._idle.wait()
+        while self._running:
+            self._over = asyncio.Event()
+            await self._over.wait()
+        self._over = None
 
     def close(self) -> None:
         """Every further call is refused with Draining."""
@@ -47,9 +48,7 @@ class RunningCalls(WrappingInterceptor):
 
     async def quiet(self, seconds: float) -> None:
         """Returns when no call has come in for so long."""
-        since = time.monotonic()
-        while True:
-            rest = max(since, self._last_call) + seconds - time.monotonic()
-            if rest <= 0:
-                return
-            await asyncio.sleep(rest)
+        seen = -1
+        while seen != self.calls:
+            seen = self.calls
+            await asyncio.sleep(seconds)

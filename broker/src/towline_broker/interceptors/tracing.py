@@ -54,7 +54,6 @@ class TracingInterceptor(WrappingInterceptor):
     costs no more than the decision."""
 
     def __init__(self, provider: TracerProvider, version: str) -> None:
-        super().__init__()
         self._tracer = trace.get_tracer("towline-broker", version, tracer_provider=provider)
 
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:

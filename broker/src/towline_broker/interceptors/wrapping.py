@@ -1,7 +1,12 @@
-"""Wrapping the handlers of services: of our own, unless an interceptor is for others."""
+"""Wrapping the handlers of services: of our own, unless an interceptor is for others.
+
+It is done once, when a server is put together. gRPC has interceptors of its own, which are asked
+again at each call which handler it is to have: a coroutine each, before any of them has done a
+thing.
+"""
 
 import abc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -11,7 +16,7 @@ Behaviour = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
-class WrappingInterceptor(grpc.aio.ServerInterceptor):
+class WrappingInterceptor(abc.ABC):
     """Template: a subclass says in :meth:`wrap` what happens around a handler.
 
     Handlers are coroutine functions; those that stream read and write through their context.
@@ -20,27 +25,11 @@ class WrappingInterceptor(grpc.aio.ServerInterceptor):
     #: Of the methods that are wrapped.
     prefix = "/towline."
 
-    def __init__(self) -> None:
-        #: By method, with the handler that is wrapped: a call then costs one look-up.
-        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
-
     @abc.abstractmethod
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
-        """A coroutine function to be called in the place of ``behaviour``."""
-
-    async def intercept_service(
-        self,
-        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]",
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> "Handler | None":
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or not method.startswith(self.prefix):
-            return handler
-        known = self._wrapped.get(method)
-        if known is None or known[0] is not handler:
-            known = self._wrapped[method] = (handler, self.wrap_handler(method, handler))
-        return known[1]
+        """What is called in the place of ``behaviour``: a coroutine function, or any other that
+        gives something to be awaited, if one that is wrapped further out is a coroutine
+        function."""
 
     def wrap_handler(self, method: str, handler: Any) -> Handler:
         # RpcMethodHandler is a named tuple; just one of these four fields is filled.
@@ -50,3 +39,11 @@ class WrappingInterceptor(grpc.aio.ServerInterceptor):
                 wrapped: Handler = handler._replace(**{field: self.wrap(method, behaviour)})
                 return wrapped
         raise TypeError(f"{method} has no handler")
+
+
+def wrapped(interceptors: Sequence[WrappingInterceptor], method: str, handler: Handler) -> Handler:
+    """The handler with all of these around it that are for the method; the first is outermost."""
+    for interceptor in reversed(interceptors):
+        if method.startswith(interceptor.prefix):
+            handler = interceptor.wrap_handler(method, handler)
+    return handler

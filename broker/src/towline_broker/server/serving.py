@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
+    reflection,
+    reflection_pb2_grpc,
+)
 
 from towline_broker.core.broker import Broker
 from towline_broker.core.clock import Clock
@@ -32,6 +35,7 @@ from towline_broker.server.configuration.tls_settings import TlsSettings
 from towline_broker.server.exits import AddressError, ConfigError, WrongSettings
 from towline_broker.server.exposure import Protection, check_exposure
 from towline_broker.server.grpc_options import grpc_options
+from towline_broker.server.handlers import Handlers
 from towline_broker.server.identity.access import Access
 from towline_broker.server.particulars import Serving, StoreLine
 from towline_broker.server.telemetry import Telemetry
@@ -92,29 +96,32 @@ class BrokerServer:
         self.access = Access(settings.auth, settings.guards, DEFAULT_QUEUE)
         self._telemetry = telemetry or Telemetry.of(settings.telemetry, VERSION)
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(
-            interceptors=[
+        self._handlers = Handlers(
+            [
                 ErrorsInterceptor(),
                 AccessLog(),
                 *measuring,
                 *self.access.outer,
                 # Not before the request is there: a drain waits for no call that is half sent.
                 self._running,
-                PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE),
+                PushPacing(lambda: self.broker.jobs.crowded, DEFAULT_QUEUE, self._running),
                 RequestReader(self._limits.most_items),
                 AccessDetails(),
                 *self.access.inner,
                 *self._telemetry.interceptors(VERSION),
-            ],
-            options=grpc_options(settings, self._limits, shares_port=shares_port),
+            ]
         )
         add_services(
-            self._server,
+            self._handlers,
             QueueService(self.broker, self._limits),
             DeadLetterService(self.broker, self._limits),
             AdminService(self.broker, self._limits, VERSION),
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._handlers)
+        self._server = grpc.aio.server(
+            handlers=[self._handlers],
+            options=grpc_options(settings, self._limits, shares_port=shares_port),
+        )
         self.address = Address.parse(settings.listen)
         self._certificates = _read_certificates(settings.tls)
         self._watching: asyncio.Task[None] | None = None
@@ -137,7 +144,10 @@ class BrokerServer:
         check_exposure(self._settings.listen, address, self.protection, self._settings.insecure)
         if address.is_loopback:
             names = (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-            reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+                reflection.aio.ReflectionServicer((*names, reflection.SERVICE_NAME)),
+                self._handlers,
+            )
         if not self._shares_port:
             # A broker that cannot have its address leaves the store alone.
             address.check_free()

@@ -14,8 +14,9 @@ from towline_broker.server.configuration.telemetry_settings import TelemetrySett
 from towline_broker.server.exits import ConfigError
 
 if TYPE_CHECKING:
-    import grpc
     from opentelemetry.trace import TracerProvider
+
+    from towline_broker.interceptors.wrapping import WrappingInterceptor
 
 #: Seconds for the last spans at the end, if the collector does not answer.
 LAST_SPANS = 3.0
@@ -54,7 +55,7 @@ class Telemetry:
         made._sdk = provider
         return made
 
-    def interceptors(self, version: str) -> "list[grpc.aio.ServerInterceptor]":
+    def interceptors(self, version: str) -> "list[WrappingInterceptor]":
         """For where requests are messages."""
         if self._provider is None:
             return []

@@ -1,6 +1,7 @@
 """Making the services known to a server."""
 
-from typing import Any, TypeAlias, cast
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias, cast
 
 import grpc
 
@@ -21,6 +22,12 @@ STREAMS = ("PushStream", "Work")
 Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
 
 
+class Services(Protocol):
+    """Of a server."""
+
+    def add_generic_rpc_handlers(self, services: Sequence[grpc.GenericRpcHandler]) -> None: ...
+
+
 class _Recorder:
     """Stands in for a server, to get at the handlers that the generated code makes."""
 
@@ -35,7 +42,7 @@ class _Recorder:
 
 
 def add_services(
-    server: grpc.aio.Server, queue: QueueService, dead: DeadLetterService, admin: AdminService
+    server: Services, queue: QueueService, dead: DeadLetterService, admin: AdminService
 ) -> None:
     recorder = _Recorder()
     recording = cast(grpc.aio.Server, recorder)

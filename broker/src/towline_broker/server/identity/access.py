@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-import grpc
-
 from towline_broker.interceptors.authentication import Authentication
 from towline_broker.interceptors.authorization import Authorization, rules
 from towline_broker.interceptors.guarding import Allowance, Guards
 from towline_broker.interceptors.intake import RequestIntake
 from towline_broker.interceptors.open_health import OpenHealth
 from towline_broker.interceptors.refusals import Refusals
+from towline_broker.interceptors.wrapping import WrappingInterceptor
 from towline_broker.server.configuration.auth_settings import AuthSettings
 from towline_broker.server.configuration.guard_settings import GuardSettings
 from towline_broker.server.identity.authenticating import Credentials
@@ -25,8 +24,8 @@ class Access:
         self.refusals = Refusals()
         self._guards = Guards(_allowances(guards, known=settings.enabled))
         #: What sees a call first, and what sees its message.
-        self.outer: Sequence[grpc.aio.ServerInterceptor] = [self._guards]
-        self.inner: Sequence[grpc.aio.ServerInterceptor] = ()
+        self.outer: Sequence[WrappingInterceptor] = [self._guards]
+        self.inner: Sequence[WrappingInterceptor] = ()
         self._credentials: Credentials | None = None
         self._watching: asyncio.Task[None] | None = None
         if settings.enabled:
