@@ -14,6 +14,7 @@ from towline_broker.domain.errors import StoreRefused
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.sql.keys import KEYS, chunks, times_named
 from towline_broker.drivers.sql.names import Names
+from towline_broker.drivers.sql.sqlite import many
 from towline_broker.drivers.sql.tally import Tally
 from towline_broker.drivers.sql.transaction import Effects, Row
 
@@ -170,8 +171,13 @@ class SqliteTransaction(SqliteReader):
         return met
 
     async def change_many(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
-        if rows:
+        if not rows:
+            return
+        if not sql.startswith("INSERT"):
             self._sqlite.executemany(sql, rows)
+            return
+        for statement, parameters in many.statements(sql, rows):
+            self._sqlite.execute(statement, parameters)
 
     async def put_many(self, table: sa.Table, rows: Sequence[tuple[object, ...]]) -> None:
         await self.change_many(_put(table), rows)
