@@ -12,7 +12,7 @@ from tests.support.stores import ack, push, reserve, with_options
 from towline_broker.domain.jobs import DeadReason, Settlement
 from towline_broker.domain.time import HOUR
 from towline_broker.drivers.interface import NackBatch, NackItem
-from towline_broker.drivers.sql import claims, pushes, queues, settles, targets, upkeep
+from towline_broker.drivers.sql import acks, claims, pushes, queues, settles, targets, upkeep
 from towline_broker.drivers.sql.postgresql.session import PostgresSession
 from towline_broker.drivers.sql.postgresql.statements import for_many, numbered
 from towline_broker.drivers.sql.shared.driver import SharedSqlDriver
@@ -27,6 +27,7 @@ PLANS = {
     "repeated reserve": (claims.OF_REQUEST, {"towline_jobs_request"}),
     "head of a line": (queues.HEAD_OF_LINE, {"towline_jobs_ready"}),
     "known ids": (pushes._KNOWN, {"towline_jobs_id", "towline_settled_pkey"}),
+    "ack": (acks.HELD + " FOR UPDATE", {"towline_jobs_id"}),
     "settle": (targets.LEASED_BY_ID + " FOR UPDATE", {"towline_jobs_id"}),
     "settle again": (settles.SETTLEMENTS, {"towline_settled_pkey"}),
     "lease": (claims._LEASE, {"towline_jobs_pkey"}),

@@ -11,7 +11,7 @@ from tests.support.stores import ack, push, reserve
 from towline_broker.domain.jobs import DeadReason, Settlement
 from towline_broker.domain.time import HOUR
 from towline_broker.drivers.interface import Durability, NackBatch, NackItem
-from towline_broker.drivers.sql import claims, queues, settles, targets, upkeep
+from towline_broker.drivers.sql import acks, claims, queues, settles, targets, upkeep
 from towline_broker.drivers.sql.sqlite.connection import NEXT_READY, driver_connection, with_keys
 from towline_broker.drivers.sql.sqlite.driver import SqliteDriver
 from towline_broker.testing.factories import START, new_jobs
@@ -54,6 +54,7 @@ PLANS = {
         (1, 5),
         "towline_jobs_ready (queue=? AND priority<?)",
     ),
+    "ack": (with_keys(acks.HELD, 2), ("a", "b"), "towline_jobs_id (id=?)"),
     "settle": (with_keys(targets.LEASED_BY_ID, 2), ("a", "b"), "towline_jobs_id (id=?)"),
     "settle again": (with_keys(settles.SETTLEMENTS, 2), ("a", "b"), "PRIMARY KEY (job_id=?)"),
     "promote": (upkeep.DUE, (0, START, 100), "towline_jobs_due (available_at>? AND"),

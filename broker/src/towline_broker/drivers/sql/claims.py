@@ -1,12 +1,13 @@
 """Granting leases, and looking at them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from towline_broker.domain.jobs import JobState, Leased, LeaseRecord, LeaseRef
 from towline_broker.domain.retry import RetryPolicy
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import ReserveRequest
+from towline_broker.drivers.sql.names import Kind
 from towline_broker.drivers.sql.notes import NOTHING, Notes, notes_of
 from towline_broker.drivers.sql.targets import by_id, die_of_age
 from towline_broker.drivers.sql.transaction import Reader, Row, Transaction
@@ -100,10 +101,25 @@ class _Room:
         self._portion *= 4
         return portion
 
-    def take(self, candidate: _Candidate) -> None:
-        self.jobs -= 1
-        if self._bytes is not None:
-            self._bytes -= len(candidate.envelope)
+    def take(self, candidates: Iterable[_Candidate], now: Micros) -> tuple[list[_Candidate], ...]:
+        """Those that can be leased, as far as there is room, and before the last of them those that
+        are too old."""
+        fresh: list[_Candidate] = []
+        expired: list[_Candidate] = []
+        jobs, left = self.jobs, self._bytes
+        for candidate in candidates:
+            if not jobs or (left is not None and left <= 0):
+                break
+            expires_at = candidate.expires_at
+            if expires_at is not None and expires_at <= now and candidate.attempt == 0:
+                expired.append(candidate)
+                continue
+            fresh.append(candidate)
+            jobs -= 1
+            if left is not None:
+                left -= len(candidate.envelope)
+        self.jobs, self._bytes = jobs, left
+        return fresh, expired
 
 
 async def _reserve_from(
@@ -114,17 +130,10 @@ async def _reserve_from(
     while room:
         limit = room.next_portion()
         rows = await transaction.next_ready(CANDIDATE, queue.id, priorities, limit)
-        fresh: list[_Candidate] = []
-        expired: list[_Candidate] = []
-        for index, candidate in enumerate(await _whole(transaction, rows)):
-            if not room:
-                transaction.left_ready(queue.name, rows[index:])
-                break
-            if _too_old(candidate, request.now):
-                expired.append(candidate)
-            else:
-                fresh.append(candidate)
-                room.take(candidate)
+        fresh, expired = room.take(await _whole(transaction, rows), request.now)
+        looked_at = len(fresh) + len(expired)
+        if looked_at < len(rows):
+            transaction.left_ready(queue.name, rows[looked_at:])
         if fresh:
             leased += await _lease(transaction, fresh, request)
         if expired:
@@ -147,12 +156,7 @@ async def _whole(transaction: Transaction, rows: Sequence[Row]) -> list[_Candida
         found = await transaction.rows_of(_ENVELOPES, unseen)
         seen: dict[int, bytes] = {row[0]: row[1] for row in found}
         rows = [(*row[:-1], seen.get(row[0], row[-1])) for row in rows]
-    return [_Candidate._make(row) for row in rows]
-
-
-def _too_old(candidate: _Candidate, now: Micros) -> bool:
-    expires_at = candidate.expires_at
-    return expires_at is not None and expires_at <= now and candidate.attempt == 0
+    return list(map(_Candidate._make, rows))
 
 
 async def _lease(
@@ -170,7 +174,8 @@ async def _lease(
     transaction.tally.move(kinds, out_of=JobState.READY, into=JobState.LEASED)
     transaction.tally.count("started", kinds)
     notes = await notes_of(transaction, [c.seq for c in candidates if c.noted])
-    return [_leased(transaction, c, request.grant, until, c.attempt + 1, notes) for c in candidates]
+    grant, of = request.grant, transaction.names.of
+    return [_leased(of(c.kind), c, grant, until, c.attempt + 1, notes) for c in candidates]
 
 
 async def _granted_before(transaction: Transaction, request: ReserveRequest) -> list[Leased]:
@@ -185,22 +190,22 @@ async def _granted_before(transaction: Transaction, request: ReserveRequest) -> 
         )
     )
     notes = await notes_of(transaction, [c.seq for c in candidates if c.noted])
+    of = transaction.names.of
     return [
-        _leased(transaction, c, c.lease_grant or "", c.lease_until or 0, c.attempt, notes)
+        _leased(of(c.kind), c, c.lease_grant or "", c.lease_until or 0, c.attempt, notes)
         for c in candidates
     ]
 
 
 def _leased(
-    transaction: Transaction,
+    kind: Kind,
     candidate: _Candidate,
     grant: str,
     until: Micros,
     attempt: int,
-    notes: dict[int, Notes],
+    notes: Mapping[int, Notes],
 ) -> Leased:
-    kind = transaction.names.of(candidate.kind)
-    noted = notes.get(candidate.seq, NOTHING)
+    noted = notes.get(candidate.seq, NOTHING) if candidate.noted else NOTHING
     return Leased(
         LeaseRef(kind.queue, candidate.id, grant),
         kind.type,

@@ -37,6 +37,7 @@ from towline_broker.drivers.interface import (
     Transfer,
 )
 from towline_broker.drivers.sql import (
+    acks,
     cancels,
     claims,
     dead_letters,
@@ -105,7 +106,7 @@ class SqlDriver(ABC):
 
     async def ack(self, batch: AckBatch) -> list[Settled]:
         return await self._change(
-            partial(settles.ack, batch=batch), now=batch.now, items=len(batch.acks)
+            partial(acks.ack, batch=batch), now=batch.now, items=len(batch.acks)
         )
 
     async def nack(self, batch: NackBatch) -> list[Settled]:

@@ -6,6 +6,7 @@ from operator import itemgetter
 
 from towline_broker.domain.errors import QueueFull, QueueMoved
 from towline_broker.domain.jobs import JobState, NewJob
+from towline_broker.domain.retry import DEFAULT_POLICY
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import PushBatch, PushOutcome, PushResult
 from towline_broker.drivers.sql.transaction import Raced, Transaction
@@ -47,20 +48,21 @@ async def push(transaction: Transaction, batch: PushBatch) -> list[PushResult]:
     results: list[PushResult] = []
     new: list[NewJob] = []
     for job in batch.jobs:
-        holder = job.id if job.id in known else None
-        if holder is None and job.unique_key is not None:
-            holder = holders.get((job.queue, job.unique_key))
+        job_id, key = job.id, job.unique_key
+        holder = job_id if job_id in known else None
+        if holder is None and key is not None:
+            holder = holders.get((job.queue, key))
         if holder is not None:
             results.append(PushResult(holder, PushOutcome.EXISTING))
             continue
         if room and not _takes_room(room, job, batch):
-            results.append(PushResult(job.id, PushOutcome.QUEUE_FULL))
+            results.append(PushResult(job_id, PushOutcome.QUEUE_FULL))
             continue
-        known.add(job.id)
-        if job.unique_key is not None and still_held(job.unique_until, batch.now):
-            holders[job.queue, job.unique_key] = job.id
+        known.add(job_id)
+        if key is not None and still_held(job.unique_until, batch.now):
+            holders[job.queue, key] = job_id
         new.append(job)
-        results.append(PushResult(job.id, PushOutcome.CREATED))
+        results.append(PushResult(job_id, PushOutcome.CREATED))
     if new:
         await _store(transaction, new, batch.now)
     return results
@@ -100,7 +102,7 @@ async def key_holders(
 
 
 async def _room(transaction: Transaction, batch: PushBatch) -> dict[str, int]:
-    """How many jobs the limited queues of the batch still take, if they can fill up by it."""
+    """How many jobs those queues of the batch still take that may fill up by it."""
     pushed = Counter(job.queue for job in batch.jobs)
     limited = [
         queue
@@ -110,7 +112,8 @@ async def _room(transaction: Transaction, batch: PushBatch) -> dict[str, int]:
     live = {queue: int(depth or 0) for queue, depth in await transaction.rows_of(_LIVE, limited)}
     for queue in limited:
         transaction.depths.read(queue, live.get(queue, 0))
-    return {queue: batch.max_depth[queue] - live.get(queue, 0) for queue in limited}
+    room = {queue: batch.max_depth[queue] - live.get(queue, 0) for queue in limited}
+    return {queue: left for queue, left in room.items() if left < pushed[queue]}
 
 
 def _takes_room(room: dict[str, int], job: NewJob, batch: PushBatch) -> bool:
@@ -132,30 +135,44 @@ async def _store(transaction: Transaction, jobs: Sequence[NewJob], now: Micros) 
     lines = dict.fromkeys((kinds[job.queue, job.type].queue_id, job.priority) for job in jobs)
     await names.ensure_lines(transaction, lines)
     sequence = await transaction.sequence(len(jobs))
+    heads = transaction.heads
     rows: list[tuple[object, ...]] = []
     envelopes: list[tuple[object, ...]] = []
     ready: list[tuple[str, str]] = []
     scheduled: list[tuple[str, str]] = []
     keys: list[tuple[object, ...]] = []
+    retry, policy = DEFAULT_POLICY, DEFAULT_POLICY.to_text()
     for seq, job in enumerate(jobs, start=sequence):
         name = (job.queue, job.type)
-        kind = kinds[name]
-        if job.due_at is None or job.due_at <= now:
+        kind, due_at, expires_at, key = kinds[name], job.due_at, job.expires_at, job.unique_key
+        if due_at is None or due_at <= now:
             ready.append(name)
             state, available_at = 2, now
         else:
             scheduled.append(name)
-            state, available_at = 1, job.due_at
-            transaction.heads.appeared("due", job.due_at)
-        if job.expires_at is not None:
-            transaction.heads.appeared("expiry", job.expires_at)
-        if job.unique_key is not None and still_held(job.unique_until, now):
-            keys.append((job.unique_key, kind.queue_id, job.id, job.unique_until))
+            state, available_at = 1, due_at
+            heads.appeared("due", due_at)
+        if expires_at is not None:
+            heads.appeared("expiry", expires_at)
+        if key is not None and still_held(job.unique_until, now):
+            keys.append((key, kind.queue_id, job.id, job.unique_until))
+        if job.retry is not retry:
+            retry, policy = job.retry, job.retry.to_text()
         rows.append(
-            (
-                *(seq, job.id, kind.queue_id, kind.id, job.priority, state, seq),
-                *(now, available_at, job.expires_at, job.retention, job.unique_key),
-                job.retry.to_text(),
+            (  # one tuple for a job, at once: there are many
+                seq,
+                job.id,
+                kind.queue_id,
+                kind.id,
+                job.priority,
+                state,
+                seq,
+                now,
+                available_at,
+                expires_at,
+                job.retention,
+                key,
+                policy,
             )
         )
         envelopes.append((seq, job.envelope))

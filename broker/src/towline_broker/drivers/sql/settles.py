@@ -1,12 +1,10 @@
-"""Ending and prolonging leases: only under the grant that is stored."""
+"""Ending leases without success, and prolonging them: only under the grant that is stored."""
 
 from collections.abc import Iterable, Sequence
 
 from towline_broker.domain.jobs import JobState, LeaseRef, Settlement
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import (
-    AckBatch,
-    AckItem,
     ExtendBatch,
     Extended,
     ExtendItem,
@@ -21,7 +19,6 @@ from towline_broker.drivers.sql.targets import (
     free_keys,
     leased,
     remember,
-    remove,
 )
 from towline_broker.drivers.sql.transaction import Reader, Transaction
 
@@ -31,55 +28,12 @@ SETTLEMENTS = (
     " CROSS JOIN towline_queues q"
     " WHERE s.job_id IN (?*) AND s.settlement IS NOT NULL AND q.id = s.queue"
 )
-_SUCCEED = (
-    "UPDATE towline_jobs SET state = 4, finished_at = ?, keep_until = ?, result = ?,"
-    " lease_grant = NULL, lease_until = NULL, worker_id = NULL, request_id = NULL WHERE seq = ?"
-)
 _END_LEASE = (
     "UPDATE towline_jobs SET state = ?, position = ?, available_at = ?, attempt = ?, releases = ?,"
     " finished_at = ?, dead_reason = ?, noted = ?, lease_grant = NULL, lease_until = NULL,"
     " worker_id = NULL, request_id = NULL WHERE seq = ?"
 )
 _EXTEND = "UPDATE towline_jobs SET lease_until = ?, noted = ? WHERE seq = ?"
-
-
-async def ack(transaction: Transaction, batch: AckBatch) -> list[Settled]:
-    held = await leased(transaction, [item.ref for item in batch.acks])
-    ended: list[tuple[AckItem, Target]] = []
-    answers: list[Settled | None] = []
-    for item in batch.acks:
-        # Taken out, so that a lease named twice in a call ends once.
-        target = held.pop(item.ref, None)
-        if target is not None:
-            ended.append((item, target))
-        answers.append(_applied(transaction, target, batch.now))
-    await remove(transaction, [target for _, target in ended if target.retention == 0])
-    await transaction.change_many(
-        _SUCCEED,
-        [
-            (batch.now, batch.now + target.retention, item.result or None, target.seq)
-            for item, target in ended
-            if target.retention > 0
-        ],
-    )
-    await remember(
-        transaction,
-        [
-            Memory(
-                *(target.id, item.ref.grant, Settlement.ACKED, JobState.SUCCEEDED),
-                transaction.names.of(target.kind).queue_id,
-                *(batch.now, batch.remember_until, item.result or None),
-            )
-            for item, target in ended
-        ],
-    )
-    targets = [target for _, target in ended]
-    await free_keys(transaction, targets, timed_too=False)
-    kinds = [target.kind for target in targets]
-    transaction.tally.move(kinds, out_of=JobState.LEASED)
-    transaction.tally.count("completed", kinds)
-    transaction.effects.ended.extend(target.id for target in targets)
-    return await _with_memory(transaction, [item.ref for item in batch.acks], answers)
 
 
 async def nack(transaction: Transaction, batch: NackBatch) -> list[Settled]:
@@ -95,7 +49,7 @@ async def nack(transaction: Transaction, batch: NackBatch) -> list[Settled]:
             ended.append((item, target))
         answers.append(_applied(transaction, target, batch.now))
     await _end_leases(transaction, ended, batch)
-    return await _with_memory(transaction, [item.ref for item in batch.nacks], answers)
+    return await with_memory(transaction, [item.ref for item in batch.nacks], answers)
 
 
 async def extend(transaction: Transaction, batch: ExtendBatch) -> list[Extended]:
@@ -139,12 +93,12 @@ def _applied(transaction: Transaction, target: Target | None, now: Micros) -> Se
     return Settled(True, type=kind.type, elapsed=now - (target.started_at or now))
 
 
-async def _with_memory(
+async def with_memory(
     reader: Reader, refs: Sequence[LeaseRef], answers: Sequence[Settled | None]
 ) -> list[Settled]:
     """Fills the gaps in the answers with how those leases had ended."""
     missing = [ref for ref, answer in zip(refs, answers, strict=True) if answer is None]
-    before = await _settlements(reader, missing)
+    before = await _settlements(reader, missing) if missing else {}
     return [
         answer or Settled(False, before.get(ref)) for ref, answer in zip(refs, answers, strict=True)
     ]

@@ -83,10 +83,14 @@ async def leased(transaction: Transaction, refs: Iterable[LeaseRef]) -> dict[Lea
 
 async def remove(transaction: Transaction, gone: Sequence[Target]) -> None:
     """Takes jobs out of the store, with all that hangs on them but their unique keys."""
-    seqs = [target.seq for target in gone]
+    await remove_rows(transaction, [t.seq for t in gone], [t.seq for t in gone if t.noted])
+
+
+async def remove_rows(transaction: Transaction, seqs: list[int], noted: list[int]) -> None:
+    """The same by the numbers of the jobs; ``noted``: of those that have notes."""
     await transaction.change_of(_REMOVE, seqs)
     await transaction.change_of(_REMOVE_ENVELOPES, seqs)
-    await transaction.change_of(_REMOVE_NOTES, [t.seq for t in gone if t.noted])
+    await transaction.change_of(_REMOVE_NOTES, noted)
 
 
 async def free_keys(transaction: Transaction, ended: Iterable[Target], *, timed_too: bool) -> None:
@@ -96,6 +100,13 @@ async def free_keys(transaction: Transaction, ended: Iterable[Target], *, timed_
         for target in ended
         if target.unique_key is not None
     ]
+    await free_keys_of(transaction, rows, timed_too=timed_too)
+
+
+async def free_keys_of(
+    transaction: Transaction, rows: Sequence[tuple[object, ...]], *, timed_too: bool
+) -> None:
+    """The same by the key, the number of the queue and the id of each job."""
     await transaction.change_many(_FREE_KEY if timed_too else _FREE_UNTIMED_KEY, rows)
 
 
@@ -112,7 +123,8 @@ class Memory(NamedTuple):
     result: bytes | None = None
 
 
-async def remember(transaction: Transaction, memories: Sequence[Memory]) -> None:
+async def remember(transaction: Transaction, memories: Sequence[tuple[object, ...]]) -> None:
+    """``memories``: of the fields of :class:`Memory`."""
     await transaction.put_many(schema.settled, memories)
 
 

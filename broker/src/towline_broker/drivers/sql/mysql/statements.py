@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.mysql.asyncmy import MySQLDialect_asyncmy
 from sqlalchemy.sql import ClauseElement, Executable
 
-from towline_broker.drivers.sql import claims, moving, queues, targets, upkeep
+from towline_broker.drivers.sql import acks, claims, moving, queues, targets, upkeep
 from towline_broker.drivers.sql.keys import KEYS
 from towline_broker.drivers.sql.shared.transaction import OF_LINE, OF_QUEUE
 
@@ -51,6 +51,7 @@ _INDEXES = {
     queues.HEAD_OF_LINE: "towline_jobs_ready",
     queues.READY_OF_QUEUE: "towline_jobs_ready",
     queues.SCHEDULED_OF_QUEUE: "towline_jobs_ready",
+    acks.HELD: "towline_jobs_id",
     targets.LEASED_BY_ID: "towline_jobs_id",
     moving.OUTGOING_READY: "towline_jobs_ready",
     moving.OUTGOING_SCHEDULED: "towline_jobs_due",
