@@ -41,9 +41,17 @@ class BridgedChannel:
 
         return call
 
+    def stream_stream(self, *args: Any, **options: Any) -> Callable[..., Any]:
+        """A stub makes all calls of its service, also the streams, for which this is no way."""
+        return _no_stream
+
     async def close(self, grace: float | None = None) -> None:
         self._closed = True
         self._channel.close()
+
+
+def _no_stream(*args: Any, **options: Any) -> Any:
+    raise grpc.aio.UsageError("a client in the process of its broker makes unary calls only")
 
 
 async def _answer(future: grpc.Future[Any]) -> Any:
