@@ -5,11 +5,11 @@ Lengths of time that a caller gives are relative here; the core turns them into 
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct, field
 
-from towline_broker.domain.jobs import Depth, Failure, LeaseRef, Progress, Totals
+from towline_broker.domain.jobs import Depth, Failure, LeaseRef, NewJob, Progress, Totals
 from towline_broker.domain.retry import DEFAULT_POLICY, RetryPolicy
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Capabilities
@@ -30,6 +30,10 @@ class JobRequest(Struct, frozen=True, gc=False):
     unique_key: str | None = None
     unique_for: Micros | None = None
     retry: RetryPolicy = DEFAULT_POLICY
+
+
+#: What is pushed. A NewJob is one that has no times, so it does not matter when it is stored.
+ToStore: TypeAlias = JobRequest | NewJob
 
 
 class QueueWeight(Struct, frozen=True, gc=False):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from towline_broker.core.calls import JobRequest
+from towline_broker.core.calls import JobRequest, ToStore
 from towline_broker.core.clock import Clock
 from towline_broker.core.finding import find, in_sight
 from towline_broker.core.holding import Hold
@@ -65,6 +65,15 @@ class Producing:
         """Whether anything is set for the jobs of any queue."""
         return self._rules.any_for_jobs
 
+    @property
+    def edition(self) -> int:
+        """Changes whenever what is set for queues may have changed."""
+        return self._rules.edition
+
+    def has_defaults(self, queue: str) -> bool:
+        """Whether anything is set for the jobs of this queue, whatever its store offers."""
+        return self.any_defaults and self._rules.of(queue).job != JobDefaults()
+
     def defaults_of(self, queue: str) -> JobDefaults:
         """What a job has in this queue where it says nothing itself."""
         defaults = self._rules.of(queue).job
@@ -74,7 +83,7 @@ class Producing:
         return defaults
 
     async def push(
-        self, requests: Sequence[JobRequest], all_or_nothing: bool = True
+        self, requests: Sequence[ToStore], all_or_nothing: bool = True
     ) -> list[PushResult]:
         """Raises Draining, Busy, QueueFull and TooManyQueues (only if ``all_or_nothing``),
         StoreFull, StoreError, and InvalidField for jobs that are to be stored all or not at all,
@@ -87,9 +96,9 @@ class Producing:
         return list(await self._owned.run(self._push(requests, all_or_nothing)))
 
     async def _push(
-        self, requests: Sequence[JobRequest], all_or_nothing: bool
+        self, requests: Sequence[ToStore], all_or_nothing: bool
     ) -> Sequence[PushResult]:
-        async def push_in(store: Store, part: Sequence[JobRequest]) -> Sequence[PushResult]:
+        async def push_in(store: Store, part: Sequence[ToStore]) -> Sequence[PushResult]:
             return await self._push_in(store, part, all_or_nothing)
 
         for _ in self._stores.all[1:]:
@@ -104,14 +113,19 @@ class Producing:
         return await self._stores.split(requests, lambda request: request.queue, push_in)
 
     async def _push_in(
-        self, store: Store, requests: Sequence[JobRequest], all_or_nothing: bool
+        self, store: Store, requests: Sequence[ToStore], all_or_nothing: bool
     ) -> Sequence[PushResult]:
-        known = await self._ended_before_a_move(requests)
-        if known:
-            return await self._push_others(store, requests, known, all_or_nothing)
+        queues = {request.queue for request in requests}
+        if any(map(self._stores.formerly_of, queues)):
+            known = await self._ended_before_a_move(requests)
+            if known:
+                return await self._push_others(store, requests, known, all_or_nothing)
         now = store.clock.now()
-        jobs = [_to_new_job(request, now, store.clock) for request in requests]
-        depths = {queue: self._rules.of(queue).max_depth for queue in {job.queue for job in jobs}}
+        jobs = [
+            request if isinstance(request, NewJob) else _to_new_job(request, now, store.clock)
+            for request in requests
+        ]
+        depths = {queue: self._rules.of(queue).max_depth for queue in queues}
         batch = PushBatch(jobs, now, all_or_nothing, depths)
         if store.queue_limit.covers(depths):
             results = await _give(store, batch)
@@ -122,7 +136,7 @@ class Producing:
             store.upkeep.no_later_than(min(times))
         return results
 
-    async def _ended_before_a_move(self, requests: Sequence[JobRequest]) -> set[str]:
+    async def _ended_before_a_move(self, requests: Sequence[ToStore]) -> set[str]:
         """Ids that the store remembers from which their queue has moved on (P3): what has ended
         there did not come along."""
         asked = [
@@ -139,7 +153,7 @@ class Producing:
     async def _push_others(
         self,
         store: Store,
-        requests: Sequence[JobRequest],
+        requests: Sequence[ToStore],
         known: set[str],
         all_or_nothing: bool,
     ) -> Sequence[PushResult]:
@@ -150,7 +164,7 @@ class Producing:
             for request in requests
         ]
 
-    def _check_one_store(self, requests: Sequence[JobRequest]) -> None:
+    def _check_one_store(self, requests: Sequence[ToStore]) -> None:
         if not self._stores.several or not requests:
             return
         first = self._stores.of(requests[0].queue)

@@ -79,6 +79,8 @@ class RuleBook:
     ) -> None:
         """By name or pattern. Raises ValueError for two patterns of which neither comes first."""
         self._base = QueueRules(settings.max_queue_depth, settings.default_lease)
+        #: Grows each time that they are replaced.
+        self.edition = 0
         self.replace(options or {})
 
     def replace(self, options: Mapping[str, QueueOptions]) -> None:
@@ -86,6 +88,7 @@ class RuleBook:
         changes nothing then."""
         for one, other in ambiguous(name for name in options if is_pattern(name)):
             raise ValueError(f"a queue can fit {one!r} and {other!r}, and neither comes first")
+        self.edition += 1
         some: set[str] = set().union(*map(_set_in, options.values()))
         names = sorted((name for name in options if _set_in(options[name])), key=rank)
         #: Those that count most come first.

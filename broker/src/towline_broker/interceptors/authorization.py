@@ -89,7 +89,7 @@ def rules(default_queue: str) -> dict[str, Rule]:
     def queues_to_push_to(request: Any) -> Sequence[str] | Reach:
         if request.allow_partial:
             return Reach.SOME
-        return list({job.queue or default_queue for job in request.jobs}) or Reach.SOME
+        return [queue or default_queue for queue in request.queues] or Reach.SOME
 
     return {
         QUEUES + "Push": Rule(PUSH, queues_to_push_to, by_item=True),

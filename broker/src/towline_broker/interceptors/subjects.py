@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from towline_broker.domain.encoded import looked_into
+
 Headers: TypeAlias = Mapping[str, str]
 
 QUEUE_SERVICE = "/towline.v1.QueueService/"
@@ -35,6 +37,7 @@ class Subject:
 
 def subject_of(method: str, request: Any, reply: Any) -> Subject:
     """``reply``: None of a call that failed."""
+    request, reply = looked_into(request), looked_into(reply)
     if method == PUSH:
         return Subject(
             queues=_once(job.queue or "default" for job in request.jobs),

@@ -1,7 +1,6 @@
 """QueueService: pushing, leasing and settling jobs."""
 # ruff: noqa: N802 -- the contract names the methods
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,10 +22,8 @@ from towline.v1.queue_service_pb2 import (
     ListJobsResponse,
     NackRequest,
     NackResponse,
-    PushOutcome,
     PushRequest,
     PushResponse,
-    PushResult,
     ReserveRequest,
     ReserveResponse,
     SettleResult,
@@ -34,17 +31,16 @@ from towline.v1.queue_service_pb2 import (
 from towline.v1.queue_service_pb2_grpc import QueueServiceServicer
 from towline_broker.core import calls
 from towline_broker.core.broker import Broker
-from towline_broker.domain.errors import QueueFull, TooManyQueues, TowlineError
+from towline_broker.domain.errors import TowlineError
 from towline_broker.domain.identity import Right, current_identity
 from towline_broker.domain.jobs import JobPage
 from towline_broker.drivers import interface as stores
 from towline_broker.services import enums
 from towline_broker.services.batches import Refusals, in_order, sift
 from towline_broker.services.checks import Checks
-from towline_broker.services.item_rights import push_refused
 from towline_broker.services.limits import Limits
 from towline_broker.services.paging import DEFAULT_PAGE, fitting_page, to_cursor, to_token
-from towline_broker.services.pushing import JobReader
+from towline_broker.services.pushes import Pushes
 from towline_broker.services.reserving import (
     Context,
     deliver,
@@ -52,7 +48,6 @@ from towline_broker.services.reserving import (
     wait_within_deadline,
 )
 from towline_broker.services.settling import SettleReader
-from towline_broker.services.store_limits import StoreLimits
 from towline_broker.services.times import to_duration
 from towline_broker.services.views import attempt_limits, to_info
 from towline_broker.status import item_error
@@ -60,67 +55,19 @@ from towline_broker.status import item_error
 _NOT_FOUND = LeaseOutcome.LEASE_OUTCOME_NOT_FOUND
 _REJECTED = LeaseOutcome.LEASE_OUTCOME_REJECTED
 
-#: Jobs of a Push that are read in one go.
-PORTION = 50
-
 
 class QueueService(QueueServiceServicer):
     def __init__(self, broker: Broker, limits: Limits) -> None:
         self._broker = broker
         self._limits = limits
         self._of_attempts = attempt_limits(limits)
-        self._jobs = JobReader(limits, broker.jobs)
+        self.pushes = Pushes(broker, limits)
         self._settling = SettleReader(limits)
 
     async def Push(self, request: PushRequest, context: Context) -> PushResponse:
-        checks = Checks()
-        checks.count(request.jobs, "jobs", self._limits.batch)
-        checks.finish()
-        if request.allow_partial:
-            return PushResponse(results=await self._push_partial(request))
-        now = self._broker.clock.now()
-        offers = StoreLimits(self._broker.capabilities_of)
-        jobs = []
-        for index, job in enumerate(request.jobs):
-            jobs.append(self._jobs.read(job, f"jobs[{index}]", now, checks, offers))
-            if checks.enough:
-                break
-            await _let_others_run(index)
-        checks.finish()
-        results = await self._broker.jobs.push(jobs, all_or_nothing=True)
-        return PushResponse(
-            results=[self._result(*pair) for pair in zip(jobs, results, strict=True)]
-        )
-
-    async def _push_partial(self, request: PushRequest) -> list[PushResult]:
-        now = self._broker.clock.now()
-        offers = StoreLimits(self._broker.capabilities_of)
-        identity = current_identity()
-        limited = not identity.may_everywhere(Right.PUSH)
-        rejected: dict[int, PushResult] = {}
-        jobs = []
-        for index, job in enumerate(request.jobs):
-            checks = Checks()
-            read = self._jobs.read(job, f"jobs[{index}]", now, checks, offers)
-            wrong = push_refused(identity, read.queue) if limited else None
-            if wrong is None and checks.found:
-                wrong = checks.found[0]
-            if wrong is not None:
-                rejected[index] = _rejected(job.id, wrong)
-            else:
-                jobs.append(read)
-            await _let_others_run(index)
-        stored = await self._broker.jobs.push(jobs, all_or_nothing=False) if jobs else []
-        accepted = [self._result(*pair) for pair in zip(jobs, stored, strict=True)]
-        return in_order(accepted, rejected)
-
-    def _result(self, job: calls.JobRequest, result: stores.PushResult) -> PushResult:
-        if result.outcome is stores.PushOutcome.QUEUE_FULL:
-            most = self._broker.rules_of(job.queue).max_depth
-            return _rejected(job.id, QueueFull(job.queue, most))
-        if result.outcome is stores.PushOutcome.NO_NEW_QUEUE:
-            return _rejected(job.id, TooManyQueues(job.queue, self._broker.max_queues))
-        return PushResult(job_id=result.job_id, outcome=enums.PUSH_OUTCOMES[result.outcome])
+        """For callers that have messages; the server gives and takes bytes, see :attr:`pushes`."""
+        reply = await self.pushes.answer(self.pushes.read(request.SerializeToString()))
+        return reply.message
 
     async def GetJob(self, request: GetJobRequest, context: Context) -> GetJobResponse:
         checks = Checks()
@@ -224,18 +171,6 @@ class QueueService(QueueServiceServicer):
         checks = Checks()
         checks.count(items, path, self._limits.batch)
         checks.finish()
-
-
-async def _let_others_run(index: int) -> None:
-    """To read a thousand jobs takes as long as to answer a dozen Acks: these need not wait."""
-    if index % PORTION == PORTION - 1:
-        await asyncio.sleep(0)
-
-
-def _rejected(job_id: str, error: TowlineError) -> PushResult:
-    return PushResult(
-        job_id=job_id, outcome=PushOutcome.PUSH_OUTCOME_REJECTED, error=item_error(error)
-    )
 
 
 def _settle_results(

@@ -1,12 +1,13 @@
 """Making the services known to a server."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 import grpc
 
 from towline.v1 import admin_service_pb2_grpc, dead_letter_service_pb2_grpc, queue_service_pb2_grpc
 from towline.v1.queue_service_pb2 import ReserveRequest
+from towline_broker.domain.encoded import Encoded
 from towline_broker.services.admin_service import AdminService
 from towline_broker.services.dead_letter_service import DeadLetterService
 from towline_broker.services.queue_service import QueueService
@@ -20,6 +21,7 @@ STREAMS = ("PushStream", "Work")
 
 #: Generic for the type checker only.
 Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
+Behaviour: TypeAlias = Callable[[Any, object], Awaitable[Any]]
 
 
 class Services(Protocol):
@@ -51,6 +53,12 @@ def add_services(
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, recording)
     for stream in STREAMS:  # not served yet: gRPC itself answers UNIMPLEMENTED
         del recorder.handlers[QUEUE_SERVICE][stream]
+    # Jobs are stored and handed on as the bytes that they came in.
+    recorder.handlers[QUEUE_SERVICE]["Push"] = grpc.unary_unary_rpc_method_handler(
+        _without_context(queue.pushes.answer),
+        request_deserializer=queue.pushes.read,
+        response_serializer=_bytes_of,
+    )
     # One reply is the same on the wire as a stream of one; but only the streaming form tells the
     # handler whether its reply could be sent.
     recorder.handlers[QUEUE_SERVICE]["Reserve"] = grpc.unary_stream_rpc_method_handler(
@@ -65,3 +73,14 @@ def add_services(
             for service, handlers in recorder.handlers.items()
         ]
     )
+
+
+def _without_context(answer: Callable[[Any], Awaitable[Any]]) -> Behaviour:
+    async def handler(request: Any, _: object) -> Any:
+        return await answer(request)
+
+    return handler
+
+
+def _bytes_of(reply: Encoded[Any]) -> bytes:
+    return reply.raw

@@ -23,14 +23,22 @@ class StoreLimits:
         #: None: the store of this queue offers everything.
         self._limited: dict[str, Capabilities | None] = {}
 
+    def everything(self, queue: str) -> bool:
+        """Whether its store offers all that can be asked for."""
+        return self._of(queue) is None
+
     def check(self, request: JobRequest, path: str, now: Micros, checks: Checks) -> None:
-        try:
-            store = self._limited[request.queue]
-        except KeyError:
-            store = self._limited[request.queue] = _limited(self._capabilities_of(request.queue))
+        store = self._of(request.queue)
         if store is not None:
             _check_features(request, path, store, checks)
             _check_bounds(request, path, now, store, checks)
+
+    def _of(self, queue: str) -> Capabilities | None:
+        try:
+            return self._limited[queue]
+        except KeyError:
+            store = self._limited[queue] = _limited(self._capabilities_of(queue))
+            return store
 
 
 def _limited(store: Capabilities) -> Capabilities | None:

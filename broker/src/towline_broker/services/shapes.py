@@ -1,0 +1,146 @@
+"""What pushed jobs have in common, read and checked once.
+
+Jobs come by the thousand that differ in nothing but their id and their payload. So all the rest of
+a job, its shape, is looked up by its bytes: it was read and checked when the first job of this
+shape came. A job of a shape that is not known is read as a whole; so is every job of which
+something is wrong.
+
+The bytes of a job of a known shape, in the order in which protobuf writes the fields::
+
+    0a 24 id            36 characters
+    12 .. queue         }
+    1a .. type          }  its head
+    22 .. payload       if it has any
+    2a .. and so on        its rest
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from towline.v1.job_pb2 import Job
+from towline_broker.core.calls import JobRequest, ToStore
+from towline_broker.domain import names
+from towline_broker.domain.jobs import NewJob
+from towline_broker.services.wire.fields import size_at, tag, varint
+
+#: So many shapes are kept in mind, of at most so many bytes each.
+MOST = 1_000
+MOST_BYTES = 512
+
+_ID, _QUEUE, _TYPE, _PAYLOAD = (
+    tag(Job.DESCRIPTOR, name) for name in ("id", "queue", "type", "payload")
+)
+_ID_SIZE = 36
+_BEFORE_ID = _ID + varint(_ID_SIZE)
+_ID_START = len(_BEFORE_ID)
+_ID_END = _ID_START + _ID_SIZE
+
+
+class Shape(Struct, frozen=True, gc=False):
+    #: Makes a job from its id, queue, type, envelope and the rest of its fields.
+    make: Any
+    queue: str
+    type: str
+    others: tuple[Any, ...]
+
+
+class Shapes:
+    """``most_payload``: bytes; a job with more is not taken for known."""
+
+    def __init__(self, most_payload: int) -> None:
+        self._most_payload = most_payload
+        #: By their heads, then by their rests.
+        self._known: dict[bytes, dict[bytes, Shape]] = {}
+        self._count = 0
+
+    def read(self, envelopes: Sequence[bytes]) -> list[ToStore | None]:
+        """The jobs whose shapes are known; None stands for each other one."""
+        jobs = list(map(self._read, envelopes))
+        # Of all ids in one go, which is most of what it costs to look at each.
+        if not _all_uuids(b"".join([each[_ID_START:_ID_END] for each in envelopes])):
+            return [job if job is not None and names.is_uuid(job.id) else None for job in jobs]
+        return jobs
+
+    def _read(self, envelope: bytes) -> ToStore | None:
+        """Its id is any text of the right length."""
+        try:
+            end = _ID_END + 4 + envelope[_ID_END + 1]
+            end += envelope[end - 1]
+            rests = self._known[envelope[_ID_END:end]]
+            if envelope[end : end + 1] == _PAYLOAD:
+                size = envelope[end + 1]
+                end += 2
+                if size > 0x7F:
+                    size, end = size_at(envelope, end - 1)
+                end += size
+                if not 0 < size <= self._most_payload or end > len(envelope):
+                    return None
+            shape = rests[envelope[end:]]
+        except (KeyError, IndexError, ValueError):
+            return None
+        if envelope[:_ID_START] != _BEFORE_ID:
+            return None
+        job_id = envelope[_ID_START:_ID_END].decode("latin-1")
+        job: ToStore = shape.make(job_id, shape.queue, shape.type, envelope, *shape.others)
+        return job
+
+    def learn(self, envelope: bytes, job: Job, request: JobRequest) -> None:
+        """``job``: what is in the envelope; ``request``: what it was read as. Nothing was wrong
+        with it, and nothing was set in it by the broker that a later one might lack."""
+        found = _head_and_rest(envelope, job, request)
+        if found is None:
+            return
+        head, rest = found
+        if self._count >= MOST:
+            self.forget()
+        rests = self._known.setdefault(head, {})
+        if rest not in rests:
+            rests[rest] = _shape(request)
+            self._count += 1
+
+    def forget(self) -> None:
+        """Something has changed on which it depends how a job is read."""
+        self._known.clear()
+        self._count = 0
+
+
+def _shape(request: JobRequest) -> Shape:
+    """Times count from the moment of each Push, so a job that has any is only asked for yet."""
+    if request.delay is None and request.expires_in is None:
+        ready = (request.priority, None, None, request.retention, None, None, request.retry)
+        return Shape(NewJob, request.queue, request.type, ready)
+    times = (request.delay, None, request.expires_in)
+    others = (request.priority, *times, request.retention, None, None, request.retry)
+    return Shape(JobRequest, request.queue, request.type, others)
+
+
+def _head_and_rest(envelope: bytes, job: Job, request: JobRequest) -> tuple[bytes, bytes] | None:
+    """None of a job that has what no other one has, or that is written in another way than protobuf
+    would write it: with fields twice, or in another order, or longer than they need be."""
+    if request.run_at is not None or request.unique_key is not None or job.headers:
+        return None
+    if len(request.envelope) != len(envelope):
+        return None
+    head = _field(_QUEUE, request.queue.encode()) + _field(_TYPE, request.type.encode())
+    start = _field(_ID, request.id.encode()) + head
+    if job.payload:
+        start += _field(_PAYLOAD, job.payload)
+    if not envelope.startswith(start) or len(envelope) - len(start) + len(head) > MOST_BYTES:
+        return None
+    return head, envelope[len(start) :]
+
+
+def _field(its_tag: bytes, value: bytes) -> bytes:
+    return its_tag + varint(len(value)) + value
+
+
+def _all_uuids(ids: bytes) -> bool:
+    """Of ids in a row: hyphens stand where they do in a UUID, and all else is hexadecimal."""
+    many, left = divmod(len(ids), _ID_SIZE)
+    return (
+        not left
+        and all(ids[place::_ID_SIZE] == b"-" * many for place in (8, 13, 18, 23))
+        and ids.translate(None, b"0123456789abcdef") == b"-" * 4 * many
+    )
