@@ -8,7 +8,7 @@ import pytest
 from bench.guard import broker_paths
 from bench.guard.__main__ import check, main
 from bench.guard.baseline import BOUND, ELSEWHERE_BOUND, Baseline, Comparison
-from towline_broker.services.queue_service import QueueService
+from towline_broker.services.pushes import Pushed, Pushes
 
 
 def guard(baseline: Path, *arguments: str) -> int:
@@ -25,14 +25,14 @@ def test_a_planted_slowdown_fails(
     assert guard(baseline, "--update") == 0
     agreed = Baseline.load(baseline).figures["memory Push 100"]
 
-    push = QueueService.Push
+    answer = Pushes.answer
 
-    async def slower(self: QueueService, request: Any, context: Any) -> Any:
+    async def slower(self: Pushes, pushed: Pushed) -> Any:
         for _ in range(round(0.2 * agreed * 100 / 4)):  # a turn is some four instructions
             pass
-        return await push(self, request, context)
+        return await answer(self, pushed)
 
-    monkeypatch.setattr(QueueService, "Push", slower)
+    monkeypatch.setattr(Pushes, "answer", slower)
     assert guard(baseline) == 1
     told = capsys.readouterr()
     worse = [line for line in told.out.splitlines() if line.endswith("WORSE")]
