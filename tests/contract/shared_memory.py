@@ -12,7 +12,7 @@ from collections.abc import Callable
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Capabilities, Driver, Durability, Listener, tell
 from towline_broker.drivers.memory import Engine, MemoryDriver
-from towline_broker.drivers.memory.state import Events
+from towline_broker.drivers.memory.events import Events
 from towline_broker.testing import Harness
 
 

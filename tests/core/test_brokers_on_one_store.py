@@ -16,7 +16,7 @@ from towline_broker.core.calls import AckCall, Directive, HeartbeatItem, LeaseOu
 from towline_broker.domain.errors import WorkerNotFound
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import HOUR, MINUTE, SECOND
-from towline_broker.drivers.memory.state import Events
+from towline_broker.drivers.memory.events import Events
 
 
 @pytest.fixture

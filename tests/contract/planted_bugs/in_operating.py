@@ -131,8 +131,8 @@ def a_page_of_jobs_skips_one(engine: Engine) -> None:
 @bug("test_the_longest_waiting_job_is_known_whatever_its_priority")
 def only_the_highest_priority_counts_for_the_oldest_job(engine: Engine) -> None:
     def ready_since(line: ReadyLine) -> Any:
-        job = line.first()
-        return None if job is None else job.available_at
+        front = line.front(1)
+        return front[0].available_at if front else None
 
     with_ready_line(engine, ready_since=ready_since)
 

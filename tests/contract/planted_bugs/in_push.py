@@ -74,9 +74,10 @@ def ids_of_ended_jobs_are_not_remembered(engine: Engine) -> None:
 @bug("test_p11_scheduled_and_leased_jobs_count_and_ended_ones_do_not")
 def leased_jobs_do_not_count_for_the_depth_of_a_queue(engine: Engine) -> None:
     def make(grant: Any) -> Any:
-        def broken(job: Any, lease: Any) -> None:
-            grant(job, lease)
-            engine._state.queues[job.new.queue].live -= 1
+        def broken(jobs: Any, lease: Any) -> None:
+            grant(jobs, lease)
+            for job in jobs:
+                engine._state.queues[job.queue].live -= 1
 
         return broken
 

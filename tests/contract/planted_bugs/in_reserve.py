@@ -32,10 +32,10 @@ def a_lease_is_granted_twice(engine: Engine) -> None:
 @bug("test_p5_attempts_equal_leases_less_releases")
 def attempts_are_off_by_one(engine: Engine) -> None:
     def make(grant: Any) -> Any:
-        def broken(job: Any, lease: Any) -> None:
-            grant(job, lease)
-            if job.attempt > 1:
-                job.attempt += 1
+        def broken(jobs: Any, lease: Any) -> None:
+            grant(jobs, lease)
+            for job in jobs:
+                job.attempt += job.attempt > 1
 
         return broken
 
@@ -44,23 +44,27 @@ def attempts_are_off_by_one(engine: Engine) -> None:
 
 @bug("test_p6_higher_priority_leaves_first")
 def priority_is_reversed(engine: Engine) -> None:
-    def first(line: ReadyLine) -> Any:
+    def front(line: ReadyLine, most: int) -> Any:
         if not line._priorities:
-            return None
-        return line._by_priority[line._priorities[0]].first()
+            return []
+        return line._by_priority[line._priorities[0]].front(most)
 
-    with_ready_line(engine, first=first)
+    with_ready_line(engine, front=front)
 
 
 @bug("test_p6_push_order_holds_for_any_ids")
 def jobs_leave_in_the_order_of_their_ids(engine: Engine) -> None:
-    def first(line: ReadyLine) -> Any:
+    def front(line: ReadyLine, most: int) -> Any:
         if not line._priorities:
-            return None
+            return []
         jobs = line._by_priority[line._priorities[-1]]
-        return min(jobs, key=lambda job: job.new.id)
+        return sorted(jobs, key=lambda job: job.id)[:most]
 
-    with_ready_line(engine, first=first)
+    def remove_front(line: ReadyLine, jobs: Any) -> None:
+        for job in jobs:
+            line.remove(job)
+
+    with_ready_line(engine, front=front, remove_front=remove_front)
 
 
 @bug("test_p6_a_delayed_job_stands_behind_those_that_are_ready")

@@ -77,7 +77,7 @@ def a_job_is_taken_back_before_its_deadline(engine: Engine) -> None:
         def broken(item: Any, batch: Any) -> Any:
             held = engine._held(item.ref)
             if held is not None and item.settlement is Settlement.LOST:
-                held[0].lease = held[1]._replace(until=0)
+                engine._state.set_lease(held[0], held[1]._replace(until=0))
             return nack(item, batch)
 
         return broken

@@ -13,8 +13,8 @@ from towline_broker.domain.jobs import JobState, Settlement
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Listener, PushOutcome, PushResult, QueueState
 from towline_broker.drivers.memory import Engine
+from towline_broker.drivers.memory.events import Events
 from towline_broker.drivers.memory.records import Lease
-from towline_broker.drivers.memory.state import Events
 
 #: Each with a contract test that must fail on it.
 SHARING_BUGS: dict[type[SharedDriver], str] = {}
@@ -173,8 +173,9 @@ class JobsAreForgottenInARace(SharedDriver):
         await give_way()
         leased = await super().reserve(request)
         if self.server.at_work > 4:
-            for ref in [one.ref for one in leased[:1]]:
-                self.server.engine._state.deadlines.discard(ref.job_id)
+            state = self.server.engine._state
+            for one in leased[:1]:
+                state.deadlines.remove(one.lease_until, one.ref.job_id)
                 leased = leased[1:]
         self.server.at_work -= 1
         return leased

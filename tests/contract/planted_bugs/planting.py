@@ -54,16 +54,13 @@ def with_ready_line(engine: Engine, **methods: Any) -> None:
     """Gives every queue that comes into being a line with other methods."""
     spoiled = type("SpoiledLine", (ReadyLine,), methods)
 
-    def make(add: Any) -> Any:
-        def broken(new: Any, now: Any) -> None:
-            add(new, now)
-            queue = engine._state.queues[new.queue]
-            if not isinstance(queue.ready, spoiled):
-                line = spoiled()
-                for job in queue.ready:
-                    line.add(job)
-                queue.ready = line
+    def make(queue: Any) -> Any:
+        def broken(name: Any) -> Any:
+            made = queue(name)
+            if not isinstance(made.ready, spoiled):
+                made.ready = spoiled()
+            return made
 
         return broken
 
-    wrap(engine._state, "add", make)
+    wrap(engine._state, "queue", make)

@@ -14,7 +14,7 @@ from towline_broker.drivers.file.store import OpenStore
 from towline_broker.drivers.file.url import FileUrl
 from towline_broker.drivers.interface import Listener, tell
 from towline_broker.drivers.memory.engine import Engine
-from towline_broker.drivers.memory.state import Events
+from towline_broker.drivers.memory.events import Events
 
 T = TypeVar("T")
 

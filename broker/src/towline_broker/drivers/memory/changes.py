@@ -5,6 +5,7 @@ how they stand is read from them afterwards. So a record says what was, whatever
 the engine would make of the same call.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from towline_broker.domain.time import Micros
@@ -47,6 +48,14 @@ class Changes:
         job.dirty |= parts
         if not job.tally.dirty:
             self.note_tally(job.tally)
+
+    def note_all(self, jobs: Sequence[Job], parts: int) -> None:
+        for job in jobs:
+            if not job.dirty:
+                self.jobs.append(job)
+            job.dirty |= parts
+        for tally in dict.fromkeys([job.tally for job in jobs]):
+            self.note_tally(tally)
 
     def note_tally(self, tally: Tally) -> None:
         if not tally.dirty:

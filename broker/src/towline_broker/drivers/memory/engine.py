@@ -6,7 +6,6 @@ raises before it has changed anything. The obligations are those of
 :mod:`towline_broker.drivers.interface`.
 """
 
-import sys
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -17,53 +16,47 @@ from towline_broker.domain.jobs import (
     JobPage,
     JobRecord,
     JobState,
-    Leased,
     LeaseRecord,
     LeaseRef,
     Settlement,
 )
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import (
-    AckBatch,
-    AckItem,
     CancelOutcome,
     CancelRequest,
     CopyPage,
     DeadQuery,
     DeadSelection,
-    ExtendBatch,
-    Extended,
-    ExtendItem,
     Handled,
     JobQuery,
-    NackBatch,
-    NackItem,
     PurgeRequest,
     PushBatch,
+    PushOutcome,
     PushResult,
     QueueState,
-    ReserveRequest,
-    Settled,
     Standing,
     Transfer,
 )
-from towline_broker.drivers.memory import transfers
-from towline_broker.drivers.memory.changes import FAILURE, PROGRESS, RESULT, Changes
+from towline_broker.drivers.memory import arrivals, transfers
+from towline_broker.drivers.memory.changes import Changes
 from towline_broker.drivers.memory.dead import BEFORE_ALL, Death
+from towline_broker.drivers.memory.events import Events
+from towline_broker.drivers.memory.leasing import Leasing
 from towline_broker.drivers.memory.planning import PushPlan
-from towline_broker.drivers.memory.records import Job, Lease, cost_received
-from towline_broker.drivers.memory.state import Events, Queue, State
+from towline_broker.drivers.memory.queue import Queue
+from towline_broker.drivers.memory.records import Job, cost_received
+from towline_broker.drivers.memory.state import State
 
 #: Most jobs that one call of list_jobs looks at.
 LOOK_LIMIT = 10_000
 
 
-class Engine:
+class Engine(Leasing):
     def __init__(self, max_bytes: int | None = None, state: State | None = None) -> None:
         """``max_bytes``: push raises StoreFull rather than let the store outgrow this, roughly.
         ``state``: what to begin with, if not with nothing."""
+        super().__init__(state or State())
         self._max_bytes = max_bytes
-        self._state = state or State()
 
     @property
     def state(self) -> State:
@@ -84,6 +77,11 @@ class Engine:
     # --- jobs ---------------------------------------------------------------------------------
 
     def push(self, batch: PushBatch) -> list[PushResult]:
+        if arrivals.can_come_together(self._state, batch):
+            self._need_room(arrivals.size_of(batch.jobs))
+            arrivals.add(self._state, batch.jobs, batch.now)
+            created = PushOutcome.CREATED
+            return [PushResult(new.id, created) for new in batch.jobs]
         plan = PushPlan(self._state, batch)
         results = [plan.place(new) for new in batch.jobs]
         self._need_room(plan.size)
@@ -131,128 +129,6 @@ class Engine:
         self._state.finish(job, JobState.CANCELLED, request.now, request.remember_until)
         return CancelOutcome.CANCELLED
 
-    # --- leases -------------------------------------------------------------------------------
-
-    def reserve(self, request: ReserveRequest) -> list[Leased]:
-        if request.request_id:
-            held = self._state.requests.get(request.request_id)
-            if held:
-                return [job.leased(job.lease) for job in held.values() if job.lease is not None]
-        granted: list[Leased] = []
-        room = sys.maxsize if request.max_bytes is None else request.max_bytes
-        for name in request.queues:
-            queue = self._state.queues.get(name)
-            if queue is not None and not queue.paused and not queue.moving_to:
-                room = self._reserve_from(queue, request, granted, room)
-        return granted
-
-    def _reserve_from(
-        self, queue: Queue, request: ReserveRequest, granted: list[Leased], room: int
-    ) -> int:
-        """Returns for how many further bytes there is room."""
-        now = request.now
-        lease = Lease(
-            request.grant,
-            now,
-            now + request.lease,
-            request.lease,
-            request.worker_id,
-            request.request_id,
-        )
-        while len(granted) < request.max_jobs and room > 0:
-            job = queue.ready.first()
-            if job is None:
-                break
-            if job.attempt == 0 and job.expires_at is not None and job.expires_at <= now:
-                self._state.bury(job, DeadReason.EXPIRED, now)
-                continue
-            self._state.grant(job, lease)
-            granted.append(job.leased(lease))
-            room -= len(job.envelope)
-        return room
-
-    def leases(self, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
-        records: list[LeaseRecord | None] = []
-        for ref in refs:
-            held = self._held(ref)
-            records.append(held[0].lease_record(held[1]) if held else None)
-        return records
-
-    def _held(self, ref: LeaseRef) -> tuple[Job, Lease] | None:
-        """The job that is leased by exactly this grant, and its lease."""
-        job = self._state.jobs.get(ref.job_id)
-        if job is None or job.lease is None:
-            return None
-        if job.lease.grant != ref.grant or job.queue != ref.queue:
-            return None
-        return job, job.lease
-
-    def ack(self, batch: AckBatch) -> list[Settled]:
-        return [self._ack(item, batch) for item in batch.acks]
-
-    def _ack(self, item: AckItem, batch: AckBatch) -> Settled:
-        held = self._held(item.ref)
-        if held is None:
-            return self._settled_before(item.ref)
-        job, lease = held
-        self._state.memory.remember_lease(item.ref, Settlement.ACKED, batch.remember_until)
-        job.tally.totals.completed += 1
-        job.result = item.result
-        self._state.resize(job, RESULT)
-        self._state.finish(job, JobState.SUCCEEDED, batch.now, batch.remember_until)
-        return Settled(True, type=job.type, elapsed=batch.now - lease.granted_at)
-
-    def nack(self, batch: NackBatch) -> list[Settled]:
-        return [self._nack(item, batch) for item in batch.nacks]
-
-    def _nack(self, item: NackItem, batch: NackBatch) -> Settled:
-        held = self._held(item.ref)
-        if held is None:
-            return self._settled_before(item.ref)
-        job, lease = held
-        if item.settlement is Settlement.LOST and lease.until > batch.now:
-            return Settled(False)
-        self._state.memory.remember_lease(item.ref, item.settlement, batch.remember_until)
-        self._count_nack(job, item)
-        if item.failure is not None:
-            job.failure = item.failure
-            self._state.resize(job, FAILURE)
-        if item.dead_reason is not None:
-            self._state.bury(job, item.dead_reason, batch.now)
-        else:
-            self._state.wait(job, batch.now, item.due_at)
-        return Settled(True, type=job.type, elapsed=batch.now - lease.granted_at)
-
-    @staticmethod
-    def _count_nack(job: Job, item: NackItem) -> None:
-        totals = job.tally.totals
-        if item.settlement is Settlement.RELEASED:
-            job.attempt -= 1
-            job.releases += 1
-            totals.released += 1
-            return
-        totals.failed += 1
-        totals.lease_expired += item.settlement is Settlement.LOST
-        totals.retried += item.dead_reason is None
-
-    def _settled_before(self, ref: LeaseRef) -> Settled:
-        return Settled(False, before=self._state.memory.settlement(ref))
-
-    def extend(self, batch: ExtendBatch) -> list[Extended]:
-        return [self._extend(item, batch.now) for item in batch.items]
-
-    def _extend(self, item: ExtendItem, now: Micros) -> Extended:
-        held = self._held(item.ref)
-        if held is None:
-            return Extended(None, before=self._state.memory.settlement(item.ref))
-        job, lease = held
-        until = now + (lease.length if item.lease is None else item.lease)
-        self._state.set_lease(job, lease._replace(until=until))
-        if item.progress is not None:
-            job.progress = item.progress.merged_into(job.progress)
-            self._state.resize(job, PROGRESS)
-        return Extended(until)
-
     # --- upkeep -------------------------------------------------------------------------------
 
     def promote(self, now: Micros, limit: int) -> int:
@@ -268,7 +144,7 @@ class Engine:
         return len(job_ids)
 
     def expired_leases(self, now: Micros, limit: int) -> list[LeaseRecord]:
-        jobs = [self._state.jobs[job_id] for job_id in self._state.deadlines.due(now, limit)]
+        jobs = self._state.deadlines.due(now, limit)
         return [job.lease_record(job.lease) for job in jobs if job.lease is not None]
 
     def forget(self, now: Micros, limit: int) -> int:

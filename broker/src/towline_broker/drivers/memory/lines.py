@@ -1,8 +1,9 @@
 """The orders in which jobs wait: each costs O(log n) or less per change, whatever is in it."""
 
 from bisect import bisect_right, insort
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from operator import itemgetter
 from typing import Generic, TypeVar
 
@@ -61,6 +62,21 @@ class NumberedLine(Generic[N, T]):
         self._room -= 1
         self._blocks[-1][number] = item
 
+    def extend(self, numbered: Sequence[tuple[N, T]]) -> None:
+        """Adds many in rising order, all of them beyond the greatest number so far."""
+        self._length += len(numbered)
+        self._last = numbered[-1][0]
+        added = 0
+        while added < len(numbered):
+            if self._room == 0:
+                self._blocks.append({})
+                self._firsts.append(numbered[added][0])
+                self._room = self.BLOCK
+            piece = numbered[added : added + self._room]
+            self._blocks[-1].update(piece)
+            self._room -= len(piece)
+            added += len(piece)
+
     def _add_between(self, number: N, item: T) -> None:
         if not self._blocks:
             self._blocks.append({})
@@ -73,13 +89,27 @@ class NumberedLine(Generic[N, T]):
 
     def remove(self, number: N) -> None:
         index = bisect_right(self._firsts, number) - 1
+        del self._blocks[index][number]
+        self._lost(index, 1)
+
+    def remove_front(self, count: int) -> None:
+        """Removes so many of what :meth:`front` tells, from the first on."""
+        block = self._blocks[0]
+        if count == len(block):
+            block.clear()
+        else:
+            for number in list(islice(block, count)):
+                del block[number]
+        self._lost(0, count)
+
+    def _lost(self, index: int, count: int) -> None:
+        """The block has so many items less."""
+        self._length -= count
         block = self._blocks[index]
-        del block[number]
-        self._length -= 1
         left = len(block)
         if not left:
             self._drop(index)
-        elif left & (left - 1) == 0 and left < self.BLOCK // 4:
+        elif left < self.BLOCK // 4 and left.bit_length() < (left + count).bit_length():
             # A dict that was once full stays as large; a copy is as large as it needs to be.
             self._blocks[index] = dict(block)
 
@@ -91,6 +121,10 @@ class NumberedLine(Generic[N, T]):
     def first(self) -> T:
         """There must be one."""
         return next(iter(self._blocks[0].values()))
+
+    def front(self, most: int) -> list[T]:
+        """The first ones, of those that stand in one block. There must be one."""
+        return list(islice(self._blocks[0].values(), most))
 
     def after(self, number: N) -> Iterator[tuple[N, T]]:
         """The items of greater numbers. Nothing may be removed while this is being read."""
@@ -121,27 +155,43 @@ class ReadyLine:
             yield from self._by_priority[priority]
 
     def add(self, job: Job) -> None:
-        priority = job.priority
+        self._line(job.priority).add(job.place, job)
+        self._length += 1
+
+    def extend(self, priority: int, jobs: Sequence[Job]) -> None:
+        """Adds many of one priority, whose places are behind all others of that priority."""
+        self._line(priority).extend([(job.place, job) for job in jobs])
+        self._length += len(jobs)
+
+    def _line(self, priority: int) -> NumberedLine[int, Job]:
         line = self._by_priority.get(priority)
         if line is None:
             line = self._by_priority[priority] = NumberedLine()
             insort(self._priorities, priority)
-        line.add(job.place, job)
-        self._length += 1
+        return line
 
     def remove(self, job: Job) -> None:
-        priority = job.priority
-        line = self._by_priority[priority]
-        line.remove(job.place)
-        self._length -= 1
-        if not line:
+        self._by_priority[job.priority].remove(job.place)
+        self._lost(job.priority, 1)
+
+    def front(self, most: int) -> list[Job]:
+        """The first ones, of one priority; perhaps fewer than there are, but none only if there is
+        none."""
+        if not self._priorities:
+            return []
+        return self._by_priority[self._priorities[-1]].front(most)
+
+    def remove_front(self, jobs: Sequence[Job]) -> None:
+        """Removes those with which its priority begins; there must be one."""
+        priority = jobs[0].priority
+        self._by_priority[priority].remove_front(len(jobs))
+        self._lost(priority, len(jobs))
+
+    def _lost(self, priority: int, count: int) -> None:
+        self._length -= count
+        if not self._by_priority[priority]:
             del self._by_priority[priority]
             self._priorities.remove(priority)
-
-    def first(self) -> Job | None:
-        if not self._priorities:
-            return None
-        return self._by_priority[self._priorities[-1]].first()
 
     def ready_since(self) -> Micros | None:
         """When the job that is READY for longest became so.

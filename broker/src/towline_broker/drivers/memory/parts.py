@@ -4,7 +4,7 @@ A dict that has run out of room is copied as a whole: with a million keys that s
 a tenth of a second. Here the keys are spread over many small dicts, of which each grows by itself.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -45,6 +45,19 @@ class PartedDict(Generic[K, V]):
 
     def pop(self, key: K, default: None) -> V | None:
         return self._parts[hash(key) >> _SHIFT & _MASK].pop(key, default)
+
+    def holds_any(self, keys: Iterable[K]) -> bool:
+        parts = self._parts
+        for key in keys:  # noqa: SIM110 # a generator's frame for each call costs half as much again
+            if key in parts[hash(key) >> _SHIFT & _MASK]:
+                return True
+        return False
+
+    def put_all(self, keys: Iterable[K], values: Iterable[V]) -> None:
+        """Of each key its value."""
+        parts = self._parts
+        for key, value in zip(keys, values, strict=True):
+            parts[hash(key) >> _SHIFT & _MASK][key] = value
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))

@@ -24,7 +24,8 @@ class SettleMemory:
     """How jobs and leases ended, until :meth:`forget` comes past their time."""
 
     def __init__(self) -> None:
-        self._jobs: PartedDict[str, Ended] = PartedDict()
+        #: Those that have ended, by their ids.
+        self.jobs: PartedDict[str, Ended] = PartedDict()
         self._leases: PartedDict[_Lease, Settlement] = PartedDict()
         self._until: list[Memory] = []
         self._added = 0
@@ -33,7 +34,7 @@ class SettleMemory:
         self.size = 0
 
     def __contains__(self, job_id: str) -> bool:
-        return job_id in self._jobs
+        return job_id in self.jobs
 
     def remember_lease(self, ref: LeaseRef, settlement: Settlement, until: Micros) -> None:
         key = (ref.queue, ref.job_id, ref.grant)
@@ -51,7 +52,7 @@ class SettleMemory:
         result: bytes = b"",
     ) -> None:
         number = self._add(until, job_id, None)
-        self._jobs[job_id] = (queue, int(state), result, finished_at, number)
+        self.jobs[job_id] = (queue, int(state), result, finished_at, number)
         self.size += MEMORY_OVERHEAD + len(result)
 
     def settlement(self, ref: LeaseRef) -> Settlement | None:
@@ -65,7 +66,7 @@ class SettleMemory:
     ) -> None:
         """All that is known from records, of jobs and of leases, each once; ``added``: the greatest
         number that any memory ever had."""
-        jobs, leases, until = self._jobs, self._leases, self._until
+        jobs, leases, until = self.jobs, self._leases, self._until
         for memory, job in ended:
             jobs[memory[2]] = job
             until.append(memory)
@@ -79,18 +80,18 @@ class SettleMemory:
         self._added = max(self._added, added)
 
     def __len__(self) -> int:
-        return len(self._jobs) + len(self._leases)
+        return len(self.jobs) + len(self._leases)
 
     def state(self, job_id: str) -> JobState | None:
-        ended = self._jobs.get(job_id)
+        ended = self.jobs.get(job_id)
         return None if ended is None else JobState(ended[1])
 
     def ended(self, job_id: str) -> tuple[str, int, bytes, Micros]:
         """Queue, state, result and time of the end of a remembered job."""
-        return self._jobs[job_id][:4]
+        return self.jobs[job_id][:4]
 
     def record(self, job_id: str) -> JobRecord | None:
-        ended = self._jobs.get(job_id)
+        ended = self.jobs.get(job_id)
         if ended is None:
             return None
         queue, state, result, finished_at, _ = ended
@@ -98,7 +99,7 @@ class SettleMemory:
 
     def forget_job(self, job_id: str) -> None:
         """Before its time. How its leases ended is kept."""
-        ended = self._jobs.pop(job_id, None)
+        ended = self.jobs.pop(job_id, None)
         if ended is not None:
             self.size -= MEMORY_OVERHEAD + len(ended[2])
             if self.changes is not None:
@@ -123,8 +124,8 @@ class SettleMemory:
         if lease is not None:
             del self._leases[lease]
         else:
-            self.size -= len(self._jobs[job_id][2])
-            del self._jobs[job_id]
+            self.size -= len(self.jobs[job_id][2])
+            del self.jobs[job_id]
         return True
 
     def keeps(self, memory: Memory) -> bool:
@@ -132,7 +133,7 @@ class SettleMemory:
         _, number, job_id, lease = memory
         if lease is not None:
             return lease in self._leases
-        ended = self._jobs.get(job_id)
+        ended = self.jobs.get(job_id)
         return ended is not None and ended[-1] == number
 
     def _add(self, until: Micros, job_id: str, lease: _Lease | None) -> int:

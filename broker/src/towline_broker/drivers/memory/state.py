@@ -5,7 +5,7 @@ step, and in which order, is the engine's business.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from towline_broker.domain.jobs import DeadReason, JobState, NewJob
 from towline_broker.domain.retry import DEFAULT_POLICY, RetryPolicy
@@ -13,37 +13,21 @@ from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Transfer
 from towline_broker.drivers.memory.changes import STANDING, WHOLE, Changes
 from towline_broker.drivers.memory.dead import DeadLetters
-from towline_broker.drivers.memory.lines import Agenda, NumberedLine, ReadyLine
+from towline_broker.drivers.memory.deadlines import Deadlines
+from towline_broker.drivers.memory.events import Events
+from towline_broker.drivers.memory.lines import Agenda, NumberedLine
 from towline_broker.drivers.memory.parts import PartedDict
-from towline_broker.drivers.memory.records import Job, Lease, Tally, cost_of, current_cost
+from towline_broker.drivers.memory.queue import Queue
+from towline_broker.drivers.memory.records import (
+    LEASED,
+    READY,
+    Job,
+    Lease,
+    Tally,
+    cost_of,
+    current_cost,
+)
 from towline_broker.drivers.memory.settled import SettleMemory, UniqueKeys
-
-
-@dataclass(slots=True)
-class Events:
-    """What a listener has to be told, gathered over one or more changes."""
-
-    #: Jobs that became READY, by queue.
-    ready: Counter[str] = field(default_factory=Counter)
-    #: Ids of jobs that ended.
-    ended: list[str] = field(default_factory=list)
-
-
-class Queue:
-    __slots__ = ("live", "moved", "moving_to", "name", "paused", "ready", "scheduled")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.paused = False
-        #: The store that the queue is on its way to, or in; empty: this one.
-        self.moving_to = ""
-        self.moved = False
-        self.ready = ReadyLine()
-        #: By their places.
-        self.scheduled: NumberedLine[int, Job] = NumberedLine()
-        #: SCHEDULED + READY + LEASED.
-        self.live = 0
-
 
 #: So many retry policies are shared by the jobs that have them.
 SHARED_POLICIES = 1_000
@@ -59,8 +43,7 @@ class State:
         self.due: Agenda[str] = Agenda()
         #: Ids of SCHEDULED and READY jobs that were never started, by the end of their validity.
         self.expiring: Agenda[str] = Agenda()
-        #: Ids of LEASED jobs by the deadline of the lease.
-        self.deadlines: Agenda[str] = Agenda()
+        self.deadlines = Deadlines()
         #: Ids of SUCCEEDED and CANCELLED jobs by the end of their retention.
         self.retained: Agenda[str] = Agenda()
         #: request_id to the jobs that are leased under it, in the order of the grant.
@@ -72,8 +55,9 @@ class State:
         #: None: nobody asks what has changed.
         self.changes: Changes | None = None
         self._jobs_size = 0
-        self._pushes = 0
-        self._places = 0
+        #: The greatest number and the greatest place that a job was ever given.
+        self.pushes = 0
+        self.places = 0
         self._policies: dict[RetryPolicy, RetryPolicy] = {}
 
     @property
@@ -118,14 +102,14 @@ class State:
     def _store(self, new: NewJob, enqueued_at: Micros) -> Job:
         """A job that has no state yet."""
         tally = self.tally(new.queue, new.type)
-        self._pushes += 1
+        self.pushes += 1
         job = Job(
             new.id,
             tally.queue,
             tally,
             new.envelope,
             new.priority,
-            self._pushes,
+            self.pushes,
             0,
             enqueued_at,
             enqueued_at,
@@ -149,16 +133,15 @@ class State:
         job.size = current_cost(job)
         self._jobs_size += job.size
         self.in_push_order.add(job.number, job)
-        self._pushes = max(self._pushes, job.number)
+        self.pushes = max(self.pushes, job.number)
 
     def place(self, job: Job) -> None:
         """Among those of its state; gives it its lease."""
         self._enter(job, job.state)
         self.join(job)
-        self._places = max(self._places, job.place)
+        self.places = max(self.places, job.place)
         if job.lease is not None:
-            self._index_request(job, job.lease)
-            self.set_lease(job, job.lease)
+            self._index_lease(job.lease, {job.id: job})
 
     def queue(self, name: str) -> Queue:
         """The queue of this name, which comes into being if there is none."""
@@ -186,12 +169,20 @@ class State:
 
     def remove(self, job: Job) -> None:
         self._leave(job)
+        self._drop(job)
+
+    def _drop(self, job: Job) -> None:
+        """A job that has no state any more."""
         del self.jobs[job.id]
         self.in_push_order.remove(job.number)
         self._jobs_size -= job.size
         if self.changes is not None:
             self.changes.note_tally(job.tally)
             self.changes.gone.append(job.id)
+
+    def grow(self, size: int) -> None:
+        """Jobs were stored that take so many bytes."""
+        self._jobs_size += size
 
     def resize(self, job: Job, part: int) -> None:
         """To be called when a result, a failure or a progress was recorded with the job."""
@@ -225,23 +216,35 @@ class State:
         self._leave(job)
         self._enter_waiting(job, now, due_at)
 
-    def grant(self, job: Job, lease: Lease) -> None:
-        """READY to LEASED."""
-        self._leave(job)
-        job.attempt += 1
-        job.started_at = lease.granted_at
-        job.tally.totals.started += 1
-        self._index_request(job, lease)
-        self._enter(job, JobState.LEASED)
-        self.set_lease(job, lease)
+    def grant(self, jobs: Sequence[Job], lease: Lease) -> None:
+        """READY to LEASED. Whoever grants has taken them out of their line, all at once."""
+        leased = JobState.LEASED
+        for job in jobs:
+            job.state = leased
+            job.attempt += 1
+            job.started_at = lease.granted_at
+            job.lease = lease
+            if job.expires_at is not None:
+                self.expiring.discard(job.id)
+        for tally, count in Counter([job.tally for job in jobs]).items():
+            tally.depth[READY] -= count
+            tally.depth[LEASED] += count
+            tally.totals.started += count
+        self._index_lease(lease, {job.id: job for job in jobs})
+        if self.changes is not None:
+            self.changes.note_all(jobs, STANDING)
 
-    def _index_request(self, job: Job, lease: Lease) -> None:
+    def _index_lease(self, lease: Lease, jobs: dict[str, Job]) -> None:
+        self.deadlines.add(lease.until, jobs)
         if lease.request_id:
-            self.requests.setdefault(lease.request_id, {})[job.id] = job
+            self.requests.setdefault(lease.request_id, {}).update(jobs)
 
     def set_lease(self, job: Job, lease: Lease) -> None:
+        """Another deadline, for a LEASED job."""
+        if job.lease is not None:
+            self.deadlines.remove(job.lease.until, job.id)
         job.lease = lease
-        self.deadlines.set(job.id, lease.until)
+        self.deadlines.add(lease.until, {job.id: job})
         self.note(job, STANDING)
 
     def bury(self, job: Job, reason: DeadReason, now: Micros) -> None:
@@ -260,13 +263,13 @@ class State:
         """To SUCCEEDED or CANCELLED. The job goes at once if it has no retention; the settle memory
         keeps its id, state and result."""
         self._leave(job)
-        job.finished_at = now
-        self._enter(job, state)
         if job.retention > 0:
+            job.finished_at = now
+            self._enter(job, state)
             job.keep_until = now + job.retention
             self.retained.set(job.id, job.keep_until)
         else:
-            self.remove(job)
+            self._drop(job)
         self.memory.remember_job(job.id, job.queue, state, now, remember_until, job.result)
         if state is JobState.SUCCEEDED:
             self._free_key_of_ended(job)
@@ -334,7 +337,7 @@ class State:
         self.join(job)
 
     def join(self, job: Job) -> None:
-        """To its place among those of its state. A lease is joined by :meth:`set_lease`."""
+        """To its place among those of its state. A lease is joined by :meth:`place`."""
         state = job.state
         if state is JobState.READY:
             self.queues[job.queue].ready.add(job)
@@ -350,8 +353,8 @@ class State:
             self.expiring.set(job.id, job.expires_at)
 
     def _next_place(self) -> int:
-        self._places += 1
-        return self._places
+        self.places += 1
+        return self.places
 
     def _enter(self, job: Job, state: JobState) -> None:
         job.state = state
@@ -386,10 +389,12 @@ class State:
             self.expiring.discard(job.id)
 
     def _leave_lease(self, job: Job) -> None:
-        self.deadlines.discard(job.id)
-        if job.lease is not None and job.lease.request_id:
-            request = self.requests[job.lease.request_id]
+        lease, job.lease = job.lease, None
+        if lease is None:
+            return
+        self.deadlines.remove(lease.until, job.id)
+        if lease.request_id:
+            request = self.requests[lease.request_id]
             del request[job.id]
             if not request:
-                del self.requests[job.lease.request_id]
-        job.lease = None
+                del self.requests[lease.request_id]

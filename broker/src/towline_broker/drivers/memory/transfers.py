@@ -10,8 +10,9 @@ from towline_broker.domain.errors import QueueNotFound
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Copy, DeadFilter, Standing, Transfer
+from towline_broker.drivers.memory.queue import Queue
 from towline_broker.drivers.memory.records import Job
-from towline_broker.drivers.memory.state import Queue, State
+from towline_broker.drivers.memory.state import State
 
 #: How far into the agenda of all SCHEDULED jobs is looked at first.
 FIRST_LOOK = 1_000
