@@ -31,6 +31,7 @@ from towline.v1.queue_service_pb2 import (
 from towline.v1.queue_service_pb2_grpc import QueueServiceServicer
 from towline_broker.core import calls
 from towline_broker.core.broker import Broker
+from towline_broker.domain.encoded import Encoded
 from towline_broker.domain.errors import TowlineError
 from towline_broker.domain.identity import Right, current_identity
 from towline_broker.domain.jobs import JobPage
@@ -50,6 +51,7 @@ from towline_broker.services.reserving import (
 from towline_broker.services.settling import SettleReader
 from towline_broker.services.times import to_duration
 from towline_broker.services.views import attempt_limits, to_info
+from towline_broker.services.wire.leases import LeaseWriter
 from towline_broker.status import item_error
 
 _NOT_FOUND = LeaseOutcome.LEASE_OUTCOME_NOT_FOUND
@@ -60,7 +62,7 @@ class QueueService(QueueServiceServicer):
     def __init__(self, broker: Broker, limits: Limits) -> None:
         self._broker = broker
         self._limits = limits
-        self._of_attempts = attempt_limits(limits)
+        self._leases = LeaseWriter(attempt_limits(limits))
         self.pushes = Pushes(broker, limits)
         self._settling = SettleReader(limits)
 
@@ -128,11 +130,15 @@ class QueueService(QueueServiceServicer):
         )
 
     async def Reserve(self, request: ReserveRequest, context: Context) -> ReserveResponse:
+        """For callers that want the message of what was sent."""
+        return (await self.reserve(request, context)).message
+
+    async def reserve(self, request: ReserveRequest, context: Context) -> Encoded[ReserveResponse]:
         """Served in the streaming form, which looks the same on the wire; see :func:`deliver`."""
         call = read_reserve(request, self._limits)
         call = replace(call, wait=wait_within_deadline(call.wait, context))
         leases = await self._broker.leasing.reserve(call)
-        return await deliver(leases, context, self._broker, self._limits, self._of_attempts)
+        return await deliver(leases, context, self._broker, self._limits, self._leases)
 
     async def Ack(self, request: AckRequest, context: Context) -> AckResponse:
         self._check_batch(request.acks, "acks")

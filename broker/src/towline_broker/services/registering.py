@@ -62,7 +62,7 @@ def add_services(
     # One reply is the same on the wire as a stream of one; but only the streaming form tells the
     # handler whether its reply could be sent.
     recorder.handlers[QUEUE_SERVICE]["Reserve"] = grpc.unary_stream_rpc_method_handler(
-        queue.Reserve,
+        queue.reserve,
         request_deserializer=ReserveRequest.FromString,
         # It writes bytes: so it knows how many.
         response_serializer=None,

@@ -7,17 +7,17 @@ from typing import Any
 
 import grpc
 
-from towline.v1.job_pb2 import AttemptLimits
 from towline.v1.queue_service_pb2 import ReserveRequest, ReserveResponse
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import QueueWeight, ReserveCall
 from towline_broker.domain.answers import answer_grows
+from towline_broker.domain.encoded import Encoded
 from towline_broker.domain.identity import credentials_end_at, current_identity
 from towline_broker.domain.jobs import Leased
 from towline_broker.domain.time import MILLISECOND, Micros, from_seconds
 from towline_broker.services.checks import Checks
 from towline_broker.services.limits import Limits
-from towline_broker.services.views import fill_lease
+from towline_broker.services.wire.leases import LeaseWriter, fitting
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -76,12 +76,8 @@ def _queues(request: ReserveRequest, limits: Limits, checks: Checks) -> list[Que
 
 
 async def deliver(
-    leases: Sequence[Leased],
-    context: Context,
-    broker: Broker,
-    limits: Limits,
-    of_attempts: AttemptLimits | None,
-) -> ReserveResponse:
+    leases: Sequence[Leased], context: Context, broker: Broker, limits: Limits, writer: LeaseWriter
+) -> Encoded[ReserveResponse]:
     """Sends the reply itself, so as to hear if it cannot be sent: then the leases are given back.
 
     That covers a caller that was gone when the reply was made, and one that goes while the reply
@@ -89,13 +85,9 @@ async def deliver(
     told from one that got it; its leases run out, or are asked for again by their request id.
     """
     try:
-        reply = ReserveResponse()
-        for leased in leases:
-            fill_lease(reply.leases.add(), leased, broker.now_of(leased.ref.queue))
-        if of_attempts is not None:
-            for lease in reply.leases:
-                lease.limits.CopyFrom(of_attempts)
-        raw, sent = _cut_to_fit(reply, limits.message_bytes)
+        entries = writer.entries(leases, broker.now_of)
+        sent = fitting(entries, limits.message_bytes)
+        raw = b"".join(entries[:sent])
         answer_grows(len(raw))
         await context.write(raw)
     except BaseException as error:
@@ -106,16 +98,4 @@ async def deliver(
         raise
     if sent < len(leases):
         await broker.leasing.give_back(leases[sent:])
-    return reply
-
-
-def _cut_to_fit(reply: ReserveResponse, most_bytes: int) -> tuple[bytes, int]:
-    """Its bytes, and how many leases are left: at least one, if there were any."""
-    raw = reply.SerializeToString()
-    if len(raw) > most_bytes and len(reply.leases) > 1:
-        size = len(raw)
-        while size > most_bytes and len(reply.leases) > 1:
-            size -= reply.leases[-1].ByteSize()
-            del reply.leases[-1]
-        raw = reply.SerializeToString()
-    return raw, len(reply.leases)
+    return Encoded(raw, ReserveResponse.FromString)
