@@ -1,8 +1,11 @@
 """The one thread that changes the file.
 
-It takes the operations that are waiting, plays each inside a savepoint of its own, and commits them
-together: calls that arrive while a commit is being synced share the next one, and a lone call never
-waits for company.
+It takes the operations that are waiting, plays them, and commits them together: calls that arrive
+while a commit is being synced share the next one, and a lone call never waits for company.
+
+They are played as if nothing could fail. Should one fail that has changed something, nothing stands
+of any, and all are played again, each inside a savepoint of its own. (A savepoint has SQLite keep a
+copy of each page before it is changed.)
 """
 
 import asyncio
@@ -51,6 +54,10 @@ class SubmittedAt(Submitted):
     ) -> None:
         super().__init__(operation, answer, items, room)
         self.now = now
+
+
+class _HalfDone(Exception):
+    """One of the operations failed and has changed something."""
 
 
 class Writer:
@@ -139,7 +146,7 @@ class Writer:
             self._health.check()
             try:
                 room = sum(submitted.room for submitted in batch)
-                self._commit(batch, self._why_full(room))
+                self._commit(batch, self._why_full(room) if room else None)
             except DiskFull:
                 # What has been played is void, but without the pushes there may be room enough.
                 self._settle_on_full_disk(batch)
@@ -160,6 +167,17 @@ class Writer:
             self._commit(batch, full)
 
     def _commit(self, batch: Sequence[SubmittedAt], full: str | None) -> None:
+        try:
+            self._play_and_commit(batch, full, self._play)
+        except _HalfDone:
+            self._play_and_commit(batch, full, self._play_apart)
+
+    def _play_and_commit(
+        self,
+        batch: Sequence[SubmittedAt],
+        full: str | None,
+        play: Callable[[SubmittedAt], None],
+    ) -> None:
         sqlite = self._sqlite
         try:
             self._sqlite.execute("BEGIN IMMEDIATE")
@@ -168,7 +186,7 @@ class Writer:
                 if full is not None and submitted.room:
                     submitted.fail(StoreFull("disk", full))
                 else:
-                    self._play(submitted)
+                    play(submitted)
             changed = sqlite.total_changes != changes
             if changed:
                 self._sequence += 1
@@ -185,25 +203,41 @@ class Writer:
         self._names.keep()
         self.transactions += 1
 
-    def _play(self, submitted: Submitted) -> None:
-        """One operation; if it fails, nothing of it stays and the others are not concerned.
+    def _play(self, submitted: SubmittedAt) -> None:
+        """Raises _HalfDone if the operation fails and has changed something; and what concerns the
+        whole transaction: StoreError, DiskFull."""
+        changes, made = self._sqlite.total_changes, self._names.mark()
+        try:
+            self._perform(submitted)
+        except Exception as error:
+            if isinstance(translated(error), StoreError | DiskFull):
+                raise
+            if self._sqlite.total_changes != changes:
+                raise _HalfDone from error
+            self._names.drop(made)
+            submitted.fail(error)
+
+    def _play_apart(self, submitted: SubmittedAt) -> None:
+        """If it fails, nothing of it stays and the others are not concerned.
 
         Raises what concerns the whole transaction: StoreError, DiskFull.
         """
-        self._sqlite.execute("SAVEPOINT operation")
         made = self._names.mark()
-        transaction = SqliteTransaction(self._connection, self._names, self._take)
+        self._sqlite.execute("SAVEPOINT operation")
         try:
-            result = run(perform(transaction, submitted.operation, SHARD))
+            self._perform(submitted)
         except Exception as error:
             if isinstance(translated(error), StoreError | DiskFull):
                 raise
             self._sqlite.execute("ROLLBACK TO operation")
             self._names.drop(made)
             submitted.fail(error)
-        else:
-            submitted.succeed(result, transaction.effects)
         self._sqlite.execute("RELEASE operation")
+
+    def _perform(self, submitted: SubmittedAt) -> None:
+        transaction = SqliteTransaction(self._connection, self._names, self._take)
+        result = run(perform(transaction, submitted.operation, SHARD))
+        submitted.succeed(result, transaction.effects)
 
     def _take(self, count: int) -> int:
         first = self._sequence + 1
