@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from bench.messages import QUEUE, new_job
 from towline.v1 import queue_service_pb2 as pb
 from towline.v1.job_pb2 import Lease
+from towline_broker.server.event_loop import loop_factory
 
 
 def answers(batch: int, payload: int) -> dict[str, tuple[type[Message], Message]]:
@@ -71,4 +72,6 @@ if __name__ == "__main__":
     parser.add_argument("payload", type=int)
     parser.add_argument("--ready-file", type=Path, required=True)
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.batch, arguments.payload, arguments.ready_file))
+    # That of a broker.
+    with asyncio.Runner(loop_factory=loop_factory("auto")) as runner:
+        runner.run(serve(arguments.batch, arguments.payload, arguments.ready_file))

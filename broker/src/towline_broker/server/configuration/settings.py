@@ -30,6 +30,7 @@ from towline_broker.server.configuration.store_settings import (
 )
 from towline_broker.server.configuration.telemetry_settings import TelemetrySettings
 from towline_broker.server.configuration.tls_settings import TlsSettings
+from towline_broker.server.event_loop import Choice
 from towline_broker.services.limits import MIB, Limits
 
 ENV_PREFIX = "TOWLINE_"
@@ -204,6 +205,9 @@ class Settings(BaseSettings):
     max_connection_age: Annotated[Wait, AT_START] = 30 * MINUTE
     """After about so long a client is asked to connect anew, so that clients spread over the
     brokers behind one address again; 0: never. Its calls go on meanwhile."""
+    event_loop: Annotated[Choice, AT_START] = "auto"
+    """What the broker runs on. auto: uvloop where it is installed, with which a call takes less of
+    the processor, else asyncio."""
     limits: Annotated[LimitSettings, AT_START] = LimitSettings()
     """How large that may be which calls bring; the contract states the defaults."""
     core: Annotated[CoreOptions, AT_START] = CoreOptions()

@@ -60,7 +60,7 @@ def main() -> int:
         finally:
             ending.cancel()
 
-    return to_the_end(serve())
+    return to_the_end(serve(), loop=settings.event_loop)
 
 
 async def _reload(server: BrokerServer, stopping: Stopping, given: str) -> bytes:

@@ -11,6 +11,7 @@ from towline_broker.domain.events import event
 from towline_broker.domain.time import to_seconds
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.configuration.sources import Sources
+from towline_broker.server.event_loop import Choice, loop_factory
 from towline_broker.server.exits import ExitCode, StartError
 from towline_broker.server.garbage import collect_seldom
 from towline_broker.server.http.showing import shown_over_http
@@ -66,7 +67,7 @@ def run(settings: Settings, ready_file: Path | None = None, sources: Sources | N
 
             return await serve_until(stopping, settings, started)
 
-    return to_the_end(serve(), ready_file)
+    return to_the_end(serve(), ready_file, settings.event_loop)
 
 
 def patience(settings: Settings) -> float:
@@ -89,16 +90,20 @@ def times(settings: Settings) -> dict[str, float]:
     }
 
 
-def to_the_end(serving: Coroutine[Any, Any, int], ready_file: Path | None = None) -> int:
+def to_the_end(
+    serving: Coroutine[Any, Any, int], ready_file: Path | None = None, loop: Choice = "asyncio"
+) -> int:
     """The exit code of what serves, on a loop of its own; the ready file goes with it."""
     try:
-        return asyncio.run(serving)
+        with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+            return runner.run(serving)
     except StartError as error:
         return refuse(str(error), error.exit_code)
     except Exception:
         log.exception("unexpected end", extra=event("unexpected_end"))
         return ExitCode.UNEXPECTED
     finally:
+        serving.close()  # if there was no loop for it
         if ready_file is not None:
             remove(ready_file)
 

@@ -18,6 +18,7 @@ from redis.exceptions import (
 )
 
 from towline_broker.drivers.redis.link.interface import Argument
+from towline_broker.drivers.redis.link.sending import is_of_closed, send
 from towline_broker.drivers.redis.link.url import Address
 
 T = TypeVar("T")
@@ -115,7 +116,7 @@ class Endpoint:
             return Unfit(f"{self.address}: {self._not_let_in()} ({error})")
         if isinstance(error, ResponseError):
             return Unfit(f"{self.address}: {error}")
-        if isinstance(error, RedisError | OSError):
+        if isinstance(error, RedisError | OSError) or is_of_closed(error):
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 return Unfit(f"{self.address}: {error}")
             hint = f"; {_PLAIN}" if "WRONG_VERSION_NUMBER" in str(error) else ""
@@ -189,7 +190,7 @@ async def ask_once(endpoint: Endpoint, command: Sequence[Argument]) -> Reply:
     connection, _ = await endpoint.connect()
     try:
         async with asyncio.timeout(endpoint.timeout):
-            await connection.send_packed_command(encode(command), check_health=False)
+            await send(connection, encode(command))
             return await connection.read_response()
     except ERROR_REPLIES as error:
         return error

@@ -21,6 +21,7 @@ from towline_broker.drivers.redis.link.endpoint import (
     encode,
 )
 from towline_broker.drivers.redis.link.interface import OnGap, OnMessage
+from towline_broker.drivers.redis.link.sending import send
 
 log = logging.getLogger("towline.broker")
 
@@ -107,7 +108,7 @@ class Subscription:
                 raise Unreachable(f"silent for {2 * self._silence:g} s")
             else:
                 asked = True
-                await connection.send_packed_command(_PING, check_health=False)
+                await send(connection, _PING)
 
     async def _next(self, connection: AbstractConnection) -> Reply:
         """None after a while of silence."""
@@ -151,7 +152,7 @@ class Subscription:
         try:
             async with asyncio.timeout(endpoint.timeout):
                 request = encode(["SUBSCRIBE", self._channel.name])
-                await connection.send_packed_command(request, check_health=False)
+                await send(connection, request)
                 await connection.read_response()
         except BaseException as error:
             await discard(connection)

@@ -23,6 +23,7 @@ from towline_broker.drivers.redis.link.endpoint import (
     discard,
     encode,
 )
+from towline_broker.drivers.redis.link.sending import send
 from towline_broker.drivers.redis.link.url import Address
 
 
@@ -117,7 +118,6 @@ class Wire:
             await self._end
 
     async def _write(self) -> None:
-        send = self._connection.send_packed_command
         try:
             while True:
                 await self._to_send.wait()
@@ -128,7 +128,7 @@ class Wire:
                     batch.append(self._confirmation(waiting))
                 self._unanswered.extend(batch)
                 requests = [exchange.request for exchange in batch]
-                await send(requests, check_health=False)
+                await send(self._connection, requests)
         except (RedisError, OSError) as error:
             self._ended(str(error))
 
