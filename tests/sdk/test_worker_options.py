@@ -29,6 +29,9 @@ from towline.worker import Worker
         ({"queues": {"a": 1.5}}, r"queues\['a'\]: expected"),
         ({"concurrency": 0}, "concurrency: expected a whole number from 1 to 10000, got 0"),
         ({"concurrency": 10_001}, "concurrency: expected"),
+        ({"prefetch": -1}, "prefetch: expected a whole number from 0 to 1000, got -1"),
+        ({"prefetch": 1001}, "prefetch: expected"),
+        ({"prefetch": 2.5}, "prefetch: expected"),
         ({"concurrency": True}, "concurrency: expected"),
         ({"concurrency": "8"}, "concurrency: expected"),
         ({"pool": "fork"}, 'pool: expected "thread", "async" or "process"'),
@@ -63,10 +66,12 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> Non
 
 
 def test_the_bounds_themselves_are_taken() -> None:
-    Worker(concurrency=10_000, lease=1, queues={"q": 1000}, worker_id="x" * 128)
+    Worker(concurrency=10_000, prefetch=1000, lease=1, queues={"q": 1000}, worker_id="x" * 128)
     Worker(max_time=1e13, drain_timeout=1e13)
     Worker(wait=60, sleep=0, max_attempts=1, max_memory="1MB", default_timeout=0.001)
-    Worker(concurrency=1, lease=timedelta(hours=12), drain_timeout=0, queues=["x" * 128])
+    Worker(
+        concurrency=1, prefetch=0, lease=timedelta(hours=12), drain_timeout=0, queues=["x" * 128]
+    )
 
 
 def test_workers_have_ids_of_their_own() -> None:

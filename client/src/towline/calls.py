@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Returned:
     value: Any
 
@@ -16,7 +16,7 @@ class Returned:
         return self.value
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Raised:
     error: BaseException
 

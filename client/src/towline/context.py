@@ -84,9 +84,11 @@ class CancelReason(enum.Enum):
 class Cancellation:
     """Tells one handler, once, that it is to end. Safe to use from any thread."""
 
+    __slots__ = ("_closed", "_event", "_listener", "_lock", "_reason")
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._event = threading.Event()
+        self._event: threading.Event | None = None  # made for the first who waits
         self._reason: CancelReason | None = None
         self._closed = False
         self._listener: Callable[[], None] | None = None
@@ -101,7 +103,8 @@ class Cancellation:
             if self._closed or self._reason is not None:
                 return False
             self._reason = reason
-            self._event.set()
+            if self._event is not None:
+                self._event.set()
             if self._listener is not None:
                 self._listener()
         return True
@@ -118,28 +121,43 @@ class Cancellation:
 
         It is never called once the block is left, and must neither block nor use this object.
         """
-        with self._lock:
-            if self._reason is not None:
-                listener()
-            else:
-                self._listener = listener
+        self.listen(listener)
         try:
             yield
         finally:
             with self._lock:
                 self._listener = None
 
+    def listen(self, listener: Callable[[], None]) -> None:
+        """``listening`` until ``close``."""
+        with self._lock:
+            if self._reason is not None:
+                listener()
+            else:
+                self._listener = listener
+
     def wait(self, timeout: float | None) -> bool:
-        return self._event.wait(timeout)
+        with self._lock:
+            if self._event is None:
+                self._event = threading.Event()
+                if self._reason is not None:
+                    self._event.set()
+            event = self._event
+        return event.wait(timeout)
+
+
+_NO_PROGRESS = Progress()
 
 
 class ProgressReports:
     """The latest progress of one attempt and whether the broker has it. Safe from any thread."""
 
+    __slots__ = ("_latest", "_lock", "_on_report", "_sent_version", "_version")
+
     def __init__(self, on_report: Callable[[], None] | None = None) -> None:
         self._lock = threading.Lock()
         self._on_report = on_report
-        self._latest = Progress()
+        self._latest = _NO_PROGRESS
         self._version = 0
         self._sent_version = 0
 
@@ -170,7 +188,7 @@ class ProgressReports:
             self._sent_version = max(self._sent_version, version)
 
 
-@dataclass
+@dataclass(slots=True)
 class AttemptState:
     """What changes while a job runs. The worker writes it, the handler sees it via JobContext.
 
@@ -342,7 +360,7 @@ def _seconds_until(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
-_current: ContextVar[JobContext] = ContextVar("towline_current_job")
+_current: ContextVar[Callable[[], JobContext]] = ContextVar("towline_current_job")
 
 
 def current_job() -> JobContext:
@@ -351,15 +369,22 @@ def current_job() -> JobContext:
     Raises NoCurrentJob outside a handler.
     """
     try:
-        return _current.get()
+        context = _current.get()
     except LookupError:
         raise NoCurrentJob from None
+    return context()
+
+
+def make_current(context: Callable[[], JobContext]) -> None:
+    """Make a job the current one for the rest of this contextvars context. ``context`` makes what
+    is known of it, for those who ask: most handlers do not."""
+    _current.set(context)
 
 
 @contextlib.contextmanager
 def running(context: JobContext) -> Iterator[None]:
     """Make ``context`` the current job in here."""
-    token = _current.set(context)
+    token = _current.set(lambda: context)
     try:
         yield
     finally:

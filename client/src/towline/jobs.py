@@ -313,8 +313,10 @@ def _class_for(
     attributes = _attributes(options, name)
     fields = [_field_for(parameter, name) for parameter in signature.parameters.values()]
 
+    names = tuple(signature.parameters)
+
     def arguments(job: Job) -> dict[str, Any]:
-        return {parameter: getattr(job, parameter) for parameter in signature.parameters}
+        return {name: getattr(job, name) for name in names}
 
     def handle(self: Job) -> Any:
         return function(**arguments(self))

@@ -39,9 +39,13 @@ class JsonSerializer:
     content_type = CONTENT_TYPE
 
     def dumps(self, value: Any, /) -> bytes:
-        return _ENCODER.encode(value).encode()
+        return b"null" if value is None else _ENCODER.encode(value).encode()
 
     def loads(self, data: bytes, /) -> Any:
+        # An object is told from one in UTF-16 or UTF-32 by its second byte, and needs no search for
+        # how it is written, nor a decoder of its own.
+        if data[:1] == b"{" and data[1:2] != b"\0":
+            return _DECODER.decode(data.decode("utf-8", "surrogatepass"))
         return json.loads(data, parse_constant=_refuse_constant)
 
 
@@ -50,6 +54,9 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 class MsgpackSerializer:
@@ -114,6 +121,8 @@ class Serializers:
 
     def find(self, content_type: str) -> Serializer | None:
         """Return the serializer of a content type; JSON for one that tells nothing."""
+        if content_type == JSON.content_type:
+            return self._readers[content_type]
         kind = media_type(content_type)
         if not tells_anything(kind):
             return self._readers[JSON.content_type]

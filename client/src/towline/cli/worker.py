@@ -17,7 +17,7 @@ from towline.cli.reloading import run_again_on_change
 from towline.errors import ConfigurationError
 from towline.registry import JobDefinition
 from towline.worker import Worker
-from towline.worker.options import PoolName
+from towline.worker.options import PREFETCH, PoolName
 
 
 def worker(
@@ -47,6 +47,15 @@ def worker(
         str,
         typer.Option("--pool", metavar="thread|async|process", help="Where jobs run."),
     ] = "thread",
+    prefetch: Annotated[
+        int,
+        typer.Option(
+            "--prefetch",
+            metavar="N",
+            help="Jobs held here that wait for a slot, at most. Fewer, and soon none, the longer "
+            "jobs take.",
+        ),
+    ] = PREFETCH,
     processes: Annotated[
         int,
         typer.Option(
@@ -202,6 +211,7 @@ def worker(
             queues=queues,
             concurrency=concurrency,
             pool=cast(PoolName, pool),
+            prefetch=prefetch,
             processes=processes,
             max_jobs_per_child=max_jobs_per_child,
             max_memory_per_child=max_memory_per_child,

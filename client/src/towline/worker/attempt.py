@@ -53,7 +53,22 @@ _NO_MIDDLEWARE = HandlerMiddleware()
 
 
 class Attempt:
-    """See the head of this module. ``settle`` takes the decision; False if it comes too late."""
+    """See the head of this module. ``settle`` takes the decision; False if it comes too late.
+
+    ``since`` is when it came to where it is now, on the monotonic clock: see towline.worker.slots.
+    """
+
+    __slots__ = (
+        "_callbacks",
+        "_definition",
+        "_held",
+        "_job",
+        "_middleware",
+        "_on_end",
+        "_settle",
+        "_started_at",
+        "since",
+    )
 
     def __init__(
         self,
@@ -61,7 +76,7 @@ class Attempt:
         definition: JobDefinition,
         callbacks: Callbacks,
         settle: Callable[[HeldLease, Settlement], bool],
-        on_end: Callable[[HeldLease], None],
+        on_end: Callable[[Attempt], Attempt | None],
         middleware: HandlerMiddleware = _NO_MIDDLEWARE,
     ) -> None:
         self._held = held
@@ -71,7 +86,8 @@ class Attempt:
         self._on_end = on_end
         self._middleware = middleware
         self._job: Any = None
-        self._started_at = time.monotonic()
+        self._started_at = 0.0
+        self.since = 0.0
 
     @property
     def held(self) -> HeldLease:
@@ -80,6 +96,12 @@ class Attempt:
     @property
     def context(self) -> JobContext:
         return self._held.context
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until its timeout strikes, at least 0. None for no limit."""
+        deadline = self._held.state.timeout_deadline
+        return None if deadline is None else max(0.0, deadline - time.monotonic())
 
     @property
     def is_async(self) -> bool:
@@ -96,8 +118,9 @@ class Attempt:
     def _begin(self) -> bool:
         held, definition = self._held, self._definition
         held.begun = True
-        if held.state.cancellation.reason is CancelReason.STOPPING:
-            self._settle(held, outcome.release(held.token))
+        if (reason := held.state.cancellation.reason) is not None:
+            if reason is CancelReason.STOPPING:
+                self._settle(held, outcome.release(held.token))
             return False
         try:
             self._job = definition.decode(held.payload, held.content_type)
@@ -113,8 +136,8 @@ class Attempt:
         logger.debug("%s starts", held)
         self._callbacks.job_started(self._job)
         self._started_at = time.monotonic()
-        if self.context.timeout is not None:
-            held.state.timeout_deadline = self._started_at + self.context.timeout
+        if held.timeout is not None:
+            held.state.timeout_deadline = self._started_at + held.timeout
         return True
 
     @property
@@ -125,7 +148,7 @@ class Attempt:
     def call(self) -> Any:
         """Run the handler and what is around it: returns what it returns, maybe a coroutine."""
         if not self._middleware.wraps:
-            return self._run()
+            return self._definition.run(self._job)
         if self._definition.is_async:
             return self._middleware.run_async(self._job, self.context, self._run)
         return self._middleware.run(self._job, self.context, self._run_here)
@@ -206,9 +229,9 @@ class Attempt:
         else:
             self._returned(result.value)
 
-    def end(self) -> None:
-        """Give the slot back."""
-        self._on_end(self._held)
+    def end(self) -> Attempt | None:
+        """Give the slot back; returns the attempt that has it now."""
+        return self._on_end(self)
 
     @property
     def _milliseconds(self) -> float:

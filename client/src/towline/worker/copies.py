@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from towline.calls import Raised, Result
+from towline.calls import Raised, Result, capture_awaited
 from towline.worker.processes.forking import flush_output
 
 
@@ -24,10 +24,10 @@ def in_the_original(call: Callable[[], Result]) -> Result:
     return result
 
 
-async def awaited_in_the_original(awaitable: Awaitable[Result]) -> Result:
-    """Await it; otherwise as ``in_the_original``."""
+async def awaited_in_the_original(awaitable: Awaitable[Any]) -> Result:
+    """Return what comes of awaiting it; otherwise as ``in_the_original``."""
     process = os.getpid()
-    result = await awaitable
+    result = await capture_awaited(awaitable)
     if os.getpid() != process:
         _end_copy(result)
     return result

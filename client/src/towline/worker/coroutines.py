@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
-from towline.calls import Raised, Result, capture_awaited
+from towline.calls import Raised, Result
 from towline.context import Cancellation
 from towline.worker.copies import awaited_in_the_original
 
@@ -18,7 +18,7 @@ async def until_ended(coroutine: Coroutine[Any, Any, Any], cancellation: Cancell
     Returns only when the coroutine has ended, also if it takes its time over being cancelled.
     """
     loop = asyncio.get_running_loop()
-    task = loop.create_task(awaited_in_the_original(capture_awaited(coroutine)))
+    task = loop.create_task(awaited_in_the_original(coroutine))
 
     def cancel() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the pool left it behind

@@ -117,7 +117,8 @@ def watched_ledger(
         )
         return Ledger(), None
     # As many leases as a worker has at most, with those that its handlers do not let go.
-    ledger = Ledger(3 * options.concurrency, options.lease or USUAL_LEASE)
+    most = 2 * options.prefetch + 3 * options.concurrency
+    ledger = Ledger(most, options.lease or USUAL_LEASE)
     guardian = Guardian(connection, ledger, options)
     ledger.on_shorter = guardian.wake
     return ledger, guardian

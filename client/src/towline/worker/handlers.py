@@ -29,6 +29,10 @@ class HandlerOptions(TypedDict, total=False):
     on_error: Errored | None
 
 
+def _none_follows(_: Attempt) -> None:
+    return None
+
+
 class Handlers:
     """Makes the attempts of jobs that are run where they are asked for.
 
@@ -86,4 +90,4 @@ class Handlers:
         definition: JobDefinition,
         settle: Callable[[HeldLease, Settlement], bool],
     ) -> Attempt:
-        return Attempt(held, definition, self.callbacks, settle, lambda _: None, self._middleware)
+        return Attempt(held, definition, self.callbacks, settle, _none_follows, self._middleware)

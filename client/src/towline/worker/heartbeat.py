@@ -9,6 +9,7 @@ the worker listed and can tell it to be quiet or to stop; and soon after a handl
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -78,6 +79,7 @@ class Heartbeater:
         # The first is due at once: the broker lists the worker, and the worker knows its broker.
         self._last = time.monotonic() - IDLE_INTERVAL
         self._turned_at = time.monotonic()
+        self._planned = math.inf
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._possibly_lost: set[str] = set()
@@ -89,6 +91,19 @@ class Heartbeater:
     def nudge(self) -> None:
         """Have the thread look again at when the next heartbeat is due."""
         self._wake.set()
+
+    def took(self, leases: Iterable[HeldLease]) -> None:
+        """Have the thread look again, should one of these leases not wait for its next look."""
+        due = min(
+            (
+                held.state.lease_deadline - held.length * 2 / 3
+                for held in leases
+                if held.state.lease_deadline is not None
+            ),
+            default=math.inf,
+        )
+        if due < self._planned:
+            self.nudge()
 
     def close(self, timeout: float) -> None:
         """Send no more, and wait at most ``timeout`` seconds for the thread to end."""
@@ -127,7 +142,8 @@ class Heartbeater:
     def _wait_until_due(self) -> bool:
         """Return when the next heartbeat is to be sent; False when no more are."""
         while not self._closing.is_set():
-            due = self._due()
+            self._planned = math.inf  # whatever comes in while it is made up has it made up again
+            self._planned = due = self._due()
             pause = due - time.monotonic()
             if pause <= 0:
                 return True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
+
+from google.protobuf.duration_pb2 import Duration
 
 from towline.context import (
     DEFAULT_MAX_ATTEMPTS,
@@ -20,19 +21,19 @@ from towline.v1 import job_pb2, queue_service_pb2
 from towline.worker.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
 Settlement: TypeAlias = queue_service_pb2.Ack | queue_service_pb2.Nack
 """What is to be told to the broker about a lease that ends."""
 
 
-@dataclass(eq=False)
 class HeldLease:
     """One lease in the hands of this worker. Only its LeaseTable changes what stands here, but
     for ``begun``.
 
+    timeout     seconds that its attempt may run; None for no limit
     length      seconds that it had when it came in, or was prolonged last
-    running     its handler has not ended, or not begun
+    running     it has a slot, and its handler has not ended, or not begun
     begun       a pool has taken it up
     abandoned   its handler was told to end and does not: it has no slot of the pool any more
     live        as far as is known the broker still takes heartbeats and an outcome for it
@@ -40,32 +41,64 @@ class HeldLease:
     tries       how many attempts this worker lets it have, if that is fewer than its policy does
     """
 
-    token: str = field(repr=False)
-    context: JobContext
-    lease: job_pb2.Lease = field(repr=False)
-    length: float = 0.0
-    running: bool = False
-    begun: bool = False
-    abandoned: bool = False
-    live: bool = True
-    settlement: Settlement | None = field(default=None, repr=False)
-    tries: int | None = None
+    __slots__ = (
+        "_context",
+        "abandoned",
+        "begun",
+        "job",
+        "lease",
+        "length",
+        "live",
+        "running",
+        "settlement",
+        "state",
+        "timeout",
+        "token",
+        "tries",
+    )
+
+    def __init__(
+        self, lease: job_pb2.Lease, timeout: float | None, length: float, state: AttemptState
+    ) -> None:
+        self.token = lease.lease_token
+        self.lease = lease
+        self.job = lease.job
+        self.timeout = timeout
+        self.length = length
+        self.state = state
+        self.running = False
+        self.begun = False
+        self.abandoned = False
+        self.live = True
+        self.settlement: Settlement | None = None
+        self.tries: int | None = None
+        self._context: JobContext | None = None
+
+    def get_context(self) -> JobContext:
+        """What is known of the job, for its handler and for logs; made when it is asked for."""
+        if self._context is None:
+            self._context = _context_of(self.lease, self.timeout, self.state)
+        return self._context
 
     @property
-    def state(self) -> AttemptState:
-        return self.context.state
+    def context(self) -> JobContext:
+        return self.get_context()
 
     @property
     def payload(self) -> bytes:
-        return self.lease.job.payload
+        return self.job.payload
 
     @property
     def content_type(self) -> str:
-        return self.lease.job.content_type
+        return self.job.content_type
 
     def __str__(self) -> str:
         """For logs."""
         return str(self.context)
+
+    def __repr__(self) -> str:
+        """Neither token nor payload nor result."""
+        return f"<HeldLease id={self.job.id!r} running={self.running} live={self.live}>"
 
 
 def hold(lease: job_pb2.Lease, timeout: float | None, on_report: Callable[[], None]) -> HeldLease:
@@ -73,18 +106,27 @@ def hold(lease: job_pb2.Lease, timeout: float | None, on_report: Callable[[], No
 
     ``timeout`` (seconds) applies to a job that names none itself.
     """
-    job = lease.job
-    if job.HasField("timeout"):
-        timeout = job.timeout.ToTimedelta().total_seconds()
-    remaining = lease.lease_remaining.ToTimedelta().total_seconds()
+    if lease.job.HasField("timeout"):
+        timeout = _seconds(lease.job.timeout)
+    remaining = _seconds(lease.lease_remaining)
     state = AttemptState(
         reports=ProgressReports(on_report), lease_deadline=time.monotonic() + remaining
     )
     if lease.HasField("limits"):
-        state.max_result = lease.limits.result_bytes
-        state.max_checkpoint = lease.limits.checkpoint_bytes
-        state.max_progress_message = lease.limits.progress_message_bytes
-    context = JobContext(
+        limits = lease.limits
+        state.max_result = limits.result_bytes
+        state.max_checkpoint = limits.checkpoint_bytes
+        state.max_progress_message = limits.progress_message_bytes
+    return HeldLease(lease, timeout, remaining, state)
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos * 1e-9
+
+
+def _context_of(lease: job_pb2.Lease, timeout: float | None, state: AttemptState) -> JobContext:
+    job = lease.job
+    return JobContext(
         id=job.id,
         queue=job.queue,
         type=job.type,
@@ -100,7 +142,6 @@ def hold(lease: job_pb2.Lease, timeout: float | None, on_report: Callable[[], No
         ),
         state=state,
     )
-    return HeldLease(lease.lease_token, context, lease, remaining)
 
 
 def progress_message(progress: Progress) -> job_pb2.Progress:
@@ -128,16 +169,24 @@ class LeaseTable:
         self._leases: dict[str, HeldLease] = {}
         self._abandoned = 0
 
-    def add(self, held: HeldLease, *, running: bool) -> bool:
-        """False when the table has this lease already."""
+    def add(self, leases: Iterable[HeldLease]) -> list[HeldLease]:
+        """Return those that the table did not have already."""
+        added = []
         with self._lock:
-            if held.token in self._leases:
-                return False
-            held.running = running
-            self._leases[held.token] = held
-            deadline = held.state.lease_deadline
-            self._ledger.add(held.token, deadline, held.length, held.context.timeout)
-            return True
+            for held in leases:
+                if held.token not in self._leases:
+                    self._leases[held.token] = held
+                    added.append(held)
+            self._ledger.add_all(
+                (held.token, held.state.lease_deadline, held.length, held.timeout) for held in added
+            )
+        return added
+
+    def started(self, leases: Iterable[HeldLease]) -> None:
+        """Note that these have slots now."""
+        with self._lock:
+            for held in leases:
+                held.running = True
 
     def prolonged(self, held: HeldLease, deadline: float, length: float) -> None:
         held.length = length
@@ -162,13 +211,18 @@ class LeaseTable:
         with self._lock:
             if not held.live or held.settlement is not None:
                 return False
-            self._end(held)
+            held.live = False
+            self._forget(held)
+            self._ledger.remove(held.token)
             return True
 
-    def settled(self, held: HeldLease) -> None:
-        """Note that the broker has answered the settlement, or never will."""
+    def settled(self, leases: Sequence[HeldLease]) -> None:
+        """Note that the broker has answered their settlements, or never will."""
         with self._lock:
-            self._end(held)
+            for held in leases:
+                held.live = False
+                self._forget(held)
+            self._ledger.remove_all(held.token for held in leases)
 
     def abandon(self, held: HeldLease) -> bool:
         """Give its slot to other jobs. False when its handler has ended meanwhile."""
@@ -179,17 +233,14 @@ class LeaseTable:
             self._abandoned += 1
             return True
 
-    def ended(self, held: HeldLease) -> None:
-        """Note that the handler is over."""
+    def ended(self, held: HeldLease) -> bool:
+        """Note that the handler is over. False when it had been abandoned."""
         with self._lock:
-            self._abandoned -= held.abandoned
+            abandoned = held.abandoned
+            self._abandoned -= abandoned
             held.running = held.abandoned = False
             self._forget(held)
-
-    def _end(self, held: HeldLease) -> None:
-        held.live = False
-        self._ledger.remove(held.token)
-        self._forget(held)
+            return not abandoned
 
     def _forget(self, held: HeldLease) -> None:
         if not held.live and not held.running:
@@ -221,13 +272,11 @@ class LeaseTable:
         with self._lock:
             return [held for held in self._leases.values() if held.live and not held.settlement]
 
-    def capacity(self, concurrency: int) -> int:
-        """How many more leases may be taken for ``concurrency`` slots.
+    def room(self, most: int) -> int:
+        """How many more leases may be taken of ``most`` that are held at a time.
 
-        As many outcomes again may be on their way to the broker while the slots run: beyond that
-        it does not take what it is told, and should not hand out more.
+        As many outcomes again may be on their way to the broker meanwhile: beyond that it does not
+        take what it is told, and should not hand out more.
         """
         with self._lock:
-            running = sum(held.running for held in self._leases.values()) - self._abandoned
-            known = len(self._leases) - self._abandoned
-            return max(0, min(concurrency - running, 2 * concurrency - known))
+            return max(0, 2 * most - (len(self._leases) - self._abandoned))

@@ -8,7 +8,8 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from towline.worker.guardian_process import (
     ASKING,
@@ -22,6 +23,11 @@ from towline.worker.guardian_process import (
 
 MUCH_SHORTER = 0.9
 """Part of the shortest lease so far: what is left of one is always a little less than all of it."""
+
+
+Entry: TypeAlias = tuple[str, float | None, float, float | None]
+"""Token, deadline on time.monotonic(), and in seconds the length of the lease and the timeout of
+its job."""
 
 
 class Ledger:
@@ -46,26 +52,36 @@ class Ledger:
         self._slot_of: dict[str, int] = {}
 
     def add(self, token: str, deadline: float | None, length: float, timeout: float | None) -> None:
-        """``deadline`` is on time.monotonic(); ``length`` of the lease and ``timeout`` of its job
-        are in seconds."""
-        encoded = token.encode()
+        """See Entry."""
+        self.add_all([(token, deadline, length, timeout)])
+
+    def add_all(self, entries: Iterable[Entry]) -> None:
         now = time.monotonic()
-        until = math.inf if timeout is None else now + timeout + length
         with self._lock:
-            if not self._free or len(encoded) > MAX_TOKEN or deadline is None:
+            if not self._free:
                 return
-            slot = self._slot_of[token] = self._free.pop()
-            start = HEADER_SIZE + slot * SLOT_SIZE
-            # The length last: the slot is free until everything else is there.
-            self._book[start + SLOT.size : start + SLOT.size + len(encoded)] = encoded
-            SLOT.pack_into(self._book, start, deadline, length, until, len(encoded))
-            self._used = max(self._used, slot + 1)
-            shorter = length < MUCH_SHORTER * self._shortest
+            shortest = min((self._add(entry, now) for entry in entries), default=math.inf)
+            shorter = shortest < MUCH_SHORTER * self._shortest
             if shorter:
-                self._shortest = length
+                self._shortest = shortest
             self._write_header(now)
         if shorter:
             self.on_shorter()
+
+    def _add(self, entry: Entry, now: float) -> float:
+        """Return the length of the lease; that of one that is left out does not count."""
+        token, deadline, length, timeout = entry
+        encoded = token.encode()
+        if not self._free or len(encoded) > MAX_TOKEN or deadline is None:
+            return math.inf
+        slot = self._slot_of[token] = self._free.pop()
+        start = HEADER_SIZE + slot * SLOT_SIZE
+        until = math.inf if timeout is None else now + timeout + length
+        # The length last: the slot is free until everything else is there.
+        self._book[start + SLOT.size : start + SLOT.size + len(encoded)] = encoded
+        SLOT.pack_into(self._book, start, deadline, length, until, len(encoded))
+        self._used = max(self._used, slot + 1)
+        return length
 
     def prolong(self, token: str, deadline: float, length: float) -> None:
         with self._lock:
@@ -76,11 +92,15 @@ class Ledger:
                 SLOT.pack_into(self._book, start, deadline, length, until, size)
 
     def remove(self, token: str) -> None:
+        self.remove_all([token])
+
+    def remove_all(self, tokens: Iterable[str]) -> None:
         with self._lock:
-            slot = self._slot_of.pop(token, None)
-            if slot is not None:
-                SLOT.pack_into(self._book, HEADER_SIZE + slot * SLOT_SIZE, 0.0, 0.0, 0.0, 0)
-                self._free.append(slot)
+            for token in tokens:
+                slot = self._slot_of.pop(token, None)
+                if slot is not None:
+                    SLOT.pack_into(self._book, HEADER_SIZE + slot * SLOT_SIZE, 0.0, 0.0, 0.0, 0)
+                    self._free.append(slot)
 
     def asking(self, request_id: str) -> None:
         """Note the id of a Reserve that is about to be sent."""

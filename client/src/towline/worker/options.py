@@ -21,6 +21,10 @@ Queues: TypeAlias = Sequence[str] | Mapping[str, int]
 # Of what the operator of a broker can limit otherwise, the broker judges how much is too much.
 MAX_CONCURRENCY = 10_000
 MAX_PROCESSES = 1000
+MAX_PREFETCH = 1000
+PREFETCH = 250
+"""Jobs that wait in a worker at most, unless another number is given."""
+
 USUAL_LEASE = 30.0
 """Seconds: what a broker gives of which nothing else is set."""
 
@@ -56,6 +60,7 @@ class WorkerOptions:
     health_host: str = "127.0.0.1"
     processes: int = 1
     child_limits: ChildLimits = field(default_factory=ChildLimits)
+    prefetch: int = PREFETCH
 
 
 def make_options(
@@ -82,6 +87,7 @@ def make_options(
     processes: int = 1,
     max_jobs_per_child: int | None = None,
     max_memory_per_child: int | str | None = None,
+    prefetch: int = PREFETCH,
 ) -> WorkerOptions:
     """Check and normalize; raises ConfigurationError, naming the setting and what it may be."""
     if pool not in ("thread", "async", "process"):
@@ -124,6 +130,7 @@ def make_options(
         health_host=_host(health_host),
         processes=_whole(processes, "processes", MAX_PROCESSES),
         child_limits=child_limits,
+        prefetch=_whole(prefetch, "prefetch", MAX_PREFETCH, minimum=0),
     )
 
 
@@ -162,14 +169,14 @@ def _queues(queues: object) -> tuple[tuple[str, int | None], ...]:
     return tuple(choices)
 
 
-def _whole(value: object, name: str, maximum: int | None) -> int:
+def _whole(value: object, name: str, maximum: int | None, minimum: int = 1) -> int:
     if (
         not isinstance(value, int)
         or isinstance(value, bool)
-        or value < 1
+        or value < minimum
         or (maximum is not None and value > maximum)
     ):
-        bound = "of at least 1" if maximum is None else f"from 1 to {maximum}"
+        bound = "of at least 1" if maximum is None else f"from {minimum} to {maximum}"
         raise ConfigurationError(f"{name}: expected a whole number {bound}, got {value!r}")
     return value
 

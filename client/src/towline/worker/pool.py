@@ -1,6 +1,7 @@
 """Where handlers run: the interface of pools, and what pools share.
 
-A pool is told of at most as many attempts as the worker has slots, so it keeps no line of its own.
+A pool is told of at most as many attempts as the worker has slots, so it keeps no line of its own:
+when one has ended, ``Attempt.end`` says which has its slot now.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import abc
 import queue
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from towline.calls import Result
@@ -26,11 +27,12 @@ class Pool(abc.ABC):
     def start(self) -> None: ...
 
     @abc.abstractmethod
-    def submit(self, attempt: Attempt) -> None:
-        """Run it as soon as possible; returns at once.
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        """Run them as soon as possible; returns at once.
 
         The pool calls ``begin`` and, if that says so, ``call`` and ``conclude``; and ``end`` in any
-        case, once nothing of the handler runs any more.
+        case, once nothing of the handler runs any more. The attempt that ``end`` returns is run in
+        the same way.
         """
 
     @abc.abstractmethod

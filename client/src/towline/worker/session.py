@@ -27,17 +27,15 @@ from towline.context import CancelReason
 from towline.errors import ConfigurationError
 from towline.middleware.handling import HandlerMiddleware
 from towline.registry import Registry
-from towline.v1 import job_pb2
 from towline.v1.queue_service_pb2 import WorkerDirective
 from towline.worker import outcome
-from towline.worker.acceptance import Acceptance, NotRun, limited
-from towline.worker.attempt import Attempt
 from towline.worker.callbacks import Callbacks
 from towline.worker.errors import JobTimeout, NotSettled
 from towline.worker.guardian import watched_ledger
 from towline.worker.health import Health, HealthReports, Vitals
 from towline.worker.heartbeat import Heartbeater
-from towline.worker.leases import HeldLease, LeaseTable, Settlement, hold
+from towline.worker.intake import Intake
+from towline.worker.leases import HeldLease, LeaseTable
 from towline.worker.link import Link
 from towline.worker.options import WorkerOptions
 from towline.worker.pools import make_pool
@@ -87,9 +85,6 @@ class Session:
         on_done: Callable[[], None],
     ) -> None:
         self._options = options
-        self._acceptance = Acceptance(registry, options)
-        self._callbacks = callbacks
-        self._middleware = middleware
         self._stats = stats
         self._once = once
         self._on_done = on_done
@@ -119,6 +114,21 @@ class Session:
             self._crashed,
         )
         self._pool = make_pool(options, template, self._crashed)
+        self._intake = Intake(
+            options,
+            registry,
+            callbacks,
+            middleware,
+            self._table,
+            self._reserver,
+            self._settler,
+            self._heartbeater,
+            self._pool,
+            self._teller.tell,
+            self._wake_up,
+            once=once,
+        )
+        self._slots = self._intake.slots
         self._vitals = Vitals(
             options.worker_id, self._heartbeater, self._pool, self._link, self._table
         )
@@ -130,7 +140,7 @@ class Session:
             self._guardian,
             self._limit_passed,
             self._loop_blocked,
-            self._wake_up,
+            self._intake.abandoned,
             self.health_reports.refresh,
             self._crashed,
         )
@@ -142,7 +152,6 @@ class Session:
         self._wake = threading.Event()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="towline-worker", daemon=True)
-        self.taken = 0
         self.error: BaseException | None = None
 
     def start(self) -> None:
@@ -168,6 +177,11 @@ class Session:
         return self._done.wait(timeout)
 
     @property
+    def taken(self) -> int:
+        """Jobs that were taken and not given back without being run."""
+        return self._intake.taken
+
+    @property
     def stats(self) -> WorkerStats:
         return self._stats.snapshot()
 
@@ -187,6 +201,7 @@ class Session:
             if self._drain_until is None or until < self._drain_until:
                 self._drain_until = until
         self._reserver.hold(STOPPING)
+        self._intake.give_back_waiting()
         self._wake_up()
 
     def _drain_left(self) -> float:
@@ -228,71 +243,30 @@ class Session:
 
     def _take_jobs(self) -> None:
         while not self._stop.is_set():
-            if self._jobs_left() == 0:
+            if self._intake.jobs_left == 0 and not self._slots.waiting:
                 self.stop_reason = self.stop_reason or StopReason.MAX_JOBS
                 return
-            if (wanted := self._wanted()) == 0:
-                self._wake.wait()
+            if (wanted := self._intake.wanted()) is None:
+                self._wake.wait(self._slots.patience())
                 self._wake.clear()
+                self._intake.give_back_overdue()
             else:
-                self._reserve(wanted)
+                self._reserve(*wanted)
                 if self._once:
                     self.stop_reason = self.stop_reason or StopReason.ONCE
                     return
 
-    def _reserve(self, wanted: int) -> None:
+    def _reserve(self, number: int, wait: float) -> None:
         asked_at = time.monotonic()
-        if self._once:
-            leases = self._reserver.reserve(wanted, 0, persistent=False)
-        else:
-            wait = 0 if self._options.stop_when_empty else self._options.wait
-            leases = self._reserver.reserve(wanted, wait)
-        for lease in leases:
-            self._accept(lease)
-        if leases:
-            self._heartbeater.nudge()
-        elif self._options.stop_when_empty and not self._table.live():
+        leases = self._reserver.reserve(number, wait, persistent=not self._once)
+        self._intake.accept(leases, number)
+        if leases or self._once:
+            return
+        if self._options.stop_when_empty and not self._table.live():
             self.request_stop(reason=StopReason.EMPTY)
-        elif not self._once:
+        elif self._slots.standing().free:
             at_once = time.monotonic() - asked_at < EMPTY_PAUSE
             self._stop.wait(max(self._options.sleep, EMPTY_PAUSE if at_once else 0.0))
-
-    def _wanted(self) -> int:
-        if self._reserver.holds:
-            return 0
-        free = self._table.capacity(self._options.concurrency)
-        left = self._jobs_left()
-        return free if left is None else min(free, left)
-
-    def _jobs_left(self) -> int | None:
-        limit = 1 if self._once else self._options.max_jobs
-        return None if limit is None else limit - self.taken
-
-    def _accept(self, lease: job_pb2.Lease) -> None:
-        verdict = self._acceptance.judge(lease.job)
-        timeout, tries = None, None
-        if not isinstance(verdict, NotRun):
-            tries = self._acceptance.amend(lease.job, verdict)
-            timeout = verdict.timeout
-        held = hold(lease, timeout, self._heartbeater.nudge)
-        held.tries = tries
-        runs = not (isinstance(verdict, NotRun) or self._reserver.holds)
-        if not self._table.add(held, running=runs):
-            return
-        if isinstance(verdict, NotRun):
-            self._settler.put(held, self._acceptance.give_back(lease.job, held.token, verdict))
-            self._teller.tell(verdict.error)
-        elif not runs:
-            self._settler.put(held, outcome.release(held.token))
-        else:
-            self.taken += 1
-            attempt = Attempt(
-                held, verdict, self._callbacks, self._settle, self._ended, self._middleware
-            )
-            self._pool.submit(attempt)
-
-    def _settle(self, held: HeldLease, settlement: Settlement) -> bool:
-        return self._settler.put(held, limited(held, settlement))
 
     # What other threads tell
 
@@ -311,11 +285,8 @@ class Session:
             self.request_stop(reason=reason)
 
     def _wake_up(self) -> None:
-        self._wake.set()
-
-    def _ended(self, held: HeldLease) -> None:
-        self._table.ended(held)
-        self._wake_up()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def _directed(self, directive: WorkerDirective.ValueType) -> None:
         if directive == WorkerDirective.WORKER_DIRECTIVE_STOP:
@@ -328,6 +299,8 @@ class Session:
         ):
             quiet = directive == WorkerDirective.WORKER_DIRECTIVE_QUIET
             if self._reserver.hold(QUIET, quiet):
+                if quiet:
+                    self._intake.give_back_waiting()
                 self._wake_up()
                 logger.info("told by the broker to %s", "take no more jobs" if quiet else "go on")
 
@@ -337,6 +310,7 @@ class Session:
         if not blocked:
             logger.info("the event loop runs again")
             return
+        self._intake.give_back_waiting()
         waiting = self._table.not_begun()
         logger.warning(
             "a handler blocks the event loop: no more jobs are taken, and %d that have not begun "
@@ -373,7 +347,7 @@ class Session:
         if held.context.cancel_reason is CancelReason.TIMEOUT:
             logger.warning("%s does not end: it has failed, and still runs here", held)
             failure = outcome.failure_of(JobTimeout(held.context.timeout or 0.0))
-            self._settle(held, outcome.retry_by_policy(held.token, failure))
+            self._intake.settle(held, outcome.retry_by_policy(held.token, failure))
         else:
             logger.warning("%s does not end: released while it still runs here", held)
             self._settler.put(held, outcome.release(held.token))
@@ -394,7 +368,7 @@ class Session:
             )
 
     def _nothing_runs(self) -> bool:
-        return not self._table.running()
+        return self._slots.busy == 0
 
     def _wait_until(
         self, condition: Callable[[], bool], deadline: Callable[[], float | None]

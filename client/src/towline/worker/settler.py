@@ -30,6 +30,8 @@ from towline.worker.stats import Stats
 
 logger = logging.getLogger("towline.worker")
 
+_OK = LeaseOutcome.LEASE_OUTCOME_OK
+
 MAX_ITEMS = 1000
 MAX_BYTES = 3 * 1024 * 1024
 """Of one call, unless a single item is larger; gRPC's default limit of a message is 4 MiB."""
@@ -76,7 +78,7 @@ class Settler:
         """Send this outcome. False, and nothing is sent, when it was decided or lost before."""
         if not self._table.settle(held, settlement):
             return False
-        self._enqueue([(held, settlement)])
+        self._enqueue((held, settlement))
         return True
 
     def close(self) -> None:
@@ -95,10 +97,11 @@ class Settler:
     def ended(self) -> bool:
         return self._ended
 
-    def _enqueue(self, items: list[Item]) -> None:
+    def _enqueue(self, item: Item) -> None:
         with self._changed:
-            self._waiting.extend(items)
-            self._changed.notify_all()
+            self._waiting.append(item)
+            if len(self._waiting) == 1:  # else it is awake, or was woken by the one before
+                self._changed.notify_all()
 
     def _run(self) -> None:
         try:
@@ -161,27 +164,28 @@ class Settler:
             results = self._link.nack(NackRequest(nacks=nacks)).results
         if len(results) != len(batch):
             raise BrokerError(f"{len(batch)} outcomes were sent and {len(results)} answered")
+        recorded = []
         for item, result in zip(batch, results, strict=True):
-            self._answered(item, result)
+            if result.outcome == _OK:
+                recorded.append(item)
+            else:
+                self._not_recorded(item, result)
+        self._stats.recorded([settlement for _, settlement in recorded])
+        self._table.settled([held for held, _ in recorded])
 
-    def _answered(self, item: Item, result: SettleResult) -> None:
-        held, settlement = item
+    def _not_recorded(self, item: Item, result: SettleResult) -> None:
+        held, _ = item
         if result.outcome == LeaseOutcome.LEASE_OUTCOME_REJECTED:
             if result.error.reason == NOT_ALLOWED:
                 self._give_up(held, result.error.message)
             else:
                 self._rejected(item, result.error.message)
             return
-        if result.outcome == LeaseOutcome.LEASE_OUTCOME_OK:
-            self._stats.recorded(settlement)
-        else:
-            name = outcome_name(result.outcome)
-            logger.warning("the outcome of %s came too late: %s", held, name)
-            self._stats.count_lost()
-            self._on_error(
-                LeaseLost(f"the outcome of job {held.context.id} was not recorded: {name}")
-            )
-        self._table.settled(held)
+        name = outcome_name(result.outcome)
+        logger.warning("the outcome of %s came too late: %s", held, name)
+        self._stats.count_lost()
+        self._on_error(LeaseLost(f"the outcome of job {held.context.id} was not recorded: {name}"))
+        self._table.settled([held])
 
     def _rejected(self, item: Item, why: str) -> None:
         """The broker does not take this outcome; say the nearest thing that it may take."""
@@ -198,7 +202,7 @@ class Settler:
         else:
             logger.error("the broker refused the outcome of %s", held)
             self._table.settle_otherwise(held, instead)
-            self._enqueue([(held, instead)])
+            self._enqueue((held, instead))
 
     def _refused(self, batch: Sequence[Item], error: TowlineError) -> None:
         for held, _ in batch:
@@ -206,6 +210,6 @@ class Settler:
 
     def _give_up(self, held: HeldLease, why: str) -> None:
         logger.error("the broker does not record the outcome of %s", held)
-        self._table.settled(held)
+        self._table.settled([held])
         self._stats.count_lost()
         self._on_error(NotSettled(held.context.id, why))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from towline.v1.queue_service_pb2 import Ack, Nack
@@ -35,14 +36,15 @@ class Stats:
         self._released = 0
         self._lost = 0
 
-    def recorded(self, settlement: Ack | Nack) -> None:
+    def recorded(self, settlements: Iterable[Ack | Nack]) -> None:
         with self._lock:
-            if isinstance(settlement, Ack):
-                self._processed += 1
-            elif outcome.is_release(settlement):
-                self._released += 1
-            else:
-                self._failed += 1
+            for settlement in settlements:
+                if isinstance(settlement, Ack):
+                    self._processed += 1
+                elif outcome.is_release(settlement):
+                    self._released += 1
+                else:
+                    self._failed += 1
 
     def count_lost(self) -> None:
         with self._lock:

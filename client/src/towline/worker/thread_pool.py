@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from towline.calls import Result, Returned, capture, is_awaitable
-from towline.context import running
+from towline.context import make_current
 from towline.worker.attempt import Attempt
 from towline.worker.copies import in_the_original
 from towline.worker.pool import MOST_THREADS, DaemonThreads, Pool, run_coroutine
@@ -33,22 +33,29 @@ class ThreadPool(Pool):
         # Threads come with the work.
         pass
 
-    def submit(self, attempt: Attempt) -> None:
-        # A context of its own, so that no contextvar leaks from one job into the next.
-        context = contextvars.copy_context()
-        self._threads.submit(partial(context.run, _run, attempt))
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts:
+            self._threads.submit(partial(_run, [attempt]))
 
     def close(self, timeout: float) -> None:
         self._threads.close()
 
 
-def _run(attempt: Attempt) -> None:
-    try:
-        with running(attempt.context):
-            if attempt.begin():
-                attempt.conclude(call_in_thread(attempt))
-    finally:
-        attempt.end()
+def _run(first: list[Attempt]) -> None:
+    """Run it, and then in the same thread those that have its slot after it."""
+    attempt: Attempt | None = first.pop()  # the list may live on, and the job need not
+    while attempt is not None:
+        try:
+            # A context of its own, so that no contextvar leaks from one job into the next.
+            contextvars.copy_context().run(_run_one, attempt)
+        finally:
+            attempt = attempt.end()
+
+
+def _run_one(attempt: Attempt) -> None:
+    make_current(attempt.held.get_context)
+    if attempt.begin():
+        attempt.conclude(call_in_thread(attempt))
 
 
 def call_in_thread(attempt: Attempt) -> Result:
@@ -57,21 +64,24 @@ def call_in_thread(attempt: Attempt) -> Result:
 
 
 def _call(attempt: Attempt) -> Result:
-    with _time_limit(attempt):
-        result = capture(attempt.call)
-        if isinstance(result, Returned) and is_awaitable(result):
-            # A handler may do anything to its loop: stop it, or have a task of it raise SystemExit.
-            ran = capture(partial(asyncio.run, run_coroutine(attempt, result.value)))
-            return ran.value if isinstance(ran, Returned) else ran
-        return result
+    remaining = attempt.remaining
+    if remaining is None:
+        return _call_to_its_end(attempt)
+    with _time_limit(attempt, remaining):
+        return _call_to_its_end(attempt)
+
+
+def _call_to_its_end(attempt: Attempt) -> Result:
+    result = capture(attempt.call)
+    if isinstance(result, Returned) and is_awaitable(result):
+        # A handler may do anything to its loop: stop it, or have a task of it raise SystemExit.
+        ran = capture(partial(asyncio.run, run_coroutine(attempt, result.value)))
+        return ran.value if isinstance(ran, Returned) else ran
+    return result
 
 
 @contextlib.contextmanager
-def _time_limit(attempt: Attempt) -> Iterator[None]:
-    remaining = attempt.context.remaining
-    if remaining is None:
-        yield
-        return
+def _time_limit(attempt: Attempt, remaining: float) -> Iterator[None]:
     timer = threading.Timer(min(remaining, threading.TIMEOUT_MAX), attempt.time_out)
     timer.daemon = True
     timer.start()

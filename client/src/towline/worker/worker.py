@@ -30,7 +30,7 @@ from towline.worker.callbacks import (
     JobStarted,
 )
 from towline.worker.errors import WorkerStateError
-from towline.worker.options import PoolName, Queues, make_options, seconds
+from towline.worker.options import PREFETCH, PoolName, Queues, make_options, seconds
 from towline.worker.processes import child, forking
 from towline.worker.processes.limits import ChildLimits
 from towline.worker.processes.supervisor import Supervisor
@@ -63,6 +63,8 @@ class Worker(CallbackDecorators):
     registry       the types it can run; by default those of all modules that are imported
     serializers    what it reads payloads by, besides JSON, protobuf, and MessagePack if installed
     worker_id      its name at the broker; by default made of host, process and a random part
+    prefetch       hold at most so many jobs that wait here for a slot, 0 to 1000. It holds as many
+                   as begin within 25 ms, by how long jobs took: none, when they last longer
     max_jobs       take so many jobs, then end. A job of unknown type does not count. Of several
                    processes: each, and the worker ends with the last
     max_time       stop gracefully after so many seconds
@@ -119,6 +121,7 @@ class Worker(CallbackDecorators):
         *,
         concurrency: int = 8,
         pool: PoolName = "thread",
+        prefetch: int = PREFETCH,
         lease: Seconds | None = None,
         registry: Registry | None = None,
         serializers: Iterable[Serializer] = (),
@@ -169,6 +172,7 @@ class Worker(CallbackDecorators):
             processes=processes,
             max_jobs_per_child=max_jobs_per_child,
             max_memory_per_child=max_memory_per_child,
+            prefetch=prefetch,
         )
         self._connection = _connection(broker)
         if self._connection.in_this_process and processes > 1:

@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 
 from towline.calls import Raised
-from towline.context import CancelReason, running
+from towline.context import CancelReason, make_current, running
 from towline.middleware.handling import HandlerMiddleware
 from towline.registry import Registry
 from towline.v1 import job_pb2
@@ -122,11 +122,11 @@ class _Child:
             self._held = None
 
     def _work(self, attempt: Attempt) -> None:
-        with running(attempt.context):
-            if attempt.begin():
-                if attempt.context.timeout is not None:
-                    self._jobs.send(Kind.BEGUN)
-                attempt.conclude(call_in_thread(attempt))
+        make_current(attempt.held.get_context)
+        if attempt.begin():
+            if attempt.held.timeout is not None:
+                self._jobs.send(Kind.BEGUN)
+            attempt.conclude(call_in_thread(attempt))
 
     def _bury(self, burial: Burial) -> None:
         held = self._hold(burial.lease)
@@ -219,5 +219,5 @@ class _Child:
                     self._held.state.lease_deadline = deadline
 
 
-def _nothing_more(held: HeldLease) -> None:
+def _nothing_more(_: Attempt) -> None:
     """The slot is the worker's: it hears of the end by DONE."""

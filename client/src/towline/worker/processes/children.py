@@ -52,9 +52,10 @@ class Task:
     def reason(self) -> CancelReason | None:
         return self.held.state.cancellation.reason
 
-    def end(self) -> None:
+    def end(self) -> Attempt | None:
+        """Returns the attempt that has the slot now."""
         self.listening.close()
-        self.attempt.end()
+        return self.attempt.end()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -89,16 +89,25 @@ class ProcessPool(Pool):
         # Children come with the work.
         self._thread.start()
 
-    def submit(self, attempt: Attempt) -> None:
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        with self._lock:
+            for attempt in attempts:
+                self._take(attempt)
+            self._dispatch()
+
+    def _take(self, attempt: Attempt) -> None:
         listening = ExitStack()
         listening.enter_context(attempt.held.state.cancellation.listening(self._on_cancel))
         task = Task(attempt, listening)
-        with self._lock:
-            if self._gone:
-                self._end_unrun(task)
-            else:
-                self._waiting.append(task)
-                self._dispatch()
+        if self._gone:
+            self._end_unrun(task)
+        else:
+            self._waiting.append(task)
+
+    def _end(self, task: Task) -> None:
+        """Give its slot to the job that has it next, if there is one."""
+        if (following := task.end()) is not None:
+            self._take(following)
 
     def close(self, timeout: float) -> None:
         with self._lock:
@@ -275,7 +284,7 @@ class ProcessPool(Pool):
     def _on_done(self, child: Child, task: Task, resident: int) -> None:
         child.task, child.kill_at = None, None
         child.done += 1
-        task.end()
+        self._end(task)
         limits = self._limits
         if limits.max_memory is not None and resident > limits.max_memory:
             logger.info("process %d holds %d MB: replaced", child.pid, resident // 10**6)
@@ -304,7 +313,7 @@ class ProcessPool(Pool):
                 logger.warning("process %d, which had no job, %s", child.pid, how)
         elif task.settled:
             logger.warning("process %d %s after its job was settled", child.pid, how)
-            task.end()
+            self._end(task)
         elif task.death is not None or self._closing or task.reason is CancelReason.STOPPING:
             self._end_unrun(task)
         elif child.jobs.unread:  # it died before it knew of this job, which is not to blame
@@ -329,7 +338,7 @@ class ProcessPool(Pool):
             task.attempt.settle(outcome.retry_by_policy(token, failure))
         elif reason in (None, CancelReason.STOPPING):
             task.attempt.settle(outcome.release(token))
-        task.end()
+        self._end(task)
 
     def _start_failed(self, how: str) -> None:
         self._failed_starts += 1

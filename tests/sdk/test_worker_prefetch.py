@@ -1,0 +1,202 @@
+"""Jobs that a worker holds ahead of its free slots: short ones, for a moment, at no one's cost."""
+
+import threading
+from contextvars import ContextVar
+
+import pytest
+
+from tests.sdk.fake_broker import PATIENCE, FakeBroker
+from tests.sdk.running import Heard, both_pools, fake_broker, working
+from towline import context as contexts
+from towline.jobs import job
+from towline.registry import Registry
+from towline.v1.queue_service_pb2 import LeaseOutcome, WorkerDirective
+from towline.worker import slots
+from towline.worker.options import PoolName
+
+registry = Registry()
+started = threading.Semaphore(0)
+go_on = threading.Event()
+left_behind: ContextVar[str] = ContextVar("left_behind", default="nothing")
+left_by_callback: ContextVar[str] = ContextVar("left_by_callback", default="nothing")
+found: list[str] = []
+
+
+@job(registry=registry)
+def quick() -> None:
+    pass
+
+
+@job(registry=registry)
+def wait_for_it() -> None:
+    started.release()
+    assert go_on.wait(PATIENCE)
+
+
+@job(registry=registry)
+def leave_something() -> None:
+    found.append(left_behind.get())
+    left_behind.set("something")
+
+
+@job(registry=registry, type="leave_something_async")
+async def leave_something_async() -> None:
+    found.append(left_behind.get())
+    left_behind.set("something")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_events() -> None:
+    global started
+    started = threading.Semaphore(0)
+    go_on.clear()
+    found.clear()
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the end of the first job on, as many are held ahead as may be, however slow all is."""
+    monkeypatch.setattr(slots, "AHEAD", 1e6)
+    monkeypatch.setattr(slots, "OVERDUE", PATIENCE)
+
+
+def held_behind_a_long_one(broker: FakeBroker) -> tuple[str, list[str]]:
+    """Of a worker with one slot: the job that has it, and those that wait in the worker."""
+    broker.add("quick")  # by which it knows how long jobs take
+    runs = broker.add("wait_for_it")
+    waiting = [broker.add("quick") for _ in range(20)]
+    assert started.acquire(timeout=PATIENCE)
+    broker.wait_for(lambda: all(broker.was_granted(each) for each in waiting))
+    return runs, waiting
+
+
+def released(broker: FakeBroker, waiting: list[str]) -> None:
+    for each in waiting:
+        assert broker.nack(each).WhichOneof("action") == "release"
+
+
+@both_pools
+def test_short_jobs_are_asked_for_ahead(pool: PoolName, ahead: None) -> None:
+    with fake_broker() as broker:
+        jobs = [broker.add("quick") for _ in range(300)]
+        with working(broker, registry, pool=pool, concurrency=2, prefetch=100) as worker:
+            for each in jobs:
+                broker.ack(each)
+            worker.stop()
+        assert worker.stats.processed == 300
+        assert max(request.max_jobs for request in broker.reserves) == 102
+
+
+@both_pools
+def test_a_worker_without_prefetch_takes_what_it_has_slots_for(pool: PoolName, ahead: None) -> None:
+    with fake_broker() as broker:
+        jobs = [broker.add("quick") for _ in range(50)]
+        with working(broker, registry, pool=pool, concurrency=2, prefetch=0):
+            for each in jobs:
+                broker.ack(each)
+        assert max(request.max_jobs for request in broker.reserves) == 2
+
+
+def test_jobs_that_last_are_not_held_ahead() -> None:
+    standing = slots.Slots(4, 250)
+    assert standing.standing().ahead == 0, "nothing is known of how long jobs take"
+    for usual, expected in ((1.0, 0), (0.1, 1), (0.01, 10), (0.0001, 250)):
+        standing._usual = usual
+        assert standing.standing().ahead == expected
+
+
+@both_pools
+def test_what_waits_in_a_worker_that_stops_is_given_back_at_once(
+    pool: PoolName, ahead: None
+) -> None:
+    with fake_broker() as broker, working(broker, registry, pool=pool, concurrency=1) as worker:
+        runs, waiting = held_behind_a_long_one(broker)
+        worker.stop(wait=False)
+        released(broker, waiting)
+        assert not broker.is_settled(runs)
+        go_on.set()
+        broker.ack(runs)
+        worker.join()
+    assert worker.stats.processed == 2
+    assert worker.stats.released == 20
+
+
+def test_what_waits_behind_longer_jobs_than_before_is_given_back_to_other_workers(
+    ahead: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "OVERDUE", 0.2)
+    with fake_broker() as broker, working(broker, registry, concurrency=1) as worker:
+        runs, waiting = held_behind_a_long_one(broker)
+        released(broker, waiting)
+        later = broker.add("quick")
+        go_on.set()
+        broker.ack(runs)
+        broker.ack(later)
+    assert worker.stats.released == 20
+
+
+def test_a_worker_that_is_to_be_quiet_gives_back_what_waits(ahead: None) -> None:
+    with fake_broker() as broker, working(broker, registry, concurrency=1, lease=1):
+        runs, waiting = held_behind_a_long_one(broker)
+        broker.directive = WorkerDirective.WORKER_DIRECTIVE_QUIET
+        released(broker, waiting)
+        assert not broker.is_settled(runs)
+        go_on.set()
+        broker.ack(runs)
+
+
+@both_pools
+def test_what_waits_keeps_its_lease_and_is_not_begun_once_that_is_lost(
+    pool: PoolName, ahead: None
+) -> None:
+    heard = Heard()
+    with (
+        fake_broker() as broker,
+        working(broker, registry, heard, pool=pool, concurrency=1, lease=1) as worker,
+    ):
+        runs, [lost, *others] = held_behind_a_long_one(broker)
+        broker.wait_for(lambda: broker.heartbeats_of(lost) and broker.heartbeats_of(others[-1]))
+        broker.set_outcome(lost, LeaseOutcome.LEASE_OUTCOME_LEASE_LOST)
+        heard.wait_for(lambda: heard.errors)
+        go_on.set()
+        for each in (runs, *others):
+            broker.ack(each)
+        worker.stop()
+    assert len(heard.started) == 2 + len(others)
+    assert worker.stats.lost == 1
+
+
+@both_pools
+def test_any_number_of_jobs_that_cannot_begin_follow_each_other(
+    pool: PoolName, ahead: None
+) -> None:
+    with fake_broker() as broker:
+        broker.add("quick")
+        broken = [broker.add("quick", b"no payload") for _ in range(1001)]
+        with working(broker, registry, pool=pool, concurrency=1, prefetch=1000):
+            for each in broken:
+                assert broker.nack(each).WhichOneof("action") == "dead_letter"
+
+
+@pytest.mark.parametrize(
+    ("pool", "type"),
+    [
+        ("thread", "leave_something"),
+        ("async", "leave_something"),
+        ("async", "leave_something_async"),
+    ],
+)
+def test_a_job_leaves_nothing_to_the_one_that_has_its_slot_next(
+    pool: PoolName, type: str, ahead: None
+) -> None:
+    def leave(_: object) -> None:
+        found.append(left_by_callback.get())
+        left_by_callback.set("something")
+        assert contexts.current_job().type == type
+
+    with fake_broker() as broker:
+        jobs = [broker.add(type) for _ in range(20)]
+        with working(broker, registry, pool=pool, concurrency=1, on_job_start=leave):
+            for each in jobs:
+                broker.ack(each)
+    assert found == ["nothing"] * 40
