@@ -1,7 +1,7 @@
 """The SDK's hot paths: jobs dispatched one by one and as a batch, and jobs run by a worker.
 
-The broker is a process of its own, so that only the SDK is counted. The worker runs one job at a
-time: with more, the number of its calls would depend on how fast the broker answers.
+The broker is a process of its own, so that only the SDK is counted. The worker has one job at a
+time and holds none ahead: else the number of its calls would depend on how fast the broker is.
 """
 
 from bench import processes
@@ -42,7 +42,14 @@ def _work(counter: Counter, client: Client) -> float:
 
     registry = Registry()
     registry.register(job(count))
-    worker = Worker(client, concurrency=1, stop_when_empty=True, guardian=False, registry=registry)
+    worker = Worker(
+        client,
+        concurrency=1,
+        prefetch=0,
+        stop_when_empty=True,
+        guardian=False,
+        registry=registry,
+    )
     worker.run()
     assert len(seen) == 2 * JOBS
     return (seen[-1] - seen[0]) / (len(seen) - 1)
