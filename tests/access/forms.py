@@ -4,7 +4,9 @@ Who may is written down here a second time, in words of the test: the broker's o
 being tested.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -84,6 +86,22 @@ async def ask(world: World, caller: Caller, service: str, rpc: str, request: Any
     """What the call is about is there by now."""
     world.before = await world.standing()
     return await getattr(getattr(caller.calls, service), rpc)(request, metadata=caller.metadata)
+
+
+async def converse(world: World, caller: Caller, rpc: str, request: Any) -> Any:
+    """The first answer of a stream to its first message."""
+    world.before = await world.standing()
+    stream = getattr(caller.calls.queue, rpc)(metadata=caller.metadata)
+    try:
+        with suppress(asyncio.InvalidStateError):  # it is refused: the answer says so
+            await stream.write(request)
+        reply = await stream.read()
+        assert reply is not grpc.aio.EOF
+        await stream.done_writing()
+        assert await stream.code() is grpc.StatusCode.OK
+        return reply
+    finally:
+        stream.cancel()
 
 
 # What calls are about is made by way of the core, which asks nobody for rights.
@@ -221,6 +239,38 @@ def heartbeat(whose: str) -> Send:
     return on_lease("Heartbeat", whose, request_of)
 
 
+async def push_over_a_stream(world: World, caller: Caller, name: str) -> Outcome:
+    push = queue.PushRequest(jobs=[Job(queue=name, type="T")])
+    request = queue.PushStreamRequest(pushes=[queue.StreamedPush(sequence=7, request=push)])
+    reply = await converse(world, caller, "PushStream", request)
+    (result,) = reply.results
+    return _per_item(result.error.code, bool(result.response.results))
+
+
+async def work_over_a_stream(world: World, caller: Caller, name: str) -> Outcome:
+    await pushed(world, name)
+    opening = queue.WorkOpening(queues=[queue.QueueChoice(name=name)])
+    request = queue.WorkRequest(open=opening, credits=1)
+    reply = await converse(world, caller, "Work", request)
+    assert [lease.job.queue for lease in reply.leases] == [name]
+    return Outcome.DONE
+
+
+def settle_over_a_stream(field: str, kind: type[Any], whose: str) -> Send:
+    """Opened for a queue for which the caller may work, if there is one."""
+
+    async def send(world: World, caller: Caller, name: str) -> Outcome:
+        token = await leased(world, name, _held(whose, caller))
+        choice = queue.QueueChoice(name=MINE if caller.may(MINE, "work") else OTHER)
+        items: Any = {field: [kind(lease_token=token)]}
+        request = queue.WorkRequest(open=queue.WorkOpening(queues=[choice]), sequence=7, **items)
+        reply = await converse(world, caller, "Work", request)
+        (answer,) = getattr(reply.results[0], field)
+        return _per_item(answer.error.code, answer.outcome == queue.LEASE_OUTCOME_OK)
+
+    return send
+
+
 async def idle_heartbeat(world: World, caller: Caller, _: str) -> Outcome:
     await ask(world, caller, "queue", "Heartbeat", queue.HeartbeatRequest())
     return Outcome.DONE
@@ -347,6 +397,16 @@ FORMS: Sequence[Form] = (
     Form(QUEUES + "Heartbeat", "another's lease", heartbeat("another's"), never),
     Form(QUEUES + "Heartbeat", "without leases", idle_heartbeat, for_some("work"),
          about_one=False),
+    Form(QUEUES + "PushStream", "one job", push_over_a_stream, for_it("push")),
+    Form(QUEUES + "Work", "of a queue", work_over_a_stream, for_it("work")),
+    Form(QUEUES + "Work", "own lease acked", settle_over_a_stream("acks", queue.Ack, "own"),
+         for_it("work")),
+    Form(QUEUES + "Work", "another's lease acked",
+         settle_over_a_stream("acks", queue.Ack, "another's"), never),
+    Form(QUEUES + "Work", "another's lease nacked",
+         settle_over_a_stream("nacks", queue.Nack, "another's"), never),
+    Form(QUEUES + "Work", "another's lease prolonged",
+         settle_over_a_stream("heartbeats", queue.LeaseHeartbeat, "another's"), never),
     Form(DEAD + "ListDead", "of a queue", list_dead(), for_it("admin")),
     Form(DEAD + "ListDead", "of all", list_dead(every=True), for_all("admin")),
     Form(DEAD + "RequeueDead", "by id", on_dead("RequeueDead", "id"), for_it("admin"), ADMIN),

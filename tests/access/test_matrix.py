@@ -21,7 +21,6 @@ RPCS = {
     for module in (queue_service_pb2, dead_letter_service_pb2, admin_service_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
-    if not method.client_streaming  # the streams
 }
 
 

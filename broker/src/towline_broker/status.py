@@ -32,6 +32,7 @@ from towline_broker.domain.errors import (
     QueueMoved,
     StoreError,
     StoreUnavailable,
+    StreamOver,
     TowlineError,
     Unauthenticated,
 )
@@ -72,13 +73,18 @@ class WireError:
     #: What a program can read of the reason.
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+    def status(self) -> Status:
+        """With its details."""
         status = Status(code=self.code.value[0], message=self.message)
         info = ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)
         status.details.append(_packed(info))
         for detail in self.details:
             status.details.append(_packed(detail))
-        metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
+        return status
+
+    def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        details = self.status().SerializeToString()
+        metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, details)]
         if self.code is grpc.StatusCode.UNAVAILABLE and self.retry_after is not None:
             metadata.append((PUSHBACK_KEY, str(self.retry_after // 1_000)))
         return tuple(metadata)
@@ -108,13 +114,15 @@ def wire_error(error: TowlineError) -> WireError:
             return WireError(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", str(error))
         case PermissionDenied():
             return _denied(error)
-        case QueueMoved() | Draining() | CannotVerify() | StoreError():
+        case QueueMoved() | Draining() | CannotVerify() | StreamOver() | StoreError():
             return _not_now(error)
         case _:
             return internal_error("")
 
 
-def _not_now(error: QueueMoved | Draining | CannotVerify | StoreError) -> WireError:
+def _not_now(
+    error: QueueMoved | Draining | CannotVerify | StreamOver | StoreError,
+) -> WireError:
     match error:
         case QueueMoved():
             return _unavailable("QUEUE_MOVED", str(error))
@@ -122,6 +130,8 @@ def _not_now(error: QueueMoved | Draining | CannotVerify | StoreError) -> WireEr
             return _unavailable("DRAINING", str(error))
         case CannotVerify():
             return _unavailable("CANNOT_VERIFY", str(error))
+        case StreamOver():
+            return _unavailable("STREAM_OVER", str(error))
         case NoRoom():
             return _unavailable("DISK_FULL", str(error))
         case StoreUnavailable():

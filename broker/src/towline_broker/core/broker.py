@@ -66,7 +66,8 @@ class Broker:
         if not isinstance(drivers, Mapping):
             drivers = {DEFAULT_STORE: drivers}
         owned, hold = OwnedTasks(), Hold()
-        limit = WaitLimit(settings.max_waiters)
+        #: How many calls may wait.
+        self.waiters = limit = WaitLimit(settings.max_waiters)
         timings = Timings()
         self._routes = routes = routes or Routes()
         self._queue_options = queue_options or {}
@@ -134,6 +135,10 @@ class Broker:
     def capabilities_of(self, queue: str) -> Capabilities:
         """Of the store in which the queue is at home."""
         return self._stores.of(queue).capabilities
+
+    def home_of(self, queue: str) -> str:
+        """The name of the store in which the queue is at home."""
+        return self._stores.of(queue).name
 
     def now_of(self, queue: str) -> Micros:
         """The time by the clock of the store in which the queue is at home."""

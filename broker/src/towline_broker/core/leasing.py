@@ -53,8 +53,10 @@ class Leasing:
         self._repeats = Repeats()
         self._draining = False
 
-    async def reserve(self, call: ReserveCall) -> list[Leased]:
+    async def reserve(self, call: ReserveCall, *, has_place: bool = False) -> list[Leased]:
         """Leases jobs, waiting for them up to ``call.wait``; may answer with none.
+
+        ``has_place``: its caller takes up a place among those who wait, whether or not this waits.
 
         When the caller is cancelled, leases that were granted meanwhile are given back.
 
@@ -70,6 +72,8 @@ class Leasing:
         try:
             if call.wait <= 0:
                 return await self._claim(call, waiter)
+            if has_place:
+                return await self._wait_and_claim(call, waiter, deadline)
             with self._limit:
                 return await self._wait_and_claim(call, waiter, deadline)
         finally:
@@ -77,7 +81,12 @@ class Leasing:
 
     async def give_back(self, leases: Sequence[Leased]) -> None:
         """Releases leases whose delivery failed, unless a repeated call has delivered them."""
-        refs = [each.ref for each in leases if not self._repeats.delivered_again(each.ref)]
+        await self.take_back(
+            [each.ref for each in leases if not self._repeats.delivered_again(each.ref)]
+        )
+
+    async def take_back(self, refs: Sequence[LeaseRef]) -> None:
+        """Releases these leases, as far as they are live. Raises StoreError."""
         if not refs:
             return
         self._repeats.taken_back(refs)

@@ -82,7 +82,7 @@ class Settling:
         self, worker_id: str, items: Sequence[HeartbeatItem], holder: str = ""
     ) -> tuple[list[HeartbeatAnswer], Directive]:
         """``holder``: the mark of the identity that calls. Raises StoreError."""
-        directive = self._workers.heard(WorkerKey(worker_id, holder))
+        directive = self.heard(worker_id, holder)
         if not items:
             return [], directive
         answers = await self._owned.run(
@@ -94,6 +94,10 @@ class Settling:
             )
         )
         return list(answers), directive
+
+    def heard(self, worker_id: str, holder: str = "") -> Directive:
+        """A worker shows that it is there. Arguments as for a heartbeat."""
+        return self._workers.heard(WorkerKey(worker_id, holder))
 
     # Each of these is about the items of one store.
 

@@ -18,6 +18,7 @@ TowlineError
 ├── PermissionDenied      who calls may not do this
 ├── CannotVerify          credentials cannot be checked for now: try again later
 ├── Draining              this broker is going down
+├── StreamOver            a stream has come to its end before its caller ended it: open another
 ├── OptionRefused         a queue is to have an option that its store does not offer
 └── StoreError
     ├── StoreUnavailable  try again later; the effect is unknown
@@ -174,6 +175,10 @@ class Draining(TowlineError):
 
     def __init__(self) -> None:
         super().__init__("this broker is shutting down; try again, or try another one")
+
+
+class StreamOver(TowlineError):
+    """A stream that its caller did not end in time. What was not answered has an unknown effect."""
 
 
 class OptionRefused(TowlineError):

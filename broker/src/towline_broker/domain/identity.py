@@ -181,7 +181,7 @@ def current_identity() -> Identity:
 
 
 #: Of the call that is being answered, if somebody wants to hear of them.
-_refused_items: ContextVar[list[PermissionDenied] | None] = ContextVar(
+_refused_items: ContextVar[Callable[[PermissionDenied], None] | None] = ContextVar(
     "towline_refused_items", default=None
 )
 
@@ -189,15 +189,20 @@ _refused_items: ContextVar[list[PermissionDenied] | None] = ContextVar(
 def refused_items() -> list[PermissionDenied]:
     """What is refused of the items of this call, from here on, while the others go through."""
     heard: list[PermissionDenied] = []
-    _refused_items.set(heard)
+    hear_of_refused_items(heard.append)
     return heard
+
+
+def hear_of_refused_items(hear: Callable[[PermissionDenied], None]) -> None:
+    """The same, one by one: of a call that has no end yet."""
+    _refused_items.set(hear)
 
 
 def note_refused_item(error: PermissionDenied) -> None:
     """Has the refusal of one item counted and logged."""
-    heard = _refused_items.get()
-    if heard is not None:
-        heard.append(error)
+    hear = _refused_items.get()
+    if hear is not None:
+        hear(error)
 
 
 #: Of the credentials of the call that is being answered.

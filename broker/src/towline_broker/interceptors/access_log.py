@@ -19,6 +19,7 @@ from towline_broker.interceptors.requests import Request, begin, current_request
 from towline_broker.interceptors.subjects import subject_of
 from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
 from towline_broker.status import wire_error
+from towline_broker.streaming import STREAMS, stream_scope
 
 log = logging.getLogger("towline.access")
 
@@ -48,11 +49,13 @@ class AccessLog(WrappingInterceptor):
     """Stands where errors still have their reasons."""
 
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
-        level = level_of(method)
+        level, streams = level_of(method), method in STREAMS
 
         def note(raw: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Awaitable[Any]:
             request = Request(method, context)
             begin(request)
+            if streams:
+                request.about = stream_scope().about
             if log.isEnabledFor(level):
                 return tell(request, raw, context)
             return behaviour(raw, context)
@@ -81,6 +84,8 @@ class AccessDetails(WrappingInterceptor):
 
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
         level = level_of(method)
+        if method in STREAMS:  # tells of itself
+            return behaviour
 
         def look_if_told(
             message: Any, context: grpc.aio.ServicerContext[Any, Any]

@@ -16,11 +16,17 @@ from towline_broker.domain.errors import CannotVerify, PermissionDenied, Unauthe
 from towline_broker.domain.identity import Identity, act_as
 from towline_broker.interceptors.refusals import Refusals
 from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
+from towline_broker.streaming import PUSH_STREAM, WORK
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-#: Calls that may be parked: they end when their credentials are revoked.
-PARKING = ("/towline.v1.QueueService/Reserve", "/towline.v1.QueueService/GetJob")
+#: Calls that may be parked, or stay open: they end when their credentials are revoked.
+PARKING = (
+    "/towline.v1.QueueService/Reserve",
+    "/towline.v1.QueueService/GetJob",
+    PUSH_STREAM,
+    WORK,
+)
 
 NO_CREDENTIALS = (
     "this broker asks who calls: send a token as 'authorization: Bearer ...' (the SDK and the "

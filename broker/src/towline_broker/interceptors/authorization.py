@@ -9,14 +9,22 @@ answered for themselves, and queues, jobs and workers out of sight are as good a
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
 
 from towline_broker.domain.errors import PermissionDenied
-from towline_broker.domain.identity import Right, current_identity, refused_items
+from towline_broker.domain.identity import (
+    Right,
+    current_identity,
+    hear_of_refused_items,
+    refused_items,
+)
 from towline_broker.interceptors.refusals import Refusals
 from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
+from towline_broker.streaming import PUSH_STREAM, STREAMS
+from towline_broker.streaming import WORK as WORK_STREAM
 
 
 class Reach(Enum):
@@ -100,6 +108,10 @@ def rules(default_queue: str) -> dict[str, Rule]:
         QUEUES + "Ack": Rule(WORK, _some, by_item=True),
         QUEUES + "Nack": Rule(WORK, _some, by_item=True),
         QUEUES + "Heartbeat": Rule(WORK, _some, by_item=True),
+        # Their messages and items are refused for themselves, and so are the queues of the first
+        # message of Work.
+        PUSH_STREAM: Rule(PUSH, _some, by_item=True),
+        WORK_STREAM: Rule(WORK, _some, by_item=True),
         DEAD + "ListDead": Rule(ADMIN, _queue_of_filter),
         DEAD + "RequeueDead": Rule(ADMIN, _queue_of_selection),
         DEAD + "DiscardDead": Rule(ADMIN, _queue_of_selection),
@@ -131,6 +143,10 @@ class Authorization(WrappingInterceptor):
             _check(rule, request)
             if not rule.by_item:
                 return await behaviour(request, context)
+            if method in STREAMS:
+                note = partial(self._note_one, method, context.peer())
+                hear_of_refused_items(note)
+                return await behaviour(request, context)
             refused = refused_items()
             response = await behaviour(request, context)
             if refused:
@@ -139,6 +155,9 @@ class Authorization(WrappingInterceptor):
             return response
 
         return permitted
+
+    def _note_one(self, method: str, peer: str, error: PermissionDenied) -> None:
+        self._refusals.note(method, current_identity().name, error, peer)
 
 
 def _check(rule: Rule, request: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 
+from towline_broker import streaming
 from towline_broker.domain.errors import StoreError, TowlineError
 from towline_broker.domain.events import event
 from towline_broker.interceptors.in_measure import InMeasure, and_more
@@ -25,7 +26,14 @@ class ErrorsInterceptor(WrappingInterceptor):
         self._lines = InMeasure()
 
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
+        def describe(error: Exception) -> WireError:
+            if isinstance(error, StoreError):
+                self._tell(method, error)
+            return streaming.describe(error)
+
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            if method in streaming.STREAMS:
+                streaming.stream_scope().describe = describe
             try:
                 return await behaviour(request, context)
             except TowlineError as error:

@@ -17,6 +17,7 @@ from towline_broker.interceptors.authentication import PARKING
 from towline_broker.interceptors.subjects import SETTLING
 from towline_broker.interceptors.unread import OVERHEAD, Answer, Unread
 from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
+from towline_broker.streaming import STREAMS, stream_scope
 
 #: Whoever works off jobs is to be heard when nothing more goes in: so much more may be under way
 #: that settles leases.
@@ -95,10 +96,7 @@ class Account:
         """``now`` in seconds. Raises OverAllowance."""
         self.unread.check()
         allowance = self._allowance
-        most = allowance.bytes_in_flight
-        # A single request is taken whatever its size: otherwise it could never come in.
-        if most and self._bytes and self._bytes + size > most * (RESERVED if settles else 1):
-            raise self._over("IDENTITY_BYTES", f"has {self._bytes} bytes of requests under way")
+        self._check_bytes(size, settles=settles)
         if parks and allowance.waiters and self._waiters >= allowance.waiters:
             raise self._over("IDENTITY_WAITERS", f"has {self._waiters} calls waiting")
         if allowance.calls_per_second and not settles:
@@ -111,6 +109,27 @@ class Account:
         self._calls -= 1
         self._bytes -= size
         self._waiters -= parks
+
+    def take_in(self, size: int, *, settles: bool) -> None:
+        """Of a message of a stream: until :meth:`let_go`. Raises OverAllowance; it is under way all
+        the same, for it has to be answered."""
+        self._bytes += size
+        self.unread.check()
+        self._check_bytes(0, settles=settles, own=size)
+
+    def let_go(self, size: int) -> None:
+        self._bytes -= size
+
+    def count_call(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What would be a call of its own. Raises OverAllowance."""
+        if self._allowance.calls_per_second:
+            self._take_token(self._allowance.calls_per_second, loop.time())
+
+    def _check_bytes(self, size: int, *, settles: bool, own: int = 0) -> None:
+        """A single request is taken whatever its size: otherwise it could never come in."""
+        most, others = self._allowance.bytes_in_flight, self._bytes - own
+        if most and others and self._bytes + size > most * (RESERVED if settles else 1):
+            raise self._over("IDENTITY_BYTES", f"has {others} bytes of requests under way")
 
     def _take_token(self, rate: float, now: float) -> None:
         """A token bucket that holds those of a second."""
@@ -126,6 +145,28 @@ class Account:
 
     def _over(self, reason: str, what: str, wait: Micros = 1 * SECOND) -> OverAllowance:
         return OverAllowance(reason, self._identity, what, wait)
+
+
+class AccountGate:
+    """The messages of a stream on the account of its identity."""
+
+    __slots__ = ("_account", "_loop")
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._loop = asyncio.get_running_loop()
+
+    def message(self, size: int, *, settles: bool) -> None:
+        self._account.take_in(size, settles=settles)
+
+    def call(self) -> None:
+        self._account.count_call(self._loop)
+
+    def answered(self, size: int) -> None:
+        self._account.let_go(size)
+
+    def writes(self, size: int) -> None:
+        self._account.unread.add(size)
 
 
 class Guards(WrappingInterceptor):
@@ -144,6 +185,9 @@ class Guards(WrappingInterceptor):
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
         parks, settles, reads = method in PARKING, method in SETTLING, method in READING
 
+        if method in STREAMS:
+            return self._wrap_stream(behaviour)
+
         async def guarded(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             account, size = self._account_of(current_identity().name), len(raw)
             account.begin(size, parks=parks, settles=settles, now=time.monotonic())
@@ -161,6 +205,22 @@ class Guards(WrappingInterceptor):
                 return reply
             finally:
                 account.end(size, parks=parks)
+
+        return guarded
+
+    def _wrap_stream(self, behaviour: Behaviour) -> Behaviour:
+        """It takes up a place among the identity's calls that wait, and its messages count as they
+        come."""
+
+        async def guarded(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            account = self._account_of(current_identity().name)
+            now = asyncio.get_running_loop().time()
+            account.begin(0, parks=True, settles=False, now=now)
+            try:
+                stream_scope().gate = AccountGate(account)
+                return await behaviour(requests, context)
+            finally:
+                account.end(0, parks=True)
 
         return guarded
 

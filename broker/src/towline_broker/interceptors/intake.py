@@ -6,11 +6,12 @@ it wants to. Until then no more of it comes than the window of one stream.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
 from towline_broker.interceptors.wrapping import Behaviour, Handler, WrappingInterceptor
+from towline_broker.streaming import STREAMS
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -19,6 +20,8 @@ class RequestIntake(WrappingInterceptor):
     """Stands where it is known who calls; further in, a request is there as a whole."""
 
     def wrap_handler(self, method: str, handler: Any) -> Handler:
+        if method in STREAMS:  # they take their messages themselves, one after the other
+            return cast(Handler, handler)
         return streamed(handler, self.wrap(method, handler.unary_unary or handler.unary_stream))
 
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:

@@ -2,7 +2,7 @@
 this one see bytes, those further in see messages."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf import descriptor_pool
@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from towline_broker.domain.errors import InvalidField
 from towline_broker.interceptors.parts import check_parts
 from towline_broker.interceptors.wrapping import Behaviour, Handler, WrappingInterceptor
+from towline_broker.streaming import STREAMS
 
 
 class RequestReader(WrappingInterceptor):
@@ -26,6 +27,8 @@ class RequestReader(WrappingInterceptor):
         self._writes: dict[str, Callable[[Any], Any]] = {}
 
     def wrap_handler(self, method: str, handler: Any) -> Handler:
+        if method in STREAMS:  # they read their messages themselves
+            return cast(Handler, handler)
         parse, write = handler.request_deserializer, handler.response_serializer
         name = method.removeprefix("/").replace("/", ".")
         kind = descriptor_pool.Default().FindMethodByName(name).input_type

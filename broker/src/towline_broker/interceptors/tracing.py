@@ -29,6 +29,7 @@ from towline_broker.interceptors.subjects import (
 )
 from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
 from towline_broker.status import internal_error, wire_error
+from towline_broker.streaming import STREAMS, stream_scope
 
 #: Creators that a span is linked to: a batch may hold jobs of a thousand.
 MOST_LINKS = 32
@@ -60,6 +61,9 @@ class TracingInterceptor(WrappingInterceptor):
         if method == UNTRACED:
             return behaviour
 
+        if method in STREAMS:
+            return self._wrap_stream(behaviour)
+
         async def traced(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             began = time.time_ns()
             try:
@@ -71,6 +75,20 @@ class TracingInterceptor(WrappingInterceptor):
                 raise
             self._tell(method, context, began, request, reply, None)
             return reply
+
+        return traced
+
+    def _wrap_stream(self, behaviour: Behaviour) -> Behaviour:
+        """Spans as of the calls that would have done what its messages ask for."""
+
+        async def traced(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            def observe(
+                method: str, request: Any, reply: Any, began: int, error: Exception | None
+            ) -> None:
+                self._tell(method, context, began, request, reply, error)
+
+            stream_scope().observe = observe
+            return await behaviour(requests, context)
 
         return traced
 

@@ -44,13 +44,13 @@ def grpc_options(settings: Settings, limits: Limits, *, shares_port: bool) -> li
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
-        *_connection_age(settings.max_connection_age, limits.wait),
+        *_connection_age(settings.max_connection_age, max(limits.wait, settings.max_stream_age)),
     ]
 
 
 def _connection_age(most: Micros, longest_wait: Micros) -> list[tuple[str, int]]:
     """Clients are told to go (GOAWAY) and take no harm: only what is longer under way than any
-    call may be parked would be broken off."""
+    call may be parked, or any stream open, would be broken off."""
     if not most:
         return []
     return [

@@ -44,6 +44,9 @@ from towline_broker.services.dead_letter_service import DeadLetterService
 from towline_broker.services.pushing import DEFAULT_QUEUE
 from towline_broker.services.queue_service import QueueService
 from towline_broker.services.registering import SERVICES, add_services
+from towline_broker.services.streams.lifetime import OpenStreams
+from towline_broker.services.streams.push_stream import PushStreams
+from towline_broker.services.streams.work_stream import WorkStreams
 
 if TYPE_CHECKING:
     from towline_broker.server.certificates import Certificates
@@ -111,11 +114,15 @@ class BrokerServer:
                 *self._telemetry.interceptors(VERSION),
             ]
         )
+        queue = QueueService(self.broker, self._limits)
+        self._streams = OpenStreams(self.broker.waiters, lambda: self._settings.max_stream_age)
         add_services(
             self._handlers,
-            QueueService(self.broker, self._limits),
+            queue,
             DeadLetterService(self.broker, self._limits),
             AdminService(self.broker, self._limits, VERSION),
+            PushStreams(self.broker, self._limits, self._streams),
+            WorkStreams(queue, self.broker, self._limits, self._streams),
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._handlers)
         self._server = grpc.aio.server(
@@ -223,6 +230,7 @@ class BrokerServer:
         if delay:
             await asyncio.sleep(to_seconds(delay))
         self.broker.drain()
+        self._streams.drain()
         try:
             async with asyncio.timeout(to_seconds(timeout)):
                 await self._running.idle()

@@ -168,10 +168,10 @@ class QueueService(QueueServiceServicer):
         return HeartbeatResponse(results=results, directive=enums.DIRECTIVES[directive])
 
     def PushStream(self, request_iterator: Any, context: Context) -> Any:
-        """Not served; see registering."""
+        """Served by services.streams; see registering."""
 
     def Work(self, request_iterator: Any, context: Context) -> Any:
-        """Not served; see registering."""
+        """Served by services.streams; see registering."""
 
     def _check_batch(self, items: Sequence[object], path: str) -> None:
         checks = Checks()

@@ -11,13 +11,13 @@ from towline_broker.domain.encoded import Encoded
 from towline_broker.services.admin_service import AdminService
 from towline_broker.services.dead_letter_service import DeadLetterService
 from towline_broker.services.queue_service import QueueService
+from towline_broker.services.streams.push_stream import PushStreams
+from towline_broker.services.streams.work_stream import WorkStreams
 
 QUEUE_SERVICE = "towline.v1.QueueService"
 DEAD_LETTER_SERVICE = "towline.v1.DeadLetterService"
 ADMIN_SERVICE = "towline.v1.AdminService"
 SERVICES = (QUEUE_SERVICE, DEAD_LETTER_SERVICE, ADMIN_SERVICE)
-
-STREAMS = ("PushStream", "Work")
 
 #: Generic for the type checker only.
 Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
@@ -44,15 +44,18 @@ class _Recorder:
 
 
 def add_services(
-    server: Services, queue: QueueService, dead: DeadLetterService, admin: AdminService
+    server: Services,
+    queue: QueueService,
+    dead: DeadLetterService,
+    admin: AdminService,
+    pushes: PushStreams,
+    works: WorkStreams,
 ) -> None:
     recorder = _Recorder()
     recording = cast(grpc.aio.Server, recorder)
     queue_service_pb2_grpc.add_QueueServiceServicer_to_server(queue, recording)
     dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(dead, recording)
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, recording)
-    for stream in STREAMS:  # not served yet: gRPC itself answers UNIMPLEMENTED
-        del recorder.handlers[QUEUE_SERVICE][stream]
     # Jobs are stored and handed on as the bytes that they came in.
     recorder.handlers[QUEUE_SERVICE]["Push"] = grpc.unary_unary_rpc_method_handler(
         _without_context(queue.pushes.answer),
@@ -67,6 +70,9 @@ def add_services(
         # It writes bytes: so it knows how many.
         response_serializer=None,
     )
+    # Streams read and write bytes, of several messages at once where they can.
+    for name, serve in (("PushStream", pushes.serve), ("Work", works.serve)):
+        recorder.handlers[QUEUE_SERVICE][name] = grpc.stream_stream_rpc_method_handler(serve)
     server.add_generic_rpc_handlers(
         [
             grpc.method_handlers_generic_handler(service, handlers)

@@ -28,7 +28,8 @@ so on.
 
 Every one that the broker gives also carries ErrorInfo with domain "towline" and one of these reasons: INVALID_FIELD,
 JOB_NOT_FOUND, QUEUE_NOT_FOUND, WORKER_NOT_FOUND, QUEUE_FULL, DISK_FULL, MEMORY_FULL,
-TOO_MANY_QUEUES, TOO_MANY_WAITERS, BROKER_BUSY, STORE_UNAVAILABLE, DRAINING, QUEUE_MOVED, STORE_CANNOT, PERMISSION_DENIED,
+TOO_MANY_QUEUES, TOO_MANY_WAITERS, BROKER_BUSY, STORE_UNAVAILABLE, DRAINING, STREAM_OVER, QUEUE_MOVED,
+STORE_CANNOT, PERMISSION_DENIED,
 UNAUTHENTICATED, CANNOT_VERIFY, IDENTITY_RATE, IDENTITY_BYTES, IDENTITY_WAITERS, INTERNAL.
 
   TOO_MANY_QUEUES  (RESOURCE_EXHAUSTED) the job would make a queue, and its store has as many as there may be.
@@ -42,6 +43,8 @@ UNAUTHENTICATED, CANNOT_VERIFY, IDENTITY_RATE, IDENTITY_BYTES, IDENTITY_WAITERS,
                  while the call waited: the next try finds out.
   DISK_FULL      (RESOURCE_EXHAUSTED) there is no room for new jobs, and all else goes on;
                  (UNAVAILABLE) the disk takes nothing more: nothing was changed.
+  STREAM_OVER    (UNAVAILABLE) a stream that was closing was not half-closed in time, or another one has
+                 taken its place: go on over another one.
   QUEUE_MOVED    (UNAVAILABLE) the queue went to another store of the broker while the call was
                  under way: the next try finds it there.
   STORE_CANNOT   (UNIMPLEMENTED) some kinds of stores have no lists, no lookup by id and the like.

@@ -49,6 +49,7 @@ Size = Annotated[ByteSize, Bytes(1, MAX_MESSAGE)]
 Wait = Annotated[Micros, Duration(0, 1 * HOUR)]
 Term = Annotated[Micros, Duration(100 * MILLISECOND, 366 * DAY)]
 Memory = Annotated[Micros, Duration(0, 366 * DAY)]
+Age = Annotated[Micros, Duration(1 * SECOND, 1 * DAY)]
 Tick = Annotated[Micros, Duration(1 * MILLISECOND, 1 * MINUTE)]
 Delay = Annotated[Micros, Duration(1 * SECOND, 100 * 366 * DAY)]
 
@@ -205,6 +206,9 @@ class Settings(BaseSettings):
     max_connection_age: Annotated[Wait, AT_START] = 30 * MINUTE
     """After about so long a client is asked to connect anew, so that clients spread over the
     brokers behind one address again; 0: never. Its calls go on meanwhile."""
+    max_stream_age: Annotated[Age, AT_START] = 10 * MINUTE
+    """How long a PushStream or Work stream may be open before its client is asked to open another,
+    so that streams, too, spread over the brokers again."""
     event_loop: Annotated[Choice, AT_START] = "auto"
     """What the broker runs on. auto: uvloop where it is installed, with which a call takes less of
     the processor, else asyncio."""

@@ -1,0 +1,291 @@
+"""Work: leasing, settling and prolonging over one call."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import grpc
+
+from towline.v1.queue_service_pb2 import (
+    AckRequest,
+    HeartbeatRequest,
+    NackRequest,
+    ReserveRequest,
+    ReserveResponse,
+    SettleResult,
+    WorkRequest,
+    WorkResponse,
+    WorkResult,
+)
+from towline_broker.core import tokens
+from towline_broker.core.broker import Broker
+from towline_broker.core.calls import AckCall, Directive, LeaseOutcome
+from towline_broker.domain.errors import (
+    InvalidField,
+    PermissionDenied,
+    StreamOver,
+    TowlineError,
+)
+from towline_broker.domain.identity import current_identity
+from towline_broker.domain.jobs import Leased, LeaseRef
+from towline_broker.services import enums
+from towline_broker.services.checks import Checks
+from towline_broker.services.item_rights import check_lease
+from towline_broker.services.limits import Limits
+from towline_broker.services.queue_service import QueueService
+from towline_broker.services.streams import parts
+from towline_broker.services.streams.acks import Acks, ReadAcks
+from towline_broker.services.streams.giving import Giving
+from towline_broker.services.streams.lifetime import Lifetime, OpenStreams
+from towline_broker.services.streams.opening import Opening, read_opening, read_request
+from towline_broker.services.streams.sessions import Sessions
+from towline_broker.services.streams.stream import JOINED_BYTES, Context, Stream
+from towline_broker.services.views import attempt_limits, fill_lease
+from towline_broker.streaming import ACK, NACK, RESERVE, stream_scope
+
+#: Turns of the event loop for which results wait for leases that may leave together with them.
+TURNS = 8
+_OK = LeaseOutcome.OK
+
+
+class WorkStreams:
+    def __init__(
+        self, queue: QueueService, broker: Broker, limits: Limits, streams: OpenStreams
+    ) -> None:
+        self.queue = queue
+        self.broker = broker
+        self.limits = limits
+        self.of_attempts = attempt_limits(limits)
+        self.acks = Acks(broker)
+        self.sessions = Sessions()
+        self._streams = streams
+
+    async def serve(self, _: object, context: Context) -> None:
+        lifetime = self._streams.new_life(context)
+        with self._streams.limit:
+            raw = await context.read()
+            if raw is grpc.aio.EOF:
+                return
+            request = read_request(raw)
+            opening = read_opening(request, self.limits)
+            await WorkStream(self, context, lifetime, request, opening).serve()
+
+
+class WorkStream(Stream):
+    """``first``: the message that has opened it."""
+
+    def __init__(
+        self,
+        streams: WorkStreams,
+        context: Context,
+        lifetime: Lifetime,
+        first: WorkRequest,
+        opening: Opening,
+    ) -> None:
+        scope = stream_scope()
+        super().__init__(context, scope, lifetime)
+        self._streams = streams
+        self._broker = streams.broker
+        self._first = first
+        self._opening = opening
+        self._worker = opening.call.worker
+        self._identity = current_identity()
+        self._told = Directive.UNSPECIFIED
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._leased = 0
+        self._acked = 0
+        self._giving = Giving(streams.broker, opening.call, self._deliver, scope.describe)
+        self._session, lost = streams.sessions.take_up(opening.session, self, opening.held)
+        if lost:
+            self._spawn(self._take_back(lost))
+
+    @property
+    def closing_notice(self) -> bytes:
+        return parts.WORK_CLOSING
+
+    def supersede(self) -> None:
+        self._giving.stop()
+        self.end(StreamOver("another stream has taken up the session of this one"))
+
+    def begin(self) -> None:
+        self._first.ClearField("open")
+        self._take(self._first, self._first.ByteSize())
+
+    async def take(self, raw: bytes) -> None:
+        request = read_request(raw)
+        if request.HasField("open"):
+            raise InvalidField("open", "is only for the first message of a stream")
+        self._take(request, len(raw))
+
+    def stop_giving(self) -> None:
+        self._giving.stop()
+
+    async def left(self) -> None:
+        self._streams.sessions.leave(self._session, self)
+        await self._giving.finish()
+        self._scope.about |= {"leases": self._leased, "acks": self._acked}
+
+    # --- messages -----------------------------------------------------------------------------
+
+    def _take(self, request: WorkRequest, size: int) -> None:
+        self.owe(1, size)
+        try:
+            self._check(request, size)
+        except TowlineError as error:
+            self._fail(request.sequence, size, error)
+            return
+        if request.withdraw:
+            self._giving.withdraw()
+        if request.credits:
+            self._giving.add(request.credits)
+        self._hear_directive()
+        if request.nacks or request.heartbeats:
+            self._spawn(self._settle(request, size))
+        elif request.acks:
+            acks = self._read_acks(request, size)
+            if acks is None:
+                self._spawn(self._settle(request, size))
+            else:
+                self._streams.acks.add(self, acks)
+        else:
+            self.answer(parts.worked(WorkResult(sequence=request.sequence)), size)
+
+    def _check(self, request: WorkRequest, size: int) -> None:
+        """Raises Full, InvalidRequest."""
+        self._scope.gate.message(size, settles=True)
+        most, checks = self._streams.limits.batch, Checks()
+        for field in ("acks", "nacks", "heartbeats"):
+            checks.count(getattr(request, field), field, most, least=0)
+        credits = request.credits + (0 if request.withdraw else self._giving.credits)
+        if request.credits < 0 or credits > most:
+            open_ = f"{credits} would be open" if request.credits > 0 else "it is negative"
+            checks.wrong("credits", f"is {request.credits}, and {open_}; at most {most} may be")
+        checks.finish()
+
+    def _hear_directive(self) -> None:
+        directive = self._broker.settling.heard(self._worker.id, self._worker.holder)
+        if directive is not self._told:
+            told, self._told = self._told, directive
+            if told is not Directive.UNSPECIFIED or directive is not Directive.NONE:
+                notice = WorkResponse(directive=enums.DIRECTIVES[directive])
+                self.send(notice.SerializeToString())
+
+    def _read_acks(self, request: WorkRequest, size: int) -> ReadAcks | None:
+        """None: they are to be looked at one by one."""
+        if self._scope.observe is not None:
+            return None
+        calls, most = [], self._streams.limits.result_bytes
+        for ack in request.acks:
+            ref = tokens.decode(ack.lease_token)
+            if ref is None or len(ack.result) > most:
+                return None
+            if self._identity.mark:
+                try:
+                    check_lease(self._identity, ref)
+                except PermissionDenied:
+                    return None
+            calls.append(AckCall(ref, ack.result))
+        return ReadAcks(request.sequence, calls, size)
+
+    def acked(self, acks: ReadAcks, outcomes: Sequence[LeaseOutcome]) -> None:
+        self._session.settled(call.ref for call in acks.calls)
+        self._acked += len(outcomes)
+        for outcome in outcomes:
+            if outcome is not _OK:
+                results = [SettleResult(outcome=enums.LEASE_OUTCOMES[each]) for each in outcomes]
+                part = parts.worked(WorkResult(sequence=acks.sequence, acks=results))
+                break
+        else:
+            part = parts.acked(acks.sequence, len(outcomes))
+        self.answer(part, acks.size)
+
+    def ack_failed(self, acks: ReadAcks, error: Exception) -> None:
+        self._fail(acks.sequence, acks.size, error)
+
+    async def _settle(self, request: WorkRequest, size: int) -> None:
+        """As the calls would that a worker makes one by one."""
+        result = WorkResult(sequence=request.sequence)
+        try:
+            if request.acks:
+                acks = await self._ask(ACK, AckRequest(acks=request.acks))
+                result.acks.extend(acks.results)
+            if request.nacks:
+                nacks = await self._ask(NACK, NackRequest(nacks=request.nacks))
+                result.nacks.extend(nacks.results)
+            if request.heartbeats:
+                wanted = HeartbeatRequest(worker_id=self._worker.id, leases=request.heartbeats)
+                heard = await self._streams.queue.Heartbeat(wanted, self._context)
+                result.heartbeats.extend(heard.results)
+        except Exception as error:
+            self._fail(request.sequence, size, error)
+            return
+        ended = [ack.lease_token for ack in request.acks]
+        ended += [nack.lease_token for nack in request.nacks]
+        self._session.settled(ref for ref in map(tokens.decode, ended) if ref is not None)
+        self._acked += len(request.acks)
+        self.answer(parts.worked(result), size)
+
+    async def _ask(self, method: str, request: Any) -> Any:
+        began, queue = time.time_ns(), self._streams.queue
+        reply, failure = None, None
+        try:
+            call = queue.Ack if method == ACK else queue.Nack
+            reply = await call(request, self._context)
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            if self._scope.observe is not None:
+                self._scope.observe(method, request, reply, began, failure)
+        return reply
+
+    def _fail(self, sequence: int, size: int, error: Exception) -> None:
+        self.answer(parts.work_failed(sequence, self._scope.describe(error)), size)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """It acts for the identity of this stream, and is not cancelled with it."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take_back(self, refs: Sequence[LeaseRef]) -> None:
+        try:
+            await self._broker.leasing.take_back(refs)
+        except TowlineError as error:  # they end in their time
+            self._scope.describe(error)
+
+    # --- leases -------------------------------------------------------------------------------
+
+    async def before_writing(self) -> None:
+        for _ in range(TURNS):
+            if not self._giving.asking:
+                return
+            await asyncio.sleep(0)
+
+    def written(self) -> None:
+        self._giving.written()
+
+    def _deliver(self, leases: list[Leased]) -> None:
+        began = time.time_ns()
+        response = WorkResponse()
+        for leased in leases:
+            fill_lease(response.leases.add(), leased, self._broker.now_of(leased.ref.queue))
+        if self._streams.of_attempts is not None:
+            for lease in response.leases:
+                lease.limits.CopyFrom(self._streams.of_attempts)
+        self._leased += len(leases)
+        self._session.written(leases)
+        self._send_leases(response)
+        if self._scope.observe is not None:
+            asked = ReserveRequest(queues=[], worker_id=self._worker.id)
+            reply = ReserveResponse(leases=response.leases)
+            self._scope.observe(RESERVE, asked, reply, began, None)
+
+    def _send_leases(self, response: WorkResponse) -> None:
+        raw = response.SerializeToString()
+        if len(raw) <= JOINED_BYTES:
+            self.send(raw)
+        else:  # what has failed before brings its story along
+            for lease in response.leases:
+                self.send(WorkResponse(leases=[lease]).SerializeToString())
