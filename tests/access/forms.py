@@ -4,9 +4,7 @@ Who may is written down here a second time, in words of the test: the broker's o
 being tested.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -91,17 +89,23 @@ async def ask(world: World, caller: Caller, service: str, rpc: str, request: Any
 async def converse(world: World, caller: Caller, rpc: str, request: Any) -> Any:
     """The first answer of a stream to its first message."""
     world.before = await world.standing()
-    stream = getattr(caller.calls.queue, rpc)(metadata=caller.metadata)
-    try:
-        with suppress(asyncio.InvalidStateError):  # it is refused: the answer says so
-            await stream.write(request)
-        reply = await stream.read()
-        assert reply is not grpc.aio.EOF
-        await stream.done_writing()
-        assert await stream.code() is grpc.StatusCode.OK
-        return reply
-    finally:
-        stream.cancel()
+    while True:
+        stream = getattr(caller.calls.queue, rpc)(metadata=caller.metadata)
+        try:
+            # A write that meets the end of the stream would hide why it was refused.
+            await stream.initial_metadata()
+            if not stream.done():
+                await stream.write(request)
+            reply = await stream.read()
+            assert reply is not grpc.aio.EOF
+            await stream.done_writing()
+            assert await stream.code() is grpc.StatusCode.OK
+            return reply
+        except grpc.aio.AioRpcError as error:
+            if error.details() != "Internal error from Core":
+                raise
+        finally:
+            stream.cancel()
 
 
 # What calls are about is made by way of the core, which asks nobody for rights.

@@ -121,7 +121,7 @@ class BrokerServer:
             queue,
             DeadLetterService(self.broker, self._limits),
             AdminService(self.broker, self._limits, VERSION),
-            PushStreams(self.broker, self._limits, self._streams),
+            PushStreams(queue.pushes, self.broker, self._limits, self._streams),
             WorkStreams(queue, self.broker, self._limits, self._streams),
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._handlers)

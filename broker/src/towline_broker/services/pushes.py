@@ -84,14 +84,20 @@ class Pushes:
 
     async def answer(self, pushed: Pushed) -> Encoded[PushResponse]:
         """Raises InvalidRequest, and what the core raises."""
+        jobs, rejected = await self.jobs_of(pushed)
+        whole = not pushed.allow_partial
+        results = await self._broker.jobs.push(jobs, all_or_nothing=whole) if jobs else []
+        return Encoded(self.reply(jobs, results, rejected), PushResponse.FromString)
+
+    async def jobs_of(self, pushed: Pushed) -> tuple[Sequence[ToStore], Mapping[int, PushResult]]:
+        """What is to be stored, and, by their places, what the other jobs are answered: only those
+        of a Push that is stored in part. Raises InvalidRequest."""
         checks = Checks()
         checks.count(pushed.envelopes, "jobs", self._limits.batch)
         checks.finish()
         if pushed.allow_partial:
-            return await self._push_partial(pushed)
-        jobs = await self._read_all(pushed)
-        results = await self._broker.jobs.push(jobs, all_or_nothing=True)
-        return self._reply(jobs, results, {})
+            return await self._good_ones(pushed)
+        return await self._read_all(pushed), {}
 
     async def _read_all(self, pushed: Pushed) -> Sequence[ToStore]:
         """Raises InvalidRequest."""
@@ -109,7 +115,9 @@ class Pushes:
         checks.finish()
         return jobs
 
-    async def _push_partial(self, pushed: Pushed) -> Encoded[PushResponse]:
+    async def _good_ones(
+        self, pushed: Pushed
+    ) -> tuple[Sequence[ToStore], Mapping[int, PushResult]]:
         identity = current_identity()
         limited = not identity.may_everywhere(Right.PUSH)
         now, offers = self._broker.clock.now(), StoreLimits(self._broker.capabilities_of)
@@ -128,8 +136,7 @@ class Pushes:
                 else:
                     jobs.append(read)
                 await _let_others_run(index)
-        stored = await self._broker.jobs.push(jobs, all_or_nothing=False) if jobs else []
-        return self._reply(jobs, stored, rejected)
+        return jobs, rejected
 
     def _read(
         self, pushed: Pushed, index: int, now: Micros, checks: Checks, offers: StoreLimits
@@ -145,27 +152,32 @@ class Pushes:
             self._shapes.learn(pushed.envelopes[index], job, request)
         return request
 
-    def _reply(
+    def reply(
         self,
         jobs: Sequence[ToStore],
         results: Sequence[stores.PushResult],
         rejected: Mapping[int, PushResult],
-    ) -> Encoded[PushResponse]:
+    ) -> bytes:
+        """To a push of these jobs, of which this came, and of those that were rejected before."""
         new = stores.PushOutcome.CREATED
         created = [result.job_id for result in results if result.outcome is new]
         if created and len(created) == len(results) and not rejected:
-            raw = replies.created(created)
-        else:
-            stored = [self._result(*pair) for pair in zip(jobs, results, strict=True)]
-            raw = PushResponse(results=in_order(stored, rejected)).SerializeToString()
-        return Encoded(raw, PushResponse.FromString)
+            return replies.created(created)
+        stored = [self._result(*pair) for pair in zip(jobs, results, strict=True)]
+        return PushResponse(results=in_order(stored, rejected)).SerializeToString()
+
+    def refusal(self, job: ToStore, result: stores.PushResult) -> TowlineError | None:
+        """Why the store did not take it; None: it did, or had it before."""
+        if result.outcome is stores.PushOutcome.QUEUE_FULL:
+            return QueueFull(job.queue, self._broker.rules_of(job.queue).max_depth)
+        if result.outcome is stores.PushOutcome.NO_NEW_QUEUE:
+            return TooManyQueues(job.queue, self._broker.max_queues)
+        return None
 
     def _result(self, job: ToStore, result: stores.PushResult) -> PushResult:
-        if result.outcome is stores.PushOutcome.QUEUE_FULL:
-            most = self._broker.rules_of(job.queue).max_depth
-            return _rejected(job.id, QueueFull(job.queue, most))
-        if result.outcome is stores.PushOutcome.NO_NEW_QUEUE:
-            return _rejected(job.id, TooManyQueues(job.queue, self._broker.max_queues))
+        refused = self.refusal(job, result)
+        if refused is not None:
+            return _rejected(job.id, refused)
         return PushResult(job_id=result.job_id, outcome=enums.PUSH_OUTCOMES[result.outcome])
 
 

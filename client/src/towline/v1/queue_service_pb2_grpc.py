@@ -267,8 +267,8 @@ class QueueServiceServicer(object):
         the pushes that were not answered is unknown: repeat them over another stream, or by Push, as
         Push is repeated.
 
-        The broker sends its headers as soon as it has accepted the stream. A deadline is not needed; if
-        the stream has one, the broker closes it in time.
+        The broker sends its headers as soon as it has accepted the stream, before it reads a message. A
+        deadline is not needed; if the stream has one, the broker closes it in time.
 
         Errors of single pushes: those of Push, with the same details. Paths of fields begin in the
         PushRequest, such as "jobs[0].queue". Errors that end the stream: INVALID_ARGUMENT (a message

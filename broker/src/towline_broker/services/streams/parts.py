@@ -3,8 +3,6 @@
 The rest is put together by protobuf. The tests hold the two against each other.
 """
 
-from collections.abc import Sequence
-
 from google.protobuf.message import Message
 
 from towline.v1.queue_service_pb2 import (
@@ -18,29 +16,20 @@ from towline.v1.queue_service_pb2 import (
     WorkResponse,
     WorkResult,
 )
+from towline_broker.services.wire.fields import tag, varint
 from towline_broker.status import WireError
 
-_LENGTH_DELIMITED, _VARINT = 2, 0
 _ID_BYTES = 36
-_SHORT = [bytes((number,)) for number in range(0x80)]
 
 
-def varint(value: int) -> bytes:
-    """``value`` must not be negative."""
-    if value < 0x80:
-        return _SHORT[value]
-    if value < 0x4000:
-        return bytes((value & 0x7F | 0x80, value >> 7))
-    return bytes((value & 0x7F | 0x80,)) + varint(value >> 7)
+def _varint_tag(kind: type[Message], field: str) -> bytes:
+    """What stands before a number."""
+    return bytes((kind.DESCRIPTOR.fields_by_name[field].number << 3,))
 
 
-def _tag(kind: type[Message], field: str, wire_type: int = _LENGTH_DELIMITED) -> bytes:
-    return bytes((kind.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type,))
-
-
-_RESULT = _tag(PushStreamResponse, "results")
-_SEQUENCE = _tag(StreamedPushResult, "sequence", _VARINT)
-_JOB_ID = _tag(PushResult, "job_id") + varint(_ID_BYTES)
+_RESULT = tag(PushStreamResponse.DESCRIPTOR, "results")
+_SEQUENCE = _varint_tag(StreamedPushResult, "sequence")
+_RESPONSE = tag(StreamedPushResult.DESCRIPTOR, "response")
 
 
 def _answer_around_id() -> tuple[bytes, bytes]:
@@ -64,10 +53,11 @@ def created(sequence: int, job_id: str) -> bytes:
     return b"%b%b%b%b%b%b" % (_RESULT, size, number, _BEFORE_ID, job_id.encode(), _AFTER_ID)
 
 
-def pushed(sequence: int, results: Sequence[PushResult]) -> bytes:
-    response = PushResponse(results=results)
-    answer = StreamedPushResult(sequence=sequence, response=response)
-    return PushStreamResponse(results=[answer]).SerializeToString()
+def pushed(sequence: int, response: bytes) -> bytes:
+    """``response``: the bytes of a PushResponse."""
+    number = _SEQUENCE + varint(sequence) if sequence else b""
+    answer = b"%b%b%b%b" % (number, _RESPONSE, varint(len(response)), response)
+    return _RESULT + varint(len(answer)) + answer
 
 
 def push_failed(sequence: int, error: WireError) -> bytes:
@@ -77,8 +67,8 @@ def push_failed(sequence: int, error: WireError) -> bytes:
 
 PUSH_CLOSING = PushStreamResponse(closing=True).SerializeToString()
 
-_WORK_RESULT = _tag(WorkResponse, "results")
-_WORK_SEQUENCE = _tag(WorkResult, "sequence", _VARINT)
+_WORK_RESULT = tag(WorkResponse.DESCRIPTOR, "results")
+_WORK_SEQUENCE = _varint_tag(WorkResult, "sequence")
 _ACKED = WorkResult(acks=[SettleResult(outcome=LeaseOutcome.LEASE_OUTCOME_OK)]).SerializeToString()
 
 

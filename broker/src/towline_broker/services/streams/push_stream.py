@@ -11,9 +11,8 @@ from towline_broker.core.broker import Broker
 from towline_broker.domain.errors import InvalidField, TowlineError
 from towline_broker.domain.identity import current_identity
 from towline_broker.drivers import interface as stores
-from towline_broker.services.batches import in_order
 from towline_broker.services.limits import Limits
-from towline_broker.services.push_results import PushResults
+from towline_broker.services.pushes import Pushes
 from towline_broker.services.streams import parts
 from towline_broker.services.streams.lifetime import Lifetime, OpenStreams
 from towline_broker.services.streams.push_reading import PushReader
@@ -24,9 +23,11 @@ from towline_broker.streaming import PUSH, Scope, stream_scope
 
 
 class PushStreams:
-    def __init__(self, broker: Broker, limits: Limits, streams: OpenStreams) -> None:
-        self.reader = PushReader(broker, limits)
-        self.results = PushResults(broker)
+    def __init__(
+        self, pushes: Pushes, broker: Broker, limits: Limits, streams: OpenStreams
+    ) -> None:
+        self.pushes = pushes
+        self.reader = PushReader(broker, pushes)
         self.storing = Storing(broker.jobs)
         self.most_pushes = limits.batch
         self._streams = streams
@@ -34,6 +35,8 @@ class PushStreams:
     async def serve(self, _: object, context: Context) -> None:
         lifetime = self._streams.new_life(context)
         with self._streams.limit:
+            # They tell that it is accepted. gRPC takes no message while they are on their way.
+            await context.send_initial_metadata(())
             await PushStream(self, context, stream_scope(), lifetime).serve()
 
 
@@ -43,7 +46,7 @@ class PushStream(Stream):
     ) -> None:
         super().__init__(context, scope, lifetime)
         self._reader = streams.reader
-        self._results = streams.results
+        self._pushes = streams.pushes
         self._storing = streams.storing
         self._most_pushes = streams.most_pushes
         self._identity = current_identity()
@@ -92,21 +95,20 @@ class PushStream(Stream):
 
     def stored(self, push: ReadPush, results: Sequence[stores.PushResult]) -> None:
         self._pushed += len(results)
-        if not push.partial and len(results) == 1:
-            result = results[0]
+        if push.home:  # it is one job
+            (result,) = results
             if result.outcome is stores.PushOutcome.CREATED and self._scope.observe is None:
                 self.answer(parts.created(push.sequence, result.job_id), push.size)
                 return
-            refused = self._results.refusal(push.jobs[0], result)
+            refused = self._pushes.refusal(push.jobs[0], result)
             if refused is not None:
                 self.failed(push, refused)
                 return
-        done = [self._results.of(*pair) for pair in zip(push.jobs, results, strict=True)]
-        answers = in_order(done, push.rejected)
+        reply = self._pushes.reply(push.jobs, results, push.rejected)
         if self._scope.observe is not None:
-            request, response = PushRequest.FromString(push.raw), PushResponse(results=answers)
+            request, response = PushRequest.FromString(push.raw), PushResponse.FromString(reply)
             self._scope.observe(PUSH, request, response, push.began, None)
-        self.answer(parts.pushed(push.sequence, answers), push.size)
+        self.answer(parts.pushed(push.sequence, reply), push.size)
 
     def failed(self, push: ReadPush, error: Exception) -> None:
         self._refuse(push.sequence, push.raw, push.size, push.began, error)

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from towline.v1.queue_service_pb2 import PushResult as PushResultMessage
-from towline_broker.core.calls import JobRequest
+from towline_broker.core.calls import ToStore
 from towline_broker.core.producing import Producing
 from towline_broker.drivers.interface import PushResult
 
@@ -21,7 +21,7 @@ class ReadPush(Struct, gc=False):
     """A push of a stream, of which nothing is wrong, or not with all of its jobs."""
 
     sequence: int
-    jobs: Sequence[JobRequest]
+    jobs: Sequence[ToStore]
     #: Jobs that are wrong are refused for themselves.
     partial: bool
     #: Those that were, by their places in the push.

@@ -75,8 +75,6 @@ class Stream(abc.ABC):
         otherwise."""
         writer: asyncio.Task[None] | None = None
         try:
-            # gRPC takes no message while these are on their way.
-            await self._context.send_initial_metadata(())
             writer = self._loop.create_task(self._write())
             writer.add_done_callback(self._writer_ended)
             self._lifetime.begin(self._close, self.end)

@@ -40,12 +40,15 @@ from towline_broker.services.streams.giving import Giving
 from towline_broker.services.streams.lifetime import Lifetime, OpenStreams
 from towline_broker.services.streams.opening import Opening, read_opening, read_request
 from towline_broker.services.streams.sessions import Sessions
-from towline_broker.services.streams.stream import JOINED_BYTES, Context, Stream
-from towline_broker.services.views import attempt_limits, fill_lease
+from towline_broker.services.streams.stream import Context, Stream
+from towline_broker.services.views import attempt_limits
+from towline_broker.services.wire.leases import LeaseWriter
 from towline_broker.streaming import ACK, NACK, RESERVE, stream_scope
 
 #: Turns of the event loop for which results wait for leases that may leave together with them.
 TURNS = 8
+#: Leases of one answer that stay together, whatever belongs to them.
+LEASES_TOGETHER = 16
 _OK = LeaseOutcome.OK
 
 
@@ -56,7 +59,7 @@ class WorkStreams:
         self.queue = queue
         self.broker = broker
         self.limits = limits
-        self.of_attempts = attempt_limits(limits)
+        self.writer = LeaseWriter(attempt_limits(limits))
         self.acks = Acks(broker)
         self.sessions = Sessions()
         self._streams = streams
@@ -64,6 +67,8 @@ class WorkStreams:
     async def serve(self, _: object, context: Context) -> None:
         lifetime = self._streams.new_life(context)
         with self._streams.limit:
+            # They tell that it is accepted. gRPC takes no message while they are on their way.
+            await context.send_initial_metadata(())
             raw = await context.read()
             if raw is grpc.aio.EOF:
                 return
@@ -268,24 +273,16 @@ class WorkStream(Stream):
 
     def _deliver(self, leases: list[Leased]) -> None:
         began = time.time_ns()
-        response = WorkResponse()
-        for leased in leases:
-            fill_lease(response.leases.add(), leased, self._broker.now_of(leased.ref.queue))
-        if self._streams.of_attempts is not None:
-            for lease in response.leases:
-                lease.limits.CopyFrom(self._streams.of_attempts)
+        entries = self._streams.writer.entries(leases, self._broker.now_of)
         self._leased += len(leases)
         self._session.written(leases)
-        self._send_leases(response)
+        # As fields of the response: those that are too many for one message go in several.
+        if len(entries) == 1:
+            self.send(entries[0])
+        else:
+            for start in range(0, len(entries), LEASES_TOGETHER):
+                self.send(b"".join(entries[start : start + LEASES_TOGETHER]))
         if self._scope.observe is not None:
-            asked = ReserveRequest(queues=[], worker_id=self._worker.id)
-            reply = ReserveResponse(leases=response.leases)
+            asked = ReserveRequest(worker_id=self._worker.id)
+            reply = ReserveResponse.FromString(b"".join(entries))
             self._scope.observe(RESERVE, asked, reply, began, None)
-
-    def _send_leases(self, response: WorkResponse) -> None:
-        raw = response.SerializeToString()
-        if len(raw) <= JOINED_BYTES:
-            self.send(raw)
-        else:  # what has failed before brings its story along
-            for lease in response.leases:
-                self.send(WorkResponse(leases=[lease]).SerializeToString())
