@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from towline_broker.domain.jobs import Depth, Failure, LeaseRef, NewJob, Progress, Totals
 from towline_broker.domain.retry import DEFAULT_POLICY, RetryPolicy
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import Capabilities
+from towline_broker.drivers.interface import AckItem, Capabilities
 
 
 class JobRequest(Struct, frozen=True, gc=False):
@@ -71,9 +71,8 @@ class LeaseOutcome(IntEnum):
     CANCELLED = 5
 
 
-class AckCall(Struct, frozen=True, gc=False):
-    ref: LeaseRef
-    result: bytes = b""
+#: There is nothing to decide about an Ack: its store is asked just that.
+AckCall: TypeAlias = AckItem
 
 
 class RetryByPolicy(Struct, frozen=True, gc=False):

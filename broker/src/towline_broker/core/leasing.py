@@ -174,7 +174,7 @@ class Leasing:
         for part in granted.parts:
             if not repeated:
                 self._timings.started(part.leases, part.now)
-            part.store.upkeep.no_later_than(min(leased.lease_until for leased in part.leases))
+            part.store.upkeep.no_later_than(min([leased.lease_until for leased in part.leases]))
         if leases:
             self._workers.leased(call.worker, leases)
         return leases, repeated
@@ -182,9 +182,11 @@ class Leasing:
 
 def _is_full(call: ReserveCall, leases: Sequence[Leased]) -> bool:
     """Whether there may be more than the call could take."""
-    if call.max_bytes is not None and sum(len(each.envelope) for each in leases) >= call.max_bytes:
+    if len(leases) >= call.max_jobs:
         return True
-    return len(leases) >= call.max_jobs
+    return call.max_bytes is not None and call.max_bytes <= sum(
+        len(each.envelope) for each in leases
+    )
 
 
 def _scoped(call: ReserveCall) -> str:

@@ -29,7 +29,6 @@ from towline_broker.domain.jobs import DeadReason, LeaseRecord, LeaseRef, Settle
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import (
     AckBatch,
-    AckItem,
     ExtendBatch,
     Extended,
     ExtendItem,
@@ -66,15 +65,23 @@ class Settling:
         answers = await self._owned.run(
             self._stores.split(calls, lambda call: call.ref.queue, self._ack_in, _unknown)
         )
-        self._count([(call.ref, Settlement.ACKED) for call in calls], answers)
-        return [_outcome(answer, Settlement.ACKED) for answer in answers]
+        refs = [call.ref for call in calls]
+        self._count(refs, refs, answers)
+        ok = LeaseOutcome.OK
+        return [ok if each.applied else _outcome(each, Settlement.ACKED) for each in answers]
 
     async def nack(self, calls: Sequence[NackCall]) -> list[LeaseOutcome]:
         """Raises StoreError."""
         answers = await self._owned.run(
             self._stores.split(calls, lambda call: call.ref.queue, self._nack_in, _unknown_nack)
         )
-        self._count([(nack.ref, nack.settlement) for nack, _ in answers], [a for _, a in answers])
+        # A release was no processing, so how long its lease was held says nothing.
+        processed = [pair for pair in answers if pair[0].settlement is not Settlement.RELEASED]
+        self._count(
+            [nack.ref for nack, _ in answers],
+            [nack.ref for nack, _ in processed],
+            [answer for _, answer in processed],
+        )
         _warn_of_unknown_types(answers)
         return [_outcome(answer, nack.settlement) for nack, answer in answers]
 
@@ -103,8 +110,7 @@ class Settling:
 
     async def _ack_in(self, store: Store, calls: Sequence[AckCall]) -> Sequence[Settled]:
         now = store.clock.now()
-        acks = [AckItem(call.ref, call.result) for call in calls]
-        return await store.driver.ack(AckBatch(acks, now, now + self._settings.settle_memory))
+        return await store.driver.ack(AckBatch(calls, now, now + self._settings.settle_memory))
 
     async def _nack_in(
         self, store: Store, calls: Sequence[NackCall]
@@ -165,16 +171,21 @@ class Settling:
         return NackItem(call.ref, Settlement.RETRIED, verdict.due_at, verdict.dead_reason, failure)
 
     def _count(
-        self, ended: Sequence[tuple[LeaseRef, Settlement]], answers: Sequence[Settled]
+        self,
+        ended: Sequence[LeaseRef],
+        processed: Sequence[LeaseRef],
+        answers: Sequence[Settled],
     ) -> None:
-        """A release was no processing, so how long its lease was held says nothing."""
+        """``answers``: what became of those that are ``processed``."""
         self._timings.processed(
-            (ref.queue, answer.type, answer.elapsed)
-            for (ref, settlement), answer in zip(ended, answers, strict=True)
-            if answer.applied and settlement is not Settlement.RELEASED
+            [
+                (ref.queue, answer.type, answer.elapsed)
+                for ref, answer in zip(processed, answers, strict=True)
+                if answer.applied
+            ]
         )
         # One that was lost or cancelled before is over, too.
-        self._workers.settled(ref for ref, _ in ended)
+        self._workers.settled(ended)
 
 
 def _outcome(answer: Settled, wanted: Settlement) -> LeaseOutcome:

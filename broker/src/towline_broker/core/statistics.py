@@ -1,6 +1,7 @@
 """How long jobs wait and run: distributions per queue and type."""
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -27,12 +28,12 @@ class Histogram:
         self.total: Micros = 0
         self._buckets: dict[int, int] = {}
 
-    def add(self, value: Micros) -> None:
-        self.count += 1
-        self.total += value
+    def add(self, value: Micros, times: int = 1) -> None:
+        self.count += times
+        self.total += value * times
         shift = max(0, value.bit_length() - _SUB_BITS - 1)
         bucket = (shift << _SUB_BITS) + (value >> shift)
-        self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+        self._buckets[bucket] = self._buckets.get(bucket, 0) + times
 
     def merge(self, other: "Histogram") -> None:
         self.count += other.count
@@ -95,14 +96,15 @@ class Timings:
         self._processing: dict[tuple[str, str], Histogram] = {}
 
     def started(self, leases: Sequence[Leased], now: Micros) -> None:
-        for leased in leases:
-            key = (leased.ref.queue, leased.type)
-            self._of(self._wait, key).add(max(0, now - leased.ready_at))
+        # Jobs that came together and are leased together have waited equally long.
+        alike = Counter([(each.ref.queue, each.type, each.ready_at) for each in leases])
+        for (queue, job_type, ready_at), times in alike.items():
+            self._of(self._wait, (queue, job_type)).add(max(0, now - ready_at), times)
 
     def processed(self, ended: Iterable[tuple[str, str, Micros]]) -> None:
         """Each a queue, a type, and the time from lease to settle."""
-        for queue, job_type, elapsed in ended:
-            self._of(self._processing, (queue, job_type)).add(max(0, elapsed))
+        for (queue, job_type, elapsed), times in Counter(ended).items():
+            self._of(self._processing, (queue, job_type)).add(max(0, elapsed), times)
 
     def reset(self) -> None:
         self._wait.clear()

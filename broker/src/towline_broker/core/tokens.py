@@ -7,14 +7,17 @@ that holds the lease, if the broker asks callers who they are.
 
 import re
 import secrets
+from collections.abc import Sequence
 
 from towline_broker.domain.jobs import LeaseRef
 
-_TOKEN = re.compile(
+_FORM = (
     r"([A-Za-z0-9][A-Za-z0-9._:-]{0,127})"
     r"/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
     r"/([A-Za-z0-9_-]{1,64})"
 )
+_TOKEN = re.compile(_FORM)
+_LINE = re.compile(f"^{_FORM}$", re.MULTILINE)
 
 #: Characters of a grant before the mark.
 _RANDOM = 12
@@ -40,3 +43,12 @@ def decode(token: str) -> LeaseRef | None:
     """None: not a token of ours."""
     match = _TOKEN.fullmatch(token)
     return LeaseRef(*match.groups()) if match else None
+
+
+def decode_all(tokens: Sequence[bytes]) -> list[LeaseRef] | None:
+    """Many in one go, as lines of a text. None: one of them is not a token of ours."""
+    lines = b"\n".join(tokens)
+    found = _LINE.findall(lines.decode("latin-1"))
+    if len(found) != len(tokens) or lines.count(b"\n") != len(tokens) - 1:
+        return None
+    return list(map(LeaseRef._make, found))

@@ -74,7 +74,7 @@ class Waiter:
         """
         if not full and not self.woken:
             self.owed.clear()  # there was no more to be had
-        else:
+        elif owed_before:
             self.owed -= owed_before & Counter(queues)
 
     async def stirred(self, clock: Clock, look_again: Micros | None) -> None:

@@ -4,6 +4,8 @@ Items are refused for themselves, so the interceptor, which refuses calls as a w
 the services. What is refused here it hears of all the same.
 """
 
+from collections.abc import Sequence
+
 from towline_broker.core import tokens
 from towline_broker.domain.errors import PermissionDenied, TowlineError
 from towline_broker.domain.identity import Identity, Right, note_refused_item
@@ -35,3 +37,12 @@ def check_lease(identity: Identity, ref: LeaseRef) -> None:
     except PermissionDenied as error:
         note_refused_item(error)
         raise
+
+
+def holds_all(identity: Identity, refs: Sequence[LeaseRef]) -> bool:
+    """Whether nothing would be refused of these leases, one by one."""
+    if not identity.mark:
+        return True
+    return all(identity.may(queue, Right.WORK) for queue in {ref.queue for ref in refs}) and all(
+        tokens.is_for(ref, identity.mark) for ref in refs
+    )

@@ -26,7 +26,6 @@ from towline.v1.queue_service_pb2 import (
     PushResponse,
     ReserveRequest,
     ReserveResponse,
-    SettleResult,
 )
 from towline.v1.queue_service_pb2_grpc import QueueServiceServicer
 from towline_broker.core import calls
@@ -37,7 +36,8 @@ from towline_broker.domain.identity import Right, current_identity
 from towline_broker.domain.jobs import JobPage
 from towline_broker.drivers import interface as stores
 from towline_broker.services import enums
-from towline_broker.services.batches import Refusals, in_order, sift
+from towline_broker.services.acks import Acks
+from towline_broker.services.batches import in_order, sift
 from towline_broker.services.checks import Checks
 from towline_broker.services.limits import Limits
 from towline_broker.services.paging import DEFAULT_PAGE, fitting_page, to_cursor, to_token
@@ -48,7 +48,7 @@ from towline_broker.services.reserving import (
     read_reserve,
     wait_within_deadline,
 )
-from towline_broker.services.settling import SettleReader
+from towline_broker.services.settling import SettleReader, settle_results
 from towline_broker.services.times import to_duration
 from towline_broker.services.views import attempt_limits, to_info
 from towline_broker.services.wire.leases import LeaseWriter
@@ -64,6 +64,7 @@ class QueueService(QueueServiceServicer):
         self._limits = limits
         self._leases = LeaseWriter(attempt_limits(limits))
         self.pushes = Pushes(broker, limits)
+        self.acks = Acks(broker, limits)
         self._settling = SettleReader(limits)
 
     async def Push(self, request: PushRequest, context: Context) -> PushResponse:
@@ -141,16 +142,15 @@ class QueueService(QueueServiceServicer):
         return await deliver(leases, context, self._broker, self._limits, self._leases)
 
     async def Ack(self, request: AckRequest, context: Context) -> AckResponse:
-        self._check_batch(request.acks, "acks")
-        acks, refused = sift(request.acks, "acks", self._settling.ack)
-        outcomes = await self._broker.settling.ack(acks) if acks else []
-        return AckResponse(results=_settle_results(outcomes, refused))
+        """For callers that have messages; the server gives and takes bytes, see :attr:`acks`."""
+        reply = await self.acks.answer(self.acks.read(request.SerializeToString()))
+        return reply.message
 
     async def Nack(self, request: NackRequest, context: Context) -> NackResponse:
         self._check_batch(request.nacks, "nacks")
         nacks, refused = sift(request.nacks, "nacks", self._settling.nack)
         outcomes = await self._broker.settling.nack(nacks) if nacks else []
-        return NackResponse(results=_settle_results(outcomes, refused))
+        return NackResponse(results=settle_results(outcomes, refused))
 
     async def Heartbeat(self, request: HeartbeatRequest, context: Context) -> HeartbeatResponse:
         worker_id = request.worker_id
@@ -177,20 +177,6 @@ class QueueService(QueueServiceServicer):
         checks = Checks()
         checks.count(items, path, self._limits.batch)
         checks.finish()
-
-
-def _settle_results(
-    outcomes: Sequence[calls.LeaseOutcome], refused: Refusals
-) -> list[SettleResult]:
-    return in_order(
-        [SettleResult(outcome=enums.LEASE_OUTCOMES[outcome]) for outcome in outcomes],
-        {
-            place: SettleResult(outcome=_NOT_FOUND)
-            if error is None
-            else SettleResult(outcome=_REJECTED, error=item_error(error))
-            for place, error in refused.items()
-        },
-    )
 
 
 def _heartbeat_result(answer: calls.HeartbeatAnswer) -> HeartbeatResult:

@@ -62,6 +62,11 @@ def add_services(
         request_deserializer=queue.pushes.read,
         response_serializer=_bytes_of,
     )
+    recorder.handlers[QUEUE_SERVICE]["Ack"] = grpc.unary_unary_rpc_method_handler(
+        _without_context(queue.acks.answer),
+        request_deserializer=queue.acks.read,
+        response_serializer=_bytes_of,
+    )
     # One reply is the same on the wire as a stream of one; but only the streaming form tells the
     # handler whether its reply could be sent.
     recorder.handlers[QUEUE_SERVICE]["Reserve"] = grpc.unary_stream_rpc_method_handler(

@@ -1,9 +1,11 @@
 """From Acks, Nacks and Heartbeats to what the core is asked. Items are read one by one: one that is
 wrong is answered for itself and leaves its batch alone."""
 
+from collections.abc import Sequence
+
 from towline.v1.job_pb2 import Failure as FailureMessage
 from towline.v1.job_pb2 import Progress as ProgressMessage
-from towline.v1.queue_service_pb2 import Ack, LeaseHeartbeat, Nack
+from towline.v1.queue_service_pb2 import Ack, LeaseHeartbeat, LeaseOutcome, Nack, SettleResult
 from towline_broker.core import tokens
 from towline_broker.core.calls import (
     AckCall,
@@ -14,11 +16,19 @@ from towline_broker.core.calls import (
     RetryAfter,
     RetryByPolicy,
 )
+from towline_broker.core.calls import (
+    LeaseOutcome as Outcome,
+)
 from towline_broker.domain.errors import InvalidField
 from towline_broker.domain.jobs import Failure, LeaseRef, Progress
-from towline_broker.services.batches import UnknownToken
+from towline_broker.services import enums
+from towline_broker.services.batches import Refusals, UnknownToken, in_order
 from towline_broker.services.checks import Checks
 from towline_broker.services.limits import Limits
+from towline_broker.status import item_error
+
+_NOT_FOUND = LeaseOutcome.LEASE_OUTCOME_NOT_FOUND
+_REJECTED = LeaseOutcome.LEASE_OUTCOME_REJECTED
 
 
 class SettleReader:
@@ -117,3 +127,15 @@ def _raise_first(checks: Checks) -> None:
     if checks.found:
         first: InvalidField = checks.found[0]
         raise first
+
+
+def settle_results(outcomes: Sequence[Outcome], refused: Refusals) -> list[SettleResult]:
+    return in_order(
+        [SettleResult(outcome=enums.LEASE_OUTCOMES[outcome]) for outcome in outcomes],
+        {
+            place: SettleResult(outcome=_NOT_FOUND)
+            if error is None
+            else SettleResult(outcome=_REJECTED, error=item_error(error))
+            for place, error in refused.items()
+        },
+    )

@@ -6,7 +6,14 @@ of it, for the fields of a message come in the order of their numbers.
 
 from collections.abc import Sequence
 
-from towline.v1.queue_service_pb2 import PushOutcome, PushResponse, PushResult
+from towline.v1.queue_service_pb2 import (
+    AckResponse,
+    LeaseOutcome,
+    PushOutcome,
+    PushResponse,
+    PushResult,
+    SettleResult,
+)
 from towline_broker.services.wire.fields import tag, varint
 
 _ID_SIZE = 36
@@ -28,3 +35,17 @@ _BETWEEN_IDS = _AFTER_ID + _BEFORE_ID
 def created(job_ids: Sequence[str]) -> bytes:
     """To a Push that has stored these, and nothing else came of it. There must be one at least."""
     return (_BEFORE_ID + _BETWEEN_IDS.join(job_ids) + _AFTER_ID).encode("ascii")
+
+
+_OK = LeaseOutcome.LEASE_OUTCOME_OK
+_SETTLED: dict[int, bytes] = {
+    outcome: AckResponse(results=[SettleResult(outcome=outcome)]).SerializeToString()
+    for outcome in LeaseOutcome.values()
+}
+
+
+def settled(outcomes: Sequence[int]) -> bytes:
+    """To an Ack or a Nack of which no item is refused. The numbers are those of LeaseOutcome."""
+    if outcomes.count(_OK) == len(outcomes):
+        return _SETTLED[_OK] * len(outcomes)
+    return b"".join([_SETTLED[outcome] for outcome in outcomes])
