@@ -242,4 +242,4 @@ async def test_a_producer_cannot_make_damage_appear(tmp_path: Path) -> None:
     cut = left[: frame.end - 1] + bytes(SEGMENT_BYTES - frame.end + 1)
     segments.path_of(store, 2).write_bytes(cut)
     Mark(THIS_MACHINE, store).put(frame.sequence - 1)
-    assert len(restored(store).jobs) == 5
+    assert len(restored(store).jobs) == 4

@@ -49,15 +49,17 @@ def test_the_command_prints_records_as_lines_of_json(directory: Path) -> None:
     code, said = run("cat", str(directory))
     assert code == 0
     pushed, leased, acked, _ = [json.loads(line) for line in said.splitlines()]
-    first, second = pushed["jobs"]
-    assert first["envelope"] == {
-        "payload": '{"to": "a@b.c"}',
-        "content_type": "application/json",
-    }
-    assert second["envelope"] == {"base64": "/w=="}
-    assert (first["queue"], first["state"]) == ("q", "READY")
-    assert leased["standing"][0]["lease"]["grant"] == "grant"
-    assert acked["gone"] == [first["id"]]
+    (together,) = pushed["pushed"]
+    assert together["envelopes"] == [
+        {"payload": '{"to": "a@b.c"}', "content_type": "application/json"},
+        {"base64": "/w=="},
+    ]
+    assert (together["queue"], together["type"]) == ("q", "T")
+    first, _ = together["ids"]
+    (granted,) = leased["granted"]
+    assert (granted["ids"], granted["attempt"]) == ([first], 1)
+    assert granted["lease"]["grant"] == "grant"
+    assert acked["gone"] == [first]
     assert acked["settled"][0]["settlement"] == "ACKED"
     assert [line["sequence"] for line in (pushed, leased, acked)] == [1, 2, 3]
     assert [line["tallies"] for line in (pushed, acked)] == [

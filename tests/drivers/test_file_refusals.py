@@ -32,10 +32,10 @@ async def test_a_file_is_no_directory(tmp_path: Path) -> None:
 async def test_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = tmp_path / "store"
     with monkeypatch.context() as later_release:
-        later_release.setattr(segments, "VERSION", 2)
+        later_release.setattr(segments, "VERSION", 3)
         async with opened(directory):
             pass
-    assert "has the newer format 2, and this broker knows 1; use the release" in await refusal(
+    assert "has the newer format 3, and this broker knows 2; use the release" in await refusal(
         directory
     )
 

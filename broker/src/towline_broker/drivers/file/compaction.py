@@ -77,7 +77,7 @@ class Inventory:
 
     def add_changes(self, changes: Changes, record: Record) -> None:
         """Those, and the record that was made of them."""
-        self.jobs.add(job.id for job in record.jobs)
+        self._add_jobs(record)
         self.memories.add(changes.remembered)
         self.keys |= changes.keys
         self.tallies |= dict.fromkeys((tally.queue, tally.type) for tally in changes.tallies)
@@ -85,7 +85,7 @@ class Inventory:
 
     def add_record(self, record: Record) -> None:
         names = record.names
-        self.jobs.add(job.id for job in record.jobs)
+        self._add_jobs(record)
         self.memories.add((row.until, row.number, row.id, None) for row in record.ended)
         self.memories.add(
             (row.until, row.number, "", (names[row.queue], row.job_id, names[row.grant]))
@@ -97,6 +97,11 @@ class Inventory:
             self.tallies[names[tally.queue], names[tally.type]] = None
         for queue in record.queues:
             self.queues[names[queue.name]] = None
+
+    def _add_jobs(self, record: Record) -> None:
+        self.jobs.add([job.id for job in record.jobs])
+        for pushed in record.pushed:
+            self.jobs.add(pushed.ids)
 
 
 class Compaction:

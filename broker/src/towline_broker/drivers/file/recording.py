@@ -1,5 +1,6 @@
 """From what has changed in the engine's state to a record of the journal."""
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from operator import attrgetter
 
@@ -10,10 +11,12 @@ from towline_broker.drivers.file.rows import (
     EndedRow,
     FailureRow,
     ForgottenRow,
+    GrantedRow,
     JobRow,
     KeyRow,
     LeaseRow,
     ProgressRow,
+    PushedRow,
     QueueRow,
     Record,
     SettledRow,
@@ -56,6 +59,8 @@ class Recorder:
                 else:
                     standing.append(self._standing(job))
         record.jobs, record.standing = jobs, standing
+        record.pushed = list(self._pushed(changes.pushed))
+        record.granted = list(self._granted(changes.granted))
         record.disowned = changes.disowned
         if changes.forgotten is not None:
             record.forgotten = ForgottenRow(*changes.forgotten)
@@ -138,6 +143,29 @@ class Recorder:
             None if job.retry is DEFAULT_POLICY else job.retry.to_text(),
         )
 
+    def _pushed(self, jobs: Sequence[Job]) -> Iterator[PushedRow]:
+        for together in _runs(jobs, _differ_as_pushed):
+            first = together[0]
+            yield PushedRow(
+                [job.id for job in together],
+                [job.envelope for job in together],
+                self._name(first.queue),
+                self._name(first.tally.type),
+                first.priority,
+                first.number,
+                first.place,
+                None if first.enqueued_at == self.record.now else first.enqueued_at,
+                first.retention,
+                None if first.retry is DEFAULT_POLICY else first.retry.to_text(),
+            )
+
+    def _granted(self, jobs: Sequence[Job]) -> Iterator[GrantedRow]:
+        for together in _runs(jobs, _differ_as_granted):
+            first = together[0]
+            if first.lease is not None:
+                lease = self._lease(first.lease)
+                yield GrantedRow([job.id for job in together], lease, first.attempt)
+
     def _standing(self, job: Job) -> StandingRow:
         dirty = job.dirty
         return StandingRow(
@@ -181,6 +209,30 @@ class Recorder:
             self._last_lease = lease
             self._last_index = self._leases.setdefault(lease, len(self._leases))
         return self._last_index
+
+
+def _runs(jobs: Sequence[Job], differ: Callable[[Job, Job], bool]) -> Iterator[Sequence[Job]]:
+    """Jobs behind each other that do not differ."""
+    begin = 0
+    for index in range(1, len(jobs)):
+        if differ(jobs[begin], jobs[index]):
+            yield jobs[begin:index]
+            begin = index
+    if jobs:
+        yield jobs[begin:]
+
+
+def _differ_as_pushed(one: Job, other: Job) -> bool:
+    return (
+        one.tally is not other.tally
+        or one.priority != other.priority
+        or one.retention != other.retention
+        or one.retry is not other.retry
+    )
+
+
+def _differ_as_granted(one: Job, other: Job) -> bool:
+    return one.attempt != other.attempt or one.lease is not other.lease
 
 
 def _failure(failure: Failure | None) -> FailureRow | None:

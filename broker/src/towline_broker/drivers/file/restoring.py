@@ -20,9 +20,11 @@ from towline_broker.domain.time import Micros
 from towline_broker.drivers.file.memories import Memories
 from towline_broker.drivers.file.rows import (
     FailureRow,
+    GrantedRow,
     JobRow,
     LeaseRow,
     ProgressRow,
+    PushedRow,
     QueueRow,
     Record,
     StandingRow,
@@ -78,6 +80,10 @@ class Restoration:
             job = jobs.get(standing.id)
             if job is not None:
                 _stand(job, standing, leases)
+        for pushed in record.pushed:
+            self._push(pushed, record)
+        for granted in record.granted:
+            self._grant(granted, leases)
         self._memories.apply(record)
         for key in record.keys:
             self._state.keys.restore(names[key.queue], key.key, key.holder, key.until)
@@ -125,6 +131,36 @@ class Restoration:
             None if row.dead_reason is None else _REASONS[row.dead_reason],
             row.result,
         )
+
+    def _push(self, row: PushedRow, record: Record) -> None:
+        jobs = self._jobs
+        at = record.now if row.enqueued_at is None else row.enqueued_at
+        tally = self._state.tally(record.names[row.queue], record.names[row.type])
+        policy = DEFAULT_POLICY if row.retry is None else self._policy(row.retry)
+        for offset, (job_id, envelope) in enumerate(zip(row.ids, row.envelopes, strict=True)):
+            jobs[job_id] = Job(
+                job_id,
+                tally.queue,
+                tally,
+                envelope,
+                row.priority,
+                row.number + offset,
+                row.place + offset,
+                at,
+                at,
+                retention=row.retention,
+                retry=policy,
+            )
+
+    def _grant(self, row: GrantedRow, leases: Sequence[Lease]) -> None:
+        lease = leases[row.lease]
+        for job_id in row.ids:
+            job = self._jobs.get(job_id)
+            if job is not None:
+                job.state = JobState.LEASED
+                job.attempt = row.attempt
+                job.started_at = lease.granted_at
+                job.lease = lease
 
     def _policy(self, text: str) -> RetryPolicy:
         policy = self._policies.get(text)

@@ -1,7 +1,8 @@
 """What a record of the journal holds: how things stand after one call, row by row.
 
-Each row is a MessagePack array of its fields in this order; fields may be added at the end, with a
-default, and nothing else may change within one version of the format. Rows name queues, types and
+Each row is a MessagePack array of its fields in this order. New fields come at the end, with a
+default, and raise the version of the format (``segments.py``): a release that does not know them
+would pass over them. Rows name queues, types and
 other strings that come again and again by their index in ``names`` of their record, and leases by
 their index in ``leases``. Times are microseconds since the epoch.
 """
@@ -91,6 +92,34 @@ class StandingRow(_Row):
     result: bytes | None = None
 
 
+class PushedRow(_Row):
+    """Jobs that one call has stored as READY, and that differ in nothing else than their ids and
+    envelopes. They are as new as can be: never started, and without a unique key or an expiry."""
+
+    ids: list[str]
+    envelopes: list[bytes]
+    queue: int
+    type: int
+    priority: int
+    #: Of the first one; so is ``place``. Each further one has the next.
+    number: int
+    place: int
+    #: None: ``now`` of the record. They are READY from then on.
+    enqueued_at: Micros | None = None
+    retention: Micros = 0
+    #: See RetryPolicy.to_text.
+    retry: str | None = None
+
+
+class GrantedRow(_Row):
+    """Jobs that were READY and are LEASED now; all else about them is as it was. Of those that are
+    not known the same is true as in a StandingRow."""
+
+    ids: list[str]
+    lease: int
+    attempt: int
+
+
 class EndedRow(_Row):
     """The settle memory of a job."""
 
@@ -167,6 +196,8 @@ class Record(_Row):
     keys: list[KeyRow] = []
     #: Older segments are needed no more: what lives in them stands again in later ones.
     first_segment: int = 0
+    pushed: list[PushedRow] = []
+    granted: list[GrantedRow] = []
 
 
 _encoder = msgspec.msgpack.Encoder()

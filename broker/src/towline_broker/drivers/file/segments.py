@@ -10,13 +10,16 @@ segment, or of an earlier life of the same file, is none of this one.
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.file.machine import THIS_MACHINE, Machine, write_whole
 
-VERSION = 1
+#: Of what is written. Version 2 tells in one row of jobs that were pushed or leased together.
+VERSION = 2
+#: The oldest that is read.
+OLDEST_VERSION = 1
 _MAGIC = b"TWLJOURN"
 _HEADER = struct.Struct("<8sIIQQQ8s8s")
 HEADER_SIZE = _HEADER.size + 4
@@ -41,9 +44,19 @@ class Header:
     salt: bytes
     #: Drawn at random for every store.
     store: bytes
+    version: int = field(default_factory=lambda: VERSION)
 
     def encode(self) -> bytes:
-        fields = (_MAGIC, VERSION, 0, self.number, self.first, self.size, self.salt, self.store)
+        fields = (
+            _MAGIC,
+            self.version,
+            0,
+            self.number,
+            self.first,
+            self.size,
+            self.salt,
+            self.store,
+        )
         packed = _HEADER.pack(*fields)
         return packed + zlib.crc32(packed).to_bytes(4, "little")
 
@@ -102,14 +115,14 @@ def read_header(path: Path, content: bytes) -> Header:
     version = int.from_bytes(content[8:12], "little")
     if zlib.crc32(packed) != int.from_bytes(content[_HEADER.size : HEADER_SIZE], "little"):
         raise StoreRefused(f"{path} is damaged in its header (offset 0): {WAY_OUT}")
-    if version != VERSION:
+    if not OLDEST_VERSION <= version <= VERSION:
         age = "newer" if version > VERSION else "unknown"
         raise StoreRefused(
             f"{path} has the {age} format {version}, and this broker knows {VERSION}; use the "
             "release of Towline that wrote it, or a later one"
         )
     _, _, _, number, first, size, salt, store = _HEADER.unpack(packed)
-    return Header(number, first, size, salt, store)
+    return Header(number, first, size, salt, store, version)
 
 
 WAY_OUT = (

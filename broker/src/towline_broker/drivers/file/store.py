@@ -160,7 +160,16 @@ def _active(
         write_whole(machine, file, last[1].whole, last[1].offset)
     machine.sync(file)
     machine.sync_directory(directory)
-    return ActiveSegment(file, tail.header, tail.offset, tail.sequence)
+    if tail.header.version == segments.VERSION:
+        return ActiveSegment(file, tail.header, tail.offset, tail.sequence)
+    # What is written from here on an earlier release cannot read, and has to be told so.
+    machine.close(file)
+    if not spares:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    spare, _ = spares.pop(0)
+    number, store = tail.header.number + 1, tail.header.store
+    file, header = segments.begin(machine, spare, directory, number, tail.sequence, store)
+    return ActiveSegment(file, header, segments.HEADER_SIZE, tail.sequence)
 
 
 def _spares(

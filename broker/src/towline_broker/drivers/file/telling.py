@@ -38,7 +38,8 @@ def _told(field: str, value: Any, record: Record, tell_bytes: TellBytes) -> Any:
     if field == "totals":
         return {name: total for name, total in zip(_TOTALS, value, strict=False) if total}
     if isinstance(value, list):
-        return [_told("", one, record, tell_bytes) for one in value]
+        of_one = "envelope" if field == "envelopes" else ""
+        return [_told(of_one, one, record, tell_bytes) for one in value]
     if isinstance(value, msgspec.Struct):
         return _told_row(value, record, tell_bytes)
     if field in _ENUMS and value in list(_ENUMS[field]):

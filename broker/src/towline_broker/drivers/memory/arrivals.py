@@ -12,7 +12,6 @@ from towline_broker.domain.jobs import NewJob
 from towline_broker.domain.retry import DEFAULT_POLICY
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import PushBatch
-from towline_broker.drivers.memory.changes import STANDING, WHOLE
 from towline_broker.drivers.memory.records import JOB_OVERHEAD, READY, Job, Tally
 from towline_broker.drivers.memory.state import State
 
@@ -64,7 +63,7 @@ def add(state: State, coming: Sequence[NewJob], now: Micros) -> None:
         state.events.ready[name] += len(waiting)
     state.grow(size_of(coming))
     if state.changes is not None:
-        state.changes.note_all(jobs, WHOLE | STANDING)
+        state.changes.note_pushed(jobs)
 
 
 def _made(state: State, coming: Sequence[NewJob], now: Micros) -> list[Job]:

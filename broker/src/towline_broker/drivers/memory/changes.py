@@ -29,6 +29,10 @@ class Changes:
     #: Jobs that are new or have changed, and in their ``dirty`` which parts of them. Some may be
     #: gone by now.
     jobs: list[Job] = field(default_factory=list)
+    #: New jobs that are READY and have come together, with numbers and places that follow each
+    #: other; and jobs that a grant has just made LEASED. Neither are among ``jobs``.
+    pushed: list[Job] = field(default_factory=list)
+    granted: list[Job] = field(default_factory=list)
     #: Ids of jobs that were removed.
     gone: list[str] = field(default_factory=list)
     #: Memories that were added.
@@ -49,11 +53,15 @@ class Changes:
         if not job.tally.dirty:
             self.note_tally(job.tally)
 
-    def note_all(self, jobs: Sequence[Job], parts: int) -> None:
-        for job in jobs:
-            if not job.dirty:
-                self.jobs.append(job)
-            job.dirty |= parts
+    def note_pushed(self, jobs: Sequence[Job]) -> None:
+        self.pushed.extend(jobs)
+        self._note_tallies(jobs)
+
+    def note_granted(self, jobs: Sequence[Job]) -> None:
+        self.granted.extend(jobs)
+        self._note_tallies(jobs)
+
+    def _note_tallies(self, jobs: Sequence[Job]) -> None:
         for tally in dict.fromkeys([job.tally for job in jobs]):
             self.note_tally(tally)
 
@@ -72,6 +80,8 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(
             self.jobs
+            or self.pushed
+            or self.granted
             or self.gone
             or self.remembered
             or self.disowned

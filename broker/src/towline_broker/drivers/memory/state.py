@@ -232,7 +232,7 @@ class State:
             tally.totals.started += count
         self._index_lease(lease, {job.id: job for job in jobs})
         if self.changes is not None:
-            self.changes.note_all(jobs, STANDING)
+            self.changes.note_granted(jobs)
 
     def _index_lease(self, lease: Lease, jobs: dict[str, Job]) -> None:
         self.deadlines.add(lease.until, jobs)
