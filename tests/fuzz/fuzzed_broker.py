@@ -22,7 +22,7 @@ from towline.v1 import admin_service_pb2, dead_letter_service_pb2, queue_service
 from towline.v1.errors_pb2 import BadRequest, ErrorInfo, QuotaFailure, RetryInfo, Status
 from towline_broker.core.broker import Broker
 from towline_broker.core.settings import CoreSettings
-from towline_broker.domain.time import MILLISECOND, SECOND, Micros
+from towline_broker.domain.time import HOUR, MILLISECOND, SECOND, Micros
 from towline_broker.drivers.interface import Driver
 from towline_broker.interceptors.errors import ErrorsInterceptor
 from towline_broker.interceptors.pacing import PushPacing
@@ -34,6 +34,9 @@ from towline_broker.services.limits import Limits
 from towline_broker.services.pushing import DEFAULT_QUEUE
 from towline_broker.services.queue_service import QueueService
 from towline_broker.services.registering import add_services
+from towline_broker.services.streams.lifetime import OpenStreams
+from towline_broker.services.streams.push_stream import PushStreams
+from towline_broker.services.streams.work_stream import WorkStreams
 
 #: Small, so that bounds are met.
 SETTINGS = CoreSettings(
@@ -151,11 +154,15 @@ class FuzzedBroker:
         self._most_items = limits.most_items
         self._folder = tempfile.TemporaryDirectory()
         self.callers = Callers(Path(self._folder.name))
+        queue = QueueService(self.broker, limits)
+        streams = OpenStreams(self.broker.waiters, lambda: HOUR)
         add_services(
             self,
-            QueueService(self.broker, limits),
+            queue,
             DeadLetterService(self.broker, limits),
             AdminService(self.broker, limits, "0"),
+            PushStreams(queue.pushes, self.broker, limits, streams),
+            WorkStreams(queue, self.broker, limits, streams),
         )
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
