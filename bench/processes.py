@@ -11,13 +11,20 @@ from pathlib import Path
 @contextmanager
 def broker(store: str) -> Iterator[str]:
     """A broker process of its own; yields its address."""
+    with broker_process(store) as (address, _):
+        yield address
+
+
+@contextmanager
+def broker_process(store: str) -> Iterator[tuple[str, int]]:
+    """Yields its address and the process's id."""
     serve = "from towline_broker.cli import main; main()"
     command = [
         *(sys.executable, "-c", serve, "serve"),
         *("--store", store, "--listen", "127.0.0.1:0", "--log-level", "error"),
     ]
-    with server_process(command) as (address, _):
-        yield address
+    with server_process(command) as found:
+        yield found
 
 
 @contextmanager

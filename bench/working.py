@@ -20,6 +20,12 @@ async def nothing_async() -> None:
     pass
 
 
+@job
+def tell_when(pushed: float) -> None:
+    """Says how many seconds after that moment it was run."""
+    print(time.monotonic() - pushed, flush=True)
+
+
 @job(max_attempts=1)
 def die(path: str) -> None:
     """Kills its process, having noted when."""

@@ -1,23 +1,19 @@
-"""Jobs that do nothing, drained by one worker: Towline beside other libraries, in one run.
-
-    python -m bench.against --jobs 10000 --rounds 5
+"""Jobs that do nothing, drained by one worker: Towline, in each of its pools, beside other libraries.
 
 Queues are filled first; then the worker starts, and counted is from the first tenth of the jobs to
-the last, so without its start. By turns, medians. CPU is that of the worker with its children, not
-of its broker, for each job. Towline: a broker over the file store, every step synced to the disk.
-The others: a Redis server of their own with an append-only file that is synced each second, and
-each library as it comes, but that no results are kept. Which of them acknowledges a job before it
-has run, so that a killed worker loses it, is told beside.
+the last, so without its start. CPU is that of the worker with its children, not of its broker, for
+each job. Towline: a broker over the file store, every step synced to the disk. The others: a Redis
+server of their own with an append-only file that is synced each second (for procrastinate a
+PostgreSQL that syncs each commit), and each library as it comes, but that no results are kept.
 """
 
-import argparse
+import asyncio
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +21,11 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from bench import processes
+from bench.options import Options
 from bench.peers import counting
+from bench.results import Figure, Part
+from bench.turns import by_turns
+from tests.support.servers.postgres import PostgresServer
 from tests.support.servers.redis import RedisServer
 
 PEERS = Path(".venv-peers") / "bin"
@@ -74,14 +74,19 @@ CONTESTANTS: Mapping[str, Contestant] = {
     "Towline, threads": _towline(),
     "Towline, async": _towline("nothing_async", pool="async"),
     "Towline, process pool of 2": _towline(pool="process", concurrency=2),
-    "Towline, 2 processes": _towline(processes=2),
+    "Towline, 2 processes with threads": _towline(processes=2),
+    "Towline, 2 processes, async": _towline("nothing_async", pool="async", processes=2),
     "Celery, threads": _celery("threads", "-c", str(SLOTS)),
     "Celery, prefork of 2": _celery("prefork", "-c", "2"),
     "Dramatiq, threads": _dramatiq(),
     "RQ": _rq("rq.Worker"),
     "RQ, SimpleWorker": _rq("rq.SimpleWorker"),
     "arq": Contestant("arq", [str(PEERS / "arq"), "bench.peers.on_arq.WorkerSettings"]),
-    "taskiq": Contestant(
+    "procrastinate, PostgreSQL": Contestant(
+        "procrastinate",
+        [str(PEERS / "python"), "-m", "bench.peers.on_procrastinate", "worker", str(SLOTS)],
+    ),
+    "taskiq, Redis streams": Contestant(
         "taskiq",
         [
             *(str(PEERS / "taskiq"), "worker", "bench.peers.on_taskiq:broker"),
@@ -90,7 +95,11 @@ CONTESTANTS: Mapping[str, Contestant] = {
     ),
 }
 #: Far slower than the others: fewer jobs tell as much.
-FEWER = {"RQ": 10, "RQ, SimpleWorker": 4}
+FEWER = {"RQ": 20, "RQ, SimpleWorker": 4, "procrastinate, PostgreSQL": 4}
+
+
+RUN = "libraries"
+QUICK = ["Towline, threads", "Towline, async", "Celery, threads", "Dramatiq, threads"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ class Figures:
 class Arena:
     """Where they compete: both brokers, and the file that counts."""
 
-    def __init__(self, broker: str, redis: RedisServer, folder: Path) -> None:
+    def __init__(self, broker: str, redis: RedisServer, postgresql: str, folder: Path) -> None:
         self._redis = redis
         path = folder / "counts"
         counting.make(path)
@@ -111,8 +120,9 @@ class Arena:
             **os.environ,
             "BENCH_BROKER": broker,
             "BENCH_REDIS": redis.url,
+            "BENCH_POSTGRESQL": postgresql,
             counting.PLACE_VARIABLE: str(path),
-            "PYTHONPATH": ".",
+            "PYTHONPATH": os.pathsep.join([".", os.environ.get("PYTHONPATH", "")]),
         }
 
     def measure(self, contestant: Contestant, jobs: int) -> Figures:
@@ -168,42 +178,31 @@ def _processor_seconds(process: psutil.Process) -> float:
     return sum(sum(each.cpu_times()[:4]) for each in everybody)
 
 
-def show(figures: Mapping[str, Sequence[Figures]]) -> None:
-    best = max(statistics.median(each.jobs_per_second for each in found)
-               for name, found in figures.items() if name.startswith("Towline"))  # fmt: skip
-    print(f"{'':28}{'jobs/s':>9}  {'spread':>17}{'CPU µs/job':>12}{'best Towline is':>17}")
-    for name, found in figures.items():
-        rates = sorted(each.jobs_per_second for each in found)
-        rate = statistics.median(rates)
-        cost = statistics.median(each.microseconds_per_job for each in found)
-        spread = f"{rates[0]:,.0f} to {rates[-1]:,.0f}"
-        loses = "  acknowledged before they run" if CONTESTANTS[name].loses else ""
-        print(f"{name:28}{rate:>9,.0f}  {spread:>17}{cost:>12,.0f}{best / rate:>15.1f} x{loses}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--jobs", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", action="append", choices=CONTESTANTS, help="may be repeated")
-    options = parser.parse_args()
-    names = options.only or list(CONTESTANTS)
-    figures: dict[str, list[Figures]] = {name: [] for name in names}
+def run(part: Part, options: Options) -> None:
+    names = list(CONTESTANTS) if not options.quick else QUICK
+    if not PEERS.exists():
+        part.missing.append("no other libraries: `make bench-peers` brings them")
+        names = [name for name in names if CONTESTANTS[name].library == "towline"]
+    jobs = options.pick(10_000, quick=2_000)
     with (
         processes.fresh_folder() as folder,
         processes.broker(f"file:///{folder}/jobs") as broker,
         RedisServer("redis", "appendonly yes", "appendfsync everysec") as redis,
+        PostgresServer(durable=True) as postgresql,
     ):
-        arena = Arena(broker, redis, folder)
-        for _ in range(options.rounds):
-            for name in names:
-                jobs = options.jobs // FEWER.get(name, 1)
-                figures[name].append(arena.measure(CONTESTANTS[name], jobs))
-    print(f"{options.jobs:,} jobs, {SLOTS} slots, medians of {options.rounds}\n")
-    show(figures)
+        arena = Arena(broker, redis, postgresql.create_database(), folder)
 
+        def turn(name: str) -> Callable[[], Awaitable[Figures]]:
+            count = jobs // FEWER.get(name, 1)
+            return lambda: asyncio.to_thread(arena.measure, CONTESTANTS[name], count)
 
-if __name__ == "__main__":
-    main()
+        works = {name: turn(name) for name in names}
+        found = asyncio.run(by_turns(options.rounds, works, warm=False))
+    for name, rounds in found.items():
+        note = "acknowledges jobs before they run" if CONTESTANTS[name].loses else ""
+        rates, costs = zip(
+            *((one.jobs_per_second, one.microseconds_per_job) for one in rounds), strict=True
+        )
+        part.figures.append(Figure(RUN, name, "No-op jobs", "", "jobs/s", rates, note))
+        part.figures.append(Figure(RUN, name, "CPU", "", "µs", costs, note))
+    options.tell(part.figures)

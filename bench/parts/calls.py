@@ -1,0 +1,183 @@
+"""Push, and Reserve with Ack, through gRPC: beside an empty server that gives answers of the same
+size, and beside the bare store doing the same work without Towline.
+
+One client process makes all calls, ``clients`` at a time. Each round pushes for a while and then
+works off what it has pushed. The processor's time is that of the broker.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple, Protocol
+
+import grpc
+import psutil  # type: ignore[import-untyped]  # it has no types
+
+from bench import messages, processes
+from bench.bare import BareStore
+from bench.options import Options
+from bench.results import Figure, Part
+from bench.stores import STORES
+from bench.turns import by_turns
+
+PAYLOAD = 250
+SERVICE = "/towline.v1.QueueService"
+
+
+class Shape(NamedTuple):
+    batch: int
+    clients: int
+
+    def __str__(self) -> str:
+        return f"{self.batch} x {self.clients}"
+
+
+ALL = [Shape(batch, clients) for batch in (1, 10, 100, 1_000) for clients in (1, 8, 64)]
+QUICK = [Shape(1, 64), Shape(100, 8)]
+
+
+class Subject(Protocol):
+    """What jobs are given to and taken from."""
+
+    async def push(self) -> None: ...
+
+    async def work(self) -> None: ...
+
+
+class Calls:
+    """To a broker or the echo, in bytes."""
+
+    def __init__(self, channel: grpc.aio.Channel, batch: int) -> None:
+        self._batch = batch
+        self._pushes = messages.Pushes(batch, PAYLOAD)
+        self._reserve_request = messages.reserve(batch)
+        self._push = channel.unary_unary(f"{SERVICE}/Push")
+        self._reserve = channel.unary_unary(f"{SERVICE}/Reserve")
+        self._ack = channel.unary_unary(f"{SERVICE}/Ack")
+
+    async def push(self) -> None:
+        await self._push(self._pushes.next())
+
+    async def work(self) -> None:
+        leases = await self._reserve(self._reserve_request)
+        messages.check_acked(await self._ack(messages.acks(leases, self._batch)))
+
+
+class Bare:
+    def __init__(self, store: BareStore, batch: int) -> None:
+        self._store = store
+        self._batch = batch
+        self._envelopes = [messages.new_job(PAYLOAD).SerializeToString()] * batch
+
+    async def push(self) -> None:
+        await self._store.insert(self._envelopes)
+
+    async def work(self) -> None:
+        keys = await self._store.claim(self._batch)
+        if len(keys) != self._batch:
+            raise AssertionError(f"claimed {len(keys)} of {self._batch}")
+        await self._store.delete(keys)
+
+
+class Round(NamedTuple):
+    pushed: float
+    """Jobs a second."""
+    worked: float
+    push_cost: float
+    """Microseconds of the processor for each job; 0 where nobody asked."""
+    work_cost: float
+
+
+async def round_of(
+    subject: Subject, shape: Shape, seconds: float, process: psutil.Process | None
+) -> Round:
+    """Pushes for so many seconds, and works off what was pushed."""
+    before = _used(process)
+    calls, push_took = await _repeat(subject.push, shape.clients, seconds, None)
+    between = _used(process)
+    _, work_took = await _repeat(subject.work, shape.clients, None, calls)
+    after = _used(process)
+    jobs = calls * shape.batch
+    return Round(
+        jobs / push_took,
+        jobs / work_took,
+        (between - before) / jobs * 1e6,
+        (after - between) / jobs * 1e6,
+    )
+
+
+async def _repeat(
+    call: Callable[[], Awaitable[None]], clients: int, seconds: float | None, times: int | None
+) -> tuple[int, float]:
+    """How often it was called, and how long that took."""
+    start = time.perf_counter()
+    begun = 0
+
+    async def client() -> None:
+        nonlocal begun
+        while begun < times if times is not None else time.perf_counter() - start < (seconds or 0):
+            begun += 1
+            await call()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return begun, time.perf_counter() - start
+
+
+def _used(process: psutil.Process | None) -> float:
+    if process is None:
+        return 0.0
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def measure(
+    addresses: Mapping[str, str], bare: BareStore, broker: int, shape: Shape, options: Options
+) -> dict[str, list[Round]]:
+    seconds = options.pick(0.4, quick=0.15)
+    channels = {
+        who: grpc.aio.insecure_channel(at, options=[("grpc.max_receive_message_length", -1)])
+        for who, at in addresses.items()
+    }
+    subjects: dict[str, Subject] = {
+        who: Calls(channel, shape.batch) for who, channel in channels.items()
+    }
+    subjects["bare"] = Bare(bare, shape.batch)
+    process = psutil.Process(broker)
+
+    def turn(who: str) -> Callable[[], Awaitable[Round]]:
+        asked = process if who == "broker" else None
+        return lambda: round_of(subjects[who], shape, seconds, asked)
+
+    await bare.open()
+    try:
+        return await by_turns(options.rounds, {who: turn(who) for who in subjects})
+    finally:
+        for channel in channels.values():
+            await channel.close()
+        await bare.close()
+
+
+def figures(store: str, shape: Shape, found: Mapping[str, list[Round]]) -> list[Figure]:
+    figures = []
+    for who, rounds in found.items():
+        columns = list(zip(*rounds, strict=True))
+        for what, rate, cost in (("Push", 0, 2), ("Reserve + Ack", 1, 3)):
+            figures.append(Figure(store, who, what, str(shape), "jobs/s", columns[rate]))
+            if who == "broker":
+                figures.append(Figure(store, who, f"{what}, CPU", str(shape), "µs", columns[cost]))
+    return figures
+
+
+def run(part: Part, options: Options) -> None:
+    for name in options.stores:
+        for shape in options.pick(ALL, quick=QUICK):
+            with (
+                processes.fresh_folder() as folder,
+                STORES[name](folder) as measured,
+                processes.echo(shape.batch, PAYLOAD) as echo,
+                processes.broker_process(measured.new_url()) as (broker, pid),
+            ):
+                addresses = {"echo": echo, "broker": broker}
+                found = asyncio.run(measure(addresses, measured.new_bare(), pid, shape, options))
+            part.figures.extend(figures(name, shape, found))
+            options.tell(part.figures[-8:])

@@ -1,0 +1,83 @@
+"""From the push of a job to its start, with a worker that has nothing else to do: by a raw client
+that waits in Reserve, and by the SDK's worker with its handler in a thread; alone, and with a
+thousand workers more that wait on another queue."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from bench import processes
+from bench.connected import workers
+from bench.options import Options
+from bench.raw.client import PAUSE
+from bench.raw.process import raw_client
+from bench.results import Figure, Part
+from bench.stores import STORES
+from towline import Client
+
+CUTS = {"p50": 499, "p99": 989, "p99.9": 998}
+OTHERS = 1_000
+DEFAULT = ("memory", "file", "sqlite", "postgresql", "redis")
+
+
+@contextmanager
+def sdk_worker(address: str) -> Iterator["subprocess.Popen[str]"]:
+    options = {"pool": "thread", "concurrency": 8}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.working", address, json.dumps(options)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def by_worker(client: Client, worker: "subprocess.Popen[str]", times: int) -> list[float]:
+    """Milliseconds from before the dispatch to the first line of the handler."""
+    assert worker.stdout is not None
+    took = []
+    for _ in range(times):
+        time.sleep(PAUSE)
+        client.dispatch("tell_when", {"pushed": time.monotonic()})
+        took.append(float(worker.stdout.readline()) * 1e3)
+    return took
+
+
+def run(part: Part, options: Options) -> None:
+    times = options.pick(1_000, quick=100)
+    for store in [name for name in options.stores if name in DEFAULT]:
+        with (
+            processes.fresh_folder() as folder,
+            STORES[store](folder) as measured,
+            processes.broker(measured.new_url()) as address,
+            raw_client("towline", address, "") as raw,
+            Client(address) as client,
+            sdk_worker(address) as worker,
+            ExitStack() as stack,
+        ):
+            by_worker(client, worker, 10)
+            for beside in ("alone", f"{OTHERS:,} waiting"):
+                if beside != "alone":
+                    stack.enter_context(workers(address, OTHERS))
+                found: dict[str, list[list[float]]] = {"raw client": [], "SDK worker": []}
+                for _ in range(options.rounds):
+                    found["raw client"].append(raw.ask(do="start", times=times)["milliseconds"])
+                    found["SDK worker"].append(by_worker(client, worker, times))
+                for who, rounds in found.items():
+                    part.figures.extend(_figures(store, who, beside, rounds))
+        options.tell(part.figures[-4 * len(CUTS) :])
+
+
+def _figures(store: str, who: str, beside: str, rounds: list[list[float]]) -> list[Figure]:
+    cuts = [statistics.quantiles(took, n=1_000, method="inclusive") for took in rounds]
+    return [
+        Figure(store, who, f"Push to start, {name}", beside, "ms", [cut[at] for cut in cuts])
+        for name, at in CUTS.items()
+    ]

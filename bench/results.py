@@ -1,0 +1,113 @@
+"""What was measured: figures of many rounds, in one line of JSON for each part."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Figure:
+    run: str
+    """What was measured together, by turns: a store, or a field of contestants."""
+    who: str
+    """Whose figure it is: ``broker``, ``echo``, ``bare``, or a contestant."""
+    what: str
+    shape: str
+    """How it was asked, such as ``100 x 8``: jobs a call, clients."""
+    unit: str
+    rounds: Sequence[float]
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.rounds)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        return min(self.rounds), max(self.rounds)
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    commit: str
+    machine: str
+    when: str
+    quick: bool
+    figures: list[Figure] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    """What this machine has not, or what failed: in a sentence each."""
+
+    @classmethod
+    def begin(cls, name: str, quick: bool) -> "Part":
+        when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return cls(name, _commit(), _machine(), when, quick)
+
+    def find(self, run: str, who: str, what: str, shape: str = "") -> Figure | None:
+        for figure in self.figures:
+            if (figure.run, figure.who, figure.what, figure.shape) == (run, who, what, shape):
+                return figure
+        return None
+
+
+class Results:
+    """Parts by their name; those of a later run take the place of earlier ones."""
+
+    def __init__(self, parts: Iterable[Part] = ()) -> None:
+        self._parts = {part.name: part for part in parts}
+
+    @classmethod
+    def load(cls, place: Path) -> "Results":
+        """Empty if there is no such file."""
+        if not place.exists():
+            return cls()
+        return cls(_read(line) for line in place.read_text().splitlines())
+
+    def save(self, place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lines = (json.dumps(asdict(part)) for part in self._parts.values())
+        place.write_text("".join(f"{line}\n" for line in lines))
+
+    def add(self, part: Part) -> None:
+        self._parts[part.name] = part
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self._parts.values())
+
+    def part(self, name: str) -> Part | None:
+        return self._parts.get(name)
+
+    def find(self, part: str, run: str, who: str, what: str, shape: str = "") -> Figure | None:
+        found = self._parts.get(part)
+        return found.find(run, who, what, shape) if found else None
+
+
+def _read(line: str) -> Part:
+    told = json.loads(line)
+    figures = [Figure(**figure) for figure in told.pop("figures")]
+    return Part(figures=figures, **told)
+
+
+def _commit() -> str:
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return (git("rev-parse", "--short", "HEAD") or "no commit") + changed
+
+
+def _machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}, grpcio {version('grpcio')}, "
+        f"protobuf {version('protobuf')}"
+    )

@@ -1,0 +1,1 @@
+"""Servers that Towline is measured beside and that its tests do not need."""
