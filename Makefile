@@ -161,20 +161,19 @@ contract-docs: install ## Rewrite docs/contract.md, after a change of the contra
 	@$(BIN)/python -m scripts.contract_page
 
 .PHONY: bench
-bench: install ## Measure throughput beside an empty gRPC echo and the bare store (ARGS=--all: every store)
-	@$(BIN)/python -m bench.throughput $(ARGS)
+bench: install bench-peers bench-servers ## Measure everything, and write docs/performance.md (ARGS=--quick: two minutes, printed only)
+	@$(BIN)/python -m bench $(ARGS)
 
-.PHONY: bench-depth
-bench-depth: install ## Measure Reserve and Ack with a thousand and with a million jobs waiting
-	@$(BIN)/python -m bench.depth $(ARGS)
+.PHONY: bench-peers
+bench-peers: install $(PEERS_INSTALLED) ## Bring the libraries and clients that Towline is measured beside
+
+.PHONY: bench-servers
+bench-servers: install ## Bring the brokers that Towline is measured beside, as Debian's packages, without installing them
+	@$(BIN)/python -m bench.servers.debian
 
 .PHONY: bench-across
 bench-across: install ## Measure the way from a Push at one broker to a worker at another
 	@$(BIN)/python -m bench.across $(ARGS)
-
-.PHONY: bench-against
-bench-against: install $(PEERS_INSTALLED) ## Measure the same beside Celery, Dramatiq, RQ, arq and taskiq
-	@$(BIN)/python -m bench.against $(ARGS)
 
 # Without looking at what they demand of each other: two of them want different clients of Redis.
 $(PEERS_INSTALLED): requirements/peers.txt
@@ -208,7 +207,7 @@ bench-refusals: install ## Measure what it costs to refuse a Push, beside an emp
 	@$(BIN)/python -m bench.refusals $(ARGS)
 
 .PHONY: bench-workers
-bench-workers: install ## Measure what a worker does with jobs that do nothing, in each pool and in two processes
+bench-workers: install ## Measure how soon a job runs after a child of a process pool has died
 	@$(BIN)/python -m bench.workers $(ARGS)
 
 .PHONY: contract
@@ -247,6 +246,6 @@ faults: install ## Run a representative hour of the fault suite (ARGS="kills sim
 
 .PHONY: clean
 clean: ## Remove everything that make created: virtual environments, caches, build output
-	@rm -rf $(VENV) $(CODEGEN) $(FUZZ) $(NODE_TESTS)/node_modules dist build
+	@rm -rf $(VENV) $(CODEGEN) $(FUZZ) $(PEERS) .bench-servers $(NODE_TESTS)/node_modules dist build
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find $(PYTHON_TREES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,11 +1,13 @@
-"""The empty server: the same messages as a broker's, no work behind them.
+"""The empty server: the same messages as a broker's, no work behind them, on the same event loop.
 
 What a broker's rate is held against, for it is the most that this gRPC on this machine carries.
 """
 
 import argparse
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -15,33 +17,51 @@ from towline.v1 import queue_service_pb2 as pb
 from towline.v1.job_pb2 import Lease
 from towline_broker.server.event_loop import loop_factory
 
+SERVICE = "towline.v1.QueueService"
 
-def answers(batch: int, payload: int) -> dict[str, tuple[type[Message], Message]]:
-    """For each method that is measured: what it takes, and the one answer that it gives."""
-    jobs = [new_job(payload) for _ in range(batch)]
-    created, ok = pb.PushOutcome.PUSH_OUTCOME_CREATED, pb.LeaseOutcome.LEASE_OUTCOME_OK
-    token = "x" * 12
-    return {
-        "Push": (
-            pb.PushRequest,
-            pb.PushResponse(
-                results=[pb.PushResult(job_id=job.id, outcome=created) for job in jobs]
-            ),
-        ),
-        "Reserve": (
-            pb.ReserveRequest,
-            pb.ReserveResponse(
-                leases=[
-                    Lease(lease_token=f"{QUEUE}/{job.id}/{token}", job=job, attempt=1)
-                    for job in jobs
+
+class Answers:
+    """Ready-made, of the size that a broker's have."""
+
+    def __init__(self, batch: int, payload: int) -> None:
+        jobs = [new_job(payload) for _ in range(batch)]
+        created, ok = pb.PushOutcome.PUSH_OUTCOME_CREATED, pb.LeaseOutcome.LEASE_OUTCOME_OK
+        leases = [
+            Lease(lease_token=f"{QUEUE}/{job.id}/{'x' * 12}", job=job, attempt=1) for job in jobs
+        ]
+        pushed = [pb.PushResult(job_id=job.id, outcome=created) for job in jobs]
+        self._settled = [pb.SettleResult(outcome=ok)] * batch
+        self._push = pb.PushResponse(results=pushed)
+        self._leases = leases
+        self.unary: dict[str, tuple[type[Message], Message]] = {
+            "Push": (pb.PushRequest, self._push),
+            "Reserve": (pb.ReserveRequest, pb.ReserveResponse(leases=leases)),
+            "Ack": (pb.AckRequest, pb.AckResponse(results=self._settled)),
+        }
+
+    async def push_stream(
+        self, requests: AsyncIterator[pb.PushStreamRequest], context: object
+    ) -> AsyncIterator[pb.PushStreamResponse]:
+        async for request in requests:
+            yield pb.PushStreamResponse(
+                results=[
+                    pb.StreamedPushResult(sequence=push.sequence, response=self._push)
+                    for push in request.pushes
                 ]
-            ),
-        ),
-        "Ack": (pb.AckRequest, pb.AckResponse(results=[pb.SettleResult(outcome=ok)] * batch)),
-    }
+            )
+
+    async def work(
+        self, requests: AsyncIterator[pb.WorkRequest], context: object
+    ) -> AsyncIterator[pb.WorkResponse]:
+        async for request in requests:
+            answer = pb.WorkResponse(leases=self._leases[: request.credits])
+            if request.sequence:
+                settled = self._settled[: len(request.acks)]
+                answer.results.add(sequence=request.sequence, acks=settled)
+            yield answer
 
 
-def handler(takes: type[Message], gives: Message) -> "grpc.RpcMethodHandler[Message, Message]":
+def unary(takes: type[Message], gives: Message) -> "grpc.RpcMethodHandler[Any, Any]":
     async def answer(request: Message, context: object) -> Message:
         return gives
 
@@ -52,12 +72,23 @@ def handler(takes: type[Message], gives: Message) -> "grpc.RpcMethodHandler[Mess
     )
 
 
+def streaming(answer: Any, takes: type[Message]) -> "grpc.RpcMethodHandler[Any, Any]":
+    return grpc.stream_stream_rpc_method_handler(
+        answer,
+        request_deserializer=takes.FromString,
+        response_serializer=lambda message: message.SerializeToString(),
+    )
+
+
 async def serve(batch: int, payload: int, ready: Path) -> None:
     server = grpc.aio.server(
         options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
     )
-    handlers = {name: handler(*pair) for name, pair in answers(batch, payload).items()}
-    server.add_registered_method_handlers("towline.v1.QueueService", handlers)
+    answers = Answers(batch, payload)
+    handlers = {name: unary(*pair) for name, pair in answers.unary.items()}
+    handlers["PushStream"] = streaming(answers.push_stream, pb.PushStreamRequest)
+    handlers["Work"] = streaming(answers.work, pb.WorkRequest)
+    server.add_registered_method_handlers(SERVICE, handlers)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     unfinished = ready.with_suffix(".part")
@@ -72,6 +103,5 @@ if __name__ == "__main__":
     parser.add_argument("payload", type=int)
     parser.add_argument("--ready-file", type=Path, required=True)
     arguments = parser.parse_args()
-    # That of a broker.
     with asyncio.Runner(loop_factory=loop_factory("auto")) as runner:
         runner.run(serve(arguments.batch, arguments.payload, arguments.ready_file))

@@ -6,12 +6,19 @@ the broker.
 
 import os
 from itertools import count
+from typing import TypeAlias
+
+import grpc
 
 from towline.ids import uuid7
 from towline.v1 import queue_service_pb2 as pb
 from towline.v1.job_pb2 import Job
 
 QUEUE = "bench"
+SERVICE = "/towline.v1.QueueService"
+
+#: A call of bytes to bytes; generic for the type checker only.
+Unary: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 
 
 def new_job(payload: int, delay: int = 0) -> Job:

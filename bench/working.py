@@ -11,16 +11,6 @@ from towline import Worker, job
 
 
 @job
-def nothing() -> None:
-    pass
-
-
-@job
-async def nothing_async() -> None:
-    pass
-
-
-@job
 def tell_when(pushed: float) -> None:
     """Says how many seconds after that moment it was run."""
     print(time.monotonic() - pushed, flush=True)

@@ -3,25 +3,21 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import grpc
 
 from bench.guard.counter import Counter, Taken
-from bench.messages import QUEUE, new_job
+from bench.messages import QUEUE, SERVICE, Unary, new_job
 from towline.v1 import queue_service_pb2 as pb
 from towline_broker.server.configuration.http_settings import HttpSettings
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.serving import running_broker
 
 STORES = ("memory", "file", "sqlite")
-#: Calls of a round, by how many jobs each has.
+#: Unarys of a round, by how many jobs each has.
 CALLS = {1: 20, 100: 3}
 ROUNDS = 3
 PAYLOAD = 250
-
-#: Of bytes to bytes; generic for the type checker only.
-Call: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 
 
 async def count(counter: Counter, store: str) -> dict[str, float]:
@@ -61,10 +57,9 @@ class Verbs:
 
     def __init__(self, counter: Counter, channel: grpc.aio.Channel) -> None:
         self._counter = counter
-        service = "/towline.v1.QueueService"
-        self._push: Call = channel.unary_unary(f"{service}/Push")
-        self._reserve: Call = channel.unary_unary(f"{service}/Reserve")
-        self._ack: Call = channel.unary_unary(f"{service}/Ack")
+        self._push: Unary = channel.unary_unary(f"{SERVICE}/Push")
+        self._reserve: Unary = channel.unary_unary(f"{SERVICE}/Reserve")
+        self._ack: Unary = channel.unary_unary(f"{SERVICE}/Ack")
 
     async def round(self, batch: int) -> dict[str, Taken]:
         """What each verb took in one round of calls."""
@@ -83,7 +78,7 @@ class Verbs:
         taken["Ack"], _ = await self._calls(self._ack, acks)
         return taken
 
-    async def _calls(self, call: Call, requests: Sequence[bytes]) -> tuple[Taken, list[bytes]]:
+    async def _calls(self, call: Unary, requests: Sequence[bytes]) -> tuple[Taken, list[bytes]]:
         before = self._counter.taken
         answers = [await call(request) for request in requests]
         return self._counter.taken.since(before), answers

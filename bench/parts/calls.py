@@ -21,7 +21,6 @@ from bench.stores import STORES
 from bench.turns import by_turns
 
 PAYLOAD = 250
-SERVICE = "/towline.v1.QueueService"
 
 
 class Shape(NamedTuple):
@@ -51,9 +50,9 @@ class Calls:
         self._batch = batch
         self._pushes = messages.Pushes(batch, PAYLOAD)
         self._reserve_request = messages.reserve(batch)
-        self._push = channel.unary_unary(f"{SERVICE}/Push")
-        self._reserve = channel.unary_unary(f"{SERVICE}/Reserve")
-        self._ack = channel.unary_unary(f"{SERVICE}/Ack")
+        self._push: messages.Unary = channel.unary_unary(f"{messages.SERVICE}/Push")
+        self._reserve: messages.Unary = channel.unary_unary(f"{messages.SERVICE}/Reserve")
+        self._ack: messages.Unary = channel.unary_unary(f"{messages.SERVICE}/Ack")
 
     async def push(self) -> None:
         await self._push(self._pushes.next())

@@ -1,4 +1,4 @@
-"""Jobs that do nothing, drained by one worker: Towline, in each of its pools, beside other libraries.
+"""Jobs that do nothing, drained by one worker: Towline, in each pool, beside other libraries.
 
 Queues are filled first; then the worker starts, and counted is from the first tenth of the jobs to
 the last, so without its start. CPU is that of the worker with its children, not of its broker, for

@@ -1,5 +1,7 @@
 """Redis streams, by redis-py with pipelines: what was acknowledged is deleted, as a queue does."""
 
+from typing import Any
+
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -28,14 +30,14 @@ class Queue:
 
     async def work(self, batch: int, tally: Tally) -> None:
         while not tally.finished.is_set():
-            found = await self._redis.xreadgroup(GROUP, self._name, {STREAM: ">"}, count=batch)
+            found: Any = await self._redis.xreadgroup(GROUP, self._name, {STREAM: ">"}, count=batch)
             jobs = [job for job, _ in found[0][1]] if found else []
             if jobs:
                 await self._delete(jobs)
                 tally.done(len(jobs))
 
     async def take(self) -> None:
-        found = await self._redis.xreadgroup(
+        found: Any = await self._redis.xreadgroup(
             GROUP, self._name, {STREAM: ">"}, count=1, block=20_000
         )
         self._taken = [job for job, _ in found[0][1]]

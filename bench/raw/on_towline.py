@@ -6,8 +6,6 @@ from bench import messages
 from bench.raw.queue import PAYLOAD, Tally
 from towline.v1 import queue_service_pb2 as pb
 
-SERVICE = "/towline.v1.QueueService"
-
 
 class Queue:
     def __init__(self, address: str, setting: str) -> None:
@@ -16,9 +14,9 @@ class Queue:
         waiting = pb.ReserveRequest(queues=[pb.QueueChoice(name=messages.QUEUE)], max_jobs=1)
         waiting.wait.FromSeconds(20)
         self._wait_request = waiting.SerializeToString()
-        self._push = self._channel.unary_unary(f"{SERVICE}/Push")
-        self._reserve = self._channel.unary_unary(f"{SERVICE}/Reserve")
-        self._ack = self._channel.unary_unary(f"{SERVICE}/Ack")
+        self._push: messages.Unary = self._channel.unary_unary(f"{messages.SERVICE}/Push")
+        self._reserve: messages.Unary = self._channel.unary_unary(f"{messages.SERVICE}/Reserve")
+        self._ack: messages.Unary = self._channel.unary_unary(f"{messages.SERVICE}/Ack")
 
     async def open(self) -> None:
         await self._channel.channel_ready()

@@ -1,0 +1,90 @@
+"""Measures what Towline can do, beside the limits of its parts and its peers, on this machine.
+
+    make bench                                  # everything, and writes docs/performance.md
+    make bench ARGS=--quick                     # a look at everything in under two minutes
+    make bench ARGS="--only calls --store file" # one part
+
+Real processes, asked by turns (A B A B), so that whatever else the machine does falls on all that
+is compared: trust the ratios. Figures are medians of the rounds, beside the least and the most.
+Results are kept in bench/results.jsonl, a line for each part; the page is made from them. A quick
+run, or one of some stores only, is printed and not kept, unless --write says so.
+"""
+
+import argparse
+import importlib
+import sys
+import time
+from pathlib import Path
+
+import grpc
+
+from bench.options import Options
+from bench.parts import PARTS
+from bench.report import page, tables
+from bench.results import Part, Results
+from bench.stores import STORES
+
+RESULTS = Path("bench") / "results.jsonl"
+QUICK_STORES = ("memory", "file", "sqlite", "postgresql", "redis")
+
+
+def measure(name: str, options: Options) -> Part:
+    """One that fails says so in what is missing: the others go on."""
+    part = Part.begin(name, options.quick)
+    began = time.monotonic()
+    print(f"{name}:", flush=True)
+    try:
+        importlib.import_module(PARTS[name]).run(part, options)
+    except Exception as error:  # whatever it is, the other parts go on
+        part.missing.append(_told(error))
+    for missing in part.missing:
+        print(f"  not measured: {missing}", flush=True)
+    print(f"  {time.monotonic() - began:.0f} s", flush=True)
+    return part
+
+
+def _told(error: Exception) -> str:
+    """In a line."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer shapes and stores, shorter")
+    parser.add_argument("--only", action="append", choices=PARTS, help="may be repeated")
+    parser.add_argument("--store", action="append", choices=STORES, help="may be repeated")
+    parser.add_argument("--rounds", type=int, help="rounds that count (default 5; quick: 1)")
+    parser.add_argument("--write", action="store_true", help="keep what a quick run found, too")
+    parser.add_argument("--render", action="store_true", help="only write the page anew")
+    options = parser.parse_args()
+    kept = Results.load(RESULTS)
+    if options.render:
+        page.write(kept)
+        return 0
+    asked = Options(
+        quick=options.quick,
+        stores=options.store or (QUICK_STORES if options.quick else list(STORES)),
+        rounds=options.rounds or (1 if options.quick else 5),
+    )
+    found = Results()
+    keep = options.write or not (options.quick or options.store)
+    for name in options.only or PARTS:
+        part = measure(name, asked)
+        found.add(part)
+        if keep and part.figures:  # as soon as it is there: a run takes long
+            kept.add(part)
+            kept.save(RESULTS)
+            page.write(kept)
+    print()
+    for part in found:
+        print(tables.of_part(found, part), end="\n\n")
+    print(tables.of_goals(found))
+    return 1 if any(part.missing and not part.figures for part in found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

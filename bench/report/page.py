@@ -1,0 +1,66 @@
+"""The part of ``docs/performance.md`` that ``make bench`` writes."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+from bench.parts import PARTS
+from bench.report.charts import write_charts
+from bench.report.goals import NAMES
+from bench.report.tables import of_goals, of_part
+from bench.results import Part, Results
+
+PAGE = Path("docs") / "performance.md"
+BEGIN, END = "<!-- written by make bench -->", "<!-- up to here -->"
+
+
+def write(results: Results, page: Path = PAGE) -> None:
+    """The charts go beside the page. Raises ValueError if the page has no place for it."""
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{page} needs two lines: {BEGIN} and {END}")
+    charts = write_charts(results, NAMES, page.parent)
+    page.write_text(f"{before}{BEGIN}\n\n{text(results, charts)}\n\n{END}{after}")
+
+
+def text(results: Results, charts: dict[str, list[str]]) -> str:
+    parts = [part for name in PARTS if (part := results.part(name)) is not None]
+    sections = [_section(results, part, charts.get(part.name, [])) for part in parts]
+    return "\n\n".join(["## Goals", _goals_text(), of_goals(results), *sections])
+
+
+def _goals_text() -> str:
+    return (
+        "A share is held against an empty gRPC server with the same messages, or the bare store "
+        "doing the same without Towline, measured by turns."
+    )
+
+
+def _section(results: Results, part: Part, charts: list[str]) -> str:
+    module = importlib.import_module(PARTS[part.name])
+    made = f'    make bench ARGS="--only {part.name}{" --quick" if part.quick else ""}"'
+    where = f"Commit {part.commit}, {part.when}; {part.machine}."
+    if part.quick:
+        where += " A quick run, beside other work: it shows orders of magnitude."
+    pieces = [f"## {TITLES[part.name]}", made, inspect.cleandoc(module.__doc__ or ""), where]
+    pieces += [f"![{TITLES[part.name]}]({chart})" for chart in charts]
+    if part.name == "profile" and not part.quick:
+        pieces.append("As flame graphs: [Push](flame-push.svg), [Reserve and Ack](flame-work.svg).")
+    pieces.append(of_part(results, part))
+    if part.missing:
+        pieces.append("Not measured: " + "; ".join(part.missing) + ".")
+    return "\n\n".join(piece for piece in pieces if piece)
+
+
+TITLES = {
+    "calls": "Calls, beside an empty echo and the bare store",
+    "streams": "Streams, beside an empty echo",
+    "dispatch": "Dispatching with the SDK",
+    "libraries": "Jobs that do nothing, beside other libraries",
+    "brokers": "Beside other brokers",
+    "start": "From push to start",
+    "scale": "Beside very many",
+    "room": "What a waiting job takes",
+    "profile": "Where the time goes",
+}

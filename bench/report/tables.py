@@ -1,0 +1,180 @@
+"""Each part as a table of Markdown, ratios first."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from bench.report.goals import NAMES, goals, share
+from bench.results import Figure, Part, Results
+
+Rows = list[list[str]]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def of_goals(results: Results) -> str:
+    return table(("", "goal", "figure", ""), [goal.cells() for goal in goals(results)])
+
+
+def of_part(results: Results, part: Part) -> str:
+    """Empty if there is nothing to show."""
+    return TABLES[part.name](results, part) if part.figures else ""
+
+
+def _calls(results: Results, part: Part) -> str:
+    head = (
+        *("store", "", "jobs a call x clients", "share of the echo", "of the bare store"),
+        *("jobs/s", "spread", "CPU µs a job"),
+    )
+    return table(head, _beside(results, part, ("echo", "bare")))
+
+
+def _streams(results: Results, part: Part) -> str:
+    head = ("store", "", "jobs a message x clients", "share of the echo", "jobs/s", "spread")
+    return table(head, _beside(results, part, ("echo",)))
+
+
+def _beside(results: Results, part: Part, limits: Sequence[str]) -> Rows:
+    rows = []
+    for figure in part.figures:
+        if figure.who != "broker" or figure.unit != "jobs/s":
+            continue
+        shares = [
+            share(results, part.name, figure.run, figure.what, figure.shape, of) for of in limits
+        ]
+        cost = part.find(figure.run, "broker", f"{figure.what}, CPU", figure.shape)
+        rows.append(
+            [
+                *(NAMES[figure.run], figure.what, figure.shape),
+                *(f"{one:.2f}" if one and one >= 0.005 else "" for one in shares),
+                *_rate(figure),
+                *([_short(cost.median)] if cost else []),
+            ]
+        )
+    return rows
+
+
+def _libraries(results: Results, part: Part) -> str:
+    rates = [figure for figure in part.figures if figure.what == "No-op jobs"]
+    best = max(figure.median for figure in rates if figure.who.startswith("Towline"))
+    rows = []
+    for figure in rates:
+        cost = part.find(figure.run, figure.who, "CPU")
+        times = f"{best / figure.median:.1f} x"
+        used = _short(cost.median) if cost else ""
+        rows.append([figure.who, times, *_rate(figure), used, figure.note])
+    return table(("", "the best Towline is", "jobs/s", "spread", "CPU µs a job", ""), rows)
+
+
+def _brokers(results: Results, part: Part) -> str:
+    columns = [
+        ("Push", "100 x 8", "push, 100 x 8, jobs/s"),
+        ("Drain", "100 x 8", "drain, 100 x 8, jobs/s"),
+        ("One at a time", "1 x 1", "1 caller, jobs/s"),
+        ("One at a time", "1 x 32", "32 callers, jobs/s"),
+        ("Push to start, p50", "idle", "push to start p50, ms"),
+        ("Push to start, p99", "idle", "p99, ms"),
+    ]
+    names = list(dict.fromkeys(figure.who for figure in part.figures))
+    rows = []
+    for name in sorted(names, key=lambda name: not name.startswith("Towline")):
+        row = [name]
+        for what, shape, _ in columns:
+            figure = part.find("brokers", name, what, shape)
+            ours = part.find("brokers", "Towline, file", what, shape)
+            row.append(_with_ratio(figure, ours))
+        rows.append(row)
+    return table(("", *(column[2] for column in columns)), rows)
+
+
+def _with_ratio(figure: Figure | None, ours: Figure | None) -> str:
+    """The figure, and in brackets what it is of ours over the file store."""
+    if figure is None:
+        return ""
+    if ours is None or figure is ours:
+        return _short(figure.median)
+    return f"{_short(figure.median)} ({figure.median / ours.median:.2f})"
+
+
+def _dispatching(results: Results, part: Part) -> str:
+    rows = []
+    for figure in part.figures:
+        if figure.unit == "jobs/s":
+            cost = part.find(figure.run, "SDK", "Dispatch, CPU", figure.shape)
+            used = _short(cost.median) if cost else ""
+            rows.append([NAMES[figure.run], figure.shape, *_rate(figure), used])
+    return table(("store", "", "jobs/s", "spread", "CPU of the client, µs a job"), rows)
+
+
+def _starting(results: Results, part: Part) -> str:
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for figure in part.figures:
+        key = NAMES[figure.run], figure.who, figure.shape
+        rows.setdefault(key, []).append(f"{figure.median:.2f}")
+    head = ("store", "taken by", "beside", "p50, ms", "p99", "p99.9")
+    return table(head, [[*key, *cells] for key, cells in rows.items()])
+
+
+def _scale(results: Results, part: Part) -> str:
+    rows = []
+    groups = dict.fromkeys((figure.run, figure.who) for figure in part.figures)
+    for store, kind in groups:
+        found = [f for f in part.figures if (f.run, f.who) == (store, kind)]
+        shapes = list(dict.fromkeys(figure.shape for figure in found))
+        costs = {
+            shape: {figure.what: figure.median for figure in found if figure.shape == shape}
+            for shape in shapes
+        }
+        first = sum(costs[shapes[0]].values())
+        for shape in shapes:
+            factor = sum(costs[shape].values()) / first
+            cells = [f"{cost:.2f}" for cost in costs[shape].values()]
+            rows.append([NAMES[store], f"{shape} {kind}", f"{factor:.2f}", *cells])
+    return table(("store", "beside", "cost", "Push(100), ms", "Reserve(100)", "Ack(100)"), rows)
+
+
+def _room(results: Results, part: Part) -> str:
+    rows = []
+    for store in dict.fromkeys(figure.run for figure in part.figures):
+        cells = []
+        for who, what in (("broker", "Memory"), ("store", "Room")):
+            found = [f for f in part.figures if (f.run, f.who, f.what) == (store, who, what)]
+            cells.append(f"{found[0].median:,.0f}" if found else "")
+        rows.append([NAMES[store], *cells])
+    return table(("store", "memory of the broker, bytes a job", "room in the store"), rows)
+
+
+def _profile(results: Results, part: Part) -> str:
+    verbs = ("Push", "Reserve + Ack")
+    rows = []
+    for room in dict.fromkeys(figure.who for figure in part.figures):
+        found = [part.find(figure_run, room, verb) for verb in verbs for figure_run in ("file",)]
+        rows.append([room, *(f"{figure.median:.2f}" if figure else "" for figure in found)])
+    return table(("", *(f"{verb}, µs a job" for verb in verbs)), rows)
+
+
+def _rate(figure: Figure) -> list[str]:
+    low, high = figure.spread
+    return [_short(figure.median), f"{_short(low)} to {_short(high)}"]
+
+
+def _short(value: float) -> str:
+    """Three digits that count."""
+    if value >= 1000:
+        digits = len(str(int(value)))
+        return f"{round(value, 3 - digits):,.0f}"
+    return f"{value:.3g}"
+
+
+TABLES: dict[str, Callable[[Results, Part], str]] = {
+    "calls": _calls,
+    "streams": _streams,
+    "brokers": _brokers,
+    "libraries": _libraries,
+    "dispatch": _dispatching,
+    "start": _starting,
+    "scale": _scale,
+    "room": _room,
+    "profile": _profile,
+}
