@@ -50,7 +50,8 @@ def run(part: Part, options: Options) -> None:
         "32 threads": lambda address: one_by_one(address, 32, seconds),
         "dispatch_batch": lambda address: in_batches(address, seconds),
     }
-    for store in options.stores:
+    stores = options.pick(tuple(STORES), quick=("file", "sqlite"))
+    for store in [name for name in options.stores if name in stores]:
         with (
             processes.fresh_folder() as folder,
             STORES[store](folder) as measured,
