@@ -21,7 +21,7 @@ from typing import Any
 from bench.raw.queue import RawQueue, Tally
 
 #: Seconds between two jobs whose way is measured: all is quiet by then.
-PAUSE = 0.003
+PAUSE = 0.005
 
 
 #: Callers and seconds to jobs and seconds.
