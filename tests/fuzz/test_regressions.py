@@ -26,6 +26,7 @@ from towline_broker.drivers.file import segments
 from towline_broker.drivers.file.reading import Damaged
 from towline_broker.drivers.memory.driver import MemoryDriver
 from towline_broker.drivers.memory.engine import Engine
+from towline_broker.interceptors import parts
 from towline_broker.interceptors.parts import check_parts
 
 EMPTY = b"\x0a\x00"
@@ -73,6 +74,49 @@ def test_the_largest_good_requests_are_let_through() -> None:
     check_parts(raw, queue.PushRequest.DESCRIPTOR, 1_000)
     payload = EMPTY * (32 << 20)
     check_parts(one_job(4, payload), queue.PushRequest.DESCRIPTOR, 1_000)
+
+
+SMALL_JOB = one_job(4, b"p" * 60)
+#: Of more than 64 KiB, some of them with an entry too many, others with all that a batch may have.
+BATCHES = {
+    "jobs": SMALL_JOB * 1_999,
+    "a flag": SMALL_JOB * 1_999 + b"\x10\x01",
+    "two flags": SMALL_JOB * 1_999 + b"\x10\x01" * 2,
+    "too many": SMALL_JOB * 2_001,
+    "many fields": SMALL_JOB * 1_500 + b"\x10\x01" * 501,
+    "a group": SMALL_JOB * 1_990 + b"\x9b\x06" + b"\x10\x01" * 11 + b"\x9c\x06",
+    "other numbers": SMALL_JOB * 1_900 + b"\x9d\x06abcd" * 101,
+    "cut off": (SMALL_JOB * 2_001)[:-1],
+    "cut off early": (SMALL_JOB * 1_999)[:-1],
+    "a large one": SMALL_JOB * 1_000 + _field(1, _field(6, EMPTY) * 110_000),
+    "no jobs": _field(9, b"x" * 70_000),
+    "many of nothing": EMPTY * 40_000,
+    "beyond a MiB": one_job(4, b"p" * 600) * 2_001,
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize("kind", [queue.PushRequest, queue.AckRequest, queue.ReserveRequest])
+def test_what_is_seen_at_a_glance_is_what_is_counted(
+    name: str, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = _refused(BATCHES[name], kind)
+    monkeypatch.setattr(parts, "is_plain", lambda *_: False)
+    assert found == _refused(BATCHES[name], kind)
+
+
+def _refused(raw: bytes, kind: Any) -> str | None:
+    try:
+        check_parts(raw, kind.DESCRIPTOR, 1_000)
+    except InvalidField as error:
+        return str(error)
+    return None
+
+
+def test_a_plain_batch_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_Count", None)
+    for name in ("jobs", "a flag"):
+        check_parts(BATCHES[name], queue.PushRequest.DESCRIPTOR, 1_000)
 
 
 async def test_a_broker_names_the_field_that_has_too_many_parts() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from towline_broker.domain.errors import InvalidField
+from towline_broker.interceptors.plain_batches import is_plain
 
 #: Requests of fewer bytes are read as they are: they come to a few MiB at most.
 SMALL_BYTES = 64 * 1024
@@ -33,7 +34,7 @@ def check_parts(raw: bytes, kind: Descriptor, most_items: int) -> None:
     """Raises InvalidField if the request has more than twice as many items
     as a batch may have, or more parts in all than so many items can need. Bytes that are no message
     are let through."""
-    if len(raw) <= SMALL_BYTES:
+    if len(raw) <= SMALL_BYTES or is_plain(raw, kind, 2 * most_items, SMALL_ITEM_BYTES):
         return
     try:
         _Count(2 * most_items, PARTS_PER_ITEM * most_items).request(raw, kind)
