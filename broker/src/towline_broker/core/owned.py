@@ -40,6 +40,11 @@ class OwnedTasks:
         task.add_done_callback(self._done)
         return task
 
+    def note(self, error: BaseException | None) -> None:
+        """What has become of a call of a store that nobody awaits here."""
+        if isinstance(error, StoreFailed):
+            self.failed.set()
+
     async def settle(self) -> None:
         """Returns once nothing is under way."""
         while self._tasks:
@@ -47,8 +52,8 @@ class OwnedTasks:
 
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and isinstance(task.exception(), StoreFailed):
-            self.failed.set()
+        if not task.cancelled():
+            self.note(task.exception())
 
 
 async def _when_done(

@@ -9,13 +9,23 @@ from towline_broker.core.calls import JobRequest, ToStore
 from towline_broker.core.clock import Clock
 from towline_broker.core.finding import find, in_sight
 from towline_broker.core.holding import Hold
+from towline_broker.core.joining import MOST_OF_CALL, Joining
 from towline_broker.core.listing import list_jobs
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.queue_options import JobDefaults, RuleBook
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.stores import Store, Stores
 from towline_broker.core.waiting import EndWatch, WaitLimit
-from towline_broker.domain.errors import Draining, InvalidField, JobNotFound, QueueMoved, StoreFull
+from towline_broker.domain.errors import (
+    Busy,
+    Draining,
+    InvalidField,
+    JobNotFound,
+    QueueFull,
+    QueueMoved,
+    StoreFull,
+    TooManyQueues,
+)
 from towline_broker.domain.identity import Sight
 from towline_broker.domain.jobs import JobPage, JobRecord, NewJob
 from towline_broker.domain.time import SECOND, Micros
@@ -54,11 +64,21 @@ class Producing:
         self._watch = watch
         self._limit = limit
         self._draining = False
+        #: Pushes of a job or a few, of which none needs any other.
+        self._small = {
+            store: Joining(partial(self._store_apart, store), owned) for store in stores.all
+        }
 
     @property
     def crowded(self) -> bool:
         """Whether a Push would be refused because too many wait, whatever its queue."""
-        return self._stores.crowded
+        only = self._stores.only
+        if only is not None:  # each Push asks
+            return self._is_crowded(only)
+        return all(map(self._is_crowded, self._stores.all))
+
+    def _is_crowded(self, store: Store) -> bool:
+        return store.admission.crowded or self._small[store].crowded
 
     @property
     def any_defaults(self) -> bool:
@@ -93,7 +113,29 @@ class Producing:
         await self._hold.passed(request.queue for request in requests)
         if all_or_nothing:
             self._check_one_store(requests)
+        only = self._stores.only
+        if only is not None and _is_small(requests, all_or_nothing):
+            return await self._push_small(only, requests, all_or_nothing)
         return list(await self._owned.run(self._push(requests, all_or_nothing)))
+
+    async def _push_small(
+        self, store: Store, requests: Sequence[ToStore], all_or_nothing: bool
+    ) -> list[PushResult]:
+        """Together with others that come at the same time."""
+        joining = self._small[store]
+        if joining.crowded:
+            raise Busy
+        results = list(await joining.ask(requests))
+        if all_or_nothing:
+            for request, result in zip(requests, results, strict=True):
+                if result.outcome is PushOutcome.QUEUE_FULL:
+                    raise QueueFull(request.queue, self._rules.of(request.queue).max_depth)
+                if result.outcome is PushOutcome.NO_NEW_QUEUE:
+                    raise TooManyQueues(request.queue, self._settings.max_queues)
+        return results
+
+    async def _store_apart(self, store: Store, requests: Sequence[ToStore]) -> Sequence[PushResult]:
+        return await self._push_in(store, requests, all_or_nothing=False)
 
     async def _push(
         self, requests: Sequence[ToStore], all_or_nothing: bool
@@ -252,6 +294,11 @@ class Producing:
         if record is None or (sight is not None and not sight(record.queue)):
             raise JobNotFound(job_id)
         return record
+
+
+def _is_small(requests: Sequence[ToStore], all_or_nothing: bool) -> bool:
+    """Whether it is the same for it to be stored together with others."""
+    return len(requests) == 1 or (not all_or_nothing and len(requests) <= MOST_OF_CALL)
 
 
 async def _give(store: Store, batch: PushBatch) -> Sequence[PushResult]:

@@ -1,8 +1,10 @@
 """Ending leases by Ack and Nack, and prolonging them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from random import Random
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -18,6 +20,7 @@ from towline_broker.core.calls import (
     RetryAfter,
     WorkerKey,
 )
+from towline_broker.core.joining import Joining
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.retrying import after_failure
 from towline_broker.core.settings import CoreSettings
@@ -39,6 +42,9 @@ from towline_broker.drivers.interface import (
 
 log = logging.getLogger("towline.broker")
 
+Item = TypeVar("Item", AckCall, NackCall, HeartbeatItem)
+Answer = TypeVar("Answer")
+
 #: The failure type with which workers give back a job whose type they do not know.
 UNKNOWN_TYPE = "UnknownJobType"
 
@@ -59,12 +65,15 @@ class Settling:
         self._workers = workers
         self._timings = timings
         self._rng = rng
+        self._acks = {store: Joining(partial(self._ack_in, store), owned) for store in stores.all}
+        self._nacks = {store: Joining(partial(self._nack_in, store), owned) for store in stores.all}
+        self._extends = {
+            store: Joining(partial(self._extend_in, store), owned) for store in stores.all
+        }
 
     async def ack(self, calls: Sequence[AckCall]) -> list[LeaseOutcome]:
         """Raises StoreError."""
-        answers = await self._owned.run(
-            self._stores.split(calls, lambda call: call.ref.queue, self._ack_in, _unknown)
-        )
+        answers = await self._asked(self._acks, calls, _unknown)
         refs = [call.ref for call in calls]
         self._count(refs, refs, answers)
         ok = LeaseOutcome.OK
@@ -72,9 +81,7 @@ class Settling:
 
     async def nack(self, calls: Sequence[NackCall]) -> list[LeaseOutcome]:
         """Raises StoreError."""
-        answers = await self._owned.run(
-            self._stores.split(calls, lambda call: call.ref.queue, self._nack_in, _unknown_nack)
-        )
+        answers = await self._asked(self._nacks, calls, _unknown_nack)
         # A release was no processing, so how long its lease was held says nothing.
         processed = [pair for pair in answers if pair[0].settlement is not Settlement.RELEASED]
         self._count(
@@ -92,19 +99,29 @@ class Settling:
         directive = self.heard(worker_id, holder)
         if not items:
             return [], directive
-        answers = await self._owned.run(
-            self._stores.split(
-                items,
-                lambda item: item.ref.queue,
-                self._extend_in,
-                lambda answer: answer.outcome is LeaseOutcome.NOT_FOUND,
-            )
-        )
+        answers = await self._asked(self._extends, items, _unknown_lease)
         return list(answers), directive
 
     def heard(self, worker_id: str, holder: str = "") -> Directive:
         """A worker shows that it is there. Arguments as for a heartbeat."""
         return self._workers.heard(WorkerKey(worker_id, holder))
+
+    async def _asked(
+        self,
+        stores: Mapping[Store, Joining[Item, Answer]],
+        items: Sequence[Item],
+        missing: Callable[[Answer], bool],
+    ) -> Sequence[Answer]:
+        """The answers of the stores that the items are for. Raises StoreError."""
+        if self._stores.only is not None:
+            return await stores[self._stores.only].ask(items)
+
+        async def ask(store: Store, part: Sequence[Item]) -> Sequence[Answer]:
+            return await stores[store].ask(part)
+
+        return await self._owned.run(
+            self._stores.split(items, lambda item: item.ref.queue, ask, missing)
+        )
 
     # Each of these is about the items of one store.
 
@@ -217,6 +234,10 @@ def _unknown(answer: Settled) -> bool:
 
 def _unknown_nack(answer: tuple[NackItem, Settled]) -> bool:
     return _unknown(answer[1])
+
+
+def _unknown_lease(answer: HeartbeatAnswer) -> bool:
+    return answer.outcome is LeaseOutcome.NOT_FOUND
 
 
 def _warn_of_unknown_types(answers: Sequence[tuple[NackItem, Settled]]) -> None:

@@ -93,15 +93,13 @@ class Stores:
         self._warned: set[tuple[str, str]] = set()
 
     @property
-    def several(self) -> bool:
-        return self._only is None
+    def only(self) -> Store | None:
+        """The one store of a broker that has no other."""
+        return self._only
 
     @property
-    def crowded(self) -> bool:
-        """Whether none of them would take a Push now."""
-        if self._only is not None:  # each Push asks
-            return self._only.admission.crowded
-        return all(store.admission.crowded for store in self.all)
+    def several(self) -> bool:
+        return self._only is None
 
     @property
     def shared(self) -> bool:

@@ -1,0 +1,134 @@
+"""Small calls of one kind that a store is given as one.
+
+With a job a call, most of what a store does for it is done once for each call: a transaction or a
+record of a journal, a task, a look at the clock. Calls that have come in the same turn of the event
+loop share that. None waits for company: only while the store is busy with two such groups already,
+further calls gather in a third, which would have to wait for it anyway.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from towline_broker.core.line import CROWD, MOST_WAIT
+from towline_broker.core.owned import OwnedTasks
+from towline_broker.domain.errors import StoreError
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+#: Items of a call that is joined with others, and of a group of calls.
+MOST_OF_CALL = 16
+MOST_OF_GROUP = 512
+#: Groups that a store is given at the same time.
+AT_ONCE = 2
+
+
+class _Call(Generic[Item, Answer]):
+    __slots__ = ("answers", "items")
+
+    def __init__(self, items: Sequence[Item], answers: "asyncio.Future[Sequence[Answer]]") -> None:
+        self.items = items
+        #: Cancelled if its caller is gone.
+        self.answers = answers
+
+    def succeed(self, answers: Sequence[Answer]) -> None:
+        if not self.answers.done():
+            self.answers.set_result(answers)
+
+    def fail(self, error: Exception) -> None:
+        if not self.answers.done():
+            self.answers.set_exception(error)
+            self.answers.exception()  # also of a caller that goes in this moment somebody has heard
+
+
+class Joining(Generic[Item, Answer]):
+    """``do`` has a store do it, in the order of the items: an answer for each. If it fails and
+    nothing says that it would fail for each of the calls, each is done for itself, so it must be
+    safe to repeat."""
+
+    def __init__(
+        self, do: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], owned: OwnedTasks
+    ) -> None:
+        self._do = do
+        self._owned = owned
+        self._waiting: list[_Call[Item, Answer]] = []
+        #: When the first of them came, by the clock of the event loop.
+        self._since = 0.0
+        #: Groups that were begun and have not ended.
+        self._groups = 0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many wait, and for so long, that a further call should be refused."""
+        if len(self._waiting) < CROWD:
+            return False
+        return asyncio.get_running_loop().time() - self._since > MOST_WAIT
+
+    async def ask(self, items: Sequence[Item]) -> Sequence[Answer]:
+        """The answers to these; it is done also if the caller is cancelled (P9). Raises what ``do``
+        raises."""
+        if len(items) > MOST_OF_CALL:
+            # What has come before it goes before it.
+            if self._waiting:
+                self._begin()
+            return await self._owned.run(self._alone(items))
+        loop = asyncio.get_running_loop()
+        call = _Call[Item, Answer](items, loop.create_future())
+        self._waiting.append(call)
+        if len(self._waiting) == 1:
+            self._since = loop.time()
+            if self._groups < AT_ONCE:
+                self._begin()
+        return await call.answers
+
+    async def _alone(self, items: Sequence[Item]) -> Sequence[Answer]:
+        return await self._do(items)
+
+    def _begin(self) -> None:
+        self._groups += 1
+        self._owned.start(self._take())
+
+    async def _take(self) -> None:
+        """A group: all that have come until the event loop comes to this."""
+        try:
+            calls, self._waiting = _up_to(self._waiting, MOST_OF_GROUP)
+            self._since = asyncio.get_running_loop().time()
+            if calls:
+                await self._together(calls)
+        finally:
+            self._groups -= 1
+            if self._waiting and self._groups < AT_ONCE:
+                self._begin()
+
+    async def _together(self, calls: Sequence[_Call[Item, Answer]]) -> None:
+        try:
+            answers = await self._do([item for call in calls for item in call.items])
+        except Exception as error:
+            if len(calls) > 1 and not isinstance(error, StoreError):
+                for call in calls:
+                    await self._together([call])
+            else:
+                self._owned.note(error)
+                for call in calls:
+                    call.fail(error)
+            return
+        first = 0
+        for call in calls:
+            end = first + len(call.items)
+            call.succeed(answers[first:end])
+            first = end
+
+
+def _up_to(
+    calls: list[_Call[Item, Answer]], most: int
+) -> tuple[list[_Call[Item, Answer]], list[_Call[Item, Answer]]]:
+    """The first of them that have no more items together, one at least, and the rest."""
+    if len(calls) * MOST_OF_CALL <= most:
+        return calls, []
+    size = 0
+    for index, call in enumerate(calls):
+        size += len(call.items)
+        if size > most and index:
+            return calls[:index], calls[index:]
+    return calls, []

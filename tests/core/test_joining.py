@@ -1,0 +1,154 @@
+"""Small calls that come together are one of the store, each answered for itself (P3, P9)."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from tests.core.factories import job
+from towline_broker.core import joining as module
+from towline_broker.core import line
+from towline_broker.core.broker import Broker
+from towline_broker.core.joining import AT_ONCE, MOST_OF_CALL, Joining
+from towline_broker.core.owned import OwnedTasks
+from towline_broker.core.queue_options import QueueOptions
+from towline_broker.domain.errors import QueueFull, StoreFailed, StoreFull, StoreUnavailable
+from towline_broker.drivers.interface import PushOutcome
+
+
+class Tens:
+    """Answers with ten times the number, once it is let to; ``raises`` is for who asks about 13."""
+
+    def __init__(self, raises: Exception | None = None) -> None:
+        self.given: list[Sequence[int]] = []
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+        self._raises = raises
+
+    async def __call__(self, numbers: Sequence[int]) -> Sequence[int]:
+        self.given.append(list(numbers))
+        await self.goes_on.wait()
+        if self._raises is not None and 13 in numbers:
+            raise self._raises
+        return [10 * number for number in numbers]
+
+
+def asked(joining: Joining[int, int], *numbers: int) -> "asyncio.Task[Sequence[int]]":
+    return asyncio.create_task(_ask(joining, numbers))
+
+
+async def _ask(joining: Joining[int, int], numbers: Sequence[int]) -> Sequence[int]:
+    return await joining.ask(numbers)
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_calls_of_one_turn_are_one_and_each_gets_its_own_answers() -> None:
+    store, owned = Tens(), OwnedTasks()
+    joining = Joining(store, owned)
+    answers = await asyncio.gather(asked(joining, 1), asked(joining, 2, 3), asked(joining, 4))
+    assert [list(each) for each in answers] == [[10], [20, 30], [40]]
+    assert store.given == [[1, 2, 3, 4]]
+
+
+async def test_calls_gather_only_while_the_store_is_busy_with_two_groups() -> None:
+    store, owned = Tens(), OwnedTasks()
+    joining = Joining(store, owned)
+    store.goes_on.clear()
+    calls = []
+    for number in range(AT_ONCE + 3):
+        calls.append(asked(joining, number))
+        await turns()
+    assert store.given == [[number] for number in range(AT_ONCE)]
+    store.goes_on.set()
+    await asyncio.gather(*calls)
+    assert store.given[AT_ONCE:] == [[AT_ONCE, AT_ONCE + 1, AT_ONCE + 2]]
+
+
+async def test_no_group_is_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_OF_GROUP", 4)
+    store = Tens()
+    joining = Joining(store, OwnedTasks())
+    answers = await asyncio.gather(*(asked(joining, n, n + 100) for n in range(5)))
+    assert [list(each) for each in answers] == [[10 * n, 10 * (n + 100)] for n in range(5)]
+    assert [len(group) for group in store.given] == [4, 4, 2]
+
+
+async def test_a_large_call_is_alone_and_behind_those_that_came_before() -> None:
+    store = Tens()
+    joining = Joining(store, OwnedTasks())
+    large = list(range(MOST_OF_CALL + 1))
+    calls = [asked(joining, 1), asked(joining, *large), asked(joining, 2)]
+    answers = await asyncio.gather(*calls)
+    assert [len(each) for each in answers] == [1, len(large), 1]
+    assert store.given[0][0] == 1
+    assert large in store.given
+
+
+async def test_what_fails_for_one_call_does_not_fail_for_the_others() -> None:
+    store = Tens(StoreFull("memory", "is full"))
+    joining = Joining(store, OwnedTasks())
+    answers = await asyncio.gather(
+        *(asked(joining, number) for number in (12, 13, 14)), return_exceptions=True
+    )
+    assert answers[0] == [120]
+    assert isinstance(answers[1], StoreFull)
+    assert answers[2] == [140]
+    assert store.given == [[12, 13, 14], [12], [13], [14]]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), StoreFailed("broken")])
+async def test_a_store_that_is_away_is_so_for_all_and_is_not_asked_again(error: Exception) -> None:
+    store, owned = Tens(error), OwnedTasks()
+    joining = Joining(store, owned)
+    answers = await asyncio.gather(
+        *(asked(joining, number) for number in (12, 13)), return_exceptions=True
+    )
+    assert answers == [error, error]
+    assert store.given == [[12, 13]]
+    assert owned.failed.is_set() is isinstance(error, StoreFailed)
+
+
+async def test_it_is_done_whatever_becomes_of_the_caller() -> None:
+    store, owned = Tens(), OwnedTasks()
+    joining = Joining(store, owned)
+    store.goes_on.clear()
+    gone, other = asked(joining, 1), asked(joining, 2)
+    await turns()
+    gone.cancel()
+    await turns()
+    store.goes_on.set()
+    assert list(await other) == [20]
+    assert store.given == [[1, 2]]
+    await owned.settle()
+
+
+async def test_a_crowd_that_does_not_move_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_WAIT", 0.0)
+    store = Tens()
+    joining = Joining(store, OwnedTasks())
+    store.goes_on.clear()
+    calls = []
+    for number in range(AT_ONCE + line.CROWD):
+        assert not joining.crowded
+        calls.append(asked(joining, number))
+        await turns()
+    assert joining.crowded
+    store.goes_on.set()
+    await asyncio.gather(*calls)
+    assert not joining.crowded
+
+
+async def test_of_pushes_that_come_together_only_those_find_no_room_for_which_there_is_none(
+    broker: Broker,
+) -> None:
+    broker.apply({"q": QueueOptions(max_depth=2)})
+    pushes = [broker.jobs.push([job("q")]) for _ in range(4)]
+    pushes.append(broker.jobs.push([job("r")]))
+    answers = await asyncio.gather(*pushes, return_exceptions=True)
+    stored = [each[0].outcome for each in answers if isinstance(each, list)]
+    assert stored == [PushOutcome.CREATED] * 3
+    assert [type(each) for each in answers] == [list, list, QueueFull, QueueFull, list]
