@@ -12,6 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias, Unpack
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from google.protobuf.message import DecodeError, Message
 
@@ -35,7 +36,7 @@ from towline.options import (
     check_name,
     check_options,
 )
-from towline.registry import DEFAULT_QUEUE, Encoded
+from towline.registry import DEFAULT_QUEUE, Encoded, JobDefinition
 from towline.serializers import JSON, Serializer, write
 from towline.v1 import job_pb2, queue_service_pb2
 
@@ -213,6 +214,9 @@ def _overridden(options: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, 
 
 def _of_job(job: Job, options: Mapping[str, Any], serializer: Serializer) -> job_pb2.Job:
     definition = definition_of(job)
+    if not options and (policy := _policy_of(definition)) is not None:
+        queue = {"queue": policy.queue}
+        return _build(definition.type, definition.encode(job, serializer), queue, policy)
     merged = _overridden(definition.options, dispatch_options(options, definition.type))
     for name in ("unique_key", "display_name"):
         if not isinstance(merged.get(name, ""), str):
@@ -223,13 +227,37 @@ def _of_job(job: Job, options: Mapping[str, Any], serializer: Serializer) -> job
     return _build(definition.type, definition.encode(job, serializer), merged)
 
 
+_policies: WeakKeyDictionary[JobDefinition, job_pb2.Job | None] = WeakKeyDictionary()
+
+
+def _policy_of(definition: JobDefinition) -> job_pb2.Job | None:
+    """What the class says of each of its jobs, made once; None if it asks the job itself."""
+    try:
+        return _policies[definition]
+    except KeyError:
+        pass
+    options, policy = definition.options, None
+    if all(isinstance(options.get(name, ""), str) for name in ("unique_key", "display_name")):
+        policy = job_pb2.Job(
+            queue=options.get("queue", DEFAULT_QUEUE),
+            priority=options.get("priority", 0),
+            unique_key=options.get("unique_key") or "",
+        )
+        _set_policy(policy, options)
+    _policies[definition] = policy
+    return policy
+
+
 def _own(job: Job, name: str) -> object:
     """What a method or property of the job returns."""
     value: Any = getattr(job, name)
     return value() if callable(value) else value
 
 
-def _build(type: str, encoded: Encoded, options: Mapping[str, Any]) -> job_pb2.Job:
+def _build(
+    type: str, encoded: Encoded, options: Mapping[str, Any], policy: job_pb2.Job | None = None
+) -> job_pb2.Job:
+    """``policy`` is what all that is not in ``options`` comes from, if it is made already."""
     message = job_pb2.Job(
         id=options.get("id") or uuid7(),
         queue=options.get("queue", DEFAULT_QUEUE),
@@ -240,6 +268,14 @@ def _build(type: str, encoded: Encoded, options: Mapping[str, Any]) -> job_pb2.J
         priority=options.get("priority", 0),
         unique_key=options.get("unique_key") or "",
     )
+    if policy is None:
+        _set_policy(message, options)
+    else:
+        message.MergeFrom(policy)
+    return message
+
+
+def _set_policy(message: job_pb2.Job, options: Mapping[str, Any]) -> None:
     for name in ("delay", "timeout", "expires_in", "retention", "unique_for"):
         if name in options:
             getattr(message, name).FromTimedelta(options[name])
@@ -253,7 +289,6 @@ def _build(type: str, encoded: Encoded, options: Mapping[str, Any]) -> job_pb2.J
         message.retry.jitter = options["jitter"]
     if "backoff" in options:
         _set_backoff(message.retry, options["backoff"])
-    return message
 
 
 def _set_backoff(policy: job_pb2.RetryPolicy, backoff: list[timedelta] | Exponential) -> None:

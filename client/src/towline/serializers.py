@@ -195,7 +195,7 @@ def write(value: Any, path: str, serializer: Serializer = JSON) -> bytes:
     Raises InvalidPayload, naming the place by ``path``, for what cannot be written.
     """
     try:
-        data = serializer.dumps(plain(value, path))
+        data = serializer.dumps(value if _is_plain(value) else plain(value, path))
     except InvalidPayload:
         raise
     except RecursionError:
@@ -210,6 +210,21 @@ def write(value: Any, path: str, serializer: Serializer = JSON) -> bytes:
             f"{type(data).__name__}, expected bytes"
         )
     return data
+
+
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is JSON as it is: what most arguments and results are."""
+    if type(value) is dict:
+        return _ONLY_STRINGS.issuperset(map(type, value)) and _PLAIN.issuperset(
+            map(type, value.values())
+        )
+    return type(value) in _PLAIN
+
+
+_ONLY_STRINGS = frozenset({str})
 
 
 def read(data: bytes, path: str, serializer: Serializer = JSON) -> Any:
