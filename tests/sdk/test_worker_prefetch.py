@@ -84,7 +84,7 @@ def test_short_jobs_are_asked_for_ahead(pool: PoolName, ahead: None) -> None:
                 broker.ack(each)
             worker.stop()
         assert worker.stats.processed == 300
-        assert max(request.max_jobs for request in broker.reserves) == 102
+        assert max(request.max_jobs for request in broker.reserves) == 100
 
 
 @both_pools
@@ -200,3 +200,13 @@ def test_a_job_leaves_nothing_to_the_one_that_has_its_slot_next(
             for each in jobs:
                 broker.ack(each)
     assert found == ["nothing"] * 40
+
+
+def test_a_worker_that_waits_for_jobs_asks_for_what_it_has_slots_for(ahead: None) -> None:
+    with fake_broker() as broker, working(broker, registry, concurrency=2):
+        for _ in range(3):
+            broker.ack(broker.add("quick"))
+            broker.wait_for(lambda: broker.parked == 1)
+        assert all(
+            request.max_jobs <= 2 for request in broker.reserves if request.wait.ToTimedelta()
+        )

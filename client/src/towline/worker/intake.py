@@ -74,13 +74,14 @@ class Intake:
     def wanted(self) -> tuple[int, float] | None:
         """How many jobs to ask for and the seconds to wait for them; None: to ask for none now.
 
-        Where there was enough for all slots, some are asked for to be held ahead.
+        Nothing is held ahead of what is waited for: that is shared with others who wait. Where
+        there was enough for all slots, some more are asked for while these run.
         """
         standing = self.slots.standing()
         ahead = standing.ahead if self._plenty else 0
         wait = 0.0 if self._once or self._options.stop_when_empty else self._options.wait
         if standing.free:
-            number = standing.free + ahead
+            number = standing.free
         elif standing.waiting <= ahead // 2:
             number, wait = ahead - standing.waiting, 0.0
         else:
