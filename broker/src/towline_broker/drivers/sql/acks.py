@@ -5,7 +5,7 @@ from towline_broker.drivers.interface import AckBatch, AckItem, Settled
 from towline_broker.drivers.sql.names import Kind
 from towline_broker.drivers.sql.settles import with_memory
 from towline_broker.drivers.sql.targets import free_keys_of, remember, remove_rows
-from towline_broker.drivers.sql.transaction import Row, Transaction
+from towline_broker.drivers.sql.transaction import Raced, Row, Transaction
 
 #: Locked as by ``targets.leased``, which says why.
 HELD = (
@@ -20,7 +20,7 @@ _SUCCEED = (
 
 async def ack(transaction: Transaction, batch: AckBatch) -> list[Settled]:
     refs = [item.ref for item in batch.acks]
-    rows = await transaction.locked_of(HELD, [ref.job_id for ref in refs])
+    rows = await transaction.held(HELD, list(dict.fromkeys([ref.job_id for ref in refs])))
     held = {row[0]: row for row in rows}
     ended = _Ended(batch)
     answers: list[Settled | None] = []
@@ -80,7 +80,9 @@ class _Ended:
     async def write(self, transaction: Transaction) -> None:
         if not self._ids:
             return
-        await remove_rows(transaction, self._gone, self._gone_noted)
+        removed = await remove_rows(transaction, self._gone, self._gone_noted)
+        if removed != len(self._gone) and not transaction.shared:
+            raise Raced  # whatever was held in memory, it was not what is stored
         await transaction.change_many(_SUCCEED, self._kept)
         await remember(transaction, self._memories)
         await free_keys_of(transaction, self._keys, timed_too=False)

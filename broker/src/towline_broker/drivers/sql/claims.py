@@ -1,5 +1,7 @@
 """Granting leases, and looking at them."""
 
+# ruff: noqa: S608 - statements are composed of constants of this module
+
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -24,18 +26,19 @@ class _Candidate(NamedTuple):
     available_at: Micros
     expires_at: Micros | None
     noted: int
-    lease_grant: str | None
-    lease_until: Micros | None
+    retention: Micros
+    unique_key: str | None
     envelope: bytes
 
 
-CANDIDATE = (
-    "SELECT seq, priority, position, id, kind, attempt, enqueued_at, available_at, expires_at,"
-    " noted, lease_grant, lease_until,"
-    " (SELECT body FROM towline_envelopes e WHERE e.seq = towline_jobs.seq) FROM towline_jobs"
-)
+_COLUMNS = ", ".join(_Candidate._fields[:-1])
+_ENVELOPE = "(SELECT body FROM towline_envelopes e WHERE e.seq = towline_jobs.seq)"
+CANDIDATE = f"SELECT {_COLUMNS}, {_ENVELOPE} FROM towline_jobs"
 _ENVELOPES = "SELECT seq, body FROM towline_envelopes WHERE seq IN (?*)"
-OF_REQUEST = f"{CANDIDATE} WHERE request_id = ? AND state = 3"
+OF_REQUEST = (
+    f"SELECT lease_grant, lease_until, {_COLUMNS}, {_ENVELOPE} FROM towline_jobs"
+    " WHERE request_id = ? AND state = 3"
+)
 #: Jobs that a Reserve with a bound in bytes reads at first.
 FIRST_PORTION = 100
 _QUEUES = (
@@ -175,26 +178,30 @@ async def _lease(
     transaction.tally.count("started", kinds)
     notes = await notes_of(transaction, [c.seq for c in candidates if c.noted])
     grant, of = request.grant, transaction.names.of
+    if not transaction.shared:
+        transaction.note_held(
+            [
+                (c.id, grant, c.kind, c.seq, request.now, c.retention, c.unique_key, c.noted)
+                for c in candidates
+            ]
+        )
     return [_leased(of(c.kind), c, grant, until, c.attempt + 1, notes) for c in candidates]
 
 
 async def _granted_before(transaction: Transaction, request: ReserveRequest) -> list[Leased]:
     """The live leases that an earlier call of this id was granted, in the order it had."""
     rows = await transaction.rows(OF_REQUEST, request.request_id)
-    candidates = [_Candidate._make(row) for row in rows]
+    found = [(_Candidate._make(row), grant, until) for grant, until, *row in rows]
     place = {queue: index for index, queue in reversed(list(enumerate(request.queues)))}
-    candidates.sort(
-        key=lambda c: (
-            place.get(transaction.names.of(c.kind).queue, len(place)),
-            *(-c.priority, c.position),
+    of = transaction.names.of
+    found.sort(
+        key=lambda one: (
+            place.get(of(one[0].kind).queue, len(place)),
+            *(-one[0].priority, one[0].position),
         )
     )
-    notes = await notes_of(transaction, [c.seq for c in candidates if c.noted])
-    of = transaction.names.of
-    return [
-        _leased(of(c.kind), c, c.lease_grant or "", c.lease_until or 0, c.attempt, notes)
-        for c in candidates
-    ]
+    notes = await notes_of(transaction, [c.seq for c, _, _ in found if c.noted])
+    return [_leased(of(c.kind), c, grant, until, c.attempt, notes) for c, grant, until in found]
 
 
 def _leased(

@@ -86,11 +86,13 @@ async def remove(transaction: Transaction, gone: Sequence[Target]) -> None:
     await remove_rows(transaction, [t.seq for t in gone], [t.seq for t in gone if t.noted])
 
 
-async def remove_rows(transaction: Transaction, seqs: list[int], noted: list[int]) -> None:
-    """The same by the numbers of the jobs; ``noted``: of those that have notes."""
-    await transaction.change_of(_REMOVE, seqs)
+async def remove_rows(transaction: Transaction, seqs: list[int], noted: list[int]) -> int:
+    """The same by the numbers of the jobs; ``noted``: of those that have notes. Returns how many
+    jobs there were."""
+    removed = await transaction.change_of(_REMOVE, seqs)
     await transaction.change_of(_REMOVE_ENVELOPES, seqs)
     await transaction.change_of(_REMOVE_NOTES, noted)
+    return removed
 
 
 async def free_keys(transaction: Transaction, ended: Iterable[Target], *, timed_too: bool) -> None:

@@ -120,6 +120,13 @@ class Transaction(Reader, Protocol):
         Waits for other transactions that have locked one, and then finds what they left of it.
         """
 
+    async def held(self, sql: str, ids: Sequence[str]) -> Sequence[Row]:
+        """As ``locked_of``, of LEASED jobs, once each. What ``note_held`` has told need not be read
+        again."""
+
+    def note_held(self, rows: Sequence[Row]) -> None:
+        """What ``held`` would read of jobs that were just leased: it begins with their ids."""
+
     async def select_locked(self, statement: sa.Select[Any]) -> Sequence[Row]:
         """As ``select``, of jobs, with the locks of ``locked``."""
 

@@ -91,6 +91,12 @@ class SharedTransaction(SharedReader):
         wanted = list(keys)
         return await self._session.locked_of(sql, wanted, *parameters) if wanted else []
 
+    async def held(self, sql: str, ids: Sequence[str]) -> Sequence[Row]:
+        return await self.locked_of(sql, ids)
+
+    def note_held(self, rows: Sequence[Row]) -> None:
+        """Another broker may settle them."""
+
     async def select_locked(self, statement: sa.Select[Any]) -> Sequence[Row]:
         return await self._session.select_locked(statement)
 

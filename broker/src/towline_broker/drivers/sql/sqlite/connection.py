@@ -15,6 +15,7 @@ from towline_broker.domain.time import Micros
 from towline_broker.drivers.sql.keys import KEYS, chunks, times_named
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.sqlite import many
+from towline_broker.drivers.sql.sqlite.held import HeldLeases
 from towline_broker.drivers.sql.tally import Tally
 from towline_broker.drivers.sql.transaction import Effects, Row
 
@@ -132,8 +133,15 @@ class SqliteTransaction(SqliteReader):
     shared = False
     depths = ExactDepths()
 
-    def __init__(self, connection: sa.Connection, names: Names, take: Callable[[int], int]) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        names: Names,
+        take: Callable[[int], int],
+        held: HeldLeases,
+    ) -> None:
         super().__init__(connection)
+        self._held = held
         self.names = names
         self.tally = Tally()
         self.effects = Effects()
@@ -147,7 +155,18 @@ class SqliteTransaction(SqliteReader):
     async def locked_of(
         self, sql: str, keys: Iterable[object], *parameters: object
     ) -> Sequence[Row]:
+        keys = list(keys)
+        self._held.drop(keys)
         return await self.rows_of(sql, keys, *parameters)
+
+    async def held(self, sql: str, ids: Sequence[str]) -> Sequence[Row]:
+        found, missing = self._held.take(ids)
+        if missing:
+            found += await self.rows_of(sql, missing)
+        return found
+
+    def note_held(self, rows: Sequence[Row]) -> None:
+        self._held.put(rows)
 
     async def select_locked(self, statement: sa.Select[Any]) -> Sequence[Row]:
         return await self.select(statement)

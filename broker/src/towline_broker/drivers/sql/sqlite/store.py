@@ -19,6 +19,7 @@ from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.sqlite import file, mark
 from towline_broker.drivers.sql.sqlite.connection import SqliteReader, SqliteTransaction, connect
 from towline_broker.drivers.sql.sqlite.errors import DiskFull, translated
+from towline_broker.drivers.sql.sqlite.held import HeldLeases
 from towline_broker.drivers.sql.sqlite.mark import Mark
 from towline_broker.drivers.sql.sqlite.offline import connected
 from towline_broker.drivers.sql.sqlite.wal import Checkpoints
@@ -116,7 +117,7 @@ def _connect(path: Path, now: Micros, lock: OwnerLock) -> OpenStore:
         meta = _meta(path, writing)
         clock, sequence = meta[2], meta[3]
         names = Names()
-        transaction = SqliteTransaction(writing, names, lambda _: 0)
+        transaction = SqliteTransaction(writing, names, lambda _: 0, HeldLeases())
         writing.exec_driver_sql("BEGIN IMMEDIATE")
         run(names.load(transaction))
         run(_resume(transaction, max(now, clock)))

@@ -25,10 +25,11 @@ from towline_broker.drivers.sql.backlog import Backlog
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.sqlite.connection import SqliteTransaction, driver_connection
 from towline_broker.drivers.sql.sqlite.errors import DiskFull, translated
+from towline_broker.drivers.sql.sqlite.held import HeldLeases
 from towline_broker.drivers.sql.sqlite.mark import Mark
 from towline_broker.drivers.sql.sqlite.wal import Checkpoints
 from towline_broker.drivers.sql.submitted import Submitted, deliver
-from towline_broker.drivers.sql.transaction import Operation, T, perform, run
+from towline_broker.drivers.sql.transaction import Operation, Raced, T, perform, run
 
 #: Bounds of one transaction, so that callers do not wait long for each other.
 MOST_OPERATIONS = 256
@@ -85,6 +86,7 @@ class Writer:
         self._listener = listener
         self._why_full = why_full
         self._loop = asyncio.get_running_loop()
+        self._held = HeldLeases()
         self._waiting: queue.SimpleQueue[SubmittedAt | None] = queue.SimpleQueue()
         self._backlog = Backlog()
         self._stopped = False
@@ -195,6 +197,7 @@ class Writer:
             self._sqlite.execute("COMMIT")
         except Exception as error:
             self._names.drop()
+            self._held.clear()
             if sqlite.in_transaction:
                 self._sqlite.execute("ROLLBACK")
             raise translated(error) from error
@@ -212,7 +215,7 @@ class Writer:
         except Exception as error:
             if isinstance(translated(error), StoreError | DiskFull):
                 raise
-            if self._sqlite.total_changes != changes:
+            if self._sqlite.total_changes != changes or isinstance(error, Raced):
                 raise _HalfDone from error
             self._names.drop(made)
             submitted.fail(error)
@@ -231,11 +234,12 @@ class Writer:
                 raise
             self._sqlite.execute("ROLLBACK TO operation")
             self._names.drop(made)
+            self._held.clear()
             submitted.fail(error)
         self._sqlite.execute("RELEASE operation")
 
     def _perform(self, submitted: SubmittedAt) -> None:
-        transaction = SqliteTransaction(self._connection, self._names, self._take)
+        transaction = SqliteTransaction(self._connection, self._names, self._take, self._held)
         result = run(perform(transaction, submitted.operation, SHARD))
         submitted.succeed(result, transaction.effects)
 
