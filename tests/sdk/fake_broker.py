@@ -268,6 +268,12 @@ class FakeBroker(queue_service_pb2_grpc.QueueServiceServicer):
     def CancelJob(self, request: CancelJobRequest, context: Any) -> CancelJobResponse:  # noqa: N802
         self._not_here(context)
 
+    def PushStream(self, request_iterator: Any, context: Any) -> NoReturn:  # noqa: N802
+        self._not_here(context)
+
+    def Work(self, request_iterator: Any, context: Any) -> NoReturn:  # noqa: N802
+        self._not_here(context)
+
     def _not_here(self, context: Any) -> NoReturn:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "not a part of the fake broker")
         raise AssertionError("abort raises")
