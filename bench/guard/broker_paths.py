@@ -1,8 +1,10 @@
-"""The broker's hot paths: Push, Reserve and Ack, as they come in over gRPC, one call at a time."""
+"""The broker's hot paths: Push, Reserve and Ack, one call at a time, and streams, one message at a
+time, as they come in over gRPC."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -16,6 +18,8 @@ from towline_broker.server.serving import running_broker
 STORES = ("memory", "file", "sqlite")
 #: Unarys of a round, by how many jobs each has.
 CALLS = {1: 20, 100: 3}
+#: Messages on a stream.
+MESSAGES = 20
 ROUNDS = 3
 PAYLOAD = 250
 
@@ -33,17 +37,25 @@ async def count(counter: Counter, store: str) -> dict[str, float]:
                 running_broker(settings) as server,
                 grpc.aio.insecure_channel(str(server.address)) as channel,
             ):
-                verbs = Verbs(counter, channel)
+                verbs, streams = Verbs(counter, channel), Streams(counter, channel)
                 found: dict[str, float] = {}
-                for batch in CALLS:
+                for batch, calls in CALLS.items():
                     rounds = [await verbs.round(batch) for _ in range(ROUNDS + 1)][1:]
-                    for verb in rounds[0]:
-                        least = [min(each) for each in zip(*(r[verb] for r in rounds), strict=True)]
-                        instructions, steps = (one / (batch * CALLS[batch]) for one in least)
-                        found[f"{store} {verb} {batch}"] = instructions
-                        if steps:
-                            found[f"{store} {verb} {batch}, steps of SQLite"] = steps
-                return found
+                    found |= _least(f"{store} {{}} {batch}", rounds, batch * calls)
+                rounds = [await streams.round() for _ in range(ROUNDS + 1)][1:]
+                return found | _least(f"{store} {{}}", rounds, MESSAGES)
+
+
+def _least(name: str, rounds: Sequence[Mapping[str, Taken]], jobs: int) -> dict[str, float]:
+    """Per job, the least of the rounds."""
+    found = {}
+    for verb in rounds[0]:
+        instructions = min(each[verb].instructions for each in rounds)
+        steps = min(each[verb].sqlite_steps for each in rounds)
+        found[name.format(verb)] = instructions / jobs
+        if steps:
+            found[f"{name.format(verb)}, steps of SQLite"] = steps / jobs
+    return found
 
 
 def _url(store: str, folder: Path) -> str:
@@ -82,6 +94,63 @@ class Verbs:
         before = self._counter.taken
         answers = [await call(request) for request in requests]
         return self._counter.taken.since(before), answers
+
+
+class Streams:
+    """PushStream and Work, a job a message, each answered before the next."""
+
+    def __init__(self, counter: Counter, channel: grpc.aio.Channel) -> None:
+        self._counter = counter
+        self._push_stream = channel.stream_stream(
+            f"{SERVICE}/PushStream",
+            request_serializer=pb.PushStreamRequest.SerializeToString,
+            response_deserializer=pb.PushStreamResponse.FromString,
+        )
+        self._work = channel.stream_stream(
+            f"{SERVICE}/Work",
+            request_serializer=pb.WorkRequest.SerializeToString,
+            response_deserializer=pb.WorkResponse.FromString,
+        )
+
+    async def round(self) -> dict[str, Taken]:
+        return {"PushStream": await self._pushed(), "Work": await self._worked()}
+
+    async def _pushed(self) -> Taken:
+        call: Any = self._push_stream()
+        before = self._counter.taken
+        for sequence in range(1, MESSAGES + 2):
+            push = pb.StreamedPush(
+                sequence=sequence, request=pb.PushRequest(jobs=[new_job(PAYLOAD)])
+            )
+            await call.write(pb.PushStreamRequest(pushes=[push]))
+            answer = await call.read()
+            assert answer.results[0].WhichOneof("outcome") == "response", answer
+            if sequence == 1:  # with what opening a stream takes
+                before = self._counter.taken
+        taken = self._counter.taken.since(before)
+        await call.done_writing()
+        return taken
+
+    async def _worked(self) -> Taken:
+        """Each message acknowledges a job and asks for the next."""
+        call: Any = self._work()
+        opening = pb.WorkOpening(queues=[pb.QueueChoice(name=QUEUE)], worker_id="worker")
+        await call.write(pb.WorkRequest(open=opening, credits=1))
+        lease = (await call.read()).leases[0]
+        before = taken = self._counter.taken
+        for sequence in range(1, MESSAGES + 2):
+            last = sequence == MESSAGES + 1
+            if last:
+                taken = self._counter.taken.since(before)
+            ack = pb.Ack(lease_token=lease.lease_token)
+            await call.write(pb.WorkRequest(sequence=sequence, acks=[ack], credits=int(not last)))
+            answers = pb.WorkResponse()
+            while not (answers.results and (answers.leases or last)):
+                answers.MergeFrom(await call.read())
+            if not last:
+                lease = answers.leases[0]
+        await call.done_writing()
+        return taken
 
 
 def _acks(reserved: bytes, batch: int) -> bytes:

@@ -19,6 +19,7 @@ def test_a_planted_slowdown_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(broker_paths, "CALLS", {100: 1})
+    monkeypatch.setattr(broker_paths, "MESSAGES", 2)
     monkeypatch.setattr(broker_paths, "ROUNDS", 1)
     baseline = tmp_path / "baseline.json"
     Baseline.here({}).save(baseline)
