@@ -27,7 +27,9 @@ from towline_broker.services.limits import Limits
 from towline_broker.services.pushes import Pushes
 
 #: Small, so that bounds are met.
-LIMITS = Limits(batch=20, payload_bytes=20_000, content_type_bytes=40)
+LIMITS = Limits(
+    batch=20, payload_bytes=20_000, content_type_bytes=40, headers_bytes=200, header_key_bytes=20
+)
 SETTINGS = CoreSettings(max_queue_depth=200)
 #: Requests of each kind; each is sent to both.
 REQUESTS = 900
@@ -106,7 +108,9 @@ def jobs(rng: Random) -> Iterator[Job]:
         {},
         {"payload": b"{}", "delay": seconds(1), "timeout": seconds(3)},
         {"payload": b"{}", "expires_in": seconds(9), "retention": seconds(2), "retry": retry},
-        {"payload": b"{}", "headers": {"traceparent": "00-1-2-03"}},
+        {"payload": b"{}", "headers": {"traceparent": f"00-{rng.getrandbits(90):x}-03"}},
+        {"headers": {"a": "1", "b": "2" * rng.choice((0, 1, 130))}, "priority": 1},
+        {"headers": {rng.choice("ab"): "é"}, "content_type": ""},
         {"payload": b"{}", "unique_key": "k"},
         {"payload": b"{}", "run_at": Timestamp(seconds=1_800_000_002)},
         {"payload": b"x" * 200, "content_type": ""},
@@ -133,7 +137,7 @@ def rearranged(rng: Random) -> bytes:
         fields = [*whole]
         for _ in range(rng.choice((0, 0, 1, 2))):
             at = rng.randrange(len(fields))
-            match rng.randrange(12):
+            match rng.randrange(16):
                 case 0:
                     fields.insert(rng.randrange(len(fields)), fields.pop(at))
                 case 1:
@@ -147,11 +151,40 @@ def rearranged(rng: Random) -> bytes:
                     fields.insert(at, b"\x82\x7d" + bytes((rng.randrange(3),)) + b"ab")
                 case 5:
                     fields[at] = bytes((rng.choice((10, 18, 26, 34, 42)),)) + fields[at][1:]
+                case 6 | 7:
+                    fields.insert(4, headers(rng) * rng.choice((1, 1, 2)))
+                case 8:
+                    fields.insert(4, headers(rng) + headers(rng))
+                case 9:
+                    fields[-1] = fields[-1][: -rng.choice((1, 2))]
                 case _:
                     fields[at] = resized(rng, fields[at]) if fields[at] in whole else b""
         job = b"".join(fields)
         raw += b"\x0a" + size(len(job)) + job
     return raw
+
+
+def headers(rng: Random) -> bytes:
+    """One of a job, or what is nearly one."""
+    key, value = (
+        rng.choice((b"a", b"b", b"", b"k" * 20, b"k" * 21)),
+        b"v" * rng.choice((0, 1, 190, 199)),
+    )
+    key, value = rng.choice(((key, value), (key, value), (key, b"\xc3\xa9"), (b"\xff", value)))
+    parts = [b"\x0a" + size(len(key)) + key, b"\x12" + size(len(value)) + value]
+    match rng.randrange(7):
+        case 0:
+            del parts[rng.randrange(2)]
+        case 1:
+            parts.append(rng.choice(parts))
+        case 2:
+            parts.reverse()
+        case 3:
+            parts[0] = rng.choice((b"\x0a", b"\x12", b"\x1a")) + parts[0][1:]
+        case 4:
+            parts[1] = parts[1][:1] + size(len(value) + rng.choice((-1, 1)) if value else 1) + value
+    entry = b"".join(parts)
+    return b"\x32" + size(len(entry) + rng.choice((0, 0, 0, 1))) + entry
 
 
 def resized(rng: Random, field: bytes) -> bytes:
@@ -228,7 +261,8 @@ async def test_known_shapes_are_stored_and_refused_as_jobs_that_are_read(
 
 
 def is_common(job: Job) -> bool:
-    return not (job.headers or job.unique_key or job.HasField("run_at"))
+    only_ascii = all(value.isascii() for value in job.headers.values())
+    return only_ascii and not job.unique_key and not job.HasField("run_at")
 
 
 async def test_a_job_of_a_known_shape_is_not_read(
@@ -243,6 +277,15 @@ async def test_a_job_of_a_known_shape_is_not_read(
     told, kept = await knowing.outcome(PushRequest(jobs=again).SerializeToString())
     assert [each.job_id for each in told.results] == [job.id for job in again]
     assert [new.envelope for new in kept] == [job.SerializeToString() for job in again]
+
+
+async def test_of_headers_with_one_key_the_last_counts(sides: tuple[Side, Side]) -> None:
+    rng = Random(6)
+    one, other = (Job(headers={"a": value}).SerializeToString() for value in "12")
+    priority = Job(priority=5).SerializeToString()
+    for fields in (one, one + other, priority + one, other + priority + one):
+        job = Job(id=_id(rng), queue="q", type="T", payload=b"x").SerializeToString() + fields
+        await compare(sides, b"\x0a" + size(len(job)) + job)
 
 
 async def test_what_is_set_for_a_queue_later_applies_to_known_shapes(

@@ -64,7 +64,7 @@ class Pushes:
         self._broker = broker
         self._limits = limits
         self._reader = JobReader(limits, broker.jobs)
-        self._shapes = Shapes(limits.payload_bytes)
+        self._shapes = Shapes(limits)
         #: Of the settings under which the shapes were read.
         self._edition = broker.jobs.edition
 

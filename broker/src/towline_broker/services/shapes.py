@@ -1,8 +1,8 @@
 """What pushed jobs have in common, read and checked once.
 
-Jobs come by the thousand that differ in nothing but their id and their payload. So all the rest of
-a job, its shape, is looked up by its bytes: it was read and checked when the first job of this
-shape came. A job of a shape that is not known is read as a whole; so is every job of which
+Jobs come by the thousand that differ in nothing but their ids, payloads and headers. So all the
+rest of a job, its shape, is looked up by its bytes: it was read and checked when the first job of
+this shape came. A job of a shape that is not known is read as a whole; so is every job of which
 something is wrong.
 
 The bytes of a job of a known shape, in the order in which protobuf writes the fields::
@@ -11,7 +11,9 @@ The bytes of a job of a known shape, in the order in which protobuf writes the f
     12 .. queue         }
     1a .. type          }  its head
     22 .. payload       if it has any
-    2a .. and so on        its rest
+    2a .. content type  }  its rest, but for
+    32 .. headers       }  the headers
+    3a .. and so on     }
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,9 @@ from towline.v1.job_pb2 import Job
 from towline_broker.core.calls import JobRequest, ToStore
 from towline_broker.domain import names
 from towline_broker.domain.jobs import NewJob
+from towline_broker.services.limits import Limits
 from towline_broker.services.wire.fields import size_at, tag, varint
+from towline_broker.services.wire.headers import cut_out
 
 #: So many shapes are kept in mind, of at most so many bytes each.
 MOST = 1_000
@@ -47,10 +51,11 @@ class Shape(Struct, frozen=True, gc=False):
 
 
 class Shapes:
-    """``most_payload``: bytes; a job with more is not taken for known."""
+    """A job that is beyond the limits is not taken for known."""
 
-    def __init__(self, most_payload: int) -> None:
-        self._most_payload = most_payload
+    def __init__(self, limits: Limits) -> None:
+        self._most_payload = limits.payload_bytes
+        self._of_headers = limits.header_key_bytes, limits.headers_bytes
         #: By their heads, then by their rests.
         self._known: dict[bytes, dict[bytes, Shape]] = {}
         self._count = 0
@@ -77,7 +82,10 @@ class Shapes:
                 end += size
                 if not 0 < size <= self._most_payload or end > len(envelope):
                     return None
-            shape = rests[envelope[end:]]
+            rest = envelope[end:]
+            shape = rests.get(rest)
+            if shape is None:
+                shape = rests[cut_out(rest, *self._of_headers)[0]]
         except (KeyError, IndexError, ValueError):
             return None
         if envelope[:_ID_START] != _BEFORE_ID:
@@ -93,6 +101,12 @@ class Shapes:
         if found is None:
             return
         head, rest = found
+        try:
+            rest, headers = cut_out(rest, *self._of_headers)
+        except (IndexError, ValueError):
+            return
+        if headers != len(job.headers) or len(head) + len(rest) > MOST_BYTES:
+            return
         if self._count >= MOST:
             self.forget()
         rests = self._known.setdefault(head, {})
@@ -119,7 +133,7 @@ def _shape(request: JobRequest) -> Shape:
 def _head_and_rest(envelope: bytes, job: Job, request: JobRequest) -> tuple[bytes, bytes] | None:
     """None of a job that has what no other one has, or that is written in another way than protobuf
     would write it: with fields twice, or in another order, or longer than they need be."""
-    if request.run_at is not None or request.unique_key is not None or job.headers:
+    if request.run_at is not None or request.unique_key is not None:
         return None
     if len(request.envelope) != len(envelope):
         return None
@@ -127,9 +141,7 @@ def _head_and_rest(envelope: bytes, job: Job, request: JobRequest) -> tuple[byte
     start = _field(_ID, request.id.encode()) + head
     if job.payload:
         start += _field(_PAYLOAD, job.payload)
-    if not envelope.startswith(start) or len(envelope) - len(start) + len(head) > MOST_BYTES:
-        return None
-    return head, envelope[len(start) :]
+    return (head, envelope[len(start) :]) if envelope.startswith(start) else None
 
 
 def _field(its_tag: bytes, value: bytes) -> bytes:
