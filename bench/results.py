@@ -100,7 +100,9 @@ def _commit() -> str:
         done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
-    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    # Not what a run itself writes.
+    looked_at = ("--untracked-files=no", "--", ".", ":!docs", ":!bench/results.jsonl")
+    changed = " with changes" if git("status", "--porcelain", *looked_at) else ""
     return (git("rev-parse", "--short", "HEAD") or "no commit") + changed
 
 
