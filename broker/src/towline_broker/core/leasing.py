@@ -1,11 +1,13 @@
 """Granting leases, and giving back those that never reached their worker."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from hashlib import blake2b
 from random import Random
+from typing import Any, TypeVar
 
 from towline_broker.core import tokens
-from towline_broker.core.calls import QueueWeight, ReserveCall
+from towline_broker.core.calls import QueueWeight, ReserveCall, WorkerKey
 from towline_broker.core.claiming import Claims, Granted
 from towline_broker.core.clock import Clock
 from towline_broker.core.owned import OwnedTasks
@@ -20,6 +22,8 @@ from towline_broker.domain.errors import Draining, StoreError
 from towline_broker.domain.jobs import Leased, LeaseRef, Settlement
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.interface import NackBatch, NackItem, Settled
+
+T = TypeVar("T")
 
 #: How soon a waiting Reserve asks a store again that gave no answer while others did: it may have
 #: told of jobs before it was back.
@@ -78,6 +82,23 @@ class Leasing:
                 return await self._wait_and_claim(call, waiter, deadline)
         finally:
             self._repeats.finished(_scoped(call), waiter)
+
+    def own(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """A task that is never cancelled, and that the broker waits for at its end: of who is to
+        call :meth:`claim`."""
+        return self._owned.start(work)
+
+    async def claim(self, call: ReserveCall) -> list[Leased]:
+        """Leases jobs that are ready, for a task of :meth:`own`: nobody else has to see to it that
+        none is lost. The call has no request id. Raises Draining, StoreError."""
+        if self._draining:
+            raise Draining
+        worker = call.worker
+        self._workers.reserving(worker, [choice.name for choice in call.queues])
+        grant = tokens.new_grant(call.holder)
+        granted = await self._claims.ask(call, _order(call.queues, self._rng), grant, "")
+        self._note(worker, granted, new=True)
+        return granted.leases
 
     async def give_back(self, leases: Sequence[Leased]) -> None:
         """Releases leases whose delivery failed, unless a repeated call has delivered them."""
@@ -171,13 +192,15 @@ class Leasing:
             queues = [leased.ref.queue for leased in leases]
             full = granted.unasked or _is_full(call, leases)
             waiter.took(queues, owed_before, full=full)
+        self._note(call.worker, granted, new=not repeated)
+        return leases, repeated
+
+    def _note(self, worker: WorkerKey, granted: Granted, *, new: bool) -> None:
         for part in granted.parts:
-            if not repeated:
+            if new:
                 self._timings.started(part.leases, part.now)
             part.store.upkeep.no_later_than(min([leased.lease_until for leased in part.leases]))
-        if leases:
-            self._workers.leased(call.worker, leases)
-        return leases, repeated
+            self._workers.leased(worker, part.leases)
 
 
 def _is_full(call: ReserveCall, leases: Sequence[Leased]) -> bool:

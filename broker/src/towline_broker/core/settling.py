@@ -106,6 +106,10 @@ class Settling:
         """A worker shows that it is there. Arguments as for a heartbeat."""
         return self._workers.heard(WorkerKey(worker_id, holder))
 
+    def directive_of(self, worker: WorkerKey) -> Directive:
+        """Without its being heard of."""
+        return self._workers.directive_of(worker)
+
     async def _asked(
         self,
         stores: Mapping[Store, Joining[Item, Answer]],

@@ -50,6 +50,11 @@ class Workers:
         worker = self._touch(key)
         return Directive.UNSPECIFIED if worker is None else worker.directive
 
+    def directive_of(self, key: WorkerKey) -> Directive:
+        """Of one that is known; UNSPECIFIED of any other."""
+        worker = self._workers.get(key)
+        return Directive.UNSPECIFIED if worker is None else worker.directive
+
     def reserving(self, key: WorkerKey, queues: Sequence[str]) -> None:
         worker = self._touch(key)
         if worker is not None:

@@ -21,10 +21,13 @@ from towline_broker.services.shapes import Shapes
 from towline_broker.services.store_limits import StoreLimits
 from towline_broker.services.wire import replies
 from towline_broker.services.wire.batches import push_batch
+from towline_broker.services.wire.fields import size_at, tag
 from towline_broker.status import item_error
 
 #: Jobs of a Push that are read in one go.
 PORTION = 50
+
+(_JOBS,) = tag(PushRequest.DESCRIPTOR, "jobs")
 
 
 class Pushed(Encoded[PushRequest]):
@@ -68,11 +71,26 @@ class Pushes:
         #: Of the settings under which the shapes were read.
         self._edition = broker.jobs.edition
 
-    def read(self, raw: bytes) -> Pushed:
-        """Raises DecodeError for what is no request."""
+    def known_alone(self, raw: bytes) -> ToStore | None:
+        """The job of a request that is this one job of a known shape, and nothing else. Whether its
+        store offers what it asks for is not looked at."""
+        self._forget_if_changed()
+        try:
+            size, start = size_at(raw, 1)
+        except (IndexError, ValueError):
+            return None
+        if raw[0] != _JOBS or start + size != len(raw):
+            return None
+        return self._shapes.read_one(raw[start:])
+
+    def _forget_if_changed(self) -> None:
         if self._edition != self._broker.jobs.edition:
             self._edition = self._broker.jobs.edition
             self._shapes.forget()
+
+    def read(self, raw: bytes) -> Pushed:
+        """Raises DecodeError for what is no request."""
+        self._forget_if_changed()
         envelopes, allow_partial = push_batch(raw)
         known: Sequence[ToStore | None] = [None] * len(envelopes)
         if len(envelopes) <= self._limits.batch:

@@ -68,6 +68,11 @@ class Shapes:
             return [job if job is not None and names.is_uuid(job.id) else None for job in jobs]
         return jobs
 
+    def read_one(self, envelope: bytes) -> ToStore | None:
+        """The same for one job."""
+        job = self._read(envelope)
+        return job if job is not None and names.is_uuid(job.id) else None
+
     def _read(self, envelope: bytes) -> ToStore | None:
         """Its id is any text of the right length."""
         try:

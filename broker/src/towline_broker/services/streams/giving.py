@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import ReserveCall
-from towline_broker.domain.errors import Draining, TowlineError
+from towline_broker.domain.errors import Draining, StoreFailed, TowlineError
 from towline_broker.domain.jobs import Leased
 from towline_broker.domain.time import HOUR
 
@@ -21,7 +21,11 @@ ASK_AGAIN = 1.0
 class Giving:
     """``deliver`` is given leases for the stream; :meth:`written` is to be called when they are on
     the wire. Until then there are no others: nothing is leased for a reader who does not read.
-    ``failed`` hears why there are none for now."""
+    ``failed`` hears why there are none for now.
+
+    Its task is the broker's own and never cancelled, so that a claim comes to its end whatever
+    becomes of the stream: what nobody wants any more goes back.
+    """
 
     def __init__(
         self,
@@ -34,13 +38,18 @@ class Giving:
         self._call = call
         self._deliver = deliver
         self._failed = failed
+        self._loop = asyncio.get_running_loop()
         self.credits = 0
         #: The store is being asked, and answers in a moment, if only that it has nothing.
         self.asking = False
         self._unwritten: list[Leased] = []
+        #: What the task waits for: a reason to go on, or jobs.
         self._stirred: asyncio.Future[None] | None = None
+        self._parked: asyncio.Task[list[Leased]] | None = None
+        #: Of the credits: leases that were asked for when there were others are not delivered.
+        self._edition = 0
         self._stopped = False
-        self._task = asyncio.create_task(self._run())
+        self._task = broker.leasing.own(self._run())
 
     def add(self, credits: int) -> None:
         self.credits += credits
@@ -51,10 +60,9 @@ class Giving:
     def withdraw(self) -> None:
         """No lease is delivered from here on, until there are new credits."""
         self.credits = 0
-        if self._stirred is None and not self._stopped:
-            self._task.cancel()  # what it is granted meanwhile goes back
-            self.asking = False
-            self._task = asyncio.create_task(self._run())
+        self._edition += 1
+        if self._parked is not None:
+            self._parked.cancel()
 
     def written(self) -> None:
         if self._unwritten:
@@ -65,48 +73,67 @@ class Giving:
     def stop(self) -> None:
         """No lease is delivered from here on."""
         self._stopped, self.asking = True, False
-        self._task.cancel()
+        self.withdraw()
+        self._stir()
 
-    async def finish(self) -> None:
-        """Once stopped: gives back what was not written."""
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(asyncio.gather(self._task, return_exceptions=True))
+    async def give_back(self) -> None:
+        """Once stopped, and nothing is written any more: what was not."""
         leases, self._unwritten = self._unwritten, []
-        if leases:
-            with suppress(TowlineError):  # they end in their time
-                await self._leasing.give_back(leases)
+        await self._give_back(leases)
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopped:
             if not self.credits or self._unwritten:
                 self.asking = False
-                self._stirred = asyncio.get_running_loop().create_future()
-                try:
-                    await self._stirred
-                finally:
-                    self._stirred = None
+                await self._wait()
                 continue
+            edition = self._edition
             try:
                 leases = await self._ask()
             except Draining:
                 return
+            except StoreFailed:
+                raise
             except Exception as error:
-                self._failed(error)
                 self.asking = False
-                await asyncio.sleep(ASK_AGAIN)
+                self._failed(error)
+                self._loop.call_later(ASK_AGAIN, self._stir)
+                await self._wait()
                 continue
-            if leases:
+            if edition != self._edition:
+                await self._give_back(leases)
+            elif leases:
                 self.credits -= len(leases)
                 self._unwritten = leases
                 self._deliver(leases)
 
+    async def _wait(self) -> None:
+        self._stirred = self._loop.create_future()
+        await self._stirred
+        self._stirred = None
+
     async def _ask(self) -> list[Leased]:
-        call = replace(self._call, max_jobs=self.credits)
-        leases = await self._leasing.reserve(call)
-        if not leases:
-            self.asking = False
-            leases = await self._leasing.reserve(replace(call, wait=PARKED), has_place=True)
-        return leases
+        """None, if it was withdrawn meanwhile."""
+        call = self._call
+        if call.max_jobs != self.credits:
+            call = self._call = replace(call, max_jobs=self.credits)
+        edition = self._edition
+        leases = await self._leasing.claim(call)
+        if leases or edition != self._edition:
+            return leases
+        self.asking = False
+        waiting = self._leasing.reserve(replace(call, wait=PARKED), has_place=True)
+        parked = self._parked = self._loop.create_task(waiting)
+        try:
+            await asyncio.wait([parked])
+        finally:
+            self._parked = None
+        return [] if parked.cancelled() else parked.result()
+
+    async def _give_back(self, leases: list[Leased]) -> None:
+        if leases:
+            with suppress(TowlineError):  # they end in their time
+                await self._leasing.give_back(leases)
 
     def _stir(self) -> None:
         if self._stirred is not None and not self._stirred.done():

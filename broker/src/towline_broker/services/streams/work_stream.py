@@ -45,8 +45,10 @@ from towline_broker.services.views import attempt_limits
 from towline_broker.services.wire.leases import LeaseWriter
 from towline_broker.streaming import ACK, NACK, RESERVE, stream_scope
 
-#: Turns of the event loop for which results wait for leases that may leave together with them.
+#: Turns of the event loop for which results and leases wait for each other, to leave together.
 TURNS = 8
+#: So often it is noted, in seconds, that a worker is there, whatever it sends.
+HEARD_EVERY = 0.5
 #: Leases of one answer that stay together, whatever belongs to them.
 LEASES_TOGETHER = 16
 _OK = LeaseOutcome.OK
@@ -96,10 +98,13 @@ class WorkStream(Stream):
         self._opening = opening
         self._worker = opening.call.worker
         self._identity = current_identity()
+        self._heard = -HEARD_EVERY
         self._told = Directive.UNSPECIFIED
         self._tasks: set[asyncio.Task[None]] = set()
         self._leased = 0
         self._acked = 0
+        #: Messages with acks that are under way.
+        self._acking = 0
         self._giving = Giving(streams.broker, opening.call, self._deliver, scope.describe)
         self._session, lost = streams.sessions.take_up(opening.session, self, opening.held)
         if lost:
@@ -128,7 +133,7 @@ class WorkStream(Stream):
 
     async def left(self) -> None:
         self._streams.sessions.leave(self._session, self)
-        await self._giving.finish()
+        await self._giving.give_back()
         self._scope.about |= {"leases": self._leased, "acks": self._acked}
 
     # --- messages -----------------------------------------------------------------------------
@@ -152,6 +157,7 @@ class WorkStream(Stream):
             if acks is None:
                 self._spawn(self._settle(request, size))
             else:
+                self._acking += 1
                 self._streams.acks.add(self, acks)
         else:
             self.answer(parts.worked(WorkResult(sequence=request.sequence)), size)
@@ -159,7 +165,11 @@ class WorkStream(Stream):
     def _check(self, request: WorkRequest, size: int) -> None:
         """Raises Full, InvalidRequest."""
         self._scope.gate.message(size, settles=True)
-        most, checks = self._streams.limits.batch, Checks()
+        most = self._streams.limits.batch
+        items = len(request.acks), len(request.nacks), len(request.heartbeats)
+        if max(items) <= most and 0 <= request.credits <= most - self._giving.credits:
+            return
+        checks = Checks()
         for field in ("acks", "nacks", "heartbeats"):
             checks.count(getattr(request, field), field, most, least=0)
         credits = request.credits + (0 if request.withdraw else self._giving.credits)
@@ -169,7 +179,12 @@ class WorkStream(Stream):
         checks.finish()
 
     def _hear_directive(self) -> None:
-        directive = self._broker.settling.heard(self._worker.id, self._worker.holder)
+        now = self._loop.time()
+        if now - self._heard > HEARD_EVERY:
+            self._heard = now
+            directive = self._broker.settling.heard(*self._worker)
+        else:
+            directive = self._broker.settling.directive_of(self._worker)
         if directive is not self._told:
             told, self._told = self._told, directive
             if told is not Directive.UNSPECIFIED or directive is not Directive.NONE:
@@ -194,6 +209,7 @@ class WorkStream(Stream):
         return ReadAcks(request.sequence, calls, size)
 
     def acked(self, acks: ReadAcks, outcomes: Sequence[LeaseOutcome]) -> None:
+        self._acking -= 1
         self._session.settled(call.ref for call in acks.calls)
         self._acked += len(outcomes)
         for outcome in outcomes:
@@ -206,6 +222,7 @@ class WorkStream(Stream):
         self.answer(part, acks.size)
 
     def ack_failed(self, acks: ReadAcks, error: Exception) -> None:
+        self._acking -= 1
         self._fail(acks.sequence, acks.size, error)
 
     async def _settle(self, request: WorkRequest, size: int) -> None:
@@ -264,7 +281,7 @@ class WorkStream(Stream):
 
     async def before_writing(self) -> None:
         for _ in range(TURNS):
-            if not self._giving.asking:
+            if not self._giving.asking and not self._acking:
                 return
             await asyncio.sleep(0)
 
