@@ -77,6 +77,7 @@ PAGES = {
     "docs/dispatch.md": Page(("emails", "reports")),
     "docs/frameworks.md": Page(("guests",)),
     "docs/jobs.md": Page(("default",)),
+    "docs/streams.md": Page(),
     # Nothing may have connected before the second one forks.
     "docs/workers.md": Page(before=_UNTIL_EMPTY, alone=(1,), after=_RUN_THE_HANDLER),
 }
