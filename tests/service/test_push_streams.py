@@ -30,7 +30,7 @@ from towline_broker.domain.errors import StoreUnavailable
 from towline_broker.domain.time import SECOND
 from towline_broker.server.configuration.settings import CoreOptions, Settings
 from towline_broker.server.serving import BrokerServer, running_broker
-from towline_broker.services.streams import lifetime, parts, stream
+from towline_broker.services.streams import lifetime, parts
 from towline_broker.services.streams.lifetime import OpenStreams
 from towline_broker.services.streams.stream import MOST_OWED, Stream
 from towline_broker.streaming import Scope
@@ -194,31 +194,37 @@ async def test_a_drain_ends_streams_once_everything_that_was_sent_is_answered() 
         assert await Pushes(calls).ended() is grpc.StatusCode.UNAVAILABLE
 
 
-@pytest.fixture
-def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifetime, "CLOSING_GRACE", 0.3)
-    monkeypatch.setattr(stream, "CLOSING_GRACE", 0.3)
-
-
-@pytest.mark.usefixtures("short_grace")
-async def test_a_stream_has_an_end_that_it_is_told_of_in_time() -> None:
+async def test_a_stream_is_told_of_its_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifetime, "CLOSING_GRACE", 60.0)
     settings = Settings(store="memory:", listen="127.0.0.1:0", max_stream_age="1s")
     async with (
         running_broker(settings) as server,
         calls_to(str(server.address)) as calls,
-        pushing(calls) as obeying,
-        pushing(calls) as idle,
+        pushing(calls) as stream,
     ):
-        await obeying.until(lambda: obeying.closing)
-        assert (await obeying.push(job())).response.results[0].outcome == CREATED
-        assert await obeying.finish() is grpc.StatusCode.OK
-        assert await idle.ended() is grpc.StatusCode.UNAVAILABLE
-        assert idle.closing
-        assert "STREAM_OVER" in str(await idle.call.trailing_metadata())
+        await stream.until(lambda: stream.closing)
+        assert (await stream.push(job())).response.results[0].outcome == CREATED
+        assert await stream.finish() is grpc.StatusCode.OK
 
 
-async def test_a_stream_with_a_deadline_is_closed_before_it(calls: Calls) -> None:
-    async with pushing(calls, timeout=4.0) as stream:
+async def test_a_stream_that_does_not_end_in_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifetime, "CLOSING_GRACE", 0.1)
+    settings = Settings(store="memory:", listen="127.0.0.1:0", max_stream_age="1s")
+    async with (
+        running_broker(settings) as server,
+        calls_to(str(server.address)) as calls,
+        pushing(calls) as stream,
+    ):
+        assert await stream.ended() is grpc.StatusCode.UNAVAILABLE
+        assert stream.closing
+        assert "STREAM_OVER" in str(await stream.call.trailing_metadata())
+
+
+async def test_a_stream_with_a_deadline_is_closed_before_it(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifetime, "CLOSING_GRACE", 60.0)
+    async with pushing(calls, timeout=60.0) as stream:
         await stream.until(lambda: stream.closing)
         assert (await stream.push(job())).response.results[0].outcome == CREATED
         assert await stream.finish() is grpc.StatusCode.OK

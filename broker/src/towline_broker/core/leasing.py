@@ -102,9 +102,8 @@ class Leasing:
 
     async def give_back(self, leases: Sequence[Leased]) -> None:
         """Releases leases whose delivery failed, unless a repeated call has delivered them."""
-        await self.take_back(
-            [each.ref for each in leases if not self._repeats.delivered_again(each.ref)]
-        )
+        refs = [each.ref for each in leases if not self._repeats.delivered_again(each.ref)]
+        await self.take_back(refs)
 
     async def take_back(self, refs: Sequence[LeaseRef]) -> None:
         """Releases these leases, as far as they are live. Raises StoreError."""
