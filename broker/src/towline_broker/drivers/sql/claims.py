@@ -80,6 +80,22 @@ async def reserve(transaction: Transaction, request: ReserveRequest) -> list[Lea
     return leased
 
 
+async def reserve_more(
+    transaction: Transaction,
+    request: ReserveRequest,
+    line: tuple[str, int, int],
+    leased: Sequence[Leased],
+) -> list[Leased]:
+    """What a queue has beyond what was just leased for the request. ``line``: its name, its number
+    and its only priority."""
+    name, queue_id, priority = line
+    size = request.max_bytes
+    if size is not None:
+        size -= sum(len(one.envelope) for one in leased)
+    room = _Room(request.max_jobs - len(leased), size)
+    return await _reserve_from(transaction, _Queue(name, queue_id, [priority]), room, request)
+
+
 class _Queue(NamedTuple):
     name: str
     id: int

@@ -78,7 +78,7 @@ class SqlDriver(ABC):
             partial(pushes.push, batch=batch),
             now=batch.now,
             items=len(batch.jobs),
-            room=_room_of(batch.jobs),
+            room=room_of(batch.jobs),
         )
 
     async def get(self, job_id: str) -> JobRecord | None:
@@ -204,7 +204,7 @@ class SqlDriver(ABC):
             partial(moving.receive, transfers=transfers, now=now),
             now=now,
             items=len(transfers),
-            room=_room_of([transfer.new for transfer in transfers]),
+            room=room_of([transfer.new for transfer in transfers]),
         )
 
     async def drop(self, queue: str, seen: Sequence[Standing]) -> list[str]:
@@ -214,6 +214,7 @@ class SqlDriver(ABC):
         return await self._change(partial(moving.forward, queue=queue))
 
 
-def _room_of(jobs: Sequence[NewJob]) -> int:
-    """In the log first and then in the table, with about half a page for each job's rows."""
+def room_of(jobs: Sequence[NewJob]) -> int:
+    """Bytes that new jobs take: in the log first and then in the table, with about half a page for
+    each job's rows."""
     return 2 * sum(len(job.envelope) + 2_048 for job in jobs)

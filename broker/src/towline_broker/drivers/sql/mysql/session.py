@@ -45,6 +45,8 @@ _MOST_ROWS, _MOST_BYTES = 500, 1 << 20
 class MySQLSession:
     """``ticket``: which writer's transaction it was (``writers.py``)."""
 
+    hot = None
+
     def __init__(self, connection: Connection, timeout: float) -> None:
         """``timeout``: seconds for one statement."""
         self._connection = connection

@@ -8,6 +8,7 @@ from asyncpg import Connection
 from sqlalchemy.sql import Executable
 
 from towline_broker.drivers.sql.postgresql.counters import Counters
+from towline_broker.drivers.sql.postgresql.hot import PostgresHot
 from towline_broker.drivers.sql.postgresql.statements import compiled, for_many, numbered, put
 from towline_broker.drivers.sql.schema import jobs
 from towline_broker.drivers.sql.shared.session import Outcome
@@ -45,6 +46,7 @@ class PostgresSession:
         self._connection = connection
         self._timeline = timeline
         self._counters = counters
+        self.hot = PostgresHot(connection)
         self._changed = False
         self._number: str | None = None
         #: Of the sequence, taken in this transaction: the next, and the end.

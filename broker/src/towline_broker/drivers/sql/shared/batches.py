@@ -3,29 +3,37 @@ lost."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from towline_broker.domain.errors import NoRoom, StoreFull, StoreUnavailable, TowlineError
 from towline_broker.drivers.sql.names import Names, UnknownKind
+from towline_broker.drivers.sql.shared.hot import Hot
+from towline_broker.drivers.sql.shared.joined import Joined, NotSimple, Request
 from towline_broker.drivers.sql.shared.links import Link
 from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.session import Database, Outcome, Session, Trouble
 from towline_broker.drivers.sql.shared.transaction import LookAgain, SharedTransaction
 from towline_broker.drivers.sql.submitted import Submitted
 from towline_broker.drivers.sql.tally import Tally
-from towline_broker.drivers.sql.transaction import Operation, Raced
+from towline_broker.drivers.sql.transaction import Effects, Operation, Raced
 
+#: Seconds for which Push is not joined after a job was there already: producers that repeat
+#: themselves do so often, and each time a transaction is lost.
+CAREFUL = 1.0
 #: Seconds between two questions for the outcome of a transaction.
 _ASK_AGAIN = 0.1
 
 
 class PlayAgain(Exception):
-    """Nothing of the batch stands, and playing it again may well succeed."""
+    """Nothing of the batch stands, and playing it again may well succeed.
 
-    def __init__(self, cause: Exception) -> None:
+    ``at_once``: it was nobody else who stood in the way."""
+
+    def __init__(self, cause: Exception, *, at_once: bool = False) -> None:
         super().__init__(str(cause))
         self.cause = cause
+        self.at_once = at_once
 
 
 class PlayAlone(Exception):
@@ -35,7 +43,7 @@ class PlayAlone(Exception):
 class SubmittedUntil(Submitted):
     """No attempt begins after the deadline, which is one of ``time.monotonic``."""
 
-    __slots__ = ("deadline",)
+    __slots__ = ("deadline", "request")
 
     def __init__(
         self,
@@ -44,9 +52,12 @@ class SubmittedUntil(Submitted):
         deadline: float,
         items: int,
         room: int,
+        request: Request | None = None,
     ) -> None:
+        """``request``: what the operation does, if it may be joined with others."""
         super().__init__(operation, answer, items, room)
         self.deadline = deadline
+        self.request = request
 
     def fail(self, error: Exception) -> None:
         if isinstance(error, StoreFull) and not self.room:
@@ -72,6 +83,8 @@ class Batches:
         self._look_again = look_again
         self._patience = patience
         self._names = Names()
+        #: Until then, by ``time.monotonic``, Push is not joined.
+        self._careful_until = 0.0
 
     async def commit(self, batch: Sequence[SubmittedUntil]) -> None:
         """Gives each its result or its error.
@@ -96,6 +109,9 @@ class Batches:
     ) -> None:
         await session.begin()
         tally = Tally()
+        if session.hot is not None:
+            done = await self._play_joined(session, session.hot, batch, played, tally)
+            batch = [submitted for place, submitted in enumerate(batch) if place not in done]
         for submitted in batch:
             transaction = SharedTransaction(session, self._names, self._memory, self._look_again)
             played.append(transaction)
@@ -114,6 +130,37 @@ class Batches:
                 tally.add(transaction.tally)
         if any(any(changes) for changes in tally.changes.values()):
             await session.count(tally)
+
+    async def _play_joined(
+        self,
+        session: Session,
+        hot: Hot,
+        batch: Sequence[SubmittedUntil],
+        played: list[SharedTransaction],
+        tally: Tally,
+    ) -> Container[int]:
+        """Returns the places of those that have their results."""
+        transaction = SharedTransaction(session, self._names, self._memory, self._look_again)
+        played.append(transaction)
+        joined = Joined(hot, self._memory.only_lines)
+        requests = [submitted.request for submitted in batch]
+        pushes = time.monotonic() >= self._careful_until
+        try:
+            results = await joined.play(transaction, requests, pushes=pushes)
+        except Exception as error:
+            for submitted in batch:
+                submitted.request = None
+            if isinstance(error, NotSimple) or self._database.trouble(error) is Trouble.RACE:
+                self._careful_until = time.monotonic() + CAREFUL
+                raise NotSimple from error
+            raise
+        effects = transaction.effects
+        for place, result in results.items():
+            batch[place].succeed(result, effects)
+            # Told of once.
+            effects = Effects()
+        tally.add(transaction.tally)
+        return results
 
     async def _commit(self, session: Session) -> None:
         """Raises what the database says only if nothing was committed."""
@@ -165,8 +212,8 @@ class Batches:
             transaction.undo()
         if isinstance(error, UnknownKind):
             await self._learn_names(error)
-        if trouble is not None or isinstance(error, Raced):
-            raise PlayAgain(error) from error
+        if trouble is not None or isinstance(error, Raced | NotSimple):
+            raise PlayAgain(error, at_once=isinstance(error, NotSimple)) from error
         meaning = self._database.translated(error)
         if meaning is not error:
             raise meaning from error

@@ -2,12 +2,22 @@
 
 import asyncio
 import logging
+from functools import partial
 
 from towline_broker.domain.errors import StoreError, StoreUnavailable
+from towline_broker.domain.jobs import Leased
 from towline_broker.domain.time import HOUR, Micros
-from towline_broker.drivers.interface import Capabilities, Listener
-from towline_broker.drivers.sql import schema
-from towline_broker.drivers.sql.driver import SqlDriver
+from towline_broker.drivers.interface import (
+    AckBatch,
+    Capabilities,
+    Listener,
+    PushBatch,
+    PushResult,
+    ReserveRequest,
+    Settled,
+)
+from towline_broker.drivers.sql import claims, pushes, schema, settles
+from towline_broker.drivers.sql.driver import SqlDriver, room_of
 from towline_broker.drivers.sql.shared.lanes import Lanes
 from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.peers import Peers
@@ -172,6 +182,26 @@ class SharedSqlDriver(SqlDriver):
             return {row[0]: bytes(row[1]) for row in await reader.rows(_NOTICES, now)}
 
         return await self._open.readers.read(read, snapshot=False)
+
+    # --- what may be joined with other calls ---
+
+    async def push(self, batch: PushBatch) -> list[PushResult]:
+        operation = partial(pushes.push, batch=batch)
+        return await self._open.lanes.submit(
+            operation, items=len(batch.jobs), room=room_of(batch.jobs), request=batch
+        )
+
+    async def reserve(self, request: ReserveRequest) -> list[Leased]:
+        operation = partial(claims.reserve, request=request)
+        return await self._open.lanes.submit(
+            operation, items=request.max_jobs, room=0, request=request
+        )
+
+    async def ack(self, batch: AckBatch) -> list[Settled]:
+        operation = partial(settles.ack, batch=batch)
+        return await self._open.lanes.submit(
+            operation, items=len(batch.acks), room=0, request=batch
+        )
 
     async def _change(
         self, operation: Operation[T], *, now: Micros = 0, items: int = 1, room: int = 0

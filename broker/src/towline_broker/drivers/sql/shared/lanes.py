@@ -17,6 +17,7 @@ from towline_broker.domain.events import event
 from towline_broker.drivers.interface import Listener
 from towline_broker.drivers.sql.backlog import Backlog
 from towline_broker.drivers.sql.shared.batches import Batches, PlayAgain, PlayAlone, SubmittedUntil
+from towline_broker.drivers.sql.shared.joined import Request
 from towline_broker.drivers.sql.shared.links import Link
 from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.peers import Peers
@@ -68,12 +69,18 @@ class Lanes:
             await link.open()
         self._tasks = [asyncio.create_task(lane.work()) for lane in self._lanes]
 
-    async def submit(self, operation: Operation[T], *, items: int, room: int) -> T:
-        """Raises StoreFull (only if it needs room), StoreError, and what the operation raises."""
+    async def submit(
+        self, operation: Operation[T], *, items: int, room: int, request: Request | None = None
+    ) -> T:
+        """``request``: what the operation does, if it may be joined with others.
+
+        Raises StoreFull (only if it needs room), StoreError, and what the operation raises."""
         with self._backlog.holding(room):
             answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
             deadline = time.monotonic() + self._patience
-            self._waiting.put_nowait(SubmittedUntil(operation, answer, deadline, items, room))
+            self._waiting.put_nowait(
+                SubmittedUntil(operation, answer, deadline, items, room, request)
+            )
             return await answer
 
     async def stop(self) -> None:
@@ -158,8 +165,9 @@ class _Lane:
                 if tries == MOST_TRIES or time.monotonic() > submitted.deadline:
                     submitted.fail(_given_up(again))
                     return
-                pause = min(_JITTER * tries, _MOST_JITTER)
-                await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
+                if not again.at_once:
+                    pause = min(_JITTER * tries, _MOST_JITTER)
+                    await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
             except PlayAlone as failure:
                 cause = failure.__cause__
                 submitted.fail(cause if isinstance(cause, Exception) else failure)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.sql import Executable
 
+from towline_broker.drivers.sql.shared.hot import Hot
 from towline_broker.drivers.sql.tally import Tally
 from towline_broker.drivers.sql.transaction import Row
 
@@ -41,6 +42,10 @@ class Session(Protocol):
 
     @property
     def closed(self) -> bool: ...
+
+    @property
+    def hot(self) -> Hot | None:
+        """The calls that there are most of in few statements, if it has such."""
 
     @property
     def ticket(self) -> str | None:

@@ -1,13 +1,17 @@
 """What an operation runs in: a session's statements, and what the operation leaves behind besides
 its rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.sql import Executable
 
+from towline_broker.domain.time import Micros
+from towline_broker.drivers.interface import ReserveRequest
 from towline_broker.drivers.sql.names import MOST_LINES, Names
+from towline_broker.drivers.sql.shared.hot import Claimed, Hot, Line
 from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.ready import ONCE_MORE, Bound
 from towline_broker.drivers.sql.shared.session import Session
@@ -143,6 +147,20 @@ class SharedTransaction(SharedReader):
         self._lines.claimed(queue, rows, look)
         self._claimed.append((queue, rows))
 
+    def has_to_look(self, queue: int) -> bool:
+        """A claim may not begin at the mark: nobody has looked from the beginning for long."""
+        return self._lines.overdue(queue)
+
+    async def claim(
+        self, hot: Hot, line: Line, until: Micros, request: ReserveRequest
+    ) -> Sequence[Claimed]:
+        """Leases the first jobs of a line from its mark on, as ``Hot.claim`` does."""
+        mark = self._lines.mark(line.queue, line.priority)
+        with self._lines.look() as look:
+            found = await hot.claim(line, mark, until, request)
+            self._claim(line.queue, found, look)
+        return found
+
     def left_ready(self, queue: str, rows: Sequence[Row]) -> None:
         # Meanwhile others have passed over them, and believe that there is nothing to be had.
         self.effects.ready[queue] += len(rows)
@@ -178,7 +196,16 @@ class SharedTransaction(SharedReader):
             return 0
         if self._places is not None:
             return await self._session.sequence(count)
-        self._places = self._lines.change_begins()
-        first = await self._session.sequence(count)
-        self._lines.change_has(self._places, first)
+        with self.taking_places() as has:
+            first = await self._session.sequence(count)
+            has(first)
         return first
+
+    @contextmanager
+    def taking_places(self) -> Iterator[Callable[[int], None]]:
+        """While the transaction asks for places in lines: to be told the first of them."""
+        if self._places is not None:
+            yield lambda first: None
+            return
+        bound = self._places = self._lines.change_begins()
+        yield lambda first: self._lines.change_has(bound, first)
