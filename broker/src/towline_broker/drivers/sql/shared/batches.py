@@ -150,10 +150,12 @@ class Batches:
         except Exception as error:
             for submitted in batch:
                 submitted.request = None
-            if isinstance(error, NotSimple) or self._database.trouble(error) is Trouble.RACE:
-                self._careful_until = time.monotonic() + CAREFUL
-                raise NotSimple from error
-            raise
+            race = self._database.trouble(error) is Trouble.RACE
+            if isinstance(error, UnknownKind) or (self._is_databases(error) and not race):
+                raise
+            # Perhaps one of them is at fault: their operations find out which.
+            self._careful_until = time.monotonic() + CAREFUL
+            raise NotSimple from error
         effects = transaction.effects
         for place, result in results.items():
             batch[place].succeed(result, effects)
