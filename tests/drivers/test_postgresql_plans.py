@@ -13,6 +13,7 @@ from towline_broker.domain.jobs import DeadReason, Settlement
 from towline_broker.domain.time import HOUR
 from towline_broker.drivers.interface import NackBatch, NackItem
 from towline_broker.drivers.sql import acks, claims, pushes, queues, settles, targets, upkeep
+from towline_broker.drivers.sql.postgresql import hot
 from towline_broker.drivers.sql.postgresql.session import PostgresSession
 from towline_broker.drivers.sql.postgresql.statements import for_many, numbered
 from towline_broker.drivers.sql.shared.driver import SharedSqlDriver
@@ -42,6 +43,17 @@ PLANS = {
     "next scheduled": (upkeep.NEXT_TIMES["due"], {"towline_jobs_due"}),
     "next deadline": (upkeep.NEXT_TIMES["leases"], {"towline_jobs_deadline"}),
     "next expiry": (upkeep.NEXT_TIMES["expiry"], {"towline_jobs_expiry"}),
+}
+#: The same for calls that are joined.
+HOT = {
+    "joined pushes": (hot.INSERT_IN_ORDER, set[str]()),
+    "envelopes of joined pushes": (hot.FILL, {"towline_settled_pkey"}),
+    "claim": (
+        hot.CLAIM,
+        {"towline_jobs_ready", "towline_jobs_request", "towline_jobs_pkey"},
+    ),
+    "joined acks": (hot.FINISH, {"towline_jobs_id"}),
+    "joined acks of several grants": (hot.FINISH_SEVERAL, {"towline_jobs_id"}),
 }
 #: The same for statements of which one is made for many rows.
 MANY = {
@@ -89,6 +101,8 @@ async def _lane(driver: SharedSqlDriver) -> PostgresSession:
 async def test_hot_statements_go_by_their_indexes(session: PostgresSession) -> None:
     for what, (sql, indexes) in PLANS.items():
         await _check(session, what, numbered(sql), indexes)
+    for what, (sql, indexes) in HOT.items():
+        await _check(session, what, sql, indexes)
     for what, (sql, indexes) in MANY.items():
         text = for_many(sql, await session._types(sql))
         await _check(session, what, text, indexes)

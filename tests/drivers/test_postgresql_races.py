@@ -3,6 +3,7 @@ owes: test_sql_races.)"""
 
 import asyncio
 import time
+from typing import Any
 
 import asyncpg
 import pytest
@@ -17,6 +18,7 @@ from towline_broker.domain.time import HOUR
 from towline_broker.drivers.interface import PushBatch, PushOutcome
 from towline_broker.drivers.sql import pushes
 from towline_broker.drivers.sql.postgresql import counters
+from towline_broker.drivers.sql.postgresql.hot import PostgresHot
 from towline_broker.drivers.sql.shared.transaction import SharedTransaction
 from towline_broker.drivers.sql.transaction import Transaction
 from towline_broker.testing.factories import START, new_job, new_jobs
@@ -28,23 +30,35 @@ def url(postgres_server: PostgresServer) -> str:
     return postgres_server.create_database()
 
 
+@pytest.mark.parametrize("joined", [True, False])
 async def test_p3_a_job_stored_and_settled_while_its_push_is_repeated_runs_once(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    url: str, monkeypatch: pytest.MonkeyPatch, joined: bool
 ) -> None:
     async with opened(url) as slow, opened(url) as fast:
-        job = new_job()
-        await push(slow, new_job("other"))
+        # One that expires is not joined with others.
+        job = new_job() if joined else new_job(expires_at=START + HOUR)
+        # The queue is there: who makes one is waited for.
+        await push(slow, new_job())
+        await ack(slow, await reserve(slow, 1))
         looked, go_on = asyncio.Event(), asyncio.Event()
-        known_ids = pushes.known_ids
+        known_ids, insert = pushes.known_ids, PostgresHot.insert
 
-        async def and_then_wait(transaction: Transaction, ids: list[str]) -> set[str]:
-            found = await known_ids(transaction, ids)
+        async def wait() -> None:
             if not looked.is_set():
                 looked.set()
                 await go_on.wait()
+
+        async def and_then_wait(transaction: Transaction, ids: list[str]) -> set[str]:
+            found = await known_ids(transaction, ids)
+            await wait()
             return found
 
+        async def wait_first(hot: PostgresHot, *arguments: Any) -> int:
+            await wait()
+            return await insert(hot, *arguments)
+
         monkeypatch.setattr(pushes, "known_ids", and_then_wait)
+        monkeypatch.setattr(PostgresHot, "insert", wait_first)
         repeated = asyncio.create_task(push(slow, job))
         await looked.wait()
         await push(fast, job)

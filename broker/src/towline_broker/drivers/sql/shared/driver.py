@@ -16,7 +16,7 @@ from towline_broker.drivers.interface import (
     ReserveRequest,
     Settled,
 )
-from towline_broker.drivers.sql import claims, pushes, schema, settles
+from towline_broker.drivers.sql import acks, claims, pushes, schema
 from towline_broker.drivers.sql.driver import SqlDriver, room_of
 from towline_broker.drivers.sql.shared.lanes import Lanes
 from towline_broker.drivers.sql.shared.memory import Memory
@@ -198,7 +198,7 @@ class SharedSqlDriver(SqlDriver):
         )
 
     async def ack(self, batch: AckBatch) -> list[Settled]:
-        operation = partial(settles.ack, batch=batch)
+        operation = partial(acks.ack, batch=batch)
         return await self._open.lanes.submit(
             operation, items=len(batch.acks), room=0, request=batch
         )

@@ -21,10 +21,10 @@ from towline_broker.drivers.interface import (
     ReserveRequest,
     Settled,
 )
+from towline_broker.drivers.sql.acks import ack
 from towline_broker.drivers.sql.claims import reserve, reserve_more
 from towline_broker.drivers.sql.names import Names
 from towline_broker.drivers.sql.notes import NOTHING, notes_of
-from towline_broker.drivers.sql.settles import ack
 from towline_broker.drivers.sql.shared.hot import Claimed, Ended, Hot, Line, Shape
 from towline_broker.drivers.sql.shared.transaction import SharedTransaction
 
