@@ -24,10 +24,11 @@ def url(database: Database) -> str:
     return database.new_store()
 
 
-async def test_p2_in_a_storm_of_claims_no_job_is_leased_twice(url: str) -> None:
+@pytest.mark.parametrize("priorities", [1, 3])
+async def test_p2_in_a_storm_of_claims_no_job_is_leased_twice(url: str, priorities: int) -> None:
     async with opened(url) as a, opened(url) as b, opened(url) as c:
         drivers = (a, b, c)
-        jobs = [new_job(priority=number % 3) for number in range(600)]
+        jobs = [new_job(priority=number % priorities) for number in range(600)]
         for start in range(0, 600, 300):
             await push(a, *jobs[start : start + 300])
         held: Counter[str] = Counter()

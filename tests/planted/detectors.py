@@ -182,6 +182,7 @@ DETECTORS: dict[str, Detector] = {
     "racing-pushes-postgresql": _pytest("test_postgresql", "pushed_at_both", room="contract"),
     "racing-pushes-mariadb": _pytest("test_mysql", "pushed_at_both", room="contract"),
     "slow-looks": _pytest("test_sql_races", "looks_begin_later", room="drivers"),
+    "storms-of-claims": _pytest("test_sql_races", "storm and postgres", room="drivers"),
     "late-repeats": _pytest("test_postgresql_races", "settled_while_its_push", room="drivers"),
     "reserve-file": _pytest("test_file_disk", "p11 and full_disk", room="drivers"),
     "reserve-sqlite": _pytest("test_sqlite_disk", "reserve", room="drivers"),

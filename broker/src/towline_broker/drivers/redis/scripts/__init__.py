@@ -19,16 +19,16 @@ def _script(name: str, *parts: str, write: bool, repeatable: bool = False) -> Sc
 
 _CHANGES = ("records", "changes", "memory")
 
-PUSH = _script("push", *_CHANGES, "planning", write=True)
+PUSH = _script("push", *_CHANGES, "plain", "planning", write=True)
 CHECK_PUSH = _script("check_push", *_CHANGES, "planning", write=False)
 GET = _script("get", "records", write=False)
 LIST_JOBS = _script("list_jobs", "records", "pages", write=False)
 CANCEL = _script("cancel", *_CHANGES, write=True)
 
-RESERVE = _script("reserve", *_CHANGES, write=True)
+RESERVE = _script("reserve", *_CHANGES, "plain", write=True)
 PROBE = _script("probe", "records", write=False)
 LEASES = _script("leases", "records", write=False)
-ACK = _script("ack", *_CHANGES, write=True)
+ACK = _script("ack", *_CHANGES, "plain", write=True)
 NACK = _script("nack", *_CHANGES, write=True)
 EXTEND = _script("extend", *_CHANGES, write=True)
 

@@ -8,17 +8,74 @@ while at <= #ARGV[5] do
   items[#items + 1], ids[#ids + 1] = item, item.id
 end
 local lines = {}
-for i, job in ipairs(find(ids)) do
+
+-- The lease of a plain job that has nothing told of it but its row, and the job with it.
+local runs, gone, gone_rows, kept = buffer('ZREM', RUN), buffer('HDEL', IDS), buffer('HDEL', ROWS), buffer('HSET', P .. 'mem')
+local slice = int(floor(till / 1000000))
+local forgotten = buffer('RPUSH', P .. 'f:' .. slice)
+local function finish_plain(item, static, row, n, kind)
+  local state, _, _, _, _, started, _, _, _, _, grant, _, request = unframe(ROW, row)
+  if state ~= LEASED or grant ~= item.grant then return end
+  local bucket = bucket_of(n)
+  local key = bucket_key(bucket)
+  put('HDEL', key, n)
+  thinned[key] = {'ZREM', P .. 'b', bucket}
+  if request ~= '' then put('SREM', P .. 'r:' .. request, n) end
+  local r, g, h, k, f = runs.n + 1, gone.n + 1, gone_rows.n + 1, kept.n, forgotten.n + 1
+  local id = item.id
+  local value = pack(ENDED, SUCCEEDED, ACKED, NOW, till, #item.queue, item.queue, #grant, grant)
+    .. item.result
+  runs[r], runs.n = n, r
+  gone[g], gone.n = id, g
+  gone_rows[h], gone_rows.n = n, h
+  kept[k + 1], kept[k + 2], kept.n = id, value, k + 2
+  forgotten[f], forgotten.n = 'J' .. id, f
+  ended[id] = value
+  add_to_tally(item.queue, kind)
+  told_ended[#told_ended + 1] = id
+  return kind .. ' ' .. int(NOW - started)
+end
+
+local numbers, stored, places = {}, hmget(IDS, ids), {}
+for i = 1, #ids do
+  if stored[i] then
+    numbers[#numbers + 1] = stored[i]
+    places[#numbers] = i
+  end
+end
+local statics, rows = raw(numbers)
+local others, ids_of_others = {}, {}
+for k, i in ipairs(places) do
+  local item, static, row = items[i], statics[k], rows[k]
+  if static and row and not ended[item.id] then
+    local flags, _, _, queue, kind = unframe(HEAD, static)
+    if is_plain(flags) and queue == item.queue then
+      lines[i] = finish_plain(item, static, row, numbers[k], kind)
+    end
+  end
+  if not lines[i] then
+    others[#others + 1], ids_of_others[#ids_of_others + 1] = i, item.id
+  end
+end
+if #numbers > #others then
+  slices[slice] = true
+  put('ZADD', P .. 'f', slice, slice)
+end
+for k, job in ipairs(find(ids_of_others)) do
+  local i = others[k]
   local item = items[i]
-  if job and job.state == LEASED and job.grant == item.grant and job.queue == item.queue then
+  if job and not ended[item.id] and job.state == LEASED and job.grant == item.grant
+    and job.queue == item.queue then
     job.result = item.result
     count(job, 'completed')
     lines[i] = job.type .. ' ' .. int(NOW - job.started)
     finish(job, SUCCEEDED, till, ACKED)
-  else
-    lines[i] = settlement_of(item.queue, item.id, item.grant)
   end
 end
+for i, item in ipairs(items) do
+  if not lines[i] then lines[i] = settlement_of(item.queue, item.id, item.grant) end
+end
+count_plain('leased', nil, 'completed')
 local news = ''
 if #told_ended > 0 then news = write() end
 return {news, table.concat(lines, '\n')}

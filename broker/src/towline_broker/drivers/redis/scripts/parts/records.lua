@@ -88,10 +88,11 @@ local function bucket_key(bucket)
   return key
 end
 
--- The jobs of these numbers; false for one that is not there.
-local function load(numbers)
-  local jobs = {}
-  if #numbers == 0 then return jobs end
+-- The jobs of these numbers as they are kept: as pushed, and their rows; false for what is not
+-- there.
+local function raw(numbers)
+  local found = {}
+  if #numbers == 0 then return found, found end
   local rows = hmget(ROWS, numbers)
   local wanted, order = {}, {}
   for i, n in ipairs(numbers) do
@@ -108,15 +109,24 @@ local function load(numbers)
   for _, bucket in ipairs(order) do
     local group = wanted[bucket]
     local statics = hmget(bucket_key(bucket), group.fields)
-    for k, i in ipairs(group.at) do
-      local job = false
-      if statics[k] then
-        job = parse(statics[k], numbers[i])
-        job.place = tonumber(job.n)
-        if rows[i] then read_row(job, rows[i]) end
-      end
-      jobs[i] = job
-    end
+    for k, i in ipairs(group.at) do found[i] = statics[k] end
+  end
+  return found, rows
+end
+
+local function whole(static, row, n)
+  local job = parse(static, n)
+  job.place = tonumber(n)
+  if row then read_row(job, row) end
+  return job
+end
+
+-- The jobs of these numbers; false for one that is not there.
+local function load(numbers)
+  local statics, rows = raw(numbers)
+  local jobs = {}
+  for i, n in ipairs(numbers) do
+    jobs[i] = statics[i] and whole(statics[i], rows[i], n) or false
   end
   return jobs
 end
