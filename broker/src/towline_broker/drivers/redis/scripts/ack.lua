@@ -9,11 +9,10 @@ while at <= #ARGV[5] do
 end
 local lines = {}
 
--- The lease of a plain job that has nothing told of it but its row, and the job with it.
-local runs, gone, gone_rows, kept = buffer('ZREM', RUN), buffer('HDEL', IDS), buffer('HDEL', ROWS), buffer('HSET', P .. 'mem')
-local slice = int(floor(till / 1000000))
-local forgotten = buffer('RPUSH', P .. 'f:' .. slice)
-local function finish_plain(item, static, row, n, kind)
+local runs, gone = buffer('ZREM', RUN), buffer('HDEL', IDS)
+local gone_rows, kept = buffer('HDEL', ROWS), buffer('HSET', P .. 'mem')
+-- Ends the lease of a plain job, and the job with it. What is answered, if it was that lease.
+local function finish_plain(item, row, n, kind)
   local state, _, _, _, _, started, _, _, _, _, grant, _, request = unframe(ROW, row)
   if state ~= LEASED or grant ~= item.grant then return end
   local bucket = bucket_of(n)
@@ -21,7 +20,7 @@ local function finish_plain(item, static, row, n, kind)
   put('HDEL', key, n)
   thinned[key] = {'ZREM', P .. 'b', bucket}
   if request ~= '' then put('SREM', P .. 'r:' .. request, n) end
-  local r, g, h, k, f = runs.n + 1, gone.n + 1, gone_rows.n + 1, kept.n, forgotten.n + 1
+  local r, g, h, k = runs.n + 1, gone.n + 1, gone_rows.n + 1, kept.n
   local id = item.id
   local value = pack(ENDED, SUCCEEDED, ACKED, NOW, till, #item.queue, item.queue, #grant, grant)
     .. item.result
@@ -29,8 +28,8 @@ local function finish_plain(item, static, row, n, kind)
   gone[g], gone.n = id, g
   gone_rows[h], gone_rows.n = n, h
   kept[k + 1], kept[k + 2], kept.n = id, value, k + 2
-  forgotten[f], forgotten.n = 'J' .. id, f
   ended[id] = value
+  remember('J' .. id, till)
   add_to_tally(item.queue, kind)
   told_ended[#told_ended + 1] = id
   return kind .. ' ' .. int(NOW - started)
@@ -50,16 +49,12 @@ for k, i in ipairs(places) do
   if static and row and not ended[item.id] then
     local flags, _, _, queue, kind = unframe(HEAD, static)
     if is_plain(flags) and queue == item.queue then
-      lines[i] = finish_plain(item, static, row, numbers[k], kind)
+      lines[i] = finish_plain(item, row, numbers[k], kind)
     end
   end
   if not lines[i] then
     others[#others + 1], ids_of_others[#ids_of_others + 1] = i, item.id
   end
-end
-if #numbers > #others then
-  slices[slice] = true
-  put('ZADD', P .. 'f', slice, slice)
 end
 for k, job in ipairs(find(ids_of_others)) do
   local i = others[k]
