@@ -6,6 +6,8 @@ Several brokers work on such a store at the same time, each over a few connectio
 ``links.py``        a connection that is opened again after it was lost
 ``lanes.py``        the connections that change, each playing what waits in one transaction
 ``batches.py``      one such transaction: played, committed, its outcome found out if it was lost
+``joined.py``       calls that wait together, in few statements where the database has such
+``hot.py``          what such a database offers: the seam for them
 ``transaction.py``  what an operation runs in
 ``ready.py``        where the lines of READY jobs begin (claims that stay fast in spite of the dead)
 ``heads.py``        the same for what is ordered by time
