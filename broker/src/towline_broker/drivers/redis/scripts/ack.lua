@@ -10,7 +10,7 @@ end
 local lines = {}
 
 local runs, gone = buffer('ZREM', RUN), buffer('HDEL', IDS)
-local gone_rows, kept = buffer('HDEL', ROWS), buffer('HSET', P .. 'mem')
+local gone_rows = buffer('HDEL', ROWS)
 -- Ends the lease of a plain job, and the job with it. What is answered, if it was that lease.
 local function finish_plain(item, row, n, kind)
   local state, _, _, _, _, started, _, _, _, _, grant, _, request = unframe(ROW, row)
@@ -20,16 +20,12 @@ local function finish_plain(item, row, n, kind)
   put('HDEL', key, n)
   thinned[key] = {'ZREM', P .. 'b', bucket}
   if request ~= '' then put('SREM', P .. 'r:' .. request, n) end
-  local r, g, h, k = runs.n + 1, gone.n + 1, gone_rows.n + 1, kept.n
+  local r, g, h = runs.n + 1, gone.n + 1, gone_rows.n + 1
   local id = item.id
-  local value = pack(ENDED, SUCCEEDED, ACKED, NOW, till, #item.queue, item.queue, #grant, grant)
-    .. item.result
   runs[r], runs.n = n, r
   gone[g], gone.n = id, g
   gone_rows[h], gone_rows.n = n, h
-  kept[k + 1], kept[k + 2], kept.n = id, value, k + 2
-  ended[id] = value
-  remember('J' .. id, till)
+  remember_end(id, item.queue, SUCCEEDED, NOW, till, ACKED, grant, item.result)
   add_to_tally(item.queue, kind)
   told_ended[#told_ended + 1] = id
   return kind .. ' ' .. int(NOW - started)

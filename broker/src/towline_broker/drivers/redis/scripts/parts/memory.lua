@@ -20,12 +20,16 @@ local function remember(entry, till)
 end
 
 -- "settlement" (0: none) is that of the lease that ended with the job.
+local function remember_end(id, queue, state, finished, till, settlement, grant, result)
+  local value = pack(ENDED, state, settlement, finished, till, #queue, queue, #grant, grant)
+    .. result
+  ended[id] = value
+  put('HSET', P .. 'mem', id, value)
+  remember('J' .. id, till)
+end
+
 local function remember_job(job, till, settlement, grant)
-  local value = pack(ENDED, job.state, settlement, job.finished, till, #job.queue, job.queue,
-    #grant, grant) .. job.result
-  ended[job.id] = value
-  put('HSET', P .. 'mem', job.id, value)
-  remember('J' .. job.id, till)
+  remember_end(job.id, job.queue, job.state, job.finished, till, settlement, grant, job.result)
 end
 
 local function remember_lease(job, grant, settlement, till)
