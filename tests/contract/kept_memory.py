@@ -11,7 +11,8 @@ from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Capabilities, Driver, Durability, Listener
 from towline_broker.drivers.memory import Engine, MemoryDriver
-from towline_broker.drivers.memory.settled import SettleMemory, UniqueKeys
+from towline_broker.drivers.memory.settled import SettleMemory
+from towline_broker.drivers.memory.unique_keys import UniqueKeys
 from towline_broker.testing import Harness
 
 

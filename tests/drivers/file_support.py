@@ -53,8 +53,9 @@ def portrait(state: State) -> bytes:
     recorder = Recorder(state, START)
     for job_id in sorted(state.jobs):
         recorder.carry_job(job_id)
-    for memory in sorted(state.memory._until, key=lambda memory: memory[:2]):
-        recorder.carry_memory(memory)
+    for run in sorted(state.memory._runs):
+        for memory in run:
+            recorder.carry_memory(memory)
     for name in sorted(state.keys._held):
         recorder.carry_key(name)
     for name in sorted(state.tallies):

@@ -9,7 +9,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
 from typing import Any, TypeVar
 
-from towline_broker.domain.jobs import Depth, JobRecord, JobState, Leased, LeaseRef, NewJob
+from towline_broker.domain.jobs import (
+    Depth,
+    JobRecord,
+    JobState,
+    Leased,
+    LeaseRef,
+    NewJob,
+    Settlement,
+)
 from towline_broker.domain.time import SECOND, Micros
 from towline_broker.drivers.file import FileDriver
 from towline_broker.drivers.interface import (
@@ -319,7 +327,7 @@ def difference(engine: Engine, model: Model) -> str:
         ("dead", _dead(engine), sorted(job.id for job in model.dead(None, DeadFilter()))),
         ("remembered jobs", _remembered(engine, model), _remembered_of(model)),
         ("remembered leases", *_leases(engine, model)),
-        ("memories", len(engine.state.memory), len(model.ended_jobs) + len(model.ended_leases)),
+        ("memories", len(engine.state.memory), _memories_of(model)),
         ("age of the oldest ready job", _wrong_ages(engine, model), []),
         ("line", _line(engine), _line_of(model)),
     ):
@@ -397,6 +405,12 @@ def _remembered_of(model: Model) -> list[tuple[str, object, bytes]]:
 def _leases(engine: Engine, model: Model) -> tuple[list[object], list[object]]:
     got = [engine.state.memory.settlement(ref) for ref in model.ended_leases]
     return [*got], [settlement for settlement, _ in model.ended_leases.values()]
+
+
+def _memories_of(model: Model) -> int:
+    """A job and the lease that was acknowledged are one."""
+    acked = sum(how is Settlement.ACKED for how, _ in model.ended_leases.values())
+    return len(model.ended_jobs) + len(model.ended_leases) - acked
 
 
 def _line(engine: Engine) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ from tests.contract.planted_bugs.planting import bug, wrap
 from towline_broker.domain.errors import QueueFull
 from towline_broker.drivers.interface import PushOutcome, PushResult
 from towline_broker.drivers.memory import Engine
+from towline_broker.drivers.memory.parts import PartedDict
 
 
 @bug("test_p1_a_whole_batch_is_stored_in_its_order")
@@ -68,7 +69,11 @@ def a_job_frees_a_key_that_another_holds_by_now(engine: Engine) -> None:
 
 @bug("test_p4_a_push_repeated_after_the_job_was_done_stores_nothing")
 def ids_of_ended_jobs_are_not_remembered(engine: Engine) -> None:
-    engine._state.memory.remember_job = lambda *a, **k: None  # type: ignore[method-assign]
+    class Forgetful(PartedDict[str, Any]):
+        def __setitem__(self, key: str, value: Any) -> None:
+            """Does not."""
+
+    engine._state.memory.jobs = Forgetful()
 
 
 @bug("test_p11_scheduled_and_leased_jobs_count_and_ended_ones_do_not")

@@ -20,7 +20,7 @@ def a_stale_token_is_accepted(engine: Engine) -> None:
 
 @bug("test_p4_a_result_is_readable_without_retention")
 def the_result_is_lost(engine: Engine) -> None:
-    wrap(engine, "_ack", lambda ack: lambda item, batch: ack(replace(item, result=b""), batch))
+    wrap(engine, "_ack", lambda ack: lambda item, *rest: ack(replace(item, result=b""), *rest))
 
 
 @bug("test_p3_a_repeated_ack_has_one_effect")
@@ -40,10 +40,11 @@ def a_repeated_ack_is_counted_twice(engine: Engine) -> None:
 
 @bug("test_p4_settlements_are_remembered_for_their_time_and_no_longer")
 def the_settle_memory_forgets_at_once(engine: Engine) -> None:
-    def make(remember: Any) -> Any:
-        return lambda ref, settlement, until: remember(ref, settlement, 0)
+    def make(settle: Any) -> Any:
+        return lambda batch: settle(replace(batch, remember_until=0))
 
-    wrap(engine._state.memory, "remember_lease", make)
+    wrap(engine, "ack", make)
+    wrap(engine, "nack", make)
 
 
 @bug("test_p4_with_retention_the_whole_job_stays_readable")

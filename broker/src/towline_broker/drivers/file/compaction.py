@@ -20,8 +20,9 @@ from towline_broker.domain.time import Micros
 from towline_broker.drivers.file.journal import Journal, Use
 from towline_broker.drivers.file.recording import Recorder
 from towline_broker.drivers.file.rows import Record, encode
-from towline_broker.drivers.memory.changes import Changes, Memory
+from towline_broker.drivers.memory.changes import Changes
 from towline_broker.drivers.memory.records import JOB_OVERHEAD
+from towline_broker.drivers.memory.runs import Run, runs_of
 from towline_broker.drivers.memory.settled import MEMORY_OVERHEAD
 from towline_broker.drivers.memory.state import State
 
@@ -70,7 +71,7 @@ class Inventory:
     """What stands in one segment as a whole; it may be gone or stand elsewhere by now."""
 
     jobs: Pile[str] = field(default_factory=Pile)
-    memories: Pile[Memory] = field(default_factory=Pile)
+    memories: Pile[Run] = field(default_factory=Pile)
     keys: dict[tuple[str, str], None] = field(default_factory=dict)
     tallies: dict[tuple[str, str], None] = field(default_factory=dict)
     queues: dict[str, None] = field(default_factory=dict)
@@ -86,10 +87,12 @@ class Inventory:
     def add_record(self, record: Record) -> None:
         names = record.names
         self._add_jobs(record)
-        self.memories.add((row.until, row.number, row.id, None) for row in record.ended)
+        self.memories.add(runs_of((row.until, row.number, row.id, None) for row in record.ended))
         self.memories.add(
-            (row.until, row.number, "", (names[row.queue], row.job_id, names[row.grant]))
-            for row in record.settled
+            runs_of(
+                (row.until, row.number, "", (names[row.queue], row.job_id, names[row.grant]))
+                for row in record.settled
+            )
         )
         for key in record.keys:
             self.keys[names[key.queue], key.key] = None
@@ -259,5 +262,6 @@ def _entries(inventory: Inventory) -> Iterator[_Entry]:
         yield Recorder.carry_job, job_id
     for key in inventory.keys:
         yield Recorder.carry_key, key
-    for memory in inventory.memories:
-        yield Recorder.carry_memory, memory
+    for run in inventory.memories:
+        for memory in run:
+            yield Recorder.carry_memory, memory

@@ -23,8 +23,9 @@ from towline_broker.drivers.file.rows import (
     StandingRow,
     TallyRow,
 )
-from towline_broker.drivers.memory.changes import FAILURE, PROGRESS, RESULT, WHOLE, Changes, Memory
+from towline_broker.drivers.memory.changes import FAILURE, PROGRESS, RESULT, WHOLE, Changes
 from towline_broker.drivers.memory.records import Job, Lease, Tally
+from towline_broker.drivers.memory.runs import Memory
 from towline_broker.drivers.memory.state import State
 
 _totals = attrgetter(*(field.name for field in fields(Totals)))
@@ -64,8 +65,9 @@ class Recorder:
         record.disowned = changes.disowned
         if changes.forgotten is not None:
             record.forgotten = ForgottenRow(*changes.forgotten)
-        for memory in changes.remembered:
-            self._remember(memory)
+        for run in changes.remembered:
+            for memory in run:
+                self._remember(memory)
         record.keys = [self._key(*name) for name in changes.keys]
         changes.clear_marks()
 
@@ -100,18 +102,29 @@ class Recorder:
     # --- rows -----------------------------------------------------------------------------------
 
     def _remember(self, memory: Memory) -> int:
-        kept, (until, number, job_id, lease) = self._state.memory, memory
+        until, number, job_id, lease = memory
         if lease is None:
-            queue, state, result, finished_at = kept.ended(job_id)
-            at = None if finished_at == self.record.now else finished_at
-            row = EndedRow(job_id, self._name(queue), state, at, until, number, result)
-            self.record.ended.append(row)
-            return 100 + len(result)
+            return self._remember_job(job_id, until, number)
+        how = self._state.memory.settlement(LeaseRef(*lease)) or 0
         queue, job_id, grant = lease
-        how = kept.settlement(LeaseRef(*lease)) or 0
         names = self._name(queue), self._name(grant)
         self.record.settled.append(SettledRow(job_id, *names, how, until, number))
         return 150
+
+    def _remember_job(self, job_id: str, until: Micros, number: int) -> int:
+        ended = self._state.memory.jobs[job_id]
+        row = EndedRow(
+            job_id,
+            self._name(ended.queue),
+            ended.state,
+            None if ended.finished_at == self.record.now else ended.finished_at,
+            until,
+            number,
+            ended.result,
+            None if ended.grant is None else self._name(ended.grant),
+        )
+        self.record.ended.append(row)
+        return 100 + len(ended.result)
 
     def _job(self, job: Job) -> JobRow:
         now = self.record.now

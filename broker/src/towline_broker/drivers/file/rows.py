@@ -121,7 +121,7 @@ class GrantedRow(_Row):
 
 
 class EndedRow(_Row):
-    """The settle memory of a job."""
+    """The settle memory of a job, and of the lease that was acknowledged if it ended so."""
 
     id: str
     queue: int
@@ -131,10 +131,12 @@ class EndedRow(_Row):
     until: Micros
     number: int
     result: bytes = b""
+    #: Of that lease.
+    grant: int | None = None
 
 
 class SettledRow(_Row):
-    """The settle memory of a lease."""
+    """The settle memory of a lease that is not one of its job."""
 
     job_id: str
     queue: int

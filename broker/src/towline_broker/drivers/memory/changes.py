@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.memory.records import Job, Tally
+from towline_broker.drivers.memory.runs import Run
 
 #: Parts of a job, to be added up. Its state, place, times, attempts and lease:
 STANDING = 1
@@ -18,10 +19,6 @@ PROGRESS = 4
 RESULT = 8
 #: It is new.
 WHOLE = 16
-
-#: A memory of a job or a lease: until when it is kept, its number, the job's id if it is one of a
-#: job, else the queue, job and grant of the lease.
-Memory = tuple[Micros, int, str, tuple[str, str, str] | None]
 
 
 @dataclass(slots=True)
@@ -36,7 +33,7 @@ class Changes:
     #: Ids of jobs that were removed.
     gone: list[str] = field(default_factory=list)
     #: Memories that were added.
-    remembered: list[Memory] = field(default_factory=list)
+    remembered: list[Run] = field(default_factory=list)
     #: Ids of jobs that the settle memory was made to forget before their time.
     disowned: list[str] = field(default_factory=list)
     #: Every memory up to this end and number is forgotten.

@@ -1,6 +1,6 @@
 """When leases run out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from itertools import islice
 
@@ -37,24 +37,16 @@ class Deadlines:
             heappush(self._times, until)
         found.update(jobs)
 
-    def at(self, until: Micros) -> dict[str, Job]:
-        """For whoever takes many out of it, and calls :meth:`tidy` then."""
-        return self._jobs[until]
-
-    def remove(self, until: Micros, job_id: str) -> None:
+    def remove(self, until: Micros, job_ids: Iterable[str]) -> None:
+        """All of them must be there."""
         jobs = self._jobs[until]
-        del jobs[job_id]
+        for job_id in job_ids:
+            del jobs[job_id]
         if not jobs:
-            self.tidy(until)
-
-    def tidy(self, until: Micros) -> None:
-        """Some of this time were taken out."""
-        if self._jobs[until]:
-            return
-        del self._jobs[until]
-        if len(self._times) > 2 * len(self._jobs) + SWEEP_SLACK:
-            self._times[:] = self._jobs
-            heapify(self._times)
+            del self._jobs[until]
+            if len(self._times) > 2 * len(self._jobs) + SWEEP_SLACK:
+                self._times[:] = self._jobs
+                heapify(self._times)
 
     def first_time(self) -> Micros | None:
         times = self._times

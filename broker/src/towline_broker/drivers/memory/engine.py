@@ -187,13 +187,8 @@ class Engine(Leasing):
     def discard_dead(self, selection: DeadSelection, remember_until: Micros) -> Handled:
         matched, jobs = self._selected(selection)
         for job in jobs:
-            self._state.memory.remember_job(
-                job.id,
-                job.queue,
-                JobState.DEAD,
-                job.finished_at or selection.now,
-                remember_until,
-            )
+            died = job.finished_at or selection.now
+            self._state.remember(job, JobState.DEAD, died, remember_until)
             self._state.remove(job)
             self._state.free_key(job)
         return Handled(matched, len(jobs))

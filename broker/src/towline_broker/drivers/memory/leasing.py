@@ -31,6 +31,7 @@ from towline_broker.drivers.memory.changes import FAILURE, PROGRESS, RESULT
 from towline_broker.drivers.memory.queue import Queue
 from towline_broker.drivers.memory.records import Job, Lease
 from towline_broker.drivers.memory.state import State
+from towline_broker.drivers.memory.successes import Successes
 
 
 class Leasing:
@@ -101,19 +102,25 @@ class Leasing:
         return job, job.lease
 
     def ack(self, batch: AckBatch) -> list[Settled]:
-        return [self._ack(item, batch) for item in batch.acks]
+        successes = Successes(self._state, batch.now, batch.remember_until)
+        settled = [self._ack(item, batch, successes) for item in batch.acks]
+        successes.finish()
+        return settled
 
-    def _ack(self, item: AckItem, batch: AckBatch) -> Settled:
+    def _ack(self, item: AckItem, batch: AckBatch, successes: Successes) -> Settled:
         held = self._held(item.ref)
         if held is None:
             return self._settled_before(item.ref)
         job, lease = held
-        self._state.memory.remember_lease(item.ref, Settlement.ACKED, batch.remember_until)
+        if job.retention == 0 and job.unique_key is None:
+            return successes.add(job, lease, item.result)
         job.tally.totals.completed += 1
         if item.result:
             job.result = item.result
             self._state.resize(job, RESULT)
-        self._state.finish(job, JobState.SUCCEEDED, batch.now, batch.remember_until)
+        self._state.finish(
+            job, JobState.SUCCEEDED, batch.now, batch.remember_until, acked=lease.grant
+        )
         return Settled(True, type=job.type, elapsed=batch.now - lease.granted_at)
 
     def nack(self, batch: NackBatch) -> list[Settled]:

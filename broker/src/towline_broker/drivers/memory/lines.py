@@ -1,7 +1,7 @@
 """The orders in which jobs wait: each costs O(log n) or less per change, whatever is in it."""
 
 from bisect import bisect_right, insort
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from operator import itemgetter
@@ -91,6 +91,18 @@ class NumberedLine(Generic[N, T]):
         index = bisect_right(self._firsts, number) - 1
         del self._blocks[index][number]
         self._lost(index, 1)
+
+    def remove_all(self, numbers: Iterable[N]) -> None:
+        """All of them must be there."""
+        left = sorted(numbers, reverse=True)
+        while left:
+            index = bisect_right(self._firsts, left[-1]) - 1
+            block = self._blocks[index]
+            is_last = index + 1 == len(self._firsts)
+            before = len(left)
+            while left and (is_last or left[-1] < self._firsts[index + 1]):
+                del block[left.pop()]
+            self._lost(index, before - len(left))
 
     def remove_front(self, count: int) -> None:
         """Removes so many of what :meth:`front` tells, from the first on."""

@@ -59,6 +59,12 @@ class PartedDict(Generic[K, V]):
         for key, value in zip(keys, values, strict=True):
             parts[hash(key) >> _SHIFT & _MASK][key] = value
 
+    def delete_all(self, keys: Iterable[K]) -> None:
+        """All of them must be there."""
+        parts = self._parts
+        for key in keys:
+            del parts[hash(key) >> _SHIFT & _MASK][key]
+
     def __len__(self) -> int:
         return sum(map(len, self._parts))
 

@@ -27,7 +27,8 @@ from towline_broker.drivers.memory.records import (
     cost_of,
     current_cost,
 )
-from towline_broker.drivers.memory.settled import SettleMemory, UniqueKeys
+from towline_broker.drivers.memory.settled import Ended, SettleMemory
+from towline_broker.drivers.memory.unique_keys import UniqueKeys
 
 #: So many retry policies are shared by the jobs that have them.
 SHARED_POLICIES = 1_000
@@ -169,16 +170,18 @@ class State:
 
     def remove(self, job: Job) -> None:
         self._leave(job)
-        self._drop(job)
+        self.drop_all([job])
 
-    def _drop(self, job: Job) -> None:
-        """A job that has no state any more."""
-        del self.jobs[job.id]
-        self.in_push_order.remove(job.number)
-        self._jobs_size -= job.size
+    def drop_all(self, jobs: Sequence[Job]) -> None:
+        """Jobs that have no state any more, and are counted no more."""
+        ids = [job.id for job in jobs]
+        self.jobs.delete_all(ids)
+        self.in_push_order.remove_all([job.number for job in jobs])
+        self._jobs_size -= sum([job.size for job in jobs])
         if self.changes is not None:
-            self.changes.note_tally(job.tally)
-            self.changes.gone.append(job.id)
+            self.changes.gone += ids
+            for tally in dict.fromkeys([job.tally for job in jobs]):
+                self.changes.note_tally(tally)
 
     def grow(self, size: int) -> None:
         """Jobs were stored that take so many bytes."""
@@ -242,7 +245,7 @@ class State:
     def set_lease(self, job: Job, lease: Lease) -> None:
         """Another deadline, for a LEASED job."""
         if job.lease is not None:
-            self.deadlines.remove(job.lease.until, job.id)
+            self.deadlines.remove(job.lease.until, [job.id])
         job.lease = lease
         self.deadlines.add(lease.until, {job.id: job})
         self.note(job, STANDING)
@@ -259,9 +262,16 @@ class State:
         self._free_key_of_ended(job)
         self.events.ended.append(job.id)
 
-    def finish(self, job: Job, state: JobState, now: Micros, remember_until: Micros) -> None:
+    def finish(
+        self,
+        job: Job,
+        state: JobState,
+        now: Micros,
+        remember_until: Micros,
+        acked: str | None = None,
+    ) -> None:
         """To SUCCEEDED or CANCELLED. The job goes at once if it has no retention; the settle memory
-        keeps its id, state and result."""
+        keeps its id, state and result. ``acked``: the grant of the lease that this ends."""
         self._leave(job)
         if job.retention > 0:
             job.finished_at = now
@@ -269,8 +279,8 @@ class State:
             job.keep_until = now + job.retention
             self.retained.set(job.id, job.keep_until)
         else:
-            self._drop(job)
-        self.memory.remember_job(job.id, job.queue, state, now, remember_until, job.result)
+            self.drop_all([job])
+        self.remember(job, state, now, remember_until, acked)
         if state is JobState.SUCCEEDED:
             self._free_key_of_ended(job)
         else:
@@ -280,9 +290,16 @@ class State:
     def purge(self, job: Job, now: Micros, remember_until: Micros) -> None:
         """A waiting job goes as if cancelled, whatever its retention."""
         self.remove(job)
-        self.memory.remember_job(job.id, job.queue, JobState.CANCELLED, now, remember_until)
+        self.remember(job, JobState.CANCELLED, now, remember_until)
         self.free_key(job)
         self.events.ended.append(job.id)
+
+    def remember(
+        self, job: Job, state: JobState, at: Micros, until: Micros, acked: str | None = None
+    ) -> None:
+        since = self.memory.since
+        ended = Ended(job.queue, state, at, until, since, acked, job.result)
+        self.memory.remember_job(job.id, ended)
 
     def revive(self, job: Job, now: Micros) -> None:
         """DEAD to READY, for a new series of attempts."""
@@ -390,11 +407,15 @@ class State:
 
     def _leave_lease(self, job: Job) -> None:
         lease, job.lease = job.lease, None
-        if lease is None:
-            return
-        self.deadlines.remove(lease.until, job.id)
+        if lease is not None:
+            self.end_leases(lease, [job.id])
+
+    def end_leases(self, lease: Lease, job_ids: Sequence[str]) -> None:
+        """Of jobs that have left it: they go from the indexes of leases."""
+        self.deadlines.remove(lease.until, job_ids)
         if lease.request_id:
             request = self.requests[lease.request_id]
-            del request[job.id]
+            for job_id in job_ids:
+                del request[job_id]
             if not request:
                 del self.requests[lease.request_id]
