@@ -122,7 +122,7 @@ def requests_are_forgotten(disk: Disk, now: Micros) -> None:
     for job in disk.engine._state.jobs.values():
         if job.lease is not None:
             job.lease = job.lease._replace(request_id="")
-    disk.engine._state.requests.clear()
+    disk.engine._state.leases.requests.clear()
 
 
 def the_settle_memory_is_lost(disk: Disk, now: Micros) -> None:

@@ -37,8 +37,8 @@ def test_p11_heartbeats_leave_nothing_behind() -> None:
     (ref,) = reserve(engine, 1)
     for now in range(5000):
         engine.extend(ExtendBatch([ExtendItem(ref)], now))
-    assert len(engine._state.deadlines._times) <= 2 + SWEEP_SLACK
-    assert len(engine._state.deadlines._jobs) == 1
+    assert len(engine._state.leases._times) <= 2 + SWEEP_SLACK
+    assert len(engine._state.leases._jobs) == 1
 
 
 def test_p11_jobs_that_come_and_go_leave_nothing_behind() -> None:
@@ -65,9 +65,9 @@ def test_p11_jobs_that_come_and_go_leave_nothing_behind() -> None:
     assert not queue.ready._priorities
     for agenda in (state.due, state.expiring, state.retained, state.keys._until):
         assert len(agenda._heap) <= SWEEP_SLACK
-    assert len(state.deadlines._times) <= SWEEP_SLACK
-    assert not state.deadlines._jobs
-    assert not state.requests
+    assert len(state.leases._times) <= SWEEP_SLACK
+    assert not state.leases._jobs
+    assert not state.leases.requests
     assert not state.keys._held
     assert not state.in_push_order._blocks
     assert not any(state.jobs._parts)

@@ -32,7 +32,7 @@ def check_state(state: State) -> None:
         for job_state in LIVE:
             known = by_type[queue_name, type_, job_state]
             _agree(f"{job_state.name} {type_} in {queue_name}", tally.depth[job_state], known)
-    requests = {id(job) for held in state.requests.values() for job in held.values()}
+    requests = {id(job) for held in state.leases.requests.values() for job in held.values()}
     leased = {id(job) for job in jobs if job.state is JobState.LEASED}
     if not requests <= leased:
         raise Wrong("a request id names jobs that are not leased")
@@ -51,10 +51,10 @@ def check_empty(state: State, broker: Broker) -> None:
         "bytes": state.size,
         "settle memory": len(state.memory),
         "unique keys": len(state.keys._held),
-        "request ids": len(state.requests),
+        "request ids": len(state.leases.requests),
         "due": len(list(state.due)),
         "expiring": len(list(state.expiring)),
-        "deadlines": len(list(state.deadlines)),
+        "deadlines": len(list(state.leases)),
         "retained": len(list(state.retained)),
         "waiters": len(broker._line._lines),
         "watches": len(broker._watch._watches),

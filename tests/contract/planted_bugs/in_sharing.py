@@ -175,7 +175,7 @@ class JobsAreForgottenInARace(SharedDriver):
         if self.server.at_work > 4:
             state = self.server.engine._state
             for one in leased[:1]:
-                state.deadlines.remove(one.lease_until, [one.ref.job_id])
+                del state.leases._jobs[one.lease_until][one.ref.job_id]
                 leased = leased[1:]
         self.server.at_work -= 1
         return leased

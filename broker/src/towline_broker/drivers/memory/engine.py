@@ -144,7 +144,7 @@ class Engine(Leasing):
         return len(job_ids)
 
     def expired_leases(self, now: Micros, limit: int) -> list[LeaseRecord]:
-        jobs = self._state.deadlines.due(now, limit)
+        jobs = self._state.leases.due(now, limit)
         return [job.lease_record(job.lease) for job in jobs if job.lease is not None]
 
     def forget(self, now: Micros, limit: int) -> int:
@@ -158,7 +158,7 @@ class Engine(Leasing):
 
     def next_due(self) -> Micros | None:
         state = self._state
-        times = (state.due.first_time(), state.expiring.first_time(), state.deadlines.first_time())
+        times = (state.due.first_time(), state.expiring.first_time(), state.leases.first_time())
         return min((time for time in times if time is not None), default=None)
 
     # --- dead letters -------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class Leasing:
 
     def reserve(self, request: ReserveRequest) -> list[Leased]:
         if request.request_id:
-            held = self._state.requests.get(request.request_id)
+            held = self._state.leases.requests.get(request.request_id)
             if held:
                 return [job.leased(job.lease) for job in held.values() if job.lease is not None]
         granted: list[Leased] = []

@@ -13,8 +13,8 @@ from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Transfer
 from towline_broker.drivers.memory.changes import STANDING, WHOLE, Changes
 from towline_broker.drivers.memory.dead import DeadLetters
-from towline_broker.drivers.memory.deadlines import Deadlines
 from towline_broker.drivers.memory.events import Events
+from towline_broker.drivers.memory.leases import LiveLeases
 from towline_broker.drivers.memory.lines import Agenda, NumberedLine
 from towline_broker.drivers.memory.parts import PartedDict
 from towline_broker.drivers.memory.queue import Queue
@@ -44,11 +44,9 @@ class State:
         self.due: Agenda[str] = Agenda()
         #: Ids of SCHEDULED and READY jobs that were never started, by the end of their validity.
         self.expiring: Agenda[str] = Agenda()
-        self.deadlines = Deadlines()
+        self.leases = LiveLeases()
         #: Ids of SUCCEEDED and CANCELLED jobs by the end of their retention.
         self.retained: Agenda[str] = Agenda()
-        #: request_id to the jobs that are leased under it, in the order of the grant.
-        self.requests: dict[str, dict[str, Job]] = {}
         self.dead = DeadLetters()
         self.keys = UniqueKeys()
         self.memory = SettleMemory()
@@ -142,7 +140,7 @@ class State:
         self.join(job)
         self.places = max(self.places, job.place)
         if job.lease is not None:
-            self._index_lease(job.lease, {job.id: job})
+            self.leases.add(job.lease, [job])
 
     def queue(self, name: str) -> Queue:
         """The queue of this name, which comes into being if there is none."""
@@ -233,21 +231,16 @@ class State:
             tally.depth[READY] -= count
             tally.depth[LEASED] += count
             tally.totals.started += count
-        self._index_lease(lease, {job.id: job for job in jobs})
+        self.leases.add(lease, jobs)
         if self.changes is not None:
             self.changes.note_granted(jobs)
-
-    def _index_lease(self, lease: Lease, jobs: dict[str, Job]) -> None:
-        self.deadlines.add(lease.until, jobs)
-        if lease.request_id:
-            self.requests.setdefault(lease.request_id, {}).update(jobs)
 
     def set_lease(self, job: Job, lease: Lease) -> None:
         """Another deadline, for a LEASED job."""
         if job.lease is not None:
-            self.deadlines.remove(job.lease.until, [job.id])
+            self.leases.remove(job.lease, [job.id])
         job.lease = lease
-        self.deadlines.add(lease.until, {job.id: job})
+        self.leases.add(lease, [job])
         self.note(job, STANDING)
 
     def bury(self, job: Job, reason: DeadReason, now: Micros) -> None:
@@ -395,7 +388,9 @@ class State:
             self.due.discard(job_id)
             self._leave_expiring(job)
         elif state is JobState.LEASED:
-            self._leave_lease(job)
+            lease, job.lease = job.lease, None
+            if lease is not None:
+                self.leases.remove(lease, [job.id])
         elif state is JobState.DEAD:
             self.dead.remove(job)
         else:
@@ -404,18 +399,3 @@ class State:
     def _leave_expiring(self, job: Job) -> None:
         if job.expires_at is not None:
             self.expiring.discard(job.id)
-
-    def _leave_lease(self, job: Job) -> None:
-        lease, job.lease = job.lease, None
-        if lease is not None:
-            self.end_leases(lease, [job.id])
-
-    def end_leases(self, lease: Lease, job_ids: Sequence[str]) -> None:
-        """Of jobs that have left it: they go from the indexes of leases."""
-        self.deadlines.remove(lease.until, job_ids)
-        if lease.request_id:
-            request = self.requests[lease.request_id]
-            for job_id in job_ids:
-                del request[job_id]
-            if not request:
-                del self.requests[lease.request_id]

@@ -67,7 +67,7 @@ class Successes:
         state, jobs = self._state, self._jobs
         ids = [job.id for job in jobs]
         for lease, leased in self._leased.values():
-            state.end_leases(lease, leased)
+            state.leases.remove(lease, leased)
         for tally, count in Counter([job.tally for job in jobs]).items():
             tally.depth[LEASED] -= count
             tally.totals.completed += count

@@ -1,27 +1,26 @@
-"""When leases run out."""
+"""The leases that live: which jobs have them, by their deadlines and by the requests that got
+them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice
 
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.memory.lines import SWEEP_SLACK
-from towline_broker.drivers.memory.records import Job
+from towline_broker.drivers.memory.records import Job, Lease
 
 
-class Deadlines:
-    """LEASED jobs by the time at which their lease runs out.
+class LiveLeases:
+    """The jobs of one grant have deadline and request in common, and come and go together."""
 
-    The jobs of one grant have that time in common, and come and go together: so there is one entry
-    for each time, with all of its jobs.
-    """
-
-    __slots__ = ("_jobs", "_times")
+    __slots__ = ("_jobs", "_times", "requests")
 
     def __init__(self) -> None:
-        #: By time, then by id, in the order in which they were added.
+        #: By request_id, then by the id of the job.
+        self.requests: dict[str, dict[str, Job]] = {}
+        #: By deadline, then by id, in the order in which they were added.
         self._jobs: dict[Micros, dict[str, Job]] = {}
-        #: A heap of all times; some have no jobs any more, and some stand there twice.
+        #: A heap of all deadlines; some have no jobs any more, and some stand there twice.
         self._times: list[Micros] = []
 
     def __iter__(self) -> Iterator[str]:
@@ -29,21 +28,31 @@ class Deadlines:
         for jobs in self._jobs.values():
             yield from jobs
 
-    def add(self, until: Micros, jobs: Mapping[str, Job]) -> None:
-        """By their ids, and there must be one."""
-        found = self._jobs.get(until)
-        if found is None:
-            found = self._jobs[until] = {}
-            heappush(self._times, until)
-        found.update(jobs)
+    def add(self, lease: Lease, jobs: Sequence[Job]) -> None:
+        """There must be one."""
+        by_id = {job.id: job for job in jobs}
+        if lease.request_id:
+            self.requests.setdefault(lease.request_id, {}).update(by_id)
+        found = self._jobs.get(lease.until)
+        if found is not None:
+            found.update(by_id)
+        else:
+            self._jobs[lease.until] = by_id
+            heappush(self._times, lease.until)
 
-    def remove(self, until: Micros, job_ids: Iterable[str]) -> None:
+    def remove(self, lease: Lease, job_ids: Sequence[str]) -> None:
         """All of them must be there."""
-        jobs = self._jobs[until]
+        if lease.request_id:
+            request = self.requests[lease.request_id]
+            for job_id in job_ids:
+                del request[job_id]
+            if not request:
+                del self.requests[lease.request_id]
+        jobs = self._jobs[lease.until]
         for job_id in job_ids:
             del jobs[job_id]
         if not jobs:
-            del self._jobs[until]
+            del self._jobs[lease.until]
             if len(self._times) > 2 * len(self._jobs) + SWEEP_SLACK:
                 self._times[:] = self._jobs
                 heapify(self._times)
