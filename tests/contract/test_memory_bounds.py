@@ -104,17 +104,32 @@ def test_a_numbered_line_keeps_its_order_whatever_comes_and_goes() -> None:
     line: NumberedLine[int, int] = NumberedLine()
     there: set[int] = set()
     number = 0
-    for _ in range(20_000):
+    for _ in range(4_000):
         if there and random.random() < 0.48:
             gone = min(there) if random.random() < 0.5 else random.choice(sorted(there)[:50])
             there.remove(gone)
             line.remove(gone)
+        elif there and random.random() < 0.05:
+            front = line.front(random.randrange(1, 40))
+            assert front == sorted(there)[: len(front)]
+            there.difference_update(front)
+            line.remove_front(len(front))
+        elif there and random.random() < 0.02:
+            some = random.sample(sorted(there), min(len(there), random.randrange(1, 300)))
+            there.difference_update(some)
+            line.remove_all(some)
+        elif random.random() < 0.05:
+            many = range(number + 2, number + 2 * random.randrange(2, 400), 2)
+            number = many[-1]
+            there.update(many)
+            line.extend([(each, each) for each in many])
         else:
             number += 2
             new = number if random.random() < 0.95 else number - 401 - 2 * random.randrange(99)
             if new > 0 and new not in there:
                 there.add(new)
                 line.add(new, new)
+        assert len(line) == len(there)
         if there:
             assert line.first() == min(there)
     assert list(line) == sorted(there)

@@ -60,7 +60,7 @@ def test_the_command_prints_records_as_lines_of_json(directory: Path) -> None:
     assert (granted["ids"], granted["attempt"]) == ([first], 1)
     assert granted["lease"]["grant"] == "grant"
     assert acked["gone"] == [first]
-    assert acked["settled"][0]["settlement"] == "ACKED"
+    assert (acked["ended"][0]["state"], acked["ended"][0]["grant"]) == ("SUCCEEDED", "grant")
     assert [line["sequence"] for line in (pushed, leased, acked)] == [1, 2, 3]
     assert [line["tallies"] for line in (pushed, acked)] == [
         [{"queue": "q", "type": "T", "totals": {"pushed": 2}}],

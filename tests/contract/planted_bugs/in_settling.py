@@ -50,9 +50,9 @@ def the_settle_memory_forgets_at_once(engine: Engine) -> None:
 @bug("test_p4_with_retention_the_whole_job_stays_readable")
 def retention_is_ignored(engine: Engine) -> None:
     def make(finish: Any) -> Any:
-        def broken(job: Any, *arguments: Any) -> None:
+        def broken(job: Any, *arguments: Any, **named: Any) -> None:
             job.retention = 0
-            finish(job, *arguments)
+            finish(job, *arguments, **named)
 
         return broken
 

@@ -30,7 +30,7 @@ from towline_broker.drivers.memory.records import (
 from towline_broker.drivers.memory.settled import Ended, SettleMemory
 from towline_broker.drivers.memory.unique_keys import UniqueKeys
 
-#: So many retry policies are shared by the jobs that have them.
+#: Retry policies that are shared by the jobs that have them.
 SHARED_POLICIES = 1_000
 
 
@@ -130,7 +130,7 @@ class State:
         it :meth:`place` in that of their places."""
         self.jobs[job.id] = job
         job.size = current_cost(job)
-        self._jobs_size += job.size
+        self.grow(job.size)
         self.in_push_order.add(job.number, job)
         self.pushes = max(self.pushes, job.number)
 
@@ -182,7 +182,7 @@ class State:
                 self.changes.note_tally(tally)
 
     def grow(self, size: int) -> None:
-        """Jobs were stored that take so many bytes."""
+        """By stored jobs of so many bytes."""
         self._jobs_size += size
 
     def resize(self, job: Job, part: int) -> None:
@@ -267,9 +267,8 @@ class State:
         keeps its id, state and result. ``acked``: the grant of the lease that this ends."""
         self._leave(job)
         if job.retention > 0:
-            job.finished_at = now
+            job.finished_at, job.keep_until = now, now + job.retention
             self._enter(job, state)
-            job.keep_until = now + job.retention
             self.retained.set(job.id, job.keep_until)
         else:
             self.drop_all([job])
