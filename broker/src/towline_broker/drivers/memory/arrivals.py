@@ -12,15 +12,15 @@ from towline_broker.domain.jobs import NewJob
 from towline_broker.domain.retry import DEFAULT_POLICY
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import PushBatch
-from towline_broker.drivers.memory.records import JOB_OVERHEAD, READY, Job, Tally
+from towline_broker.drivers.memory.records import JOB_OVERHEAD, READY, Job, Tally, by_tally
 from towline_broker.drivers.memory.state import State
 
 
 def can_come_together(state: State, batch: PushBatch) -> bool:
-    """Whether all of them are new and READY from now on, and may be stored."""
+    """Whether there are several, all of them new and READY from now on, and may be stored."""
     jobs = batch.jobs
     ids = [new.id for new in jobs]
-    if not jobs or len(set(ids)) < len(ids):
+    if len(jobs) < 2 or len(set(ids)) < len(ids):
         return False
     if state.jobs.holds_any(ids) or state.memory.jobs.holds_any(ids):
         return False
@@ -50,7 +50,7 @@ def add(state: State, coming: Sequence[NewJob], now: Micros) -> None:
     jobs = _made(state, coming, now)
     state.jobs.put_all([job.id for job in jobs], jobs)
     state.in_push_order.extend([(job.number, job) for job in jobs])
-    for tally, count in Counter([job.tally for job in jobs]).items():
+    for tally, count in by_tally(jobs).items():
         tally.totals.pushed += count
         tally.depth[READY] += count
     lines: dict[tuple[str, int], list[Job]] = {}

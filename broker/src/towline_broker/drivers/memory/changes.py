@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.memory.records import Job, Tally
+from towline_broker.drivers.memory.records import Job, Tally, by_tally
 from towline_broker.drivers.memory.runs import Run
 
 #: Parts of a job, to be added up. Its state, place, times, attempts and lease:
@@ -59,7 +59,7 @@ class Changes:
         self._note_tallies(jobs)
 
     def _note_tallies(self, jobs: Sequence[Job]) -> None:
-        for tally in dict.fromkeys([job.tally for job in jobs]):
+        for tally in by_tally(jobs):
             self.note_tally(tally)
 
     def note_tally(self, tally: Tally) -> None:

@@ -4,7 +4,6 @@ Each step keeps all indexes, the counts and the account of memory in agreement. 
 step, and in which order, is the engine's business.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 from towline_broker.domain.jobs import DeadReason, JobState, NewJob
@@ -24,6 +23,7 @@ from towline_broker.drivers.memory.records import (
     Job,
     Lease,
     Tally,
+    by_tally,
     cost_of,
     current_cost,
 )
@@ -178,7 +178,7 @@ class State:
         self._jobs_size -= sum([job.size for job in jobs])
         if self.changes is not None:
             self.changes.gone += ids
-            for tally in dict.fromkeys([job.tally for job in jobs]):
+            for tally in by_tally(jobs):
                 self.changes.note_tally(tally)
 
     def grow(self, size: int) -> None:
@@ -227,7 +227,7 @@ class State:
             job.lease = lease
             if job.expires_at is not None:
                 self.expiring.discard(job.id)
-        for tally, count in Counter([job.tally for job in jobs]).items():
+        for tally, count in by_tally(jobs).items():
             tally.depth[READY] -= count
             tally.depth[LEASED] += count
             tally.totals.started += count

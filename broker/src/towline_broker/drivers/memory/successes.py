@@ -5,12 +5,10 @@ that nothing in the same call can end it again, and is remembered at once; from 
 taken at the end.
 """
 
-from collections import Counter
-
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Settled
-from towline_broker.drivers.memory.records import LEASED, Job, Lease, Tally
+from towline_broker.drivers.memory.records import LEASED, Job, Lease, Tally, by_tally
 from towline_broker.drivers.memory.settled import Ended
 from towline_broker.drivers.memory.state import State
 
@@ -68,7 +66,7 @@ class Successes:
         ids = [job.id for job in jobs]
         for lease, leased in self._leased.values():
             state.leases.remove(lease, leased)
-        for tally, count in Counter([job.tally for job in jobs]).items():
+        for tally, count in by_tally(jobs).items():
             tally.depth[LEASED] -= count
             tally.totals.completed += count
             state.queues[tally.queue].live -= count
