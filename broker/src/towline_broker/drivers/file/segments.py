@@ -16,8 +16,8 @@ from pathlib import Path
 from towline_broker.domain.errors import StoreRefused
 from towline_broker.drivers.file.machine import THIS_MACHINE, Machine, write_whole
 
-#: Of what is written. Version 2 tells in one row of jobs that were pushed or leased together, and in
-#: one of a job that has ended and of the lease that was acknowledged.
+#: Of what is written. Version 2 tells in one row of jobs that were pushed or leased together, and
+#: in one of a job that has ended and of the lease that was acknowledged.
 VERSION = 2
 #: The oldest that is read.
 OLDEST_VERSION = 1
