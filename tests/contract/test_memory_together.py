@@ -54,16 +54,18 @@ class Twins:
         assert self.portrait(self.together) == self.portrait(self.alone)
 
     def push(self) -> None:
-        jobs = [self._new() for _ in range(self.random.randrange(12))]
+        plain = self.random.random() < 0.5
+        jobs = [self._new(plain) for _ in range(self.random.randrange(8))]
         self.ids += [job.id for job in jobs]
         limits = {"a": 20}
         got = self.together.push(PushBatch(jobs, self.now, False, limits))
         one_by_one = [self.alone.push(PushBatch([job], self.now, False, limits))[0] for job in jobs]
         assert got == one_by_one
 
-    def _new(self) -> NewJob:
-        random, often = self.random, self.random.random() < 0.6
-        job_id = random.choice(self.ids) if self.ids and random.random() < 0.02 else new_job().id
+    def _new(self, plain: bool) -> NewJob:
+        random, often = self.random, plain or self.random.random() < 0.6
+        again = self.ids and random.random() < 0.04
+        job_id = random.choice(self.ids[-40:]) if again else new_job().id
         return NewJob(
             job_id,
             random.choice("ab"),

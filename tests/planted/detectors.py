@@ -192,6 +192,7 @@ DETECTORS: dict[str, Detector] = {
     "sdk-settler": _pytest("test_worker_settling", "without_an_answer", room="sdk"),
     "lost-commits-postgresql": _pytest("test_lost_commits", "postgresql"),
     "rushes": _pytest("test_rushes_on_a_slow_store", "test"),
+    "together": _pytest("test_memory_together", "test", room="contract"),
     "waiting": _pytest("test_waiting_and_waking", "test", room="core"),
     "full-disk-file": _pytest("test_full_disk", "file"),
     "damage-file": _pytest("test_damaged_files", "file"),
