@@ -142,6 +142,21 @@ async def test_a_crowd_that_does_not_move_is_told_of(monkeypatch: pytest.MonkeyP
     assert not joining.crowded
 
 
+async def test_calls_of_one_turn_are_no_crowd_however_long_it_lasts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAIT", 0.0)
+    joining = Joining(Tens(), OwnedTasks())
+    crowded = []
+
+    async def ask(number: int) -> None:
+        crowded.append(joining.crowded)
+        await joining.ask([number])
+
+    await asyncio.gather(*(ask(number) for number in range(2 * line.CROWD)))
+    assert not any(crowded)
+
+
 async def test_of_pushes_that_come_together_only_those_find_no_room_for_which_there_is_none(
     broker: Broker,
 ) -> None:

@@ -61,8 +61,8 @@ class Joining(Generic[Item, Answer]):
     @property
     def crowded(self) -> bool:
         """Whether so many wait, and for so long, that a further call should be refused."""
-        if len(self._waiting) < CROWD:
-            return False
+        if self._groups < AT_ONCE or len(self._waiting) < CROWD:
+            return False  # a group that was begun will take them
         return asyncio.get_running_loop().time() - self._since > MOST_WAIT
 
     async def ask(self, items: Sequence[Item]) -> Sequence[Answer]:

@@ -175,7 +175,7 @@ class Leasing:
     async def _ask_stores(self, call: ReserveCall, waiter: Waiter) -> tuple[list[Leased], bool]:
         """The leases, and whether they are those of an earlier call with the same request id."""
         grant = tokens.new_grant(call.holder)
-        owed_before = waiter.owed.copy()
+        owed_before = dict(waiter.owed)
 
         async def give_back_ours(granted: Granted) -> None:
             """What an earlier call was granted may have reached its worker."""
@@ -187,7 +187,7 @@ class Leasing:
         leases = granted.leases
         waiter.unheard = bool(granted.silent)
         repeated = bool(leases) and leases[0].ref.grant != grant
-        if not repeated:
+        if not repeated and waiter.owed:
             queues = [leased.ref.queue for leased in leases]
             full = granted.unasked or _is_full(call, leases)
             waiter.took(queues, owed_before, full=full)
@@ -230,7 +230,7 @@ def _order(queues: Sequence[QueueWeight], rng: Random) -> list[str]:
     The keys are those of Efraimidis and Spirakis, "Weighted random sampling with a reservoir"
     (2006).
     """
-    if not any(choice.weight for choice in queues):
+    if len(queues) == 1 or not any(choice.weight for choice in queues):
         return [choice.name for choice in queues]
     keyed = [(rng.random() ** (1 / choice.weight), choice.name) for choice in queues]
     return [name for _, name in sorted(keyed, reverse=True)]

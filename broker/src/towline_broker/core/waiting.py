@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from towline_broker.core.clock import Clock
 from towline_broker.domain.errors import TooManyWaiters
@@ -43,30 +43,31 @@ class Waiter:
         #: It has waited for as long as it wanted to.
         self.over = False
         #: For how many jobs of which queue it was woken and has not accounted yet.
-        self.owed: Counter[str] = Counter()
-        self._event = asyncio.Event()
+        self.owed: dict[str, int] = {}
+        #: None of one that has not waited, which most never do.
+        self._event: asyncio.Event | None = None
 
     def wake(self, queue: str, count: int) -> None:
         """For so many jobs of a queue."""
-        self.owed[queue] += count
+        self.owed[queue] = self.owed.get(queue, 0) + count
         self.stir()
 
     def stir(self) -> None:
         """Wakes it for no job: it is to see what else has changed."""
         self.woken = True
-        self._event.set()
+        self._set()
 
     def end(self) -> None:
         """Wakes it for good, to go home."""
         self.over = True
-        self._event.set()
+        self._set()
 
     def reset(self) -> None:
         self.woken = False
-        if not self.over:
+        if self._event is not None and not self.over:
             self._event.clear()
 
-    def took(self, queues: Sequence[str], owed_before: Counter[str], *, full: bool) -> None:
+    def took(self, queues: Iterable[str], owed_before: Mapping[str, int], *, full: bool) -> None:
         """A claim of its own has brought one job from each of these (a queue once for each job).
 
         ``full``: it could take no more. It accounts for no job that came while it was under way:
@@ -75,10 +76,15 @@ class Waiter:
         if not full and not self.woken:
             self.owed.clear()  # there was no more to be had
         elif owed_before:
-            self.owed -= owed_before & Counter(queues)
+            accounted = Counter(owed_before) & Counter(queues)
+            self.owed = dict(Counter(self.owed) - accounted)
 
     async def stirred(self, clock: Clock, look_again: Micros | None) -> None:
         """Returns when woken or over, or when it is time to look again all the same."""
+        if self.woken or self.over:
+            return
+        if self._event is None:
+            self._event = asyncio.Event()
         if look_again is None:
             await self._event.wait()
             return
@@ -87,6 +93,10 @@ class Waiter:
             await self._event.wait()
         finally:
             timer.cancel()
+
+    def _set(self) -> None:
+        if self._event is not None:
+            self._event.set()
 
 
 class ReserveLine:

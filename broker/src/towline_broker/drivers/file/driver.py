@@ -70,15 +70,17 @@ class FileDriver(SoleOwner):
         self._free_bytes = free_bytes
         self._machine = machine
         self._opened: LiveStore | None = None
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities(
+        # Made once: each call asks for them.
+        self._capabilities = Capabilities(
             name="file",
             durability=Durability.DURABLE,
             durability_note="each change is synced to the journal before it is acknowledged",
             folder=self._directory,
         )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
 
     async def open(self, now: Micros, listener: Listener) -> Micros:
         store = await asyncio.to_thread(

@@ -47,14 +47,16 @@ class MemoryDriver(SoleOwner):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._listener: Listener | None = None
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities(
+        # Made once: each call asks for them.
+        self._capabilities = Capabilities(
             name="memory",
             durability=Durability.NONE,
             durability_note="Jobs live in the memory of the broker and end with its process.",
         )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
 
     async def open(self, now: Micros, listener: Listener) -> Micros:
         self._listener = listener

@@ -80,15 +80,17 @@ class SqliteDriver(SqlDriver, SoleOwner):
         self._check = url.check
         self._free_bytes = free_bytes
         self._opened: _Opened | None = None
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities(
+        # Made once: each call asks for them.
+        self._capabilities = Capabilities(
             name="sqlite",
             durability=Durability.DURABLE,
             durability_note="each commit is synced to the disk (WAL, synchronous=FULL)",
             folder=self._path.parent,
         )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
 
     async def open(self, now: Micros, listener: Listener) -> Micros:
         store = await asyncio.to_thread(
