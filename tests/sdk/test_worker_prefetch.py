@@ -1,7 +1,10 @@
 """Jobs that a worker holds ahead of its free slots: short ones, for a moment, at no one's cost."""
 
 import threading
+import time
 from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -103,6 +106,22 @@ def test_jobs_that_last_are_not_held_ahead() -> None:
     for usual, expected in ((1.0, 0), (0.1, 1), (0.01, 10), (0.0001, 250)):
         standing._usual = usual
         assert standing.standing().ahead == expected
+
+
+def test_one_job_that_was_kept_waiting_says_little_of_the_others_and_many_say_all() -> None:
+    def lasted(seconds: float) -> None:
+        attempt: Any = SimpleNamespace()
+        standing.put([attempt])
+        attempt.since = time.monotonic() - seconds
+        standing.end(attempt)
+
+    standing = slots.Slots(8, 250)
+    standing._usual = 0.0001
+    lasted(5)
+    assert standing.standing().ahead == 250
+    for _ in range(20):
+        lasted(5)
+    assert standing.standing().ahead == 0
 
 
 @both_pools

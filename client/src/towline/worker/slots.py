@@ -26,6 +26,10 @@ OVERDUE = 1.0
 _WEIGHT = 1 / 8
 """Of the job that ended last in how long a job has its slot."""
 
+_MOST = 8.0
+"""Times as long as usual a job counts at most: one that the machine has kept waiting says little of
+the others. Where jobs have become longer, some of them show it, or those that wait are OVERDUE."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -69,7 +73,7 @@ class Slots:
         with self._lock:
             ahead = 0
             if self._usual is not None:
-                ahead = int(min(self._prefetch, self._slots * AHEAD / max(self._usual, 1e-9)))
+                ahead = int(min(self._prefetch, self._slots * AHEAD / self._usual))
             self._low = ahead // 2
             return Standing(self._slots - self._busy, len(self._waiting), ahead)
 
@@ -89,9 +93,12 @@ class Slots:
         """Give back the slot of a job that has ended; return the one that has it next."""
         now = time.monotonic()
         with self._lock:
-            lasted = now - attempt.since
+            lasted = max(now - attempt.since, 1e-6)  # a clock may be coarse
             usual = self._usual
-            self._usual = lasted if usual is None else usual + (lasted - usual) * _WEIGHT
+            if usual is None:
+                self._usual = lasted
+            else:
+                self._usual = usual + (min(lasted, _MOST * usual) - usual) * _WEIGHT
             return self._next(now)
 
     def abandoned(self) -> Attempt | None:
