@@ -42,7 +42,7 @@ CONTESTANTS = [
     Contestant("Towline SDK, SQLite", "sdk", "", "towline-sqlite"),
     Contestant("RabbitMQ classic, durable", "rabbitmq", "classic", "rabbitmq"),
     Contestant("RabbitMQ quorum, durable", "rabbitmq", "quorum", "rabbitmq"),
-    Contestant("RabbitMQ, default", "rabbitmq", "transient", "rabbitmq"),
+    Contestant("RabbitMQ, default (no confirms)", "rabbitmq", "transient", "rabbitmq"),
     Contestant("NATS JetStream, durable", "nats", "", "nats-always"),
     Contestant("NATS JetStream, default", "nats", "", "nats"),
     Contestant("beanstalkd, durable", "beanstalkd", "", "beanstalkd-0"),

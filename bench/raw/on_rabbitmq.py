@@ -60,10 +60,24 @@ class Queue:
     async def push(self, jobs: int) -> None:
         for _ in range(jobs):
             self._channel.basic_publish("", f"{QUEUE}-{self._setting}", PAYLOAD, self._properties)
+        if not self._confirms:
+            await self._reached(jobs)
+            return
         self._sent += jobs
         until = self._sent
-        while self._confirms and self._confirmed < until:
+        while self._confirmed < until:
             await self._change()
+
+    async def _reached(self, jobs: int) -> None:
+        """Nothing is confirmed; but many have to reach the broker, and not only a buffer here."""
+        if jobs == 1:
+            await asyncio.sleep(0)
+            return
+        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._channel.queue_declare(
+            f"{QUEUE}-{self._setting}", passive=True, callback=answered.set_result
+        )
+        await answered
 
     async def work(self, batch: int, tally: Tally) -> None:
         await self._consume(2 * batch)

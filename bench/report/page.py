@@ -11,6 +11,13 @@ from bench.report.tables import of_goals, of_part
 from bench.results import Part, Results
 
 PAGE = Path("docs") / "performance.md"
+GOALS = (
+    "A share is held against an empty gRPC server with the same messages, or the bare store doing "
+    "the same without Towline, measured by turns."
+)
+QUICK = (
+    " Some of these figures are of quick runs beside other work, and say little: see below which."
+)
 BEGIN, END = "<!-- written by make bench -->", "<!-- up to here -->"
 
 
@@ -27,14 +34,8 @@ def write(results: Results, page: Path = PAGE) -> None:
 def text(results: Results, charts: dict[str, list[str]]) -> str:
     parts = [part for name in PARTS if (part := results.part(name)) is not None]
     sections = [_section(results, part, charts.get(part.name, [])) for part in parts]
-    return "\n\n".join(["## Goals", _goals_text(), of_goals(results), *sections])
-
-
-def _goals_text() -> str:
-    return (
-        "A share is held against an empty gRPC server with the same messages, or the bare store "
-        "doing the same without Towline, measured by turns."
-    )
+    told = GOALS + (QUICK if any(part.quick for part in parts) else "")
+    return "\n\n".join(["## Goals", told, of_goals(results), *sections])
 
 
 def _section(results: Results, part: Part, charts: list[str]) -> str:

@@ -44,6 +44,10 @@ def results() -> Results:
                 figure("beanstalkd, durable", "Push", 100.0, run="brokers", shape=shape),
             ),
             part(
+                "start",
+                figure("raw client", "Push to start, p50", 0.9, run="sqlite", shape="alone"),
+            ),
+            part(
                 "scale",
                 figure("queues", "Push", 1.0, shape="1"),
                 figure("queues", "Ack", 1.0, shape="1"),
@@ -78,6 +82,7 @@ def test_goals_are_met_or_not_by_medians_of_the_same_run(results: Results) -> No
     assert found[f"file: Push, {told}"] == (0.6, True)
     assert found[f"file: Reserve + Ack, {told}"] == (0.2, False)
     assert found["Towline, file: Push in bulk, against beanstalkd, durable"] == (3.0, True)
+    assert found["SQLite: Push to start, p50, on an idle worker"] == (0.9, True)
     assert found["file: cost with 10,000 queues"] == (2.5, False), "at most twice"
     assert factors(results, "queues", "10,000") == {"file": 2.5}
 
