@@ -307,6 +307,22 @@ async def test_who_does_not_read_answers_is_read_no_further(server: BrokerServer
         await serving
 
 
+class Over(Endless):
+    """The context of a stream that its client has ended."""
+
+    async def read(self) -> Any:
+        return grpc.aio.EOF
+
+
+async def test_an_answer_for_a_stream_that_is_over_hinders_nobody(server: BrokerServer) -> None:
+    """A batch is of several streams, some of which may be gone when it is stored."""
+    context: Any = Over()
+    streams = OpenStreams(server.broker.waiters, lambda: 60 * SECOND)
+    stream = Echo(context, Scope(), streams.new_life(context))
+    await stream.serve()
+    stream.answer(b"y", 1)
+
+
 async def test_what_was_answered_survives_the_death_of_the_broker() -> None:
     """P1, for pushes that did not wait for each other."""
     with BrokerProcess("file:///jobs") as broker:

@@ -135,10 +135,11 @@ class Stream(abc.ABC):
     # --- what goes out ------------------------------------------------------------------------
 
     def send(self, part: bytes) -> None:
-        """What answers no item."""
+        """What answers no item. Of a stream that is over nobody is there to be told, but whoever
+        answers several streams need not know."""
         self._parts.append(part)
         waiting = self._has_parts
-        if waiting is not None:
+        if waiting is not None and not waiting.done():
             self._has_parts = None
             waiting.set_result(None)
 
