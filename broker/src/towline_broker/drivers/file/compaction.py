@@ -89,6 +89,9 @@ class Inventory:
         self._add_jobs(record)
         self.memories.add(runs_of((row.until, row.number, row.id, None) for row in record.ended))
         self.memories.add(
+            Run(row.until, row.number, tuple(row.ids)) for row in record.ended_together
+        )
+        self.memories.add(
             runs_of(
                 (row.until, row.number, "", (names[row.queue], row.job_id, names[row.grant]))
                 for row in record.settled

@@ -6,7 +6,7 @@ only those that live on become memories.
 
 from towline_broker.domain.jobs import JobState, Settlement
 from towline_broker.domain.time import Micros
-from towline_broker.drivers.file.rows import EndedRow, Record
+from towline_broker.drivers.file.rows import EndedRow, EndedTogetherRow, Record
 from towline_broker.drivers.memory.runs import LeaseKey
 from towline_broker.drivers.memory.settled import Ended, SettleMemory
 
@@ -52,6 +52,11 @@ class Memories:
             self._ended[row.id] = (row.number, ended)
             if row.number > self._added:
                 self._added = row.number
+        for together in record.ended_together:
+            ended, number = _ended(together, record), together.number
+            for offset, job_id in enumerate(together.ids):
+                self._ended[job_id] = (number + offset, ended)
+            self._added = max(self._added, number + len(together.ids) - 1)
 
     def finish(self, memory: SettleMemory) -> None:
         forgotten = self._forgotten
@@ -70,7 +75,7 @@ class Memories:
         )
 
 
-def _ended(row: EndedRow, record: Record) -> Ended:
+def _ended(row: EndedRow | EndedTogetherRow, record: Record) -> Ended:
     return Ended(
         record.names[row.queue],
         _STATES[row.state],

@@ -9,6 +9,7 @@ from towline_broker.domain.retry import DEFAULT_POLICY
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.file.rows import (
     EndedRow,
+    EndedTogetherRow,
     FailureRow,
     ForgottenRow,
     GrantedRow,
@@ -25,7 +26,8 @@ from towline_broker.drivers.file.rows import (
 )
 from towline_broker.drivers.memory.changes import FAILURE, PROGRESS, RESULT, WHOLE, Changes
 from towline_broker.drivers.memory.records import Job, Lease, Tally
-from towline_broker.drivers.memory.runs import Memory
+from towline_broker.drivers.memory.runs import Memory, Run
+from towline_broker.drivers.memory.settled import Ended
 from towline_broker.drivers.memory.state import State
 
 _totals = attrgetter(*(field.name for field in fields(Totals)))
@@ -66,8 +68,7 @@ class Recorder:
         if changes.forgotten is not None:
             record.forgotten = ForgottenRow(*changes.forgotten)
         for run in changes.remembered:
-            for memory in run:
-                self._remember(memory)
+            self._remember_all(run)
         record.keys = [self._key(*name) for name in changes.keys]
         changes.clear_marks()
 
@@ -110,6 +111,33 @@ class Recorder:
         names = self._name(queue), self._name(grant)
         self.record.settled.append(SettledRow(job_id, *names, how, until, number))
         return 150
+
+    def _remember_all(self, run: Run) -> None:
+        if len(run.jobs) < 2:
+            for memory in run:
+                self._remember(memory)
+            return
+        kept, ids, begin = self._state.memory.jobs, run.jobs, 0
+        first = kept[ids[0]]
+        for index, job_id in enumerate(ids):
+            ended = kept[job_id]
+            if ended is not first:
+                self._end_together(first, ids[begin:index], run.until, run.number + begin)
+                first, begin = ended, index
+        self._end_together(first, ids[begin:], run.until, run.number + begin)
+
+    def _end_together(self, ended: Ended, ids: Sequence[str], until: Micros, number: int) -> None:
+        row = EndedTogetherRow(
+            list(ids),
+            self._name(ended.queue),
+            ended.state,
+            None if ended.finished_at == self.record.now else ended.finished_at,
+            until,
+            number,
+            ended.result,
+            None if ended.grant is None else self._name(ended.grant),
+        )
+        self.record.ended_together.append(row)
 
     def _remember_job(self, job_id: str, until: Micros, number: int) -> int:
         ended = self._state.memory.jobs[job_id]

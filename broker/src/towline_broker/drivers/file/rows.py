@@ -135,6 +135,21 @@ class EndedRow(_Row):
     grant: int | None = None
 
 
+class EndedTogetherRow(_Row):
+    """As an EndedRow for each of the jobs, which differ in nothing but the number."""
+
+    ids: list[str]
+    queue: int
+    state: int
+    #: None: ``now`` of the record.
+    finished_at: Micros | None
+    until: Micros
+    #: Of the first one; each further one has the next.
+    number: int
+    result: bytes = b""
+    grant: int | None = None
+
+
 class SettledRow(_Row):
     """The settle memory of a lease that is not one of its job."""
 
@@ -200,6 +215,7 @@ class Record(_Row):
     first_segment: int = 0
     pushed: list[PushedRow] = []
     granted: list[GrantedRow] = []
+    ended_together: list[EndedTogetherRow] = []
 
 
 _encoder = msgspec.msgpack.Encoder()
