@@ -186,6 +186,7 @@ DETECTORS: dict[str, Detector] = {
     "late-repeats": _pytest("test_postgresql_races", "settled_while_its_push", room="drivers"),
     "reserve-file": _pytest("test_file_disk", "p11 and full_disk", room="drivers"),
     "reserve-sqlite": _pytest("test_sqlite_disk", "reserve", room="drivers"),
+    "held-leases": _pytest("test_sqlite_held", "heartbeat", room="drivers"),
     "workers-of-all-brokers": _pytest("test_workers_of_all_brokers", "redis"),
     "sdk-client": _pytest("test_sdk_on_bad_networks", "bad_network"),
     "sdk-reserver": _pytest("test_worker_reserving", "got_lost or on_their_way", room="sdk"),
