@@ -30,6 +30,7 @@ from tests.simulation.watch import Watch
 from towline.v1 import admin_service_pb2 as admin
 from towline.v1 import dead_letter_service_pb2 as dead
 from towline.v1 import queue_service_pb2 as pb
+from towline_broker.core import tokens
 from towline_broker.core.clock import SystemClock
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.errors import StoreRefused, StoreUnavailable
@@ -391,6 +392,7 @@ def _seeded(plan: Plan) -> Iterator[None]:
             setattr(place, name, value)
     os.urandom = rng.randbytes
     secrets.token_bytes = lambda nbytes=None: rng.randbytes(nbytes or 32)
+    tokens._drawn.clear()  # what another schedule has drawn ahead
     gc.freeze = lambda: None
     logging.disable(logging.CRITICAL)
     collects = gc.isenabled()

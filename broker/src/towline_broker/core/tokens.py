@@ -34,10 +34,14 @@ os.register_at_fork(after_in_child=_drawn.clear)
 
 def new_grant(mark: str = "") -> str:
     """72 random bits, and behind them the mark of the identity that it is for, if there is one."""
-    if not _drawn:
+    try:
+        return _drawn.pop() + mark
+    except IndexError:  # not looked for before: brokers in two threads may want the last one
         text = secrets.token_urlsafe(9 * _DRAW)
-        _drawn.extend(text[at : at + _RANDOM] for at in range(0, len(text), _RANDOM))
-    return _drawn.pop() + mark
+        drawn = [text[at : at + _RANDOM] for at in range(0, len(text), _RANDOM)]
+        grant = drawn.pop()
+        _drawn.extend(drawn)
+        return grant + mark
 
 
 def is_for(ref: LeaseRef, mark: str) -> bool:
