@@ -98,4 +98,4 @@ class Watch:
         if not line or not self._oracle.model.gives(queue):
             return None
         waiter = next(iter(line))
-        return waiter if waiter._event._waiters else None
+        return waiter if waiter._event is not None and waiter._event._waiters else None
