@@ -45,7 +45,7 @@ from towline_broker.drivers.interface import (
     tell,
 )
 from towline_broker.drivers.memory import Engine
-from towline_broker.drivers.memory.state import Events
+from towline_broker.drivers.memory.events import Events
 from towline_shelf.calls import from_text, to_text
 from towline_shelf.file import CallFile
 
