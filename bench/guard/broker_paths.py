@@ -11,12 +11,13 @@ import grpc
 from bench.guard.counter import Counter, Taken
 from bench.messages import QUEUE, SERVICE, Unary, new_job
 from towline.v1 import queue_service_pb2 as pb
+from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 from towline_broker.server.configuration.http_settings import HttpSettings
 from towline_broker.server.configuration.settings import Settings
 from towline_broker.server.serving import running_broker
 
 STORES = ("memory", "file", "sqlite")
-#: Unarys of a round, by how many jobs each has.
+#: Calls of a round, by how many jobs each has.
 CALLS = {1: 20, 100: 3}
 #: Messages on a stream.
 MESSAGES = 20
@@ -101,22 +102,15 @@ class Streams:
 
     def __init__(self, counter: Counter, channel: grpc.aio.Channel) -> None:
         self._counter = counter
-        self._push_stream = channel.stream_stream(
-            f"{SERVICE}/PushStream",
-            request_serializer=pb.PushStreamRequest.SerializeToString,
-            response_deserializer=pb.PushStreamResponse.FromString,
-        )
-        self._work = channel.stream_stream(
-            f"{SERVICE}/Work",
-            request_serializer=pb.WorkRequest.SerializeToString,
-            response_deserializer=pb.WorkResponse.FromString,
-        )
+        stub = QueueServiceStub(channel)
+        self._push_stream: Any = stub.PushStream
+        self._work: Any = stub.Work
 
     async def round(self) -> dict[str, Taken]:
         return {"PushStream": await self._pushed(), "Work": await self._worked()}
 
     async def _pushed(self) -> Taken:
-        call: Any = self._push_stream()
+        call = self._push_stream()
         before = self._counter.taken
         for sequence in range(1, MESSAGES + 2):
             push = pb.StreamedPush(
@@ -133,7 +127,7 @@ class Streams:
 
     async def _worked(self) -> Taken:
         """Each message acknowledges a job and asks for the next."""
-        call: Any = self._work()
+        call = self._work()
         opening = pb.WorkOpening(queues=[pb.QueueChoice(name=QUEUE)], worker_id="worker")
         await call.write(pb.WorkRequest(open=opening, credits=1))
         lease = (await call.read()).leases[0]

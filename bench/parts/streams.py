@@ -16,6 +16,7 @@ from bench.results import Figure, Part
 from bench.stores import STORES
 from bench.turns import by_turns
 from towline.v1 import queue_service_pb2 as pb
+from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 
 CLIENTS = (1, 8, 64)
 QUICK = (8,)
@@ -27,16 +28,9 @@ class Streams:
     def __init__(self, channel: grpc.aio.Channel, clients: int) -> None:
         self._clients = clients
         self._pushes = messages.Pushes(1, PAYLOAD)
-        self._push_stream = channel.stream_stream(
-            f"{messages.SERVICE}/PushStream",
-            request_serializer=pb.PushStreamRequest.SerializeToString,
-            response_deserializer=pb.PushStreamResponse.FromString,
-        )
-        self._work = channel.stream_stream(
-            f"{messages.SERVICE}/Work",
-            request_serializer=pb.WorkRequest.SerializeToString,
-            response_deserializer=pb.WorkResponse.FromString,
-        )
+        stub = QueueServiceStub(channel)
+        self._push_stream: Any = stub.PushStream
+        self._work: Any = stub.Work
         self._left = 0
 
     async def round(self, seconds: float) -> tuple[float, float]:
@@ -52,7 +46,7 @@ class Streams:
         return jobs, time.perf_counter() - began
 
     async def _push_for(self, seconds: float) -> int:
-        call: Any = self._push_stream()
+        call = self._push_stream()
         began = time.perf_counter()
         for sequence in count(1):
             push = pb.StreamedPush(
@@ -69,7 +63,7 @@ class Streams:
 
     async def _work_off(self) -> int:
         """A job at a time: its ack goes with the credit for the next."""
-        call: Any = self._work()
+        call = self._work()
         opening = pb.WorkOpening(queues=[pb.QueueChoice(name=messages.QUEUE)])
         opening.lease.FromSeconds(600)
         done = 0

@@ -1,5 +1,6 @@
 """Both ends of streams in tests: what was answered, by the number that it was asked under."""
 
+import abc
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ from towline.v1.queue_service_pb2 import (
 )
 
 
-class _Reader:
+class _Reader(abc.ABC):
     """Reads a stream to its end, and says when something that is waited for has come."""
 
     def __init__(self, call: Any) -> None:
@@ -56,8 +57,9 @@ class _Reader:
                 self._over = True
                 self._news.notify_all()
 
+    @abc.abstractmethod
     def take(self, response: Any) -> None:
-        raise NotImplementedError
+        """A response has come."""
 
     async def until(self, done: Callable[[], Any], seconds: float = 30) -> None:
         async with asyncio.timeout(seconds), self._news:
