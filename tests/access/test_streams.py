@@ -14,6 +14,7 @@ from tests.support.calls import Calls, calls_to
 from tests.support.faulty_driver import FaultyDriver
 from tests.support.streams import Pushes, Works, job, pushing
 from tests.support.waiting import until
+from towline.ids import uuid7
 from towline.v1.admin_service_pb2 import StatsRequest
 from towline.v1.queue_service_pb2 import Ack, PushOutcome, PushRequest
 from towline_broker.interceptors.refusals import Refused
@@ -92,6 +93,20 @@ async def test_what_is_refused_in_a_stream_is_counted_while_it_goes_on(tokens: T
         counts = server.access.refusals.counts
         name = "/towline.v1.QueueService/PushStream"
         assert counts[Refused(name, "token:mail", "PERMISSION_DENIED")] == 2
+
+
+async def test_an_ack_that_is_refused_in_a_stream_is_counted_once(tokens: Tokens) -> None:
+    token = tokens.make("mail", push=["mail.*"], work=["mail.*"])
+    async with served(tokens) as (server, calls):
+        stream = Works(calls, **by(token))
+        await stream.open("mail.out")
+        elsewhere = f"bills/{uuid7()}/aaaaaaaaaaaa"
+        settled = await stream.ask(acks=[Ack(lease_token=elsewhere)])
+        assert [each.error.code for each in settled.acks] == [7]
+        counts = server.access.refusals.counts
+        name = "/towline.v1.QueueService/Work"
+        assert counts[Refused(name, "token:mail", "PERMISSION_DENIED")] == 1
+        await stream.finish()
 
 
 async def test_each_push_counts_as_a_call_of_its_identity(tokens: Tokens) -> None:

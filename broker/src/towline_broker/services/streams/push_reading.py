@@ -6,8 +6,9 @@ from google.protobuf.message import DecodeError
 
 from towline.v1.queue_service_pb2 import PushResult
 from towline_broker.core.broker import Broker
-from towline_broker.domain.errors import InvalidField, PermissionDenied
-from towline_broker.domain.identity import Identity, Right, note_refused_item
+from towline_broker.domain.errors import InvalidField
+from towline_broker.domain.identity import Identity, Right
+from towline_broker.services.item_rights import push_refused
 from towline_broker.services.pushes import Pushed, Pushes
 from towline_broker.services.pushing import DEFAULT_QUEUE
 from towline_broker.services.store_limits import StoreLimits
@@ -56,9 +57,7 @@ class PushReader:
 
 
 def _check_rights(pushed: Pushed, identity: Identity) -> None:
-    try:
-        for queue in pushed.queues:
-            identity.require(queue or DEFAULT_QUEUE, Right.PUSH)
-    except PermissionDenied as error:
-        note_refused_item(error)
-        raise
+    for queue in pushed.queues:
+        refused = push_refused(identity, queue or DEFAULT_QUEUE)
+        if refused is not None:
+            raise refused

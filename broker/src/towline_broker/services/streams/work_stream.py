@@ -21,17 +21,12 @@ from towline.v1.queue_service_pb2 import (
 from towline_broker.core import tokens
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import AckCall, Directive, LeaseOutcome
-from towline_broker.domain.errors import (
-    InvalidField,
-    PermissionDenied,
-    StreamOver,
-    TowlineError,
-)
+from towline_broker.domain.errors import InvalidField, StreamOver, TowlineError
 from towline_broker.domain.identity import current_identity
 from towline_broker.domain.jobs import Leased, LeaseRef
 from towline_broker.services import enums
 from towline_broker.services.checks import Checks
-from towline_broker.services.item_rights import check_lease
+from towline_broker.services.item_rights import holds_all
 from towline_broker.services.limits import Limits
 from towline_broker.services.queue_service import QueueService
 from towline_broker.services.streams import parts
@@ -200,12 +195,9 @@ class WorkStream(Stream):
             ref = tokens.decode(ack.lease_token)
             if ref is None or len(ack.result) > most:
                 return None
-            if self._identity.mark:
-                try:
-                    check_lease(self._identity, ref)
-                except PermissionDenied:
-                    return None
             calls.append(AckCall(ref, ack.result))
+        if not holds_all(self._identity, [call.ref for call in calls]):
+            return None
         return ReadAcks(request.sequence, calls, size)
 
     def acked(self, acks: ReadAcks, outcomes: Sequence[LeaseOutcome]) -> None:
