@@ -273,10 +273,11 @@ async def test_a_job_of_a_known_shape_is_not_read(
     common = [job for job in jobs(rng) if is_common(job)]
     await knowing.outcome(PushRequest(jobs=common).SerializeToString())
     monkeypatch.setattr(pushing.JobReader, "read", None)
-    again = [job for job in jobs(rng) if is_common(job)]
-    told, kept = await knowing.outcome(PushRequest(jobs=again).SerializeToString())
-    assert [each.job_id for each in told.results] == [job.id for job in again]
-    assert [new.envelope for new in kept] == [job.SerializeToString() for job in again]
+    again = PushRequest(jobs=[job for job in jobs(rng) if is_common(job)])
+    told, kept = await knowing.outcome(again.SerializeToString())
+    assert [each.job_id for each in told.results] == [job.id for job in again.jobs]
+    # Those that were sent: a copy of a job may be written with its headers in another order.
+    assert [new.envelope for new in kept] == [job.SerializeToString() for job in again.jobs]
 
 
 async def test_of_headers_with_one_key_the_last_counts(sides: tuple[Side, Side]) -> None:
