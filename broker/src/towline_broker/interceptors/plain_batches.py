@@ -5,11 +5,10 @@ from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
-from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.unknown_fields import UnknownFieldSet
+
+from towline_broker.partial import partial_class
 
 #: Larger ones are not read even so: an empty item of two bytes takes sixteen in memory.
 MOST_BYTES = 1024 * 1024
@@ -23,10 +22,10 @@ def is_plain(raw: bytes, kind: Descriptor, most_items: int, most_item_bytes: int
     if len(raw) > MOST_BYTES or not _is_batch(kind):
         return False
     try:
-        batch = _Items.FromString(raw)
+        batch = _items_only(kind).FromString(raw)
     except DecodeError:
         return False
-    items, others = batch.items, UnknownFieldSet(batch)
+    items, others = getattr(batch, kind.fields[0].name), UnknownFieldSet(batch)
     if not items or len(items) + len(others) > most_items:
         return False
     if any(others[place].wire_type != _VARINT for place in range(len(others))):
@@ -46,19 +45,6 @@ def _is_batch(kind: Descriptor) -> bool:
     )
 
 
-def _items_as_bytes() -> Any:
-    """On the wire, ``repeated bytes`` are the same as messages."""
-    file = FileDescriptorProto(name="towline.broker.items", package="towline.broker")
-    file.syntax = "proto3"
-    file.message_type.add(name="Items").field.add(
-        name="items",
-        number=1,
-        label=FieldDescriptorProto.LABEL_REPEATED,
-        type=FieldDescriptorProto.TYPE_BYTES,
-    )
-    pool = DescriptorPool()
-    pool.Add(file)
-    return GetMessageClass(pool.FindMessageTypeByName("towline.broker.Items"))
-
-
-_Items = _items_as_bytes()
+@cache
+def _items_only(kind: Descriptor) -> Any:
+    return partial_class(kind, {kind.fields[0].name: {}})
