@@ -3,13 +3,16 @@ of a job from its push to where it is waited for.
 
 Every contestant has one client process, written alike for all. Servers and clients run all the
 time, and are asked by turns. *Durable* says that a push is answered when the job is synced to the
-disk; settings that are not are those with which the server comes.
+disk; settings that are not are those with which the server comes. A connection for each caller;
+*by threads*, as the SDK has its callers, a thread for each as well. Over the memory store nothing is
+kept: it shows what the disk takes of the rest.
 """
 
 import asyncio
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from bench import processes
@@ -38,10 +41,14 @@ class Contestant(NamedTuple):
 CONTESTANTS = [
     Contestant("Towline, file", "towline", "", "towline-file"),
     Contestant("Towline, SQLite", "towline", "", "towline-sqlite"),
+    Contestant("Towline, memory", "towline", "", "towline-memory"),
     Contestant("Towline SDK, file", "sdk", "", "towline-file"),
     Contestant("Towline SDK, SQLite", "sdk", "", "towline-sqlite"),
+    Contestant("Towline SDK, memory", "sdk", "", "towline-memory"),
     Contestant("RabbitMQ classic, durable", "rabbitmq", "classic", "rabbitmq"),
     Contestant("RabbitMQ quorum, durable", "rabbitmq", "quorum", "rabbitmq"),
+    Contestant("RabbitMQ classic, by threads", "rabbitmq_threads", "classic", "rabbitmq"),
+    Contestant("RabbitMQ quorum, by threads", "rabbitmq_threads", "quorum", "rabbitmq"),
     Contestant("RabbitMQ, default (no confirms)", "rabbitmq", "transient", "rabbitmq"),
     Contestant("NATS JetStream, durable", "nats", "", "nats-always"),
     Contestant("NATS JetStream, default", "nats", "", "nats"),
@@ -50,13 +57,19 @@ CONTESTANTS = [
     Contestant("Redis streams, durable", "redis", "", "redis-always"),
     Contestant("Redis streams, default", "redis", "", "redis"),
 ]
+#: They push from threads, a job at a time, and do nothing else.
+BY_THREADS = [each.name for each in CONTESTANTS if each.kind in ("sdk", "rabbitmq_threads")]
 
 
 @contextmanager
 def _towline(store: str) -> Iterator[str]:
     with processes.fresh_folder() as folder:
-        url = f"file:///{folder}/jobs" if store == "file" else f"sqlite:///{folder}/jobs.db"
-        with processes.broker(url) as address:
+        urls = {
+            "file": f"file:///{folder}/jobs",
+            "sqlite": f"sqlite:///{folder}/jobs.db",
+            "memory": "memory:",
+        }
+        with processes.broker(urls[store]) as address:
             yield address
 
 
@@ -69,6 +82,7 @@ def _address(new: Callable[[], Any]) -> Iterator[str]:
 SERVERS: dict[str, Callable[[], AbstractContextManager[str]]] = {
     "towline-file": lambda: _towline("file"),
     "towline-sqlite": lambda: _towline("sqlite"),
+    "towline-memory": lambda: _towline("memory"),
     "rabbitmq": lambda: _address(RabbitServer),
     "nats-always": lambda: _address(lambda: NatsServer("always")),
     "nats": lambda: _address(lambda: NatsServer("2m")),
@@ -110,30 +124,56 @@ def _start(stack: ExitStack, part: Part) -> dict[str, RawClient]:
 async def _measure(clients: dict[str, RawClient], part: Part, options: Options) -> None:
     seconds = options.pick(0.5, quick=0.1)
     asked = {"do": "bulk", "seconds": seconds, **BULK}
-    raw = {who: client for who, client in clients.items() if "SDK" not in who}
-    for who, found in (await _ask_all(raw, options.rounds, asked)).items():
+    for who, found in (await _ask_all(clients, part, options.rounds, asked, threads=False)).items():
         shape = f"{BULK['batch']} x {BULK['clients']}"
         for what, name in (("Push", "push"), ("Drain", "work")):
             rates = [answer[name] for answer in found]
             part.figures.append(Figure(RUN, who, what, shape, "jobs/s", rates))
     for callers in CALLERS:
         asked = {"do": "dispatch", "seconds": seconds, "callers": callers}
-        for who, found in (await _ask_all(clients, options.rounds, asked)).items():
+        for who, found in (
+            await _ask_all(clients, part, options.rounds, asked, threads=True)
+        ).items():
             rates = [answer["push"] for answer in found]
             part.figures.append(
                 Figure(RUN, who, "One at a time", f"1 x {callers}", "jobs/s", rates)
             )
     asked = {"do": "start", "times": options.pick(300, quick=50)}
-    for who, found in (await _ask_all(raw, options.rounds, asked)).items():
+    for who, found in (await _ask_all(clients, part, options.rounds, asked, threads=False)).items():
         cuts = [statistics.quantiles(answer["milliseconds"], n=100) for answer in found]
         for what, place in (("Push to start, p50", 49), ("Push to start, p99", 98)):
             part.figures.append(Figure(RUN, who, what, "idle", "ms", [cut[place] for cut in cuts]))
 
 
 async def _ask_all(
-    clients: dict[str, RawClient], rounds: int, request: dict[str, Any]
+    clients: dict[str, RawClient],
+    part: Part,
+    rounds: int,
+    request: dict[str, Any],
+    *,
+    threads: bool,
 ) -> dict[str, list[dict[str, Any]]]:
-    def turn(client: RawClient) -> Callable[[], Any]:
-        return lambda: asyncio.to_thread(client.ask, **request)
+    """What each answered in each round, those of ``threads`` only if they are to be asked. A client
+    that fails is told of, and taken out: the others go on."""
 
-    return await by_turns(rounds, {who: turn(client) for who, client in clients.items()})
+    async def ask(who: str, client: RawClient) -> dict[str, Any] | None:
+        if who not in clients:
+            return None
+        try:
+            return await asyncio.to_thread(client.ask, **request)
+        except RuntimeError as error:
+            part.missing.append(f"{who}: {error}")
+            del clients[who]
+            return None
+
+    asked = {
+        who: partial(ask, who, client)
+        for who, client in clients.items()
+        if threads or who not in BY_THREADS
+    }
+    found = await by_turns(rounds, asked)
+    return {
+        who: [answer for answer in answers if answer is not None]
+        for who, answers in found.items()
+        if who in clients
+    }

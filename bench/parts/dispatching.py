@@ -26,7 +26,7 @@ class Round(NamedTuple):
 
 def one_by_one(address: str, callers: int, seconds: float) -> Round:
     used = time.process_time()
-    jobs, took = dispatch(address, callers, seconds)
+    jobs, took = dispatch(address, "", callers, seconds)
     return Round(jobs / took, (time.process_time() - used) / jobs * 1e6)
 
 

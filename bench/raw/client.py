@@ -110,7 +110,7 @@ async def main(kind: str, address: str, setting: str) -> None:
     dispatch = getattr(module, "dispatch", None)
     client = Client(
         lambda: module.Queue(address, setting),
-        functools.partial(dispatch, address) if dispatch else None,
+        functools.partial(dispatch, address, setting) if dispatch else None,
     )
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):

@@ -12,7 +12,9 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 
 from bench.raw.queue import PAYLOAD, Tally
 
-QUEUE = "bench"
+
+def name_of(setting: str) -> str:
+    return f"bench-{setting}"
 
 
 class Queue:
@@ -46,7 +48,7 @@ class Queue:
         declared: asyncio.Future[Any] = loop.create_future()
         kind = "quorum" if self._setting == "quorum" else "classic"
         self._channel.queue_declare(
-            f"{QUEUE}-{self._setting}",
+            name_of(self._setting),
             durable=self._confirms,
             arguments={"x-queue-type": kind},
             callback=declared.set_result,
@@ -59,7 +61,7 @@ class Queue:
 
     async def push(self, jobs: int) -> None:
         for _ in range(jobs):
-            self._channel.basic_publish("", f"{QUEUE}-{self._setting}", PAYLOAD, self._properties)
+            self._channel.basic_publish("", name_of(self._setting), PAYLOAD, self._properties)
         if not self._confirms:
             await self._reached(jobs)
             return
@@ -75,7 +77,7 @@ class Queue:
             return
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._channel.queue_declare(
-            f"{QUEUE}-{self._setting}", passive=True, callback=answered.set_result
+            name_of(self._setting), passive=True, callback=answered.set_result
         )
         await answered
 
@@ -84,10 +86,8 @@ class Queue:
         try:
             while not tally.finished.is_set():
                 while not self._taken and not tally.finished.is_set():
-                    changed = asyncio.ensure_future(self._change())
                     ended = asyncio.ensure_future(tally.finished.wait())
-                    await asyncio.wait((changed, ended), return_when=asyncio.FIRST_COMPLETED)
-                    changed.cancel()
+                    await asyncio.wait((self._change(), ended), return_when=asyncio.FIRST_COMPLETED)
                     ended.cancel()
                 await self.settle(tally)
         finally:
@@ -116,7 +116,7 @@ class Queue:
         await ready
         started: asyncio.Future[Any] = loop.create_future()
         self._consuming = self._channel.basic_consume(
-            f"{QUEUE}-{self._setting}", self._delivered, callback=started.set_result
+            name_of(self._setting), self._delivered, callback=started.set_result
         )
         await started
 
@@ -143,11 +143,11 @@ class Queue:
             self._early.add(tag)
         self._wake()
 
-    async def _change(self) -> None:
-        """Returns once something came."""
+    def _change(self) -> "asyncio.Future[None]":
+        """Done once something came after this was asked for. No coroutine: it would ask later."""
         if self._changed is None or self._changed.done():
             self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._changed)
+        return self._changed
 
     def _wake(self) -> None:
         if self._changed is not None and not self._changed.done():

@@ -15,7 +15,7 @@ class Queue(on_towline.Queue):
     """Takes what was dispatched."""
 
 
-def dispatch(address: str, callers: int, seconds: float) -> tuple[int, float]:
+def dispatch(address: str, setting: str, callers: int, seconds: float) -> tuple[int, float]:
     """From so many threads, each waiting for its answers: how many jobs, in how many seconds."""
     jobs = [0] * callers
     with Client(address) as client:

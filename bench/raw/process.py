@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 PEERS = Path(".venv-peers") / "bin" / "python"
+#: Seconds for one answer: what is asked for takes a few.
+PATIENCE = 120
 
 
 class RawClient:
@@ -18,11 +21,16 @@ class RawClient:
         self._kind = kind
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """See ``client.py``. Raises RuntimeError if the process has ended."""
+        """See ``client.py``. Raises RuntimeError if the process has ended, or does not answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
+        answered, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
+        if not answered:
+            self._process.kill()  # what it might say later would be taken for another answer
+            asked = " ".join(f"{name}={value}" for name, value in request.items())
+            raise RuntimeError(f"the client of {self._kind} is stuck: {asked}")
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"the client of {self._kind} has ended: what it said is above")
