@@ -4,7 +4,7 @@ of a job from its push to where it is waited for.
 Every contestant has one client process, written alike for all. Servers and clients run all the
 time, and are asked by turns. *Durable* says that a push is answered when the job is synced to the
 disk; settings that are not are those with which the server comes. A connection for each caller;
-*by threads*, as the SDK has its callers, a thread for each as well. Over the memory store nothing is
+*by threads*, as with the SDK, each caller is a thread as well. Over the memory store nothing is
 kept: it shows what the disk takes of the rest.
 """
 
