@@ -13,10 +13,12 @@ from uuid import UUID
 
 import grpc
 
-from tests.fuzz.fuzzed_broker import METHODS, FuzzedBroker, Wrong
+from tests.fuzz.answers import Wrong
+from tests.fuzz.fuzzed_broker import METHODS, FuzzedBroker
 from tests.fuzz.mutation import ByteMutator, MessageMutator
-from tests.fuzz.seeds import IDS, QUEUES, TOKENS, TYPES, requests
+from tests.fuzz.seeds import IDS, QUEUES, TOKENS, TYPES, openings, requests
 from tests.fuzz.state_checks import check_empty, check_state
+from tests.fuzz.streams import STREAMED
 from tests.fuzz.targets import Found, Stopwatch, Target
 from towline.v1 import admin_service_pb2 as admin
 from towline.v1 import dead_letter_service_pb2 as dead
@@ -28,8 +30,14 @@ from towline_broker.drivers.memory.driver import MemoryDriver
 from towline_broker.drivers.memory.engine import Engine
 from towline_broker.services.paging import to_token
 
+KINDS = {**METHODS, **STREAMED}
 #: How often each is called; others: once.
 WEIGHTS = {"Push": 8, "Reserve": 8, "Ack": 4, "Nack": 5, "Heartbeat": 4, "CancelJob": 2}
+WEIGHTS |= {"PushStream": 4, "Work": 4}
+#: Messages of a stream.
+MESSAGES = range(1, 5)
+#: How often a stream of leases is opened as it should be.
+OPENED = 0.9
 #: Calls between two looks at the clock.
 ROUND = 50
 #: Longer than any delay, retention or unique key that can be asked for.
@@ -52,7 +60,7 @@ class CallsTarget(Target):
         self.name = name
         self.size = size
         self._driver = driver
-        self._paths = {path.rpartition("/")[2]: path for path in METHODS}
+        self._paths = {path.rpartition("/")[2]: path for path in KINDS}
         self._methods = [name for name in self._paths for _ in range(WEIGHTS.get(name, 1))]
         self._seeds = {
             name: [message.SerializeToString() for message in messages]
@@ -105,6 +113,7 @@ class _Session:
         self._rng = rng
         self._paths = paths
         self._seeds = seeds
+        self._openings = [opening.SerializeToString() for opening in openings()]
         self._texts: deque[str] = deque([*IDS, *QUEUES, *TYPES, *TOKENS, "w1", "again 1"], 80)
         self._fields = MessageMutator(rng, self._texts)
         self._bytes = ByteMutator(rng)
@@ -112,6 +121,9 @@ class _Session:
 
     async def one(self, method: str) -> None:
         rng, path = self._rng, self._paths[method]
+        if path in STREAMED:
+            await self._stream(method, path)
+            return
         raw = self._mutated(method)
         metadata = self._broker.callers.any_of_them(rng)
         if method in ("Reserve", "GetJob") and rng.random() < 0.1:
@@ -127,6 +139,26 @@ class _Session:
             raise Found(method, raw, error) from error
         self._heard(method, answer.code, answer.reply)
 
+    async def _stream(self, method: str, path: str) -> None:
+        rng = self._rng
+        raws = [self._mutated(method) for _ in range(rng.choice(MESSAGES))]
+        if method == "Work" and rng.random() < OPENED:
+            raws.insert(0, rng.choice(self._openings))
+        metadata = self._broker.callers.any_of_them(rng)
+        shown = b"\n--\n".join(raws)
+        try:
+            with Stopwatch(method, shown):
+                answer = await self._broker.stream(path, raws, metadata)
+        except Found:
+            raise
+        except Exception as error:
+            raise Found(method, shown, error) from error
+        self.answers[f"{method} {answer.code.name}"] += 1
+        for result in answer.reply.results:
+            self.answers[f"{method}, messages {'failed' if result.error.code else 'done'}"] += 1
+        if method == "Work":
+            self._texts.extend(lease.lease_token for lease in answer.reply.leases[:8])
+
     def _mutated(self, method: str) -> bytes:
         rng = self._rng
         raw = rng.choice(self._seeds[method])
@@ -137,7 +169,7 @@ class _Session:
             return self._bytes.splice(raw, rng.choice(self._seeds[rng.choice(list(self._seeds))]))
         if roll < 0.4:
             return raw
-        return self._fields.mutate(raw, METHODS[self._paths[method]])
+        return self._fields.mutate(raw, KINDS[self._paths[method]])
 
     def _heard(self, method: str, code: grpc.StatusCode, reply: Any) -> None:
         """Ids and tokens that the broker has given go into later requests."""

@@ -10,16 +10,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
-from urllib.parse import quote
 
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from tests.core.manual_clock import ManualClock
+from tests.fuzz.answers import Wrong, check_failure
 from tests.fuzz.callers import Callers, Metadata
+from tests.fuzz.streams import PATIENCE, STREAMED, StreamAnswer, StreamContext, check_stream
 from towline.v1 import admin_service_pb2, dead_letter_service_pb2, queue_service_pb2
-from towline.v1.errors_pb2 import BadRequest, ErrorInfo, QuotaFailure, RetryInfo, Status
 from towline_broker.core.broker import Broker
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.time import HOUR, MILLISECOND, SECOND, Micros
@@ -46,21 +46,6 @@ SETTINGS = CoreSettings(
     worker_memory=2 * SECOND,
     max_workers=100,
 )
-#: What a client accepts in headers, all together.
-MOST_METADATA = 8_192
-
-PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
-
-#: What a broker may answer on purpose, and the details that have to come with it.
-EXPECTED: dict[grpc.StatusCode, tuple[Any, ...]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: (ErrorInfo, BadRequest),
-    grpc.StatusCode.NOT_FOUND: (ErrorInfo,),
-    grpc.StatusCode.RESOURCE_EXHAUSTED: (ErrorInfo, QuotaFailure, RetryInfo),
-    grpc.StatusCode.UNIMPLEMENTED: (ErrorInfo,),
-    grpc.StatusCode.UNAUTHENTICATED: (ErrorInfo,),
-    grpc.StatusCode.PERMISSION_DENIED: (ErrorInfo,),
-}
-
 
 _SERVICES = [
     service
@@ -91,10 +76,6 @@ class _Details(NamedTuple):
 
 class Aborted(grpc.aio.AbortError):
     """The call was ended with a status."""
-
-
-class Wrong(AssertionError):
-    """The broker answered what it must not answer."""
 
 
 class Context:
@@ -176,7 +157,7 @@ class FuzzedBroker:
             *reversed(access.outer),
             ErrorsInterceptor(),
         ]
-        for name in METHODS:
+        for name in (*METHODS, *STREAMED):
             found = (service.service(_Details(name)) for service in handlers)
             handler = next(each for each in found if each is not None)
             for layer in layers:
@@ -211,12 +192,31 @@ class FuzzedBroker:
             reply = await asyncio.ensure_future(behaviour(None, context))
         except Aborted:
             assert context.status is not None
-            _check_failure(*context.status)
+            check_failure(*context.status)
             return Answer(context.status[0])
         written = [reply] if handler.stream_unary else context.written
         if len(written) != 1:
             raise Wrong(f"{len(written)} replies were written")
         return Answer(grpc.StatusCode.OK, REPLIES[method].FromString(written[0]))
+
+    async def stream(
+        self, method: str, raws: Sequence[bytes], metadata: Metadata | None = None
+    ) -> StreamAnswer:
+        """A stream of these messages, which its caller ends then. Raises Wrong for answers that no
+        client should get."""
+        context = StreamContext(raws, self.callers.good if metadata is None else metadata)
+        behaviour = self._handlers[method].stream_stream
+        code = grpc.StatusCode.OK
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.ensure_future(behaviour(None, context))
+        except grpc.aio.AbortError:
+            assert context.status is not None
+            check_failure(*context.status)
+            code = context.status[0]
+        except TimeoutError:
+            raise Wrong("a stream that its caller has ended goes on") from None
+        return check_stream(method, raws, context.written, code)
 
     async def pass_time(self, milliseconds: int) -> None:
         await self.clock.advance(milliseconds * MILLISECOND)
@@ -230,25 +230,3 @@ class FuzzedBroker:
         """Until what was begun in the store has ended."""
         for _ in range(3):
             await asyncio.sleep(0)
-
-
-def _check_failure(
-    code: grpc.StatusCode, message: str, metadata: Sequence[tuple[str, Any]]
-) -> None:
-    if code not in EXPECTED:
-        raise Wrong(f"{code.name}: {message}")
-    status = Status.FromString(dict(metadata)["grpc-status-details-bin"])
-    if status.message != message:
-        raise Wrong(f"{code.name} says {message!r} and in its details {status.message!r}")
-    details = {detail.type_url.rpartition(".")[2]: detail.value for detail in status.details}
-    if set(details) != {kind.DESCRIPTOR.name for kind in EXPECTED[code]}:
-        raise Wrong(f"{code.name} comes with {sorted(details)}")
-    # As HTTP/2 counts them: percent-encoded, in base64, and 32 for each header.
-    size = len(quote(message, safe=PLAIN)) + len(metadata[0][1]) * 4 // 3 + 4 * 32
-    if size > MOST_METADATA:
-        raise Wrong(f"{code.name}: {size} bytes of metadata may be too much for a client")
-    if code is grpc.StatusCode.INVALID_ARGUMENT:
-        violations = BadRequest.FromString(details["BadRequest"]).field_violations
-        whole = "are no message" in message or "has far more" in message
-        if not violations or (not whole and any(not each.field for each in violations)):
-            raise Wrong(f"no field is named: {message}")

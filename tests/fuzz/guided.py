@@ -50,6 +50,7 @@ class _Calls:
         return [
             bytes([places[method]]) + message.SerializeToString()
             for method, messages in seeds.requests().items()
+            if method in places  # streams are not guided
             for message in messages
         ]
 

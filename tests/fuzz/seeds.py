@@ -54,8 +54,56 @@ def jobs() -> list[Job]:
     return [*plain, full, other]
 
 
+def openings() -> list[Message]:
+    """First messages of Work."""
+    choices = [queue.QueueChoice(name=name) for name in QUEUES]
+    return [
+        queue.WorkRequest(
+            open=queue.WorkOpening(queues=choices, lease=seconds(1), worker_id="w1"), credits=5
+        ),
+        queue.WorkRequest(
+            open=queue.WorkOpening(queues=choices[:1], session_id="again 1", held_tokens=TOKENS),
+            sequence=1,
+            credits=1,
+        ),
+    ]
+
+
+def _messages(single: dict[str, list[Message]]) -> dict[str, list[Message]]:
+    """Of streams, made of what single calls ask for."""
+    pushes = [
+        queue.StreamedPush(sequence=number, request=request)  # type: ignore[arg-type]  # a PushRequest
+        for number, request in enumerate(single["Push"], 1)
+    ]
+    work = []
+    for number, method in enumerate(("Ack", "Nack", "Heartbeat"), 1):
+        for request in single[method]:
+            message = queue.WorkRequest(sequence=number, credits=number)
+            for field in ("acks", "nacks"):
+                getattr(message, field).extend(getattr(request, field, ()))
+            message.heartbeats.extend(getattr(request, "leases", ()))
+            work.append(message)
+    return {
+        "PushStream": [
+            *(queue.PushStreamRequest(pushes=[push]) for push in pushes),
+            queue.PushStreamRequest(pushes=pushes),
+        ],
+        "Work": [
+            *work,
+            queue.WorkRequest(sequence=7, credits=3, withdraw=True),
+            queue.WorkRequest(credits=1),
+            queue.WorkRequest(sequence=8),
+        ],
+    }
+
+
 def requests() -> dict[str, list[Message]]:
-    """By the name of the method."""
+    """By the name of the method; of a stream, its messages."""
+    single = _single_requests()
+    return single | _messages(single)
+
+
+def _single_requests() -> dict[str, list[Message]]:
     many = jobs()
     choices = [queue.QueueChoice(name=name, weight=n + 1) for n, name in enumerate(QUEUES)]
     filter_ = dead.DeadFilter(queue="q", type="T", reason=DEAD_REASON_REJECTED)

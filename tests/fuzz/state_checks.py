@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from tests.fuzz.fuzzed_broker import SETTINGS, Wrong
+from tests.fuzz.answers import Wrong
+from tests.fuzz.fuzzed_broker import SETTINGS
 from towline_broker.core.broker import Broker
 from towline_broker.domain.jobs import JobState
 from towline_broker.drivers.interface import DeadFilter
