@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.observability.shown import ANY_PORT, Samples, shown_broker, value
 from tests.support.calls import Calls, calls_to
 from tests.support.faulty_driver import FaultyDriver
+from tests.support.streams import pushing, working
 from tests.support.waiting import until
 from towline.v1 import admin_service_pb2 as admin
 from towline.v1 import queue_service_pb2 as pb
@@ -132,6 +133,31 @@ async def test_calls_are_counted_by_method_and_code_and_refusals_by_reason() -> 
         assert value(found, "towline_rpc_failures_total", reason="BROKER_BUSY") == 0
         assert value(found, "towline_rpc_duration_seconds_count", method=method) == 4
         assert value(found, "towline_rpcs_running", method=method) == 0
+
+
+async def test_answers_on_streams_are_counted_by_code_and_refusals_by_reason() -> None:
+    one = settings().model_copy(update={"core": CoreOptions(max_queue_depth=2)})
+    async with shown_broker(one) as shown:
+        async with pushing(shown.calls) as pushes:
+            for queue in ("a", "a", "a", "nul\0"):
+                await pushes.push(Job(queue=queue, type="X"))
+            await pushes.finish()
+        async with working(shown.calls, "a", credits=1) as works:
+            await works.ack(*await works.leased(1))
+            await works.ask(credits=-1)
+            await works.finish()
+        found = await shown.samples()
+    answers = {
+        (method, code): value(found, "towline_stream_answers_total", method=method, code=code)
+        for method, code in (
+            *(("QueueService/PushStream", code) for code in ("OK", "INVALID_ARGUMENT")),
+            ("QueueService/PushStream", "RESOURCE_EXHAUSTED"),
+            *(("QueueService/Work", code) for code in ("OK", "INVALID_ARGUMENT")),
+        )
+    }
+    assert list(answers.values()) == [2, 1, 1, 2, 1], "the opening of Work is a message, too"
+    assert value(found, "towline_rpc_failures_total", reason="QUEUE_FULL") == 1
+    assert value(found, "towline_rpc_failures_total", reason="INVALID_FIELD") == 2
 
 
 async def test_who_is_refused_is_counted_and_not_named() -> None:
@@ -290,6 +316,8 @@ def test_every_family_is_named_by_the_customs() -> None:
 async def test_no_family_comes_twice_and_each_is_declared() -> None:
     async with shown_broker(settings()) as shown:
         await work(shown.calls)
+        async with pushing(shown.calls) as pushes:
+            await pushes.push(Job(queue="emails", type="SendEmail"))
         text = await shown.scrape()
     found = [family.name for family in text_string_to_metric_families(text)]
     assert len(set(found)) == len(found)

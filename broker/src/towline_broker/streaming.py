@@ -8,6 +8,7 @@ not know each other.
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeAlias
@@ -81,12 +82,14 @@ def describe(error: Exception) -> WireError:
 class Scope:
     """Of one stream."""
 
-    __slots__ = ("about", "describe", "gate", "observe")
+    __slots__ = ("about", "answers", "describe", "gate", "observe")
 
     def __init__(self) -> None:
         self.gate: Gate = OpenGate()
         self.describe: Callable[[Exception], WireError] = describe
         self.observe: Observe | None = None
+        #: Of its pushes and messages, by gRPC code.
+        self.answers: Counter[str] = Counter()
         #: What is told of it in the log once it is over.
         self.about: dict[str, object] = {}
 

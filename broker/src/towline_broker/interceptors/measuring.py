@@ -16,7 +16,8 @@ import grpc
 
 from towline_broker.domain.errors import TowlineError
 from towline_broker.interceptors.wrapping import Behaviour, WrappingInterceptor
-from towline_broker.status import wire_error
+from towline_broker.status import WireError, wire_error
+from towline_broker.streaming import STREAMS, stream_scope
 
 #: Seconds. Up to the longest that a call can be parked by default.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -32,12 +33,14 @@ REASONS = (
 class MethodFigures:
     """Of one method, since this process started."""
 
-    __slots__ = ("_buckets", "codes", "running", "seconds")
+    __slots__ = ("_buckets", "answers", "codes", "running", "seconds")
 
     def __init__(self) -> None:
         self.running = 0
         #: By the name of the gRPC code.
         self.codes: Counter[str] = Counter()
+        #: Of a stream's pushes and messages, by the name of the gRPC code.
+        self.answers: Counter[str] = Counter()
         self.seconds = 0.0
         self._buckets = [0] * (len(BOUNDS) + 1)
 
@@ -61,16 +64,18 @@ class MeasuredCalls(WrappingInterceptor):
         self.timer = timer
         #: By service and method, as in "QueueService/Push".
         self.methods: dict[str, MethodFigures] = {}
-        #: Calls that failed, by the reason of their ErrorInfo.
+        #: Calls, and messages of streams, that failed, by the reason of their ErrorInfo.
         self.reasons: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
 
     def wrap(self, method: str, behaviour: Behaviour) -> Behaviour:
         figures = self.methods.setdefault(short_name(method), MethodFigures())
-        timer, reasons = self.timer, self.reasons
+        timer, reasons, streams = self.timer, self.reasons, method in STREAMS
 
         async def measure(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             began, code = timer(), "OK"
             figures.running += 1
+            if streams:
+                self._measure_messages(figures)
             try:
                 return await behaviour(request, context)
             except TowlineError as error:
@@ -93,6 +98,18 @@ class MeasuredCalls(WrappingInterceptor):
                 figures.add(code, timer() - began)
 
         return measure
+
+    def _measure_messages(self, figures: MethodFigures) -> None:
+        """Those of the stream that has begun."""
+        scope, reasons = stream_scope(), self.reasons
+        scope.answers, describe = figures.answers, scope.describe
+
+        def count(error: Exception) -> WireError:
+            wire = describe(error)
+            reasons[wire.reason] += 1
+            return wire
+
+        scope.describe = count
 
 
 def short_name(method: str) -> str:

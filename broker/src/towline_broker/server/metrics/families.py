@@ -184,11 +184,17 @@ RPC_SECONDS = _of_process(
     ("method",),
     "How long calls took, the time in which they were parked included.",
 )
+STREAM_ANSWERS = _of_process(
+    Kind.COUNTER,
+    "stream_answers_total",
+    ("method", "code"),
+    "Pushes of PushStream and messages of Work that were answered, by gRPC code.",
+)
 FAILURES = _of_process(
     Kind.COUNTER,
     "rpc_failures_total",
     ("reason",),
-    "Calls that failed or were refused, by the reason of their ErrorInfo.",
+    "Calls and messages of streams that failed or were refused, by the reason of their ErrorInfo.",
 )
 RIGHTS = _of_process(
     Kind.COUNTER,
@@ -217,7 +223,7 @@ OF_PROCESS = (
     *(PROCESS_UP, BUILD, START, DRAINING, STORE_INFO, STORE_UP, FIGURES_AGE, DISK_FREE),
     CERTIFICATE_EXPIRES,
     *(UPKEEP_LAG, UPKEEP_AGE, PUSHES_WAITING, PUSH_WINDOW, PARKED, PARKED_LIMIT),
-    *(RPCS, RPCS_RUNNING, RPC_SECONDS, FAILURES, RIGHTS, WAIT, PROCESSING),
+    *(RPCS, RPCS_RUNNING, RPC_SECONDS, STREAM_ANSWERS, FAILURES, RIGHTS, WAIT, PROCESSING),
 )
 #: In the order in which they are shown.
 ALL = (*OF_STORES, *OF_PROCESS)

@@ -92,6 +92,14 @@ def of_calls(calls: MeasuredCalls) -> Iterator[Rows]:
             for method, figures in methods
         ],
     )
+    yield (
+        families.STREAM_ANSWERS,
+        [
+            Row((method, code), count)
+            for method, figures in methods
+            for code, count in sorted(figures.answers.items())
+        ],
+    )
     reasons = sorted(calls.reasons.items())
     yield families.FAILURES, [Row((reason,), count) for reason, count in reasons]
 

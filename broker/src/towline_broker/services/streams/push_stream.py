@@ -119,7 +119,8 @@ class PushStream(Stream):
     def _refuse(self, sequence: int, raw: bytes, size: int, began: int, error: Exception) -> None:
         if self._scope.observe is not None:
             self._observe_refused(raw, began, error)
-        self.answer(parts.push_failed(sequence, self._scope.describe(error)), size)
+        wire = self._scope.describe(error)
+        self.answer(parts.push_failed(sequence, wire), size, code=wire.code.name)
 
     def _observe_refused(self, raw: bytes, began: int, error: Exception) -> None:
         try:

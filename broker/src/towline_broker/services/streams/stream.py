@@ -143,8 +143,9 @@ class Stream(abc.ABC):
             self._has_parts = None
             waiting.set_result(None)
 
-    def answer(self, part: bytes, size: int, items: int = 1) -> None:
+    def answer(self, part: bytes, size: int, items: int = 1, code: str = "OK") -> None:
         """``size``: of what is owed for the items. An empty part: they get no answer."""
+        self._scope.answers[code] += items
         self._answered += items
         self._answered_bytes += size
         self.send(part)

@@ -255,7 +255,8 @@ class WorkStream(Stream):
         return reply
 
     def _fail(self, sequence: int, size: int, error: Exception) -> None:
-        self.answer(parts.work_failed(sequence, self._scope.describe(error)), size)
+        wire = self._scope.describe(error)
+        self.answer(parts.work_failed(sequence, wire), size, code=wire.code.name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """It acts for the identity of this stream, and is not cancelled with it."""
