@@ -205,5 +205,7 @@ DETECTORS: dict[str, Detector] = {
         "test_sql_faults", "real_deadlock and postgresql", room="drivers"
     ),
     "moves-at-crash-points": _pytest("test_crash_points", "arrives_once", CRASH_POINTS=40),
+    "push-streams": _pytest("test_push_streams", "order or survives", room="service"),
+    "work-streams": _pytest("test_work_streams", "go_back or goes_back or is_lost", room="service"),
     "clock-jumps": _pytest("test_clock_jumps", "p10 and (file or worker)"),
 }
