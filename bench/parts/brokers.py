@@ -1,11 +1,11 @@
 """Towline beside other brokers, by raw clients: bulk push and drain, one job at a time, and the way
 of a job from its push to where it is waited for.
 
-Every contestant has one client process, written alike for all. Servers and clients run all the
-time, and are asked by turns. *Durable* says that a push is answered when the job is synced to the
-disk; settings that are not are those with which the server comes. A connection for each caller;
-*by threads*, as with the SDK, each caller is a thread as well. Over the memory store nothing is
-kept: it shows what the disk takes of the rest.
+Every contestant has one client process, written alike for all, with a connection for each caller;
+*by threads*, as with the SDK, each caller is a thread as well. Servers and clients run all the
+time, and are asked by turns. Towline's jobs come over Work. *Durable* says that a push is answered
+when the job is synced to the disk; settings that are not are those with which the server comes. Of
+the memory store nothing is kept: it shows what the disk takes of the rest.
 """
 
 import asyncio
