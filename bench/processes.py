@@ -30,9 +30,15 @@ def broker_process(store: str) -> Iterator[tuple[str, int]]:
 @contextmanager
 def echo(batch: int, payload: int) -> Iterator[str]:
     """A process that answers the same calls with ready-made answers; yields its address."""
-    command = [sys.executable, "-m", "bench.echo", str(batch), str(payload)]
-    with server_process(command) as (address, _):
+    with echo_process(batch, payload) as (address, _):
         yield address
+
+
+@contextmanager
+def echo_process(batch: int, payload: int) -> Iterator[tuple[str, int]]:
+    """Yields its address and the process's id."""
+    with server_process([sys.executable, "-m", "bench.echo", str(batch), str(payload)]) as found:
+        yield found
 
 
 @contextmanager

@@ -146,12 +146,12 @@ def _room(results: Results, part: Part) -> str:
 
 
 def _profile(results: Results, part: Part) -> str:
-    verbs = ("Push", "Reserve + Ack")
+    columns = list(dict.fromkeys((figure.what, figure.shape) for figure in part.figures))
     rows = []
     for room in dict.fromkeys(figure.who for figure in part.figures):
-        found = [part.find(figure_run, room, verb) for verb in verbs for figure_run in ("file",)]
-        rows.append([room, *(f"{figure.median:.2f}" if figure else "" for figure in found)])
-    return table(("", *(f"{verb}, µs a job" for verb in verbs)), rows)
+        found = [part.find("file", room, *column) for column in columns]
+        rows.append([room, *(_short(figure.median) if figure else "" for figure in found)])
+    return table(("µs a job", *(f"{what}, {shape}" for what, shape in columns)), rows)
 
 
 def _rate(figure: Figure) -> list[str]:
