@@ -71,6 +71,7 @@ __all__ = [
     "Violation",
     "from_item_error",
     "from_rpc_error",
+    "from_status",
 ]
 
 
@@ -319,6 +320,12 @@ def from_rpc_error(error: grpc.RpcError, target: str = "") -> CallFailed:
             f"no answer in time from the broker{where}; what was asked may be done all the same"
         )
     return _build(code, message, details)
+
+
+def from_status(status: errors_pb2.Status) -> CallFailed:
+    """Return the exception for what failed over a stream, which is what a call fails with."""
+    details = _read_details(status.SerializeToString())
+    return _build(_CODES.get(status.code, "UNKNOWN"), status.message, details)
 
 
 def from_item_error(error: errors_pb2.ItemError) -> CallFailed:

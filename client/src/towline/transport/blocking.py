@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from towline.channel import Connection
 from towline.errors import ClientClosed, DeadlineExceeded, TowlineError
 from towline.forks import in_forked_children
 from towline.transport.joining import Joining
+from towline.transport.streaming import Streaming
 from towline.unreached import explained
 from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -50,8 +52,11 @@ class _Open:
         self.channel = transport.connection.open()
         self.stub = QueueServiceStub(self.channel)
         self.joining = None
+        self.streaming = None
         if join:
             self.joining = Joining(transport.push_alone, self._start, transport.error_of)
+            if not transport.connection.in_this_process:  # which saves nobody anything
+                self.streaming = Streaming(self.channel)
 
     def _start(self, request: PushRequest, timeout: float) -> grpc.Future[PushResponse]:
         try:
@@ -68,7 +73,8 @@ class _Open:
 class GrpcTransport:
     """A channel that is opened with the first call, also again in a process that was forked off.
 
-    With ``join``, jobs that several threads push one by one travel together.
+    With ``join``, jobs that several threads push one by one travel together, and where they come
+    often over a stream.
     """
 
     def __init__(self, connection: Connection, *, join: bool) -> None:
@@ -91,8 +97,13 @@ class GrpcTransport:
         opened = self._opened()
         if opened.joining is None or len(request.jobs) != 1 or request.allow_partial:
             return self.push_alone(request, timeout)
+        deadline = time.monotonic() + timeout
         try:
-            return opened.joining.push(request, timeout)
+            if opened.streaming is not None:
+                response = opened.streaming.push(request, timeout)
+                if response is not None:
+                    return response
+            return opened.joining.push(request, deadline - time.monotonic())
         except DeadlineExceeded as error:
             raise explained(error, opened.channel, self.connection) from error.__cause__
 

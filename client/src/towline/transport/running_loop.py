@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +14,7 @@ from towline.channel import Connection
 from towline.errors import ClientClosed, ConfigurationError, DeadlineExceeded, TowlineError
 from towline.forks import in_forked_children
 from towline.transport.joining_tasks import JoiningTasks
+from towline.transport.streaming_tasks import StreamingTasks
 from towline.unreached import explained_aio
 from towline.v1.admin_service_pb2 import StatsRequest, StatsResponse
 from towline.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -54,8 +56,11 @@ class _Open:
         self.channel = transport.connection.open_aio()
         self.stub: QueueServiceAsyncStub = QueueServiceStub(self.channel)
         self.joining = None
+        self.streaming = None
         if join:
             self.joining = JoiningTasks(transport.push_alone, self._push, transport.error_of)
+            if not transport.connection.in_this_process:  # which saves nobody anything
+                self.streaming = StreamingTasks(self.channel)
 
     async def _push(self, request: PushRequest, timeout: float) -> PushResponse:
         return await self.stub.Push(request, timeout=timeout)
@@ -64,13 +69,16 @@ class _Open:
         if self.joining is not None:
             self.joining.close()
             self.joining = None  # refers to this: grpc's threads end with the last reference
+        if self.streaming is not None:
+            await self.streaming.close()
         await self.channel.close()
 
 
 class AsyncGrpcTransport:
     """A channel of the running event loop; used in another loop, it opens one there.
 
-    With ``join``, jobs that several tasks push one by one travel together.
+    With ``join``, jobs that several tasks push one by one travel together, and where they come
+    often over a stream.
     """
 
     def __init__(self, connection: Connection, *, join: bool) -> None:
@@ -92,8 +100,15 @@ class AsyncGrpcTransport:
         opened = self._opened()
         if opened.joining is None or len(request.jobs) != 1 or request.allow_partial:
             return await self.push_alone(request, timeout)
+        deadline = time.monotonic() + timeout
         try:
-            return await opened.joining.push(request, timeout)
+            if opened.streaming is not None:
+                response = await opened.streaming.push(request, timeout)
+                if response is not None:
+                    return response
+            if self._closed:
+                raise ClientClosed
+            return await opened.joining.push(request, deadline - time.monotonic())
         except DeadlineExceeded as error:
             raise await explained_aio(error, opened.channel, self.connection) from error.__cause__
 
