@@ -189,6 +189,7 @@ DETECTORS: dict[str, Detector] = {
     "held-leases": _pytest("test_sqlite_held", "heartbeat", room="drivers"),
     "workers-of-all-brokers": _pytest("test_workers_of_all_brokers", "redis"),
     "sdk-client": _pytest("test_sdk_on_bad_networks", "bad_network"),
+    "sdk-streams": _pytest("test_streaming", "p1 or p3", room="sdk"),
     "sdk-reserver": _pytest("test_worker_reserving", "got_lost or on_their_way", room="sdk"),
     "sdk-settler": _pytest("test_worker_settling", "without_an_answer", room="sdk"),
     "lost-commits-postgresql": _pytest("test_lost_commits", "postgresql"),

@@ -183,7 +183,7 @@ async def test_what_may_be_repeated_is_made_by_a_call(client: Any, broker: Strea
     assert broker.called("Push")[-1].jobs[0].id == handle.id
 
 
-async def test_what_a_broken_stream_left_unanswered_is_made_by_calls_under_the_same_ids(
+async def test_p3_what_a_broken_stream_left_unanswered_is_made_by_calls_under_the_same_ids(
     client: Any, broker: StreamBroker
 ) -> None:
     await streaming(client, broker)
@@ -349,7 +349,7 @@ def test_a_fork_leaves_the_stream_to_the_parent(broker: StreamBroker) -> None:
     assert len([info for info in broker.jobs.values() if info.job.type == "child"]) == 3 * OFTEN
 
 
-def test_many_threads_lose_and_mix_nothing(broker: StreamBroker) -> None:
+def test_p1_many_threads_lose_and_mix_nothing(broker: StreamBroker) -> None:
     def caller(client: Client, number: int) -> list[tuple[str, bytes]]:
         told = []
         for n in range(100):
