@@ -52,6 +52,10 @@ HOT = {
         hot.CLAIM,
         {"towline_jobs_ready", "towline_jobs_request", "towline_jobs_pkey"},
     ),
+    "joined claims": (
+        hot.CLAIM_EACH,
+        {"towline_jobs_ready", "towline_jobs_request", "towline_jobs_pkey"},
+    ),
     "joined acks": (hot.FINISH, {"towline_jobs_id"}),
     "joined acks of several grants": (hot.FINISH_SEVERAL, {"towline_jobs_id"}),
 }

@@ -1,7 +1,7 @@
 """P11: what waits for a database is bounded, and leases can be settled while pushes are refused."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,7 +51,9 @@ async def stuck(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Event]
     monkeypatch.setattr(backlog, "MOST_ROOM", ROOM)
     free = asyncio.Event()
 
-    async def commit(self: Batches, batch: Sequence[SubmittedUntil]) -> None:
+    async def commit(
+        self: Batches, batch: Sequence[SubmittedUntil], played: Callable[[], None]
+    ) -> None:
         if any(submitted.room for submitted in batch):
             await free.wait()
         for submitted in batch:

@@ -57,6 +57,28 @@ CLAIM = (
     " (SELECT body FROM towline_envelopes e WHERE e.seq = towline_jobs.seq),"
     " (SELECT count(*) FROM found)"
 )
+#: For several calls that want one job each: the first gets the first, and so on. No job looked at
+#: may be too old for the latest of them.
+_CLAIM_EACH = (
+    "WITH found AS MATERIALIZED (SELECT seq, position, attempt, expires_at"
+    " FROM towline_jobs WHERE queue = $1::int AND state = 2 AND priority = $2::int"
+    " AND position >= $3::bigint"
+    " AND (SELECT paused = 0 AND moving_to = '' FROM towline_queues WHERE id = $1::int)"
+    " AND NOT EXISTS (SELECT FROM towline_lines WHERE queue = $1::int AND priority <> $2::int)"
+    " AND NOT EXISTS (SELECT FROM towline_jobs"
+    " WHERE request_id = ANY($4::varchar[]) AND +state = 3)"
+    " ORDER BY position LIMIT cardinality($4::varchar[]) FOR UPDATE SKIP LOCKED),"
+    " wanted AS MATERIALIZED (SELECT array_agg(seq ORDER BY position) AS seqs FROM found"
+    " WHERE NOT EXISTS (SELECT FROM found WHERE attempt = 0 AND expires_at <= $5::bigint))"
+    " UPDATE towline_jobs SET state = 3, attempt = attempt + 1, started_at = ($6::bigint[]){its},"
+    " lease_grant = ($7::varchar[]){its}, lease_until = ($8::bigint[]){its},"
+    " lease_length = ($9::bigint[]){its}, worker_id = ($10::varchar[]){its},"
+    " request_id = ($4::varchar[]){its}"
+    " WHERE seq = ANY((SELECT seqs FROM wanted)::bigint[])"
+    " RETURNING seq, priority, position, id, kind, attempt, enqueued_at, available_at, noted,"
+    " (SELECT body FROM towline_envelopes e WHERE e.seq = towline_jobs.seq), 1"
+)
+CLAIM_EACH = _CLAIM_EACH.format(its="[array_position((SELECT seqs FROM wanted), seq)]")
 _FINISH = (
     "WITH gone AS (DELETE FROM towline_jobs j USING unnest({leases}) WHERE j.id = v.id"
     " AND +j.state = 3 AND j.lease_grant = {grant} AND j.retention = 0 AND j.unique_key IS NULL"
@@ -105,6 +127,24 @@ class PostgresHot:
             *(line.queue, line.priority, mark, request.request_id or None, request.max_jobs),
             *(_NO_BOUND if request.max_bytes is None else request.max_bytes, request.now),
             *(request.grant, until, request.lease, request.worker_id or None),
+        )
+        claimed = [Claimed._make(row) for row in rows]
+        claimed.sort(key=_position)
+        return claimed
+
+    async def claim_each(
+        self, line: Line, mark: int, requests: Sequence[ReserveRequest]
+    ) -> Sequence[Claimed]:
+        nows = [request.now for request in requests]
+        rows = await self._connection.fetch(
+            CLAIM_EACH,
+            *(line.queue, line.priority, mark),
+            [request.request_id or None for request in requests],
+            *(max(nows), nows),
+            [request.grant for request in requests],
+            [request.now + request.lease for request in requests],
+            [request.lease for request in requests],
+            [request.worker_id or None for request in requests],
         )
         claimed = [Claimed._make(row) for row in rows]
         claimed.sort(key=_position)

@@ -5,6 +5,7 @@ Several brokers work on such a store at the same time, each over a few connectio
 ``session.py``      what a database's client has to offer: the seam that its room fills
 ``links.py``        a connection that is opened again after it was lost
 ``lanes.py``        the connections that change, each playing what waits in one transaction
+``turns.py``        which of them takes what waits
 ``batches.py``      one such transaction: played, committed, its outcome found out if it was lost
 ``joined.py``       calls that wait together, in few statements where the database has such
 ``hot.py``          what such a database offers: the seam for them

@@ -3,7 +3,7 @@ lost."""
 
 import asyncio
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from towline_broker.domain.errors import NoRoom, StoreFull, StoreUnavailable, TowlineError
@@ -86,21 +86,22 @@ class Batches:
         #: Until then, by ``time.monotonic``, Push is not joined.
         self._careful_until = 0.0
 
-    async def commit(self, batch: Sequence[SubmittedUntil]) -> None:
-        """Gives each its result or its error.
+    async def commit(self, batch: Sequence[SubmittedUntil], played: Callable[[], None]) -> None:
+        """Gives each its result or its error. ``played``: is told before the commit.
 
         Raises PlayAgain, PlayAlone, and what else concerns them all: then none has one.
         """
         session = await self._link.session(min(submitted.deadline for submitted in batch))
-        played: list[SharedTransaction] = []
+        transactions: list[SharedTransaction] = []
         try:
-            await self._play(session, batch, played)
+            await self._play(session, batch, transactions)
+            played()
             await self._commit(session)
         except Exception as error:
-            await self._undo(session, played, error)
+            await self._undo(session, transactions, error)
             raise
         finally:
-            for transaction in played:
+            for transaction in transactions:
                 transaction.over()
         self._names.keep()
 

@@ -82,6 +82,13 @@ class Hot(Protocol):
         None at all if the queue is paused or moves, has other lines as well, if the request was
         granted jobs before, or one of those looked at is too old."""
 
+    async def claim_each(
+        self, line: Line, mark: int, requests: Sequence[ReserveRequest]
+    ) -> Sequence[Claimed]:
+        """The same for several requests of one job each, whatever bound in bytes they have: leases
+        the first job to the first, and so on, as far as there are jobs. None at all also if one of
+        the requests was granted a job before; no two may have the same id."""
+
     async def finish(
         self, refs: Sequence[LeaseRef], now: Micros, remember_until: Micros
     ) -> Sequence[Ended]:

@@ -1,12 +1,12 @@
 """Calls that wait together, joined into few statements where the database offers that (``hot.py``).
 
 Of Push those whose jobs are alike, of Ack all without results, each as far as it is simple; of
-Reserve those from one queue with one line. What is left is played by the operation of its call.
-That a Push is not simple may show when something was changed: then the transaction is given up, and
-its calls are played by their operations.
+Reserve those from one queue with one line, together where each wants one job. What is left is
+played by the operation of its call. That a Push is not simple may show when something was changed:
+then the transaction is given up, and its calls are played by their operations.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeAlias
 
 from msgspec import structs
@@ -70,8 +70,9 @@ class Joined:
         for batches in alike.values():
             pushed = await self._push(transaction, [*batches.values()])
             results.update(zip(batches, pushed, strict=True))
+        results.update(await self._reserve_each(transaction, requests))
         for place, request in enumerate(requests):
-            if isinstance(request, ReserveRequest):
+            if isinstance(request, ReserveRequest) and place not in results:
                 leased = await self._reserve(transaction, request)
                 if leased is not None:
                     results[place] = leased
@@ -135,7 +136,9 @@ class Joined:
             return None
         until = request.now + request.lease
         transaction.heads.appeared("leases", until)
-        found = await transaction.claim(self._hot, line, until, request)
+        found = await transaction.claim(
+            line, lambda mark: self._hot.claim(line, mark, until, request)
+        )
         if not found:
             leased = await reserve(transaction, request)
             if leased:
@@ -150,6 +153,33 @@ class Joined:
             return leased
         rest = await reserve_more(transaction, request, (name, *line), leased)
         return [*leased, *rest]
+
+    async def _reserve_each(
+        self, transaction: SharedTransaction, requests: Sequence[Request | None]
+    ) -> dict[int, list[Leased]]:
+        """Of those that want one job of the same queue: as many as there are jobs for, by their
+        places. The others are left."""
+        results: dict[int, list[Leased]] = {}
+        for name, alike in _alone(requests).items():
+            if len(alike) == 1:
+                continue
+            line = self._lines.get(name) or await self._only_line(transaction, name)
+            if line is None or transaction.has_to_look(line.queue):
+                continue
+            results.update(await self._claim_each(transaction, line, alike))
+        return results
+
+    async def _claim_each(
+        self, transaction: SharedTransaction, line: Line, alike: Mapping[int, ReserveRequest]
+    ) -> dict[int, list[Leased]]:
+        wanted = [*alike.values()]
+        untils = [request.now + request.lease for request in wanted]
+        transaction.heads.appeared("leases", min(untils))
+        found = await transaction.claim(line, lambda mark: self._hot.claim_each(line, mark, wanted))
+        return {
+            place: await _leased(transaction, [one], until, request)
+            for one, until, (place, request) in zip(found, untils, alike.items(), strict=False)
+        }
 
     async def _only_line(self, transaction: SharedTransaction, name: str) -> Line | None:
         rows = await transaction.rows(_LINES, name)
@@ -191,6 +221,25 @@ async def _made(transaction: SharedTransaction, batch: PushBatch) -> Shape:
     kind = (await names.ensure(transaction, [name]))[name]
     await names.ensure_lines(transaction, [(kind.queue_id, job.priority)])
     return Shape(kind, job.priority, job.retention, job.retry.to_text())
+
+
+def _alone(requests: Sequence[Request | None]) -> dict[str, dict[int, ReserveRequest]]:
+    """Those that want one job of one queue, by their queue and their place. Of those with the same
+    id, of which all but one are repetitions, the first."""
+    alone: dict[str, dict[int, ReserveRequest]] = {}
+    ids: set[str] = set()
+    for place, request in enumerate(requests):
+        if (
+            isinstance(request, ReserveRequest)
+            and request.max_jobs == 1
+            and len(request.queues) == 1
+            and (request.max_bytes is None or request.max_bytes > 0)
+            and request.request_id not in ids
+        ):
+            alone.setdefault(request.queues[0], {})[place] = request
+            if request.request_id:
+                ids.add(request.request_id)
+    return alone
 
 
 async def _leased(

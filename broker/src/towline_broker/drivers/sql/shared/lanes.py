@@ -1,8 +1,8 @@
 """The lanes: connections that change the store, each with a task.
 
 A lane takes the operations that are waiting and plays them together in one transaction. It does not
-wait for company, and what comes up while it is at work goes to another lane or waits for the next
-that is free. Together they are played as if nothing could fail; if something does, nothing of it
+wait for company, and what comes up while it is at its statements waits for the next lane's turn
+(``turns.py``). Together they are played as if nothing could fail; if something does, nothing of it
 stands, and each is played again in a transaction of its own.
 """
 
@@ -23,6 +23,7 @@ from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.peers import Peers
 from towline_broker.drivers.sql.shared.session import Database
 from towline_broker.drivers.sql.shared.transaction import LookAgain
+from towline_broker.drivers.sql.shared.turns import Turn, Turns
 from towline_broker.drivers.sql.submitted import deliver
 from towline_broker.drivers.sql.transaction import Operation, T
 
@@ -54,10 +55,11 @@ class Lanes:
         self._backlog = Backlog()
         self._patience = patience
         self._links = [Link(database, changes=True) for _ in range(count)]
+        turns = Turns()
         self._lanes = [
             _Lane(
                 Batches(database, link, memory, look_again, patience),
-                *(self._waiting, count, listener, peers),
+                *(self._waiting, turns, listener, peers),
             )
             for link in self._links
         ]
@@ -98,37 +100,44 @@ class _Lane:
         self,
         batches: Batches,
         waiting: asyncio.Queue[SubmittedUntil | None],
-        lanes: int,
+        turns: Turns,
         listener: Listener,
         peers: Peers,
     ) -> None:
         self._batches = batches
         self._waiting = waiting
-        self._lanes = lanes
+        self._turns = turns
         self._listener = listener
         self._peers = peers
 
     async def work(self) -> None:
-        while batch := await self._gather():
+        while True:
+            turn = await self._turns.next()
+            batch = await self._gather()
+            if not batch:
+                turn.ends()
+                return
+            turn.begins()
             try:
-                await self._commit(batch)
+                await self._commit(batch, turn)
             except Exception as error:
                 for submitted in batch:
                     submitted.fail(error)
+            finally:
+                turn.ends()
             deliver(batch, self._listener)
             for submitted in batch:
                 if submitted.effects is not None:
                     self._peers.tell(submitted.effects)
 
     async def _gather(self) -> list[SubmittedUntil]:
-        """Waits for an operation and takes its share of those behind it; none at the end."""
+        """Waits for an operation and takes those behind it as well; none at the end."""
         first = await self._waiting.get()
         if first is None:
             return []
         batch = [first]
         items, room = first.items, first.room
-        share = min(MOST_OPERATIONS, -(-self._waiting.qsize() // self._lanes))
-        while len(batch) <= share and items < MOST_ITEMS and room < MOST_ROOM:
+        while len(batch) < MOST_OPERATIONS and items < MOST_ITEMS and room < MOST_ROOM:
             if self._waiting.empty():
                 break
             submitted = self._waiting.get_nowait()
@@ -140,12 +149,12 @@ class _Lane:
             room += submitted.room
         return batch
 
-    async def _commit(self, batch: Sequence[SubmittedUntil]) -> None:
+    async def _commit(self, batch: Sequence[SubmittedUntil], turn: Turn) -> None:
         if len(batch) == 1:
-            await self._commit_alone(batch[0])
+            await self._commit_alone(batch[0], turn)
             return
         try:
-            await self._batches.commit(batch)
+            await self._batches.commit(batch, turn.ends)
         except (PlayAgain, PlayAlone, StoreFull):
             # A full disk refuses what takes room, and only that.
             for submitted in batch:
@@ -153,13 +162,13 @@ class _Lane:
                     # Each may take as long as all of them took: nobody waits for that in turn.
                     submitted.fail(StoreUnavailable("the store took too long: nothing was changed"))
                 else:
-                    await self._commit_alone(submitted)
+                    await self._commit_alone(submitted, turn)
 
-    async def _commit_alone(self, submitted: SubmittedUntil) -> None:
+    async def _commit_alone(self, submitted: SubmittedUntil, turn: Turn) -> None:
         tries = 0
         while True:
             try:
-                await self._batches.commit([submitted])
+                await self._batches.commit([submitted], turn.ends)
             except PlayAgain as again:
                 tries += 1
                 if tries == MOST_TRIES or time.monotonic() > submitted.deadline:

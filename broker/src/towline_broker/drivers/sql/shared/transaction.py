@@ -1,17 +1,15 @@
 """What an operation runs in: a session's statements, and what the operation leaves behind besides
 its rows."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.sql import Executable
 
-from towline_broker.domain.time import Micros
-from towline_broker.drivers.interface import ReserveRequest
 from towline_broker.drivers.sql.names import MOST_LINES, Names
-from towline_broker.drivers.sql.shared.hot import Claimed, Hot, Line
+from towline_broker.drivers.sql.shared.hot import Claimed, Line
 from towline_broker.drivers.sql.shared.memory import Memory
 from towline_broker.drivers.sql.shared.ready import ONCE_MORE, Bound
 from towline_broker.drivers.sql.shared.session import Session
@@ -152,12 +150,12 @@ class SharedTransaction(SharedReader):
         return self._lines.overdue(queue)
 
     async def claim(
-        self, hot: Hot, line: Line, until: Micros, request: ReserveRequest
+        self, line: Line, from_mark: Callable[[int], Awaitable[Sequence[Claimed]]]
     ) -> Sequence[Claimed]:
-        """Leases the first jobs of a line from its mark on, as ``Hot.claim`` does."""
+        """Leases the first jobs of a line from its mark on, by ``Hot.claim`` or the like."""
         mark = self._lines.mark(line.queue, line.priority)
         with self._lines.look() as look:
-            found = await hot.claim(line, mark, until, request)
+            found = await from_mark(mark)
             self._claim(line.queue, found, look)
         return found
 
