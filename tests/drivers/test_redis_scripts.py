@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from tests.support.servers.redis import Kind, RedisServer
 from towline_broker.domain.errors import QueueFull, StoreFull
-from towline_broker.domain.jobs import DeadReason, LeaseRef, NewJob, Settlement
+from towline_broker.domain.jobs import DeadReason, JobState, LeaseRef, NewJob, Settlement
 from towline_broker.domain.time import HOUR, SECOND
 from towline_broker.drivers.interface import (
     AckBatch,
@@ -159,6 +159,38 @@ async def test_p11_a_batch_larger_than_a_script_takes_is_done_in_several(
     assert await driver.promote(NOW + 1, ALL) == MOST + 5
     assert await driver.expire(NOW + 2, ALL) == MOST + 5
     assert await driver.discard_dead(selection, NOW + 1) == Handled(MOST + 5, MOST + 5)
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "others"])
+async def test_p3_leases_of_several_grants_end_in_one_call_each_with_its_own(
+    driver: RedisDriver, plain: bool
+) -> None:
+    """What plain jobs of one grant have in common is made once for them; it is not for the next.
+    Those with a key are done one by one, and come to the same."""
+    types = ("T", "U", "T", "T", "U", "U")
+    jobs = [
+        new_job(type=type_, unique_key=None if plain else str(number))
+        for number, type_ in enumerate(types)
+    ]
+    await push(driver, *jobs)
+    refs = [ref for after in range(3) for ref in await reserve(driver, 2, NOW + after * SECOND)]
+    mixed = [(place, refs[place]) for place in (0, 1, 4, 2, 3, 5)]
+    now, until = NOW + 10 * SECOND, NOW + HOUR
+    items = [AckItem(ref, f"result {place}".encode() * (place % 3)) for place, ref in mixed]
+    settled = await driver.ack(AckBatch(items, now, until))
+    assert [(one.applied, one.type, one.elapsed) for one in settled] == [
+        (True, types[place], (10 - place // 2) * SECOND) for place, _ in mixed
+    ]
+    for item in items:
+        job = await driver.get(item.ref.job_id)
+        assert job is not None
+        assert (job.state, job.result) == (JobState.SUCCEEDED, item.result)
+    # A grant is remembered with its own jobs, and with no other.
+    again = await driver.ack(AckBatch(items, now, until))
+    assert [one.before for one in again] == [Settlement.ACKED] * 6
+    exchanged = [AckItem(ref._replace(grant=refs[place - 2].grant)) for place, ref in mixed]
+    strange = await driver.ack(AckBatch(exchanged, now, until))
+    assert [(one.applied, one.before) for one in strange] == [(False, None)] * 6
 
 
 async def test_p9_a_large_batch_that_meets_a_full_queue_leaves_nothing(

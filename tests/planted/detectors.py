@@ -201,6 +201,7 @@ DETECTORS: dict[str, Detector] = {
     "sdk-worker": _pytest("test_worker_on_a_bad_network", "test", NETWORK_ROUNDS=3),
     "moves-and-kills": _pytest("test_moves_and_kills", "test"),
     "requeues-redis": _pytest("test_redis", "a_requeued_job_starts_over", room="contract"),
+    "repeats-redis": _pytest("test_redis", "repeated_after_the_job_was_done", room="contract"),
     "ready-lines": _pytest("test_ready_lines", "test", room="drivers"),
     "deadlocks-postgresql": _pytest(
         "test_sql_faults", "real_deadlock and postgresql", room="drivers"

@@ -3,7 +3,8 @@
 
 -- Stores the jobs if all of them are plain and new, and fit into their queues; else changes nothing.
 local function push_plain()
-  local blob, jobs, ids, queues, pushed = ARGV[5], {}, {}, {}, {}
+  local blob, ids, queues, pushed = ARGV[5], {}, {}, {}
+  local jobs, queue_of, priority_of, kind_of = {}, {}, {}, {}
   local at, number = 1, 0
   while at <= #blob do
     local static
@@ -11,7 +12,8 @@ local function push_plain()
     local flags, _, priority, queue, kind, id = unframe(HEAD, static)
     if not is_plain(flags) then return end
     number = number + 1
-    jobs[number], ids[number] = {static, queue, priority, kind}, id
+    jobs[number], ids[number] = static, id
+    queue_of[number], priority_of[number], kind_of[number] = queue, priority, kind
     if not pushed[queue] then queues[#queues + 1] = queue end
     pushed[queue] = (pushed[queue] or 0) + 1
   end
@@ -32,7 +34,7 @@ local function push_plain()
   local last = redis.call('INCRBY', P .. 'seq', number)
   local numbers = buffer('HSET', IDS)
   local bucket, statics = false, false
-  for i, job in ipairs(jobs) do
+  for i, static in ipairs(jobs) do
     local place = last - number + i
     local n = int(place)
     if bucket_of(place) ~= bucket then
@@ -40,7 +42,7 @@ local function push_plain()
       statics = buffer('HSET', bucket_key(bucket))
       put('ZADD', P .. 'b', bucket, bucket)
     end
-    local queue, priority = job[2], job[3]
+    local queue, priority = queue_of[i], priority_of[i]
     local key = line_key(queue, priority)
     if not lined[key] then
       lined[key] = buffer('ZADD', key)
@@ -49,9 +51,9 @@ local function push_plain()
     local line, k = lined[key], 2 * i
     numbers[k - 1], numbers[k] = ids[i], n
     local s, l = statics.n, line.n
-    statics[s + 1], statics[s + 2], statics.n = n, job[1], s + 2
+    statics[s + 1], statics[s + 2], statics.n = n, static, s + 2
     line[l + 1], line[l + 2], line.n = n, n, l + 2
-    add_to_tally(queue, job[4])
+    add_to_tally(queue, kind_of[i])
   end
   numbers.n = 2 * number
   count_plain(nil, 'ready', 'pushed')

@@ -33,6 +33,9 @@ local till = NOW + length
 local BEFORE, BETWEEN = pack('<BBi4i4', LEASED, 0, 1, 0), pack('<i8i8i8i8', NOW, 0, till, length)
 local AFTER = pack('<I2c0I2c0I2c0I4I4I4', #grant, grant, #worker, worker, #request, request, 0, 0, 0)
 local PLAIN_ROW = '<c' .. #BEFORE .. 'i8c' .. #BETWEEN .. 'i8c' .. #AFTER
+local TILL, ROW_LENGTH = int(till), pack('<I4', #BEFORE + 8 + #BETWEEN + 8 + #AFTER)
+-- What is told of them beside what begins it.
+local told_statics, told_rows = {}, {}
 local running, rows_put, asked_for = buffer('ZADD', RUN), buffer('HSET', ROWS), false
 if request ~= '' then asked_for = buffer('SADD', P .. 'r:' .. request) end
 
@@ -47,7 +50,7 @@ local function take_plain(static, n, line)
   local row = pack(PLAIN_ROW, BEFORE, enqueued, BETWEEN, tonumber(n), AFTER)
   local l, r, h = line.n, running.n, rows_put.n
   line[l + 1], line.n = n, l + 1
-  running[r + 1], running[r + 2], running.n = till, n, r + 2
+  running[r + 1], running[r + 2], running.n = TILL, n, r + 2
   rows_put[h + 1], rows_put[h + 2], rows_put.n = n, row, h + 2
   if asked_for then
     local a = asked_for.n
@@ -55,7 +58,8 @@ local function take_plain(static, n, line)
   end
   add_to_tally(queue, kind)
   taken = taken + 1
-  granted[taken] = pack(TOLD, #n, n, #static, static, #row, row)
+  granted[taken] = pack('<I4c0I4', #n, n, #static)
+  told_statics[taken], told_rows[taken] = static, row
   room = room - (#static - at + 1)
   return true
 end
@@ -94,6 +98,12 @@ if taken == 0 and #changed == 0 then return {'', '0', ''} end
 count_plain('ready', 'leased', 'started')
 local news = write()
 for i, job in ipairs(granted) do
-  if type(job) == 'string' then out[#out + 1] = job else tell_job(out, job) end
+  local row = told_rows[i]
+  if row then
+    local o = #out
+    out[o + 1], out[o + 2], out[o + 3], out[o + 4] = job, told_statics[i], ROW_LENGTH, row
+  else
+    tell_job(out, job)
+  end
 end
 return {news, look <= 0 and '1' or '0', table.concat(out)}

@@ -7,7 +7,7 @@ local pack, unframe = struct.pack, struct.unpack
 local PIECE = 4000
 
 -- Whole numbers as text. Lua itself writes large ones as 1.7e+15.
-local function int(number) return fmt('%.0f', number) end
+local function int(number) return fmt('%d', number) end
 
 local function hmget(key, fields)
   local count = #fields

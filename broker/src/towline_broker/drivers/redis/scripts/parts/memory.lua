@@ -8,28 +8,35 @@ local ENDED = '<BBi8i8I2c0I2c0'
 
 -- What this call has added, by the fields of "mem" and "ml".
 local ended, ended_leases = {}, {}
+-- The list for a time at which something may be forgotten.
 local slices = {}
 
 local function remember(entry, till)
-  local slice = int(floor(till / 1000000))
-  put('RPUSH', P .. 'f:' .. slice, entry)
-  if not slices[slice] then
-    slices[slice] = true
-    put('ZADD', P .. 'f', slice, slice)
+  local slice = slices[till]
+  if not slice then
+    local second = int(floor(till / 1000000))
+    slice = P .. 'f:' .. second
+    slices[till] = slice
+    put('ZADD', P .. 'f', second, second)
   end
+  put('RPUSH', slice, entry)
 end
 
 -- "settlement" (0: none) is that of the lease that ended with the job.
-local function remember_end(id, queue, state, finished, till, settlement, grant, result)
-  local value = pack(ENDED, state, settlement, finished, till, #queue, queue, #grant, grant)
-    .. result
+local function end_of(queue, state, finished, till, settlement, grant, result)
+  return pack(ENDED, state, settlement, finished, till, #queue, queue, #grant, grant) .. result
+end
+
+local MEMORY = P .. 'mem'
+local function remember_end(id, value, till)
   ended[id] = value
-  put('HSET', P .. 'mem', id, value)
+  put('HSET', MEMORY, id, value)
   remember('J' .. id, till)
 end
 
 local function remember_job(job, till, settlement, grant)
-  remember_end(job.id, job.queue, job.state, job.finished, till, settlement, grant, job.result)
+  local value = end_of(job.queue, job.state, job.finished, till, settlement, grant, job.result)
+  remember_end(job.id, value, till)
 end
 
 local function remember_lease(job, grant, settlement, till)

@@ -94,6 +94,14 @@ local function raw(numbers)
   local found = {}
   if #numbers == 0 then return found, found end
   local rows = hmget(ROWS, numbers)
+  local one = bucket_of(numbers[1])
+  for _, n in ipairs(numbers) do
+    if bucket_of(n) ~= one then
+      one = false
+      break
+    end
+  end
+  if one then return hmget(bucket_key(one), numbers), rows end
   local wanted, order = {}, {}
   for i, n in ipairs(numbers) do
     local bucket = bucket_of(n)
