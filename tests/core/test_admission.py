@@ -13,12 +13,24 @@ from towline_broker.domain.errors import Busy
 
 
 @asynccontextmanager
+async def given(admission: Admission, jobs: int) -> AsyncIterator[None]:
+    """So many are in the store, as long as the block runs."""
+    began = admission.enter(jobs)
+    if began is None:
+        began = await admission.wait(jobs)
+    try:
+        yield
+    finally:
+        admission.leave(jobs, began)
+
+
+@asynccontextmanager
 async def taken(admission: Admission, jobs: int) -> AsyncIterator[None]:
     """A Push of so many jobs is in the store, as long as the block runs; with some that are small,
     so that no further call gets in by being one of the first."""
     async with AsyncExitStack() as stack:
         for each in (1,) * (module.LEAST_CALLS - 1) + (jobs,):
-            await stack.enter_async_context(admission.of(each))
+            await stack.enter_async_context(given(admission, each))
         yield
 
 
@@ -26,7 +38,7 @@ async def test_pushes_wait_in_the_order_in_which_they_came() -> None:
     admission, order = Admission(), list[int]()
 
     async def push(number: int) -> None:
-        async with admission.of(10):
+        async with given(admission, 10):
             order.append(number)
 
     async with taken(admission, module.FIRST):
@@ -54,7 +66,7 @@ async def test_a_crowd_that_does_not_move_is_refused(monkeypatch: pytest.MonkeyP
 
 
 async def push_in(admission: Admission) -> None:
-    async with admission.of(1):
+    async with given(admission, 1):
         pass
 
 

@@ -126,6 +126,45 @@ async def test_it_is_done_whatever_becomes_of_the_caller() -> None:
     await owned.settle()
 
 
+async def test_with_a_store_that_answers_at_once_no_call_waits_for_another() -> None:
+    store, owned = Tens(StoreFull("memory", "is full")), OwnedTasks()
+    joining = Joining(store, owned, at_once=True)
+    began = asyncio.all_tasks()
+    assert [list(await joining.ask([number])) for number in (1, 2)] == [[10], [20]]
+    with pytest.raises(StoreFull):
+        await joining.ask([13])
+    assert asyncio.all_tasks() == began
+    assert store.given == [[1], [2], [13]]
+    large = list(range(20, 21 + MOST_OF_CALL))
+    assert list(await joining.ask(large)) == [10 * number for number in large]
+
+
+async def test_a_store_that_fails_at_once_has_failed() -> None:
+    owned = OwnedTasks()
+    with pytest.raises(StoreFailed):
+        await Joining(Tens(StoreFailed("broken")), owned, at_once=True).ask([13])
+    assert owned.failed.is_set()
+
+
+@pytest.mark.parametrize("raises", [None, StoreUnavailable("away")])
+async def test_what_waits_though_it_was_to_be_done_at_once_is_done_whoever_has_gone(
+    raises: Exception | None,
+) -> None:
+    store, owned = Tens(raises), OwnedTasks()
+    joining = Joining(store, owned, at_once=True)
+    store.goes_on.clear()
+    gone, other = asked(joining, 1), asked(joining, 13)
+    await turns()
+    assert store.given == [[1], [13]]
+    gone.cancel()
+    await turns()
+    assert gone.cancelled()
+    store.goes_on.set()
+    answer = (await asyncio.gather(other, return_exceptions=True))[0]
+    assert answer == ([130] if raises is None else raises)
+    await owned.settle()
+
+
 async def test_a_crowd_that_does_not_move_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_WAIT", 0.0)
     store = Tens()

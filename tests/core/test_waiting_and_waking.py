@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.errors import Draining, TooManyWaiters
 from towline_broker.domain.jobs import JobState, Leased
 from towline_broker.domain.time import HOUR, MINUTE, SECOND
-from towline_broker.drivers.interface import ReserveRequest
+from towline_broker.drivers.interface import Driver, ReserveRequest
 from towline_broker.drivers.registry import create_driver
 
 
@@ -105,19 +105,24 @@ async def test_a_full_batch_passes_the_rest_on_to_the_next_waiter(broker: Broker
 
 
 async def test_leases_granted_to_a_caller_that_vanished_go_back_with_their_attempt(
-    broker: Broker,
+    driver: CountingDriver,
 ) -> None:
+    broker = Broker(cast(Driver, driver))
+    await broker.start()
     waiting = parked(broker)
     await come_to_rest()
+    driver.held.clear()
     ids = [result.job_id for result in await broker.jobs.push([job()])]
     # The waiter is woken and its claim is under way: now its caller goes.
-    await asyncio.sleep(0)
+    await come_to_rest()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    driver.held.set()
     await come_to_rest()
     record = await broker.jobs.get(ids[0])
     assert (record.state, record.attempt) == (JobState.READY, 0)
+    await broker.stop()
 
 
 async def test_a_wait_without_work_ends_empty_at_its_end(

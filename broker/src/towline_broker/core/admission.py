@@ -7,8 +7,6 @@ too long.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from towline_broker.core.line import Line, Waiting
 from towline_broker.domain.errors import Busy
@@ -54,22 +52,25 @@ class Admission:
         """How many jobs the store is given at the same time."""
         return int(self._limit)
 
-    @asynccontextmanager
-    async def of(self, jobs: int) -> AsyncIterator[None]:
-        """Around the storing of so many jobs. Raises Busy."""
+    def enter(self, jobs: int) -> float | None:
+        """So many jobs are given to the store, until :meth:`leave`: when that began, in seconds of
+        the event loop. None: they have to :meth:`wait` first."""
         if self._line or not self._has_room(jobs):
-            await self._wait(jobs)
-        else:
-            self._enter(jobs)
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        try:
-            yield
-        finally:
-            self._calls -= 1
-            self._jobs -= jobs
-            self._learn(began, clock())
-            self._let_in()
+            return None
+        self._enter(jobs)
+        return asyncio.get_running_loop().time()
+
+    async def wait(self, jobs: int) -> float:
+        """The same, when it is their turn. Raises Busy."""
+        await self._wait(jobs)
+        return asyncio.get_running_loop().time()
+
+    def leave(self, jobs: int, began: float) -> None:
+        """The store is done with them."""
+        self._calls -= 1
+        self._jobs -= jobs
+        self._learn(began, asyncio.get_running_loop().time())
+        self._let_in()
 
     async def _wait(self, jobs: int) -> None:
         if self.crowded:

@@ -11,6 +11,11 @@ class Hold:
     def __init__(self) -> None:
         self._held: dict[str, asyncio.Event] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether any queue is held."""
+        return bool(self._held)
+
     async def passed(self, queues: Iterable[str]) -> None:
         """Returns when none of these is held."""
         if self._held:

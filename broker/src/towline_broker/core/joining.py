@@ -3,12 +3,13 @@
 With a job a call, most of what a store does for it is done once for each call: a transaction or a
 record of a journal, a task, a look at the clock. Calls that have come in the same turn of the event
 loop share that. None waits for company: only while the store is busy with two such groups already,
-further calls gather in a third, which would have to wait for it anyway.
+further calls gather in a third, which would have to wait for it anyway. And with a store that
+answers at once there is no such thing as company: each call is done as it comes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
 
 from towline_broker.core.line import CROWD, MOST_WAIT
 from towline_broker.core.owned import OwnedTasks
@@ -45,11 +46,16 @@ class _Call(Generic[Item, Answer]):
 class Joining(Generic[Item, Answer]):
     """``do`` has a store do it, in the order of the items: an answer for each. If it fails and
     nothing says that it would fail for each of the calls, each is done for itself, so it must be
-    safe to repeat."""
+    safe to repeat. ``at_once``: it hardly ever waits for anything."""
 
     def __init__(
-        self, do: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], owned: OwnedTasks
+        self,
+        do: Callable[[Sequence[Item]], Coroutine[Any, Any, Sequence[Answer]]],
+        owned: OwnedTasks,
+        *,
+        at_once: bool = False,
     ) -> None:
+        self._at_once = at_once
         self._do = do
         self._owned = owned
         self._waiting: list[_Call[Item, Answer]] = []
@@ -68,11 +74,13 @@ class Joining(Generic[Item, Answer]):
     async def ask(self, items: Sequence[Item]) -> Sequence[Answer]:
         """The answers to these; it is done also if the caller is cancelled (P9). Raises what ``do``
         raises."""
+        if self._at_once:
+            return await self._owned.run_at_once(self._do(items))
         if len(items) > MOST_OF_CALL:
             # What has come before it goes before it.
             if self._waiting:
                 self._begin()
-            return await self._owned.run(self._alone(items))
+            return await self._owned.run(self._do(items))
         loop = asyncio.get_running_loop()
         call = _Call[Item, Answer](items, loop.create_future())
         self._waiting.append(call)
@@ -81,9 +89,6 @@ class Joining(Generic[Item, Answer]):
             if self._groups < AT_ONCE:
                 self._begin()
         return await call.answers
-
-    async def _alone(self, items: Sequence[Item]) -> Sequence[Answer]:
-        return await self._do(items)
 
     def _begin(self) -> None:
         self._groups += 1

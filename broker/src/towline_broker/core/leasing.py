@@ -49,6 +49,8 @@ class Leasing:
         self._clock = clock
         self._settings = settings
         self._owned = owned
+        at_once = all(store.at_once for store in stores.all)
+        self._run = owned.run_at_once if at_once else owned.run
         self._line = line
         self._limit = limit
         self._workers = workers
@@ -181,7 +183,7 @@ class Leasing:
             """What an earlier call was granted may have reached its worker."""
             await self.give_back([leased for leased in granted.leases if leased.ref.grant == grant])
 
-        granted = await self._owned.run(
+        granted = await self._run(
             self._claims.ask(call, waiter.queues, grant, _scoped(call)), give_back_ours
         )
         leases = granted.leases

@@ -1,7 +1,8 @@
 """Work that the broker owns, whatever becomes of the caller (P9)."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from types import coroutine
 from typing import Any, TypeVar
 
 from towline_broker.domain.errors import StoreFailed
@@ -34,6 +35,23 @@ class OwnedTasks:
                 self.start(_when_done(task, if_abandoned))
             raise
 
+    async def run_at_once(
+        self,
+        work: Coroutine[Any, Any, T],
+        if_abandoned: Callable[[T], Coroutine[Any, Any, None]] | None = None,
+    ) -> T:
+        """The same, for work that hardly ever waits: until it does it needs no task, for nobody can
+        cancel it. It must not look at the task that it runs in."""
+        try:
+            waits_for = work.send(None)
+        except StopIteration as ended:
+            result: T = ended.value
+            return result
+        except BaseException as error:
+            self.note(error)
+            raise
+        return await self.run(_rest_of(work, waits_for), if_abandoned)
+
     def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
@@ -54,6 +72,26 @@ class OwnedTasks:
         self._tasks.discard(task)
         if not task.cancelled():
             self.note(task.exception())
+
+
+async def _rest_of(work: Coroutine[Any, Any, T], waits_for: Any) -> T:
+    result: T = await _go_on(work, waits_for)
+    return result
+
+
+@coroutine
+def _go_on(work: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+    """To the end of what has begun, and waits for that."""
+    try:
+        while True:
+            try:
+                heard = yield waits_for
+            except BaseException as error:  # it is for the work to say what then
+                waits_for = work.throw(error)
+            else:
+                waits_for = work.send(heard)
+    except StopIteration as ended:
+        return ended.value
 
 
 async def _when_done(

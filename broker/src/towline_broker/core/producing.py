@@ -66,7 +66,10 @@ class Producing:
         self._draining = False
         #: Pushes of a job or a few, of which none needs any other.
         self._small = {
-            store: Joining(partial(self._store_apart, store), owned) for store in stores.all
+            store: Joining(
+                partial(self._push_in, store, all_or_nothing=False), owned, at_once=store.at_once
+            )
+            for store in stores.all
         }
 
     @property
@@ -104,28 +107,29 @@ class Producing:
 
     async def push(
         self, requests: Sequence[ToStore], all_or_nothing: bool = True
-    ) -> list[PushResult]:
+    ) -> Sequence[PushResult]:
         """Raises Draining, Busy, QueueFull and TooManyQueues (only if ``all_or_nothing``),
         StoreFull, StoreError, and InvalidField for jobs that are to be stored all or not at all,
         but in several stores."""
         if self._draining:
             raise Draining
-        await self._hold.passed(request.queue for request in requests)
+        if self._hold.any:
+            await self._hold.passed(request.queue for request in requests)
         if all_or_nothing:
             self._check_one_store(requests)
         only = self._stores.only
         if only is not None and _is_small(requests, all_or_nothing):
             return await self._push_small(only, requests, all_or_nothing)
-        return list(await self._owned.run(self._push(requests, all_or_nothing)))
+        return await self._owned.run(self._push(requests, all_or_nothing))
 
     async def _push_small(
         self, store: Store, requests: Sequence[ToStore], all_or_nothing: bool
-    ) -> list[PushResult]:
+    ) -> Sequence[PushResult]:
         """Together with others that come at the same time."""
         joining = self._small[store]
         if joining.crowded:
             raise Busy
-        results = list(await joining.ask(requests))
+        results = await joining.ask(requests)
         if all_or_nothing:
             for request, result in zip(requests, results, strict=True):
                 if result.outcome is PushOutcome.QUEUE_FULL:
@@ -133,9 +137,6 @@ class Producing:
                 if result.outcome is PushOutcome.NO_NEW_QUEUE:
                     raise TooManyQueues(request.queue, self._settings.max_queues)
         return results
-
-    async def _store_apart(self, store: Store, requests: Sequence[ToStore]) -> Sequence[PushResult]:
-        return await self._push_in(store, requests, all_or_nothing=False)
 
     async def _push(
         self, requests: Sequence[ToStore], all_or_nothing: bool
@@ -158,7 +159,7 @@ class Producing:
         self, store: Store, requests: Sequence[ToStore], all_or_nothing: bool
     ) -> Sequence[PushResult]:
         queues = {request.queue for request in requests}
-        if any(map(self._stores.formerly_of, queues)):
+        if self._stores.any_moved and any(map(self._stores.formerly_of, queues)):
             known = await self._ended_before_a_move(requests)
             if known:
                 return await self._push_others(store, requests, known, all_or_nothing)
@@ -173,9 +174,10 @@ class Producing:
             results = await _give(store, batch)
         else:
             results = await store.queue_limit.push(batch, partial(_give, store))
-        times = [t for job in jobs for t in (job.due_at, job.expires_at) if t is not None]
-        if times:
-            store.upkeep.no_later_than(min(times))
+        if jobs != requests:  # else they have no times
+            times = [t for job in jobs for t in (job.due_at, job.expires_at) if t is not None]
+            if times:
+                store.upkeep.no_later_than(min(times))
         return results
 
     async def _ended_before_a_move(self, requests: Sequence[ToStore]) -> set[str]:
@@ -302,12 +304,17 @@ def _is_small(requests: Sequence[ToStore], all_or_nothing: bool) -> bool:
 
 
 async def _give(store: Store, batch: PushBatch) -> Sequence[PushResult]:
+    admission, jobs = store.admission, len(batch.jobs)
+    began = admission.enter(jobs)
+    if began is None:
+        began = await admission.wait(jobs)
     try:
-        async with store.admission.of(len(batch.jobs)):
-            results = await store.driver.push(batch)
+        results = await store.driver.push(batch)
     except StoreFull as full:
         store.room.failed(full)
         raise
+    finally:
+        admission.leave(jobs, began)
     store.room.works()
     return results
 

@@ -65,10 +65,17 @@ class Settling:
         self._workers = workers
         self._timings = timings
         self._rng = rng
-        self._acks = {store: Joining(partial(self._ack_in, store), owned) for store in stores.all}
-        self._nacks = {store: Joining(partial(self._nack_in, store), owned) for store in stores.all}
+        self._acks = {
+            store: Joining(partial(self._ack_in, store), owned, at_once=store.at_once)
+            for store in stores.all
+        }
+        self._nacks = {
+            store: Joining(partial(self._nack_in, store), owned, at_once=store.at_once)
+            for store in stores.all
+        }
         self._extends = {
-            store: Joining(partial(self._extend_in, store), owned) for store in stores.all
+            store: Joining(partial(self._extend_in, store), owned, at_once=store.at_once)
+            for store in stores.all
         }
 
     async def ack(self, calls: Sequence[AckCall]) -> list[LeaseOutcome]:

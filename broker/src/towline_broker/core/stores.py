@@ -46,6 +46,8 @@ class Store:
             "push", "new jobs are refused", "new jobs are taken", name, quiet_for=FULL_AGAIN
         )
         self.queue_limit = QueueLimit(driver, max_queues)
+        #: Whether what it is asked for each call is answered before anything else happens.
+        self.at_once = driver.capabilities.answers_at_once
 
     @property
     def capabilities(self) -> Capabilities:
@@ -121,6 +123,11 @@ class Stores:
     def any_moves(self) -> bool:
         """Whether some queue is on its way: its jobs may be in two stores, or one job in both."""
         return bool(self._bound)
+
+    @property
+    def any_moved(self) -> bool:
+        """Whether some queue has moved on from a store of late."""
+        return bool(self._moved)
 
     def formerly_of(self, queue: str) -> list[Store]:
         """Stores that may remember jobs of a queue that has moved on from them of late."""

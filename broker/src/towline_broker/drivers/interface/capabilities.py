@@ -49,5 +49,8 @@ class Capabilities(Struct, frozen=True, gc=False):
     #: Not every job that becomes READY is told of: who waits for one has to look this often. None:
     #: the listener hears of every one.
     poll_interval: Micros | None = None
+    #: Push, reserve, leases, ack, nack and extend never wait for anything: their answers are there
+    #: at once. Known before ``open``.
+    answers_at_once: bool = False
     #: Where its files are, of a store on the disk of this machine.
     folder: Path | None = None

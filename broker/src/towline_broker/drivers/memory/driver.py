@@ -52,6 +52,7 @@ class MemoryDriver(SoleOwner):
             name="memory",
             durability=Durability.NONE,
             durability_note="Jobs live in the memory of the broker and end with its process.",
+            answers_at_once=True,
         )
 
     @property
