@@ -68,7 +68,19 @@ class Claims:
         no answer is passed over; raises its StoreError (or what else it raised) only if no other
         gives one. Raises StoreFailed in any case.
         """
-        open_ = self._rules.open(queues)
+        rules, only = self._rules, self._stores.only
+        if only is not None and not rules.any_paused and not rules.any_lease:
+            # Whatever its queues are, it is one store that is asked once.
+            now = only.clock.now()
+            lease = rules.default_lease if call.lease is None else call.lease
+            leases = await only.driver.reserve(
+                ReserveRequest(
+                    *(queues, call.max_jobs, lease, grant, now),
+                    *(call.worker_id, request_id, call.max_bytes),
+                )
+            )
+            return Granted([Part(only, now, leases)] if leases else [])
+        open_ = rules.open(queues)
         runs = self._runs(open_, call.lease) if open_ else []
         store, _, lease = runs[0] if runs else Run(self._stores.default, [], 0)
         now = store.clock.now()

@@ -47,7 +47,9 @@ class SystemClock:
         self.ahead_of_dates: Micros = 0
 
     def now(self) -> Micros:
-        self._latest = max(self._latest, self._monotonic() // 1_000 + self._offset)
+        now = self._monotonic() // 1_000 + self._offset
+        if now > self._latest:  # called several times for each call, so not by max()
+            self._latest = now
         return self._latest
 
     def not_before(self, moment: Micros) -> None:

@@ -49,8 +49,8 @@ class Leasing:
         self._clock = clock
         self._settings = settings
         self._owned = owned
-        at_once = all(store.at_once for store in stores.all)
-        self._run = owned.run_at_once if at_once else owned.run
+        self._at_once = all(store.at_once for store in stores.all)
+        self._run = owned.run_at_once if self._at_once else owned.run
         self._line = line
         self._limit = limit
         self._workers = workers
@@ -70,11 +70,13 @@ class Leasing:
         """
         if self._draining:
             raise Draining
-        queues = [choice.name for choice in call.queues]
-        self._workers.reserving(call.worker, queues)
+        if call.worker_id:
+            self._workers.reserving(call.worker, [choice.name for choice in call.queues])
         deadline = self._clock.now() + call.wait
-        waiter = Waiter(_order(call.queues, self._rng), call.max_jobs)
-        self._repeats.supersede(_scoped(call), waiter)
+        request_id = _scoped(call)
+        waiter = Waiter(_order(call.queues, self._rng), call.max_jobs, request_id)
+        if request_id:
+            self._repeats.supersede(request_id, waiter)
         try:
             if call.wait <= 0:
                 return await self._claim(call, waiter)
@@ -83,7 +85,8 @@ class Leasing:
             with self._limit:
                 return await self._wait_and_claim(call, waiter, deadline)
         finally:
-            self._repeats.finished(_scoped(call), waiter)
+            if request_id:
+                self._repeats.finished(request_id, waiter)
 
     def own(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """A task that is never cancelled, and that the broker waits for at its end: of who is to
@@ -136,6 +139,8 @@ class Leasing:
         self, call: ReserveCall, waiter: Waiter, deadline: Micros
     ) -> list[Leased]:
         """Joins the line before it looks, so that no job can arrive unseen between the two."""
+        if self._at_once and (leases := await self._claim(call, waiter)):
+            return leases  # to look is cheaper than to stand in line for it
         self._line.join(waiter)
         # A timer, for the clock may be set back meanwhile, if it follows that of a store.
         timer = self._clock.call_at(deadline, waiter.end)
@@ -177,14 +182,14 @@ class Leasing:
     async def _ask_stores(self, call: ReserveCall, waiter: Waiter) -> tuple[list[Leased], bool]:
         """The leases, and whether they are those of an earlier call with the same request id."""
         grant = tokens.new_grant(call.holder)
-        owed_before = dict(waiter.owed)
+        owed_before = dict(waiter.owed) if waiter.owed else {}
 
         async def give_back_ours(granted: Granted) -> None:
             """What an earlier call was granted may have reached its worker."""
             await self.give_back([leased for leased in granted.leases if leased.ref.grant == grant])
 
         granted = await self._run(
-            self._claims.ask(call, waiter.queues, grant, _scoped(call)), give_back_ours
+            self._claims.ask(call, waiter.queues, grant, waiter.request_id), give_back_ours
         )
         leases = granted.leases
         waiter.unheard = bool(granted.silent)

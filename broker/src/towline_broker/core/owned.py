@@ -27,9 +27,10 @@ class OwnedTasks:
         if_abandoned: Callable[[T], Coroutine[Any, Any, None]] | None = None,
     ) -> T:
         """Raises what ``work`` raises. ``if_abandoned`` gets the result if the caller was gone."""
-        task = self.start(work)
+        heard: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        task = self.start(self._told(work, heard))
         try:
-            return await asyncio.shield(task)
+            return await heard
         except asyncio.CancelledError:
             if if_abandoned is not None and not task.cancelled():
                 self.start(_when_done(task, if_abandoned))
@@ -67,6 +68,22 @@ class OwnedTasks:
         """Returns once nothing is under way."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def _told(self, work: Coroutine[Any, Any, T], heard: "asyncio.Future[T]") -> T:
+        """Does it, and tells whoever waits for it, unless that one has gone."""
+        try:
+            result = await work
+        except BaseException as error:
+            self.note(error)
+            if isinstance(error, asyncio.CancelledError):
+                heard.cancel()
+            elif not heard.done():
+                heard.set_exception(error)
+                heard.exception()  # somebody has heard, also if the caller goes in this moment
+            raise
+        if not heard.done():
+            heard.set_result(result)
+        return result
 
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)

@@ -132,6 +132,8 @@ class Producing:
         results = await joining.ask(requests)
         if all_or_nothing:
             for request, result in zip(requests, results, strict=True):
+                if result.outcome is PushOutcome.CREATED:
+                    continue
                 if result.outcome is PushOutcome.QUEUE_FULL:
                     raise QueueFull(request.queue, self._rules.of(request.queue).max_depth)
                 if result.outcome is PushOutcome.NO_NEW_QUEUE:

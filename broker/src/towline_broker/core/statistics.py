@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -96,13 +96,21 @@ class Timings:
         self._processing: dict[tuple[str, str], Histogram] = {}
 
     def started(self, leases: Sequence[Leased], now: Micros) -> None:
+        if len(leases) == 1:
+            (each,) = leases
+            self._of(self._wait, (each.ref.queue, each.type)).add(max(0, now - each.ready_at))
+            return
         # Jobs that came together and are leased together have waited equally long.
         alike = Counter([(each.ref.queue, each.type, each.ready_at) for each in leases])
         for (queue, job_type, ready_at), times in alike.items():
             self._of(self._wait, (queue, job_type)).add(max(0, now - ready_at), times)
 
-    def processed(self, ended: Iterable[tuple[str, str, Micros]]) -> None:
+    def processed(self, ended: Sequence[tuple[str, str, Micros]]) -> None:
         """Each a queue, a type, and the time from lease to settle."""
+        if len(ended) == 1:
+            ((queue, job_type, elapsed),) = ended
+            self._of(self._processing, (queue, job_type)).add(max(0, elapsed))
+            return
         for (queue, job_type, elapsed), times in Counter(ended).items():
             self._of(self._processing, (queue, job_type)).add(max(0, elapsed), times)
 

@@ -31,11 +31,16 @@ class WaitLimit:
 class Waiter:
     """One parked Reserve. ``woken`` holds from being woken until it joins the line again."""
 
-    __slots__ = ("_event", "max_jobs", "over", "owed", "queues", "superseded", "unheard", "woken")
+    __slots__ = (
+        *("_event", "max_jobs", "over", "owed", "queues", "request_id", "superseded"),
+        *("unheard", "woken"),
+    )
 
-    def __init__(self, queues: Sequence[str], max_jobs: int) -> None:
+    def __init__(self, queues: Sequence[str], max_jobs: int, request_id: str = "") -> None:
         self.queues = queues
         self.max_jobs = max_jobs
+        #: As its stores know it; empty: it has none.
+        self.request_id = request_id
         self.superseded = False
         self.woken = False
         #: A store of its queues gave no answer when it asked last.

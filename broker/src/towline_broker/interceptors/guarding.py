@@ -96,7 +96,8 @@ class Account:
         """``now`` in seconds. Raises OverAllowance."""
         self.unread.check()
         allowance = self._allowance
-        self._check_bytes(size, settles=settles)
+        if allowance.bytes_in_flight:
+            self._check_bytes(size, settles=settles)
         if parks and allowance.waiters and self._waiters >= allowance.waiters:
             raise self._over("IDENTITY_WAITERS", f"has {self._waiters} calls waiting")
         if allowance.calls_per_second and not settles:

@@ -33,7 +33,7 @@ PORTION = 50
 class Pushed(Encoded[PushRequest]):
     """A Push. ``known``: its jobs in their order; None for each that is yet to be read."""
 
-    __slots__ = ("allow_partial", "envelopes", "known")
+    __slots__ = ("all_known", "allow_partial", "envelopes", "known")
 
     def __init__(
         self,
@@ -46,11 +46,13 @@ class Pushed(Encoded[PushRequest]):
         super().__init__(raw, PushRequest.FromString)
         self.envelopes = envelopes
         self.known = known
+        self.all_known = bool(known) and all(known)
         self.allow_partial = allow_partial
 
     @property
-    def all_known(self) -> bool:
-        return bool(self.known) and all(self.known)
+    def alone(self) -> ToStore | None:
+        """Its one job, if it is known and is to be stored or refused as a whole."""
+        return self.known[0] if len(self.known) == 1 and not self.allow_partial else None
 
     @property
     def queues(self) -> Collection[str]:
@@ -90,7 +92,9 @@ class Pushes:
 
     def read(self, raw: bytes) -> Pushed:
         """Raises DecodeError for what is no request."""
-        self._forget_if_changed()
+        alone = self.known_alone(raw)
+        if alone is not None:
+            return Pushed(raw, (alone.envelope,), (alone,), allow_partial=False)
         envelopes, allow_partial = push_batch(raw)
         known: Sequence[ToStore | None] = [None] * len(envelopes)
         if len(envelopes) <= self._limits.batch:
@@ -102,7 +106,13 @@ class Pushes:
 
     async def answer(self, pushed: Pushed) -> Encoded[PushResponse]:
         """Raises InvalidRequest, and what the core raises."""
-        jobs, rejected = await self.jobs_of(pushed)
+        jobs: Sequence[ToStore]
+        rejected: Mapping[int, PushResult]
+        alone = pushed.alone
+        if alone is not None and self._broker.capabilities_of(alone.queue).everything:
+            jobs, rejected = [alone], {}
+        else:
+            jobs, rejected = await self.jobs_of(pushed)
         whole = not pushed.allow_partial
         results = await self._broker.jobs.push(jobs, all_or_nothing=whole) if jobs else []
         return Encoded(self.reply(jobs, results, rejected), PushResponse.FromString)

@@ -87,8 +87,8 @@ def add_services(
 
 
 def _without_context(answer: Callable[[Any], Awaitable[Any]]) -> Behaviour:
-    async def handler(request: Any, _: object) -> Any:
-        return await answer(request)
+    def handler(request: Any, _: object) -> Awaitable[Any]:
+        return answer(request)
 
     return handler
 

@@ -59,6 +59,10 @@ def read_reserve(request: ReserveRequest, limits: Limits) -> ReserveCall:
 
 def _queues(request: ReserveRequest, limits: Limits, checks: Checks) -> list[QueueWeight]:
     checks.count(request.queues, "queues", limits.queues_per_reserve)
+    if len(request.queues) == 1 and not request.queues[0].weight:
+        name = request.queues[0].name
+        checks.name(name, "queues[0].name")
+        return [QueueWeight(name)]
     weighted = any(choice.weight for choice in request.queues)
     seen: dict[str, int] = {}
     for index, choice in enumerate(request.queues[: limits.queues_per_reserve]):

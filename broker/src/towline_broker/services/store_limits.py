@@ -37,13 +37,9 @@ class StoreLimits:
         try:
             return self._limited[queue]
         except KeyError:
-            store = self._limited[queue] = _limited(self._capabilities_of(queue))
+            offered = self._capabilities_of(queue)
+            store = self._limited[queue] = None if offered.everything else offered
             return store
-
-
-def _limited(store: Capabilities) -> Capabilities | None:
-    bounds = (store.max_delay, store.max_envelope)
-    return store if store.missing or bounds != (None, None) else None
 
 
 def _check_features(request: JobRequest, path: str, store: Capabilities, checks: Checks) -> None:

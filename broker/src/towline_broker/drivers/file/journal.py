@@ -81,13 +81,16 @@ class Journal:
         self.health.check()
         if self._behind > MOST_BEHIND or self._turns:
             await self._turn()
-        if not self.room.has(size, self._kept(use)):
-            await self._make_room(size, keep_free=use is Use.NEW_JOBS)
+        if self.room.has(size, self._kept(use)):
+            return True
+        await self._make_room(size, keep_free=use is Use.NEW_JOBS)
         return self.room.has(size, self._kept(use))
 
     def _kept(self, use: Use) -> int:
         """So many spare segments are not for it."""
-        return {Use.NEW_JOBS: self.reserve, Use.SETTLING: 1, Use.COMPACTION: 0}[use]
+        if use is Use.NEW_JOBS:
+            return self.reserve
+        return 1 if use is Use.SETTLING else 0
 
     def append(self, record: bytes) -> int:
         """Returns the number of the segment that it goes to. Raises StoreFailed."""

@@ -54,3 +54,8 @@ class Capabilities(Struct, frozen=True, gc=False):
     answers_at_once: bool = False
     #: Where its files are, of a store on the disk of this machine.
     folder: Path | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether all that can be asked of a job is offered."""
+        return not self.missing and self.max_delay is None and self.max_envelope is None
