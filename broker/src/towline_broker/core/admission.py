@@ -70,7 +70,8 @@ class Admission:
         self._calls -= 1
         self._jobs -= jobs
         self._learn(began, asyncio.get_running_loop().time())
-        self._let_in()
+        if self._line:
+            self._let_in()
 
     async def _wait(self, jobs: int) -> None:
         if self.crowded:

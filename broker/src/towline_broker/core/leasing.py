@@ -72,7 +72,7 @@ class Leasing:
             raise Draining
         if call.worker_id:
             self._workers.reserving(call.worker, [choice.name for choice in call.queues])
-        deadline = self._clock.now() + call.wait
+        deadline = self._clock.now() + call.wait if call.wait > 0 else 0
         request_id = _scoped(call)
         waiter = Waiter(_order(call.queues, self._rng), call.max_jobs, request_id)
         if request_id:
@@ -198,7 +198,8 @@ class Leasing:
             queues = [leased.ref.queue for leased in leases]
             full = granted.unasked or _is_full(call, leases)
             waiter.took(queues, owed_before, full=full)
-        self._note(call.worker, granted, new=not repeated)
+        if leases:
+            self._note(call.worker, granted, new=not repeated)
         return leases, repeated
 
     def _note(self, worker: WorkerKey, granted: Granted, *, new: bool) -> None:
@@ -206,7 +207,8 @@ class Leasing:
             if new:
                 self._timings.started(part.leases, part.now)
             part.store.upkeep.no_later_than(min([leased.lease_until for leased in part.leases]))
-            self._workers.leased(worker, part.leases)
+            if worker.id:
+                self._workers.leased(worker, part.leases)
 
 
 def _is_full(call: ReserveCall, leases: Sequence[Leased]) -> bool:

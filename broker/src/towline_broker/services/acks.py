@@ -44,7 +44,9 @@ class Acks:
         """Raises DecodeError for what is no request."""
         entries = acks(raw)
         calls = None
-        if 1 <= len(entries) <= self._limits.batch:
+        if len(entries) == 1:
+            calls = _read_one(entries[0], self._limits.result_bytes)
+        elif 1 < len(entries) <= self._limits.batch:
             calls = _read(entries, self._limits.result_bytes)
         acked = Acked(raw, calls)
         if calls is None:
@@ -53,8 +55,10 @@ class Acks:
 
     async def answer(self, acked: Acked) -> Encoded[AckResponse]:
         """Raises InvalidRequest, and what the core raises."""
-        calls = acked.calls
-        if calls is None or not holds_all(current_identity(), [call.ref for call in calls]):
+        calls, identity = acked.calls, current_identity()
+        if calls is None or (
+            identity.mark and not holds_all(identity, [call.ref for call in calls])
+        ):
             return await self._answer_one_by_one(acked.message)
         outcomes = await self._broker.settling.ack(calls)
         return Encoded(replies.settled(outcomes), AckResponse.FromString)
@@ -79,6 +83,16 @@ def _read(entries: Sequence[bytes], most_result: int) -> Sequence[AckCall] | Non
     if refs is None or any(len(result) > most_result for _, result in pairs):
         return None
     return [AckCall(ref, result) for ref, (_, result) in zip(refs, pairs, strict=True)]
+
+
+def _read_one(entry: bytes, most_result: int) -> Sequence[AckCall] | None:
+    """The same for the only one."""
+    try:
+        token, result = _split(entry)
+    except (IndexError, ValueError):
+        return None
+    ref = tokens.decode(token.decode("latin-1"))
+    return None if ref is None or len(result) > most_result else [AckCall(ref, result)]
 
 
 def _split(entry: bytes) -> tuple[bytes, bytes]:
