@@ -19,7 +19,7 @@ from towline_broker.testing.contract_reopen import (
 )
 from towline_broker.testing.contract_reserve import OrderContract, ReserveContract
 from towline_broker.testing.contract_sealing import ForwardContract, SealContract
-from towline_broker.testing.contract_settle import AckContract, NackContract
+from towline_broker.testing.contract_settle import AckContract, AtOnceContract, NackContract
 from towline_broker.testing.contract_shared import PeersContract, SharedStoreContract
 from towline_broker.testing.contract_upkeep import ExtendContract, UpkeepContract
 from towline_broker.testing.features import skip_unless_offered
@@ -63,6 +63,7 @@ class DriverContract(
     OrderContract,
     ReserveContract,
     AckContract,
+    AtOnceContract,
     NackContract,
     ExtendContract,
     UpkeepContract,

@@ -1,8 +1,20 @@
 """Ack and Nack: every lease ends once, and whoever asks again is told how."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 from towline_broker.domain.jobs import DeadReason, Failure, JobState, LeaseRef, Settlement
 from towline_broker.domain.time import DAY, HOUR, SECOND
-from towline_broker.drivers.interface import NackItem, Settled
+from towline_broker.drivers.interface import (
+    AckBatch,
+    AckItem,
+    ExtendBatch,
+    ExtendItem,
+    NackBatch,
+    NackItem,
+    PushBatch,
+    Settled,
+)
 from towline_broker.testing.factories import BOOM, LEASE, START, WINDOW, new_id, new_job, new_jobs
 from towline_broker.testing.store import Store
 
@@ -139,6 +151,29 @@ class AckContract:
         assert await store.ack(*wrong) == [Settled(False)] * 3
         assert [item.applied for item in await store.ack(one, two)] == [True, True]
         assert await store.ack(*wrong) == [Settled(False)] * 3
+
+
+class AtOnceContract:
+    async def test_answers_that_are_said_to_be_there_at_once_are(self, store: Store) -> None:
+        driver, now, until = store.driver, store.now, store.now + WINDOW
+        if not driver.capabilities.answers_at_once:
+            return
+        at_once(driver.push(PushBatch(new_jobs(2), now, all_or_nothing=True, max_depth={})))
+        refs = [leased.ref for leased in at_once(driver.reserve(store.request(max_jobs=2)))]
+        assert None not in at_once(driver.leases(refs))
+        at_once(driver.extend(ExtendBatch([ExtendItem(refs[0])], now)))
+        at_once(driver.ack(AckBatch([AckItem(refs[0], b"")], now, until)))
+        at_once(driver.nack(NackBatch([NackItem(refs[1], Settlement.RETRIED, now)], now, until)))
+
+
+def at_once(work: Coroutine[Any, Any, Any]) -> Any:
+    """What it comes to, if it waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as ended:
+        return ended.value
+    work.close()
+    raise AssertionError("the store says that it answers at once, and waits for something")
 
 
 class NackContract:
