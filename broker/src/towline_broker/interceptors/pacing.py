@@ -69,10 +69,8 @@ class PushPacing(WrappingInterceptor):
 
         async def in_turn(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             finds_out = self._check(raw)
-            if self._saturated():
-                raise Busy
             waits = bool(self._line)
-            if waits and (self._bytes > MOST_BYTES or self._line.crowded):
+            if self._saturated() or self._bytes > MOST_BYTES or (waits and self._line.crowded):
                 raise Busy
             if waits or len(raw) > SMALL_BYTES or self._running >= AT_ONCE:
                 await self._turn(len(raw))
