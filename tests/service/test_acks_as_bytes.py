@@ -8,10 +8,11 @@ from google.protobuf.message import DecodeError
 
 from tests.fuzz.mutation import ByteMutator, MessageMutator
 from tests.service.test_leases_as_bytes import job_id
+from tests.support.acting import acting_as
 from towline.v1.queue_service_pb2 import Ack, AckRequest, AckResponse, LeaseOutcome, SettleResult
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import AckCall
-from towline_broker.domain.identity import ANONYMOUS, Identity, Rights, act_as
+from towline_broker.domain.identity import ANONYMOUS, Identity, Rights
 from towline_broker.services.acks import Acks
 from towline_broker.services.batches import sift
 from towline_broker.services.item_rights import holds_all
@@ -68,9 +69,9 @@ def test_an_ack_is_taken_from_its_bytes_only_if_it_is_what_its_message_says(kind
             raw = with_one_changed(rng, of_bytes)
         elif kind == "message":
             raw = of_message.mutate(raw, AckRequest)
-        act_as(rng.choice(IDENTITIES))
         try:
-            calls = acks().read(raw).calls
+            with acting_as(rng.choice(IDENTITIES)):
+                calls = acks().read(raw).calls
         except DecodeError:
             with pytest.raises(DecodeError):
                 AckRequest.FromString(raw)
@@ -85,8 +86,8 @@ def test_an_ack_is_taken_from_its_bytes_only_if_it_is_what_its_message_says(kind
 
 def assert_same(message: AckRequest, calls: list[AckCall] | object) -> None:
     for identity in IDENTITIES:
-        act_as(identity)
-        read, refused = sift(message.acks, "acks", READER.ack)
+        with acting_as(identity):
+            read, refused = sift(message.acks, "acks", READER.ack)
         whole = holds_all(identity, [call.ref for call in cast(list[AckCall], calls)])
         assert whole == (not refused)
         if whole:

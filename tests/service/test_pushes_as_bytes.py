@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tests.core.manual_clock import ManualClock
 from tests.fuzz.mutation import ByteMutator, MessageMutator
+from tests.support.acting import acting_as
 from tests.support.calls import seconds
 from towline.v1.job_pb2 import DelayList, Job, RetryPolicy
 from towline.v1.queue_service_pb2 import PushRequest
@@ -18,7 +19,7 @@ from towline_broker.core.broker import Broker
 from towline_broker.core.queue_options import QueueOptions
 from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.errors import TowlineError
-from towline_broker.domain.identity import Identity, Rights, act_as
+from towline_broker.domain.identity import Identity, Rights
 from towline_broker.domain.jobs import NewJob
 from towline_broker.drivers.interface import Capabilities, Feature, PushBatch, PushResult
 from towline_broker.drivers.memory import Engine, MemoryDriver
@@ -321,13 +322,14 @@ async def test_items_of_known_shapes_are_refused_to_who_may_not_push_there(
 ) -> None:
     rng = Random(3)
     await compare(sides, request(rng))
-    act_as(Identity("token:other", Rights.of(push=["r"])))
+    other = Identity("token:other", Rights.of(push=["r"]))
     for _ in range(30):
         some = rng.sample([*jobs(rng)], 5)
         for job in some[:2]:
             job.queue = "r"
         raw = PushRequest(jobs=some, allow_partial=True).SerializeToString()
-        told = await compare(sides, raw)
+        with acting_as(other):
+            told = await compare(sides, raw)
         assert [each.error.reason for each in told.results][2:] == ["PERMISSION_DENIED"] * 3
 
 
