@@ -101,7 +101,13 @@ class Twins:
         return self.random.choices(self.refs[-30:], k=count) if count else []
 
     def ack(self) -> None:
-        items = [AckItem(ref, self.random.choice([b"", b"", b"done"])) for ref in self._some()]
+        refs = self._some()
+        if refs and self.random.random() < 0.5:  # the jobs of one grant, as most Acks name them
+            refs = [ref for ref in self.refs if ref.grant == refs[0].grant]
+            types = {ref: getattr(self.together.get(ref.job_id), "type", "") for ref in refs}
+            refs = [ref for ref in refs if types[ref] == types[refs[0]]]
+        results = [b""] if self.random.random() < 0.5 else [b"", b"", b"done"]
+        items = [AckItem(ref, self.random.choice(results)) for ref in refs]
         until = self.now + WINDOW
         whole = self.together.ack(AckBatch(items, self.now, until))
         assert whole == [self.alone.ack(AckBatch([one], self.now, until))[0] for one in items]

@@ -21,7 +21,7 @@ from towline_broker.core.settings import CoreSettings
 from towline_broker.domain.errors import TowlineError
 from towline_broker.domain.identity import Identity, Rights
 from towline_broker.domain.jobs import NewJob
-from towline_broker.drivers.interface import Capabilities, Feature, PushBatch, PushResult
+from towline_broker.drivers.interface import Capabilities, Feature, JobQuery, PushBatch, PushResult
 from towline_broker.drivers.memory import Engine, MemoryDriver
 from towline_broker.services import pushing
 from towline_broker.services.limits import Limits
@@ -259,6 +259,26 @@ async def test_known_shapes_are_stored_and_refused_as_jobs_that_are_read(
                 side.store._engine = Engine()
     kinds = {each if isinstance(each, type) else type(each) for each in told}
     assert len(kinds) == (2 if kind == "good" else 3), "not all was met that can come of a Push"
+
+
+async def test_one_job_that_differs_is_found_among_those_that_are_alike(
+    sides: tuple[Side, Side],
+) -> None:
+    """Jobs of one shape and size are taken together; so it matters which bytes of them differ."""
+    rng = Random(2)
+    alike = Job(id=_id(rng), queue="q", type="T", payload=b"x" * 20, content_type="text/plain")
+    await compare(sides, PushRequest(jobs=[alike]).SerializeToString())
+    size = len(alike.SerializeToString())
+    for place in range(size):
+        same_size = [Job(id=_id(rng)) for _ in range(4)]
+        for job in same_size:
+            job.MergeFrom(Job(queue="q", type="T", payload=b"x" * 20, content_type="text/plain"))
+        request = PushRequest(jobs=same_size, allow_partial=place % 2 == 0)
+        raw = bytearray(request.SerializeToString())
+        changed = rng.randrange(4) * (size + 2) + 2 + place
+        raw[changed] ^= rng.choice((1, 2, 4, 0x10, 0x20, 0x80))
+        await compare(sides, bytes(raw))
+    assert len(sides[0].store._engine.list_jobs(JobQuery(limit=1_000)).records) > size
 
 
 def is_common(job: Job) -> bool:

@@ -84,7 +84,9 @@ class Settling:
         refs = [call.ref for call in calls]
         self._count(refs, refs, answers)
         ok = LeaseOutcome.OK
-        return [ok if each.applied else _outcome(each, Settlement.ACKED) for each in answers]
+        if [each.applied for each in answers].count(True) == len(answers):
+            return [ok] * len(answers)
+        return [_outcome(each, Settlement.ACKED) for each in answers]
 
     async def nack(self, calls: Sequence[NackCall]) -> list[LeaseOutcome]:
         """Raises StoreError."""

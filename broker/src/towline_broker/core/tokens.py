@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 from collections.abc import Sequence
+from functools import partial
 
 from towline_broker.domain.jobs import LeaseRef
 
@@ -17,6 +18,8 @@ _FORM = (
     r"/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
     r"/([A-Za-z0-9_-]{1,64})"
 )
+#: As LeaseRef._make, which is a function of Python's.
+_new_ref = partial(tuple.__new__, LeaseRef)
 _TOKEN = re.compile(_FORM)
 _LINE = re.compile(f"^{_FORM}$", re.MULTILINE)
 
@@ -67,4 +70,4 @@ def decode_all(tokens: Sequence[bytes]) -> list[LeaseRef] | None:
     found = _LINE.findall(lines.decode("latin-1"))
     if len(found) != len(tokens) or lines.count(b"\n") != len(tokens) - 1:
         return None
-    return list(map(LeaseRef._make, found))
+    return list(map(_new_ref, found))

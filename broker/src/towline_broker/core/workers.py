@@ -60,12 +60,12 @@ class Workers:
         if worker is not None:
             worker.queues = queues
 
-    def leased(self, key: WorkerKey, leases: Iterable[Leased]) -> None:
+    def leased(self, key: WorkerKey, leases: Sequence[Leased]) -> None:
         worker = self._workers.get(key)
         if worker is not None:
-            for leased in leases:
-                worker.leases[leased.ref] = leased.lease_until
-                self._holders[leased.ref] = worker
+            refs = [leased.ref for leased in leases]
+            worker.leases.update(zip(refs, [each.lease_until for each in leases], strict=True))
+            self._holders.update(dict.fromkeys(refs, worker))
             if len(worker.leases) > worker.crowded:
                 self._sort_out(worker)
 

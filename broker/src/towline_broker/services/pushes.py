@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from typing import cast
 
 from towline.v1.queue_service_pb2 import PushOutcome, PushRequest, PushResponse, PushResult
 from towline_broker.core.broker import Broker
@@ -188,9 +189,8 @@ class Pushes:
     ) -> bytes:
         """To a push of these jobs, of which this came, and of those that were rejected before."""
         new = stores.PushOutcome.CREATED
-        created = [result.job_id for result in results if result.outcome is new]
-        if created and len(created) == len(results) and not rejected:
-            return replies.created(created)
+        if results and not rejected and [r.outcome for r in results].count(new) == len(results):
+            return replies.created([result.job_id for result in results])
         stored = [self._result(*pair) for pair in zip(jobs, results, strict=True)]
         return PushResponse(results=in_order(stored, rejected)).SerializeToString()
 
@@ -213,7 +213,7 @@ def _as_known(pushed: Pushed, offers: StoreLimits) -> Sequence[ToStore] | None:
     """None: there is a job to be read."""
     if not pushed.all_known or not all(map(offers.everything, pushed.queues)):
         return None
-    return [job for job in pushed.known if job is not None]
+    return cast("Sequence[ToStore]", pushed.known)  # none is None: all are known
 
 
 def _rejected(job_id: str, error: TowlineError) -> PushResult:

@@ -62,11 +62,35 @@ class Shapes:
 
     def read(self, envelopes: Sequence[bytes]) -> list[ToStore | None]:
         """The jobs whose shapes are known; None stands for each other one."""
-        jobs = list(map(self._read, envelopes))
+        jobs = self._alike(envelopes) or list(map(self._read, envelopes))
         # Of all ids in one go, which is most of what it costs to look at each.
         if not _all_uuids(b"".join([each[_ID_START:_ID_END] for each in envelopes])):
             return [job if job is not None and names.is_uuid(job.id) else None for job in jobs]
         return jobs
+
+    def _alike(self, envelopes: Sequence[bytes]) -> list[ToStore | None] | None:
+        """All of them, if they differ in no more than their ids and the bytes of their payloads;
+        None: they are to be read one by one."""
+        if len(envelopes) < 2:
+            return None
+        first = envelopes[0]
+        found = self._find(first)
+        if found is None:
+            return None
+        shape, payload, rest = found
+        size, head, tail = len(first), first[_ID_END:payload], first[rest:]
+        for each in envelopes:
+            if len(each) != size or not (
+                each.startswith(head, _ID_END)
+                and each.endswith(tail)
+                and each.startswith(_BEFORE_ID)
+            ):
+                return None
+        make, queue, type_, others = shape.make, shape.queue, shape.type, shape.others
+        return [
+            make(each[_ID_START:_ID_END].decode("latin-1"), queue, type_, each, *others)
+            for each in envelopes
+        ]
 
     def read_one(self, envelope: bytes) -> ToStore | None:
         """The same for one job."""
@@ -75,15 +99,28 @@ class Shapes:
 
     def _read(self, envelope: bytes) -> ToStore | None:
         """Its id is any text of the right length."""
+        found = self._find(envelope)
+        if found is None or envelope[:_ID_START] != _BEFORE_ID:
+            return None
+        shape = found[0]
+        job_id = envelope[_ID_START:_ID_END].decode("latin-1")
+        job: ToStore = shape.make(job_id, shape.queue, shape.type, envelope, *shape.others)
+        return job
+
+    def _find(self, envelope: bytes) -> tuple[Shape, int, int] | None:
+        """Its shape, where its payload begins, and where its rest does; what stands where the id
+        should was not looked at."""
         try:
             end = _ID_END + 4 + envelope[_ID_END + 1]
             end += envelope[end - 1]
             rests = self._known[envelope[_ID_END:end]]
+            payload = end
             if envelope[end : end + 1] == _PAYLOAD:
                 size = envelope[end + 1]
                 end += 2
                 if size > 0x7F:
                     size, end = size_at(envelope, end - 1)
+                payload = end
                 end += size
                 if not 0 < size <= self._most_payload or end > len(envelope):
                     return None
@@ -93,11 +130,7 @@ class Shapes:
                 shape = rests[cut_out(rest, *self._of_headers)[0]]
         except (KeyError, IndexError, ValueError):
             return None
-        if envelope[:_ID_START] != _BEFORE_ID:
-            return None
-        job_id = envelope[_ID_START:_ID_END].decode("latin-1")
-        job: ToStore = shape.make(job_id, shape.queue, shape.type, envelope, *shape.others)
-        return job
+        return shape, payload, end
 
     def learn(self, envelope: bytes, job: Job, request: JobRequest) -> None:
         """``job``: what is in the envelope; ``request``: what it was read as. Nothing was wrong

@@ -20,7 +20,11 @@ def of_items(count: int) -> int:
 
 
 def of_push(batch: PushBatch) -> int:
-    return LEAST + sum(map(_of_new, batch.jobs))
+    jobs = batch.jobs
+    kinds = [(job.unique_key, job.retry) for job in jobs]
+    if kinds.count((None, DEFAULT_POLICY)) == len(jobs):
+        return LEAST + _NEW * len(jobs) + sum([len(job.envelope) for job in jobs])
+    return LEAST + sum(map(_of_new, jobs))
 
 
 def of_receive(transfers: Sequence[Transfer]) -> int:
@@ -33,7 +37,7 @@ def of_receive(transfers: Sequence[Transfer]) -> int:
 
 def of_ack(batch: AckBatch) -> int:
     # Once with the job, if that is kept, and once in the settle memory.
-    return of_items(len(batch.acks)) + 2 * sum(len(ack.result) for ack in batch.acks)
+    return of_items(len(batch.acks)) + 2 * sum([len(ack.result) for ack in batch.acks])
 
 
 def of_nack(batch: NackBatch) -> int:

@@ -1,8 +1,9 @@
 """From what has changed in the engine's state to a record of the journal."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from operator import attrgetter
+from typing import TypeVar
 
 from towline_broker.domain.jobs import Failure, LeaseRef, Progress, Totals
 from towline_broker.domain.retry import DEFAULT_POLICY
@@ -29,6 +30,9 @@ from towline_broker.drivers.memory.records import Job, Lease, Tally
 from towline_broker.drivers.memory.runs import Memory, Run
 from towline_broker.drivers.memory.settled import Ended
 from towline_broker.drivers.memory.state import State
+
+T = TypeVar("T")
+K = TypeVar("K")
 
 _totals = attrgetter(*(field.name for field in fields(Totals)))
 
@@ -117,14 +121,12 @@ class Recorder:
             for memory in run:
                 self._remember(memory)
             return
-        kept, ids, begin = self._state.memory.jobs, run.jobs, 0
-        first = kept[ids[0]]
-        for index, job_id in enumerate(ids):
-            ended = kept[job_id]
-            if ended is not first:
-                self._end_together(first, ids[begin:index], run.until, run.number + begin)
-                first, begin = ended, index
-        self._end_together(first, ids[begin:], run.until, run.number + begin)
+        ends = self._state.memory.jobs.get_all(run.jobs)
+        number = run.number
+        for ended, ids in _alike(run.jobs, ends):
+            if ended is not None:  # as all are that were just remembered
+                self._end_together(ended, ids, run.until, number)
+            number += len(ids)
 
     def _end_together(self, ended: Ended, ids: Sequence[str], until: Micros, number: int) -> None:
         row = EndedTogetherRow(
@@ -185,7 +187,8 @@ class Recorder:
         )
 
     def _pushed(self, jobs: Sequence[Job]) -> Iterator[PushedRow]:
-        for together in _runs(jobs, _differ_as_pushed):
+        kinds = [(job.tally, job.priority, job.retention, job.retry) for job in jobs]
+        for _, together in _alike(jobs, kinds):
             first = together[0]
             yield PushedRow(
                 [job.id for job in together],
@@ -201,11 +204,9 @@ class Recorder:
             )
 
     def _granted(self, jobs: Sequence[Job]) -> Iterator[GrantedRow]:
-        for together in _runs(jobs, _differ_as_granted):
-            first = together[0]
-            if first.lease is not None:
-                lease = self._lease(first.lease)
-                yield GrantedRow([job.id for job in together], lease, first.attempt)
+        for (lease, attempt), together in _alike(jobs, [(job.lease, job.attempt) for job in jobs]):
+            if lease is not None:
+                yield GrantedRow([job.id for job in together], self._lease(lease), attempt)
 
     def _standing(self, job: Job) -> StandingRow:
         dirty = job.dirty
@@ -252,28 +253,17 @@ class Recorder:
         return self._last_index
 
 
-def _runs(jobs: Sequence[Job], differ: Callable[[Job, Job], bool]) -> Iterator[Sequence[Job]]:
-    """Jobs behind each other that do not differ."""
-    begin = 0
-    for index in range(1, len(jobs)):
-        if differ(jobs[begin], jobs[index]):
-            yield jobs[begin:index]
-            begin = index
-    if jobs:
-        yield jobs[begin:]
-
-
-def _differ_as_pushed(one: Job, other: Job) -> bool:
-    return (
-        one.tally is not other.tally
-        or one.priority != other.priority
-        or one.retention != other.retention
-        or one.retry is not other.retry
-    )
-
-
-def _differ_as_granted(one: Job, other: Job) -> bool:
-    return one.attempt != other.attempt or one.lease is not other.lease
+def _alike(items: Sequence[T], kinds: Sequence[K]) -> Iterator[tuple[K, Sequence[T]]]:
+    """Items behind each other that are of one kind, with it. ``kinds``: that of each item."""
+    if not items:
+        return
+    first, begin = kinds[0], 0
+    if kinds.count(first) < len(kinds):
+        for index, kind in enumerate(kinds):
+            if kind != first:
+                yield first, items[begin:index]
+                first, begin = kind, index
+    yield first, items[begin:]
 
 
 def _failure(failure: Failure | None) -> FailureRow | None:

@@ -119,6 +119,7 @@ class Restoration:
             row.unique_key,
             row.unique_until,
             DEFAULT_POLICY if row.retry is None else self._policy(row.retry),
+            0,
             _STATES[row.state],
             row.attempt,
             row.releases,

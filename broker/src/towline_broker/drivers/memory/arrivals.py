@@ -22,14 +22,17 @@ def can_come_together(state: State, batch: PushBatch) -> bool:
     ids = [new.id for new in jobs]
     if len(jobs) < 2 or len(set(ids)) < len(ids):
         return False
-    if state.jobs.holds_any(ids) or state.memory.jobs.holds_any(ids):
+    if not state.jobs.both_lack_all(state.memory.jobs, ids):
         return False
     for new in jobs:
         if new.due_at is not None or new.expires_at is not None or new.unique_key is not None:
             return False
+    queues = [new.queue for new in jobs]
+    if queues.count(queues[0]) == len(jobs):
+        return _has_room(state, queues[0], len(jobs), batch.max_depth.get(queues[0]))
     return all(
         _has_room(state, queue, coming, batch.max_depth.get(queue))
-        for queue, coming in Counter([new.queue for new in jobs]).items()
+        for queue, coming in Counter(queues).items()
     )
 
 
@@ -49,7 +52,8 @@ def add(state: State, coming: Sequence[NewJob], now: Micros) -> None:
     """Jobs for which :func:`can_come_together` has said so."""
     jobs = _made(state, coming, now)
     state.jobs.put_all([job.id for job in jobs], jobs)
-    state.in_push_order.extend([(job.number, job) for job in jobs])
+    first = jobs[0].number
+    state.in_push_order.extend(list(zip(range(first, first + len(jobs)), jobs, strict=True)))
     for tally, count in by_tally(jobs).items():
         tally.totals.pushed += count
         tally.depth[READY] += count
@@ -96,8 +100,8 @@ def _made(state: State, coming: Sequence[NewJob], now: Micros) -> list[Job]:
             None,
             None,
             shared,
+            JOB_OVERHEAD + len(new.envelope),
         )
-        job.size = JOB_OVERHEAD + len(new.envelope)
         made.append(job)
     state.pushes, state.places = number, behind
     return made

@@ -70,20 +70,29 @@ class Leasing:
             front = queue.ready.front(request.max_jobs - len(granted))
             if not front:
                 break
-            fitting: list[Job] = []
-            for job in front:
-                if room <= 0:
-                    break
-                if job.expires_at is not None and job.attempt == 0 and job.expires_at <= now:
-                    self._state.bury(job, DeadReason.EXPIRED, now)
-                    continue
-                fitting.append(job)
-                room -= len(job.envelope)
+            fitting, room = self._fitting(front, now, room)
             if fitting:
                 queue.ready.remove_front(fitting)
                 self._state.grant(fitting, lease)
                 granted += [job.leased(lease) for job in fitting]
         return room
+
+    def _fitting(self, front: list[Job], now: Micros, room: int) -> tuple[list[Job], int]:
+        """Those to be granted, and for how many further bytes there is room then. The first one
+        that is too large is among them. Jobs that have expired are buried."""
+        size = sum([len(job.envelope) for job in front])
+        if size < room and [job.expires_at for job in front].count(None) == len(front):
+            return front, room - size
+        fitting: list[Job] = []
+        for job in front:
+            if room <= 0:
+                break
+            if job.expires_at is not None and job.attempt == 0 and job.expires_at <= now:
+                self._state.bury(job, DeadReason.EXPIRED, now)
+                continue
+            fitting.append(job)
+            room -= len(job.envelope)
+        return fitting, room
 
     def leases(self, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
         records: list[LeaseRecord | None] = []
@@ -103,9 +112,39 @@ class Leasing:
 
     def ack(self, batch: AckBatch) -> list[Settled]:
         successes = Successes(self._state, batch.now, batch.remember_until)
-        settled = [self._ack(item, batch, successes) for item in batch.acks]
+        settled = self._ack_together(batch, successes)
+        if settled is None:
+            settled = [self._ack(item, batch, successes) for item in batch.acks]
         successes.finish()
         return settled
+
+    def _ack_together(self, batch: AckBatch, successes: Successes) -> list[Settled] | None:
+        """Jobs of one lease and one type that have nothing else to be told or kept, each named
+        once; None: they are something else, or fewer than two."""
+        if len(batch.acks) < 2:
+            return None
+        refs = [item.ref for item in batch.acks]
+        ids = [ref.job_id for ref in refs]
+        if len(set(ids)) < len(refs):
+            return None
+        jobs: list[Job] = []
+        lease, tally = None, None
+        for job in self._state.jobs.get_all(ids):
+            if job is None or job.retention or job.unique_key is not None:
+                return None
+            if job.lease is not lease or job.tally is not tally:
+                if jobs:
+                    return None
+                lease, tally = job.lease, job.tally
+            jobs.append(job)
+        if lease is None or tally is None:
+            return None
+        queue, grant = tally.queue, lease.grant
+        if [(ref.queue, ref.grant) for ref in refs].count((queue, grant)) < len(refs):
+            return None
+        if [item.result for item in batch.acks].count(b"") < len(refs):
+            return None
+        return successes.add_all(jobs, ids, lease, tally)
 
     def _ack(self, item: AckItem, batch: AckBatch, successes: Successes) -> Settled:
         held = self._held(item.ref)

@@ -1,6 +1,6 @@
 """The orders in which jobs wait: each costs O(log n) or less per change, whatever is in it."""
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice
@@ -94,15 +94,17 @@ class NumberedLine(Generic[N, T]):
 
     def remove_all(self, numbers: Iterable[N]) -> None:
         """All of them must be there."""
-        left = sorted(numbers, reverse=True)
-        while left:
-            index = bisect_right(self._firsts, left[-1]) - 1
-            block = self._blocks[index]
-            is_last = index + 1 == len(self._firsts)
-            before = len(left)
-            while left and (is_last or left[-1] < self._firsts[index + 1]):
-                del block[left.pop()]
-            self._lost(index, before - len(left))
+        left = sorted(numbers)
+        begin = 0
+        while begin < len(left):
+            index = bisect_right(self._firsts, left[begin]) - 1
+            block, end = self._blocks[index], len(left)
+            if index + 1 < len(self._firsts):
+                end = bisect_left(left, self._firsts[index + 1], begin)
+            for number in left[begin:end]:
+                del block[number]
+            self._lost(index, end - begin)
+            begin = end
 
     def remove_front(self, count: int) -> None:
         """Removes so many of what :meth:`front` tells, from the first on."""

@@ -106,6 +106,8 @@ class Job(msgspec.Struct, gc=False, eq=False):
     unique_key: str | None = None
     unique_until: Micros | None = None
     retry: RetryPolicy = DEFAULT_POLICY
+    #: About how many bytes it takes; 0 until it is stored.
+    size: int = 0
     state: JobState = JobState.READY
     attempt: int = 0
     releases: int = 0
@@ -118,8 +120,6 @@ class Job(msgspec.Struct, gc=False, eq=False):
     progress: Progress | None = None
     dead_reason: DeadReason | None = None
     result: bytes = b""
-    #: About how many bytes it takes; 0 until it is stored.
-    size: int = 0
     #: What of it has changed in this call, for whoever records the changes.
     dirty: int = 0
 
@@ -207,10 +207,12 @@ class Job(msgspec.Struct, gc=False, eq=False):
 def by_tally(jobs: Iterable[Job]) -> dict[Tally, int]:
     """How many of them each tally counts, in the order of their coming. (To make a Counter takes as
     long as to count twenty jobs.)"""
-    counts: dict[Tally, int] = {}
-    for job in jobs:
-        tally = job.tally
-        counts[tally] = counts.get(tally, 0) + 1
+    tallies = [job.tally for job in jobs]
+    counts: dict[Tally, int] = dict.fromkeys(tallies, len(tallies))
+    if len(counts) > 1:
+        counts = dict.fromkeys(tallies, 0)
+        for tally in tallies:
+            counts[tally] += 1
     return counts
 
 

@@ -5,6 +5,8 @@ that nothing in the same call can end it again, and is remembered at once; from 
 taken at the end.
 """
 
+from collections.abc import Sequence
+
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Settled
@@ -46,6 +48,18 @@ class Successes:
         else:
             self._memory[job.id] = self._ended
         return self._settled
+
+    def add_all(
+        self, jobs: Sequence[Job], ids: Sequence[str], lease: Lease, tally: Tally
+    ) -> list[Settled]:
+        """The same for several jobs of this lease and tally, without results."""
+        self._begin(lease, tally)
+        for job in jobs:
+            job.lease = None
+        self._jobs += jobs
+        self._ids += ids
+        self._memory.put_all(ids, [self._ended] * len(ids))
+        return [self._settled] * len(ids)
 
     def _begin(self, lease: Lease, tally: Tally) -> None:
         self._lease, self._tally = lease, tally

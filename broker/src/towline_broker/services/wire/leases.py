@@ -85,6 +85,8 @@ def _told(leased: Leased) -> bytes:
 def fitting(entries: Sequence[bytes], most_bytes: int) -> int:
     """How many of the entries, from the first on, make a message of at most so many bytes: at least
     one, if there are any."""
+    if sum(map(len, entries)) <= most_bytes:
+        return len(entries)
     size = 0
     for count, entry in enumerate(entries):
         size += len(entry)
