@@ -102,15 +102,20 @@ class Twins:
 
     def ack(self) -> None:
         refs = self._some()
-        if refs and self.random.random() < 0.5:  # the jobs of one grant, as most Acks name them
-            refs = [ref for ref in self.refs if ref.grant == refs[0].grant]
-            types = {ref: getattr(self.together.get(ref.job_id), "type", "") for ref in refs}
-            refs = [ref for ref in refs if types[ref] == types[refs[0]]]
+        if refs and self.random.random() < 0.5:  # of grants behind each other, as calls name them
+            named = self.random.choices(refs, k=self.random.choice([1, 1, 2, 3]))
+            refs = [ref for one in named for ref in self._like(one)]
         results = [b""] if self.random.random() < 0.5 else [b"", b"", b"done"]
         items = [AckItem(ref, self.random.choice(results)) for ref in refs]
         until = self.now + WINDOW
         whole = self.together.ack(AckBatch(items, self.now, until))
         assert whole == [self.alone.ack(AckBatch([one], self.now, until))[0] for one in items]
+
+    def _like(self, one: LeaseRef) -> list[LeaseRef]:
+        """The jobs of its grant and its type."""
+        refs = [ref for ref in self.refs if ref.grant == one.grant]
+        types = {ref: getattr(self.together.get(ref.job_id), "type", "") for ref in refs}
+        return [ref for ref in refs if types[ref] == types[one]]
 
     def nack(self) -> None:
         items = [
@@ -162,3 +167,16 @@ def test_calls_of_many_items_come_to_the_same_as_one_by_one(seed: int) -> None:
     twins = Twins(seed)
     for _ in range(ROUNDS):
         twins.step()
+
+
+def test_acks_under_an_earlier_grant_end_nothing() -> None:
+    """Also if all of their jobs are leased together again."""
+    engine = Engine()
+    engine.push(PushBatch([new_job("q"), new_job("q")], 1))
+    first = [leased.ref for leased in engine.reserve(ReserveRequest(["q"], 2, 7, "first", 1))]
+    engine.nack(NackBatch([NackItem(ref, Settlement.RELEASED) for ref in first], 2, ALL))
+    second = [leased.ref for leased in engine.reserve(ReserveRequest(["q"], 2, 7, "second", 3))]
+    late = engine.ack(AckBatch([AckItem(ref) for ref in first], 4, ALL))
+    assert [(each.applied, each.before) for each in late] == [(False, Settlement.RELEASED)] * 2
+    both = engine.ack(AckBatch([AckItem(ref) for ref in [*first, *second]], 5, ALL))
+    assert [each.applied for each in both] == [False, False, True, True]

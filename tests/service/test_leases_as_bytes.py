@@ -3,6 +3,7 @@
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from towline.v1.job_pb2 import AttemptLimits, Failure, Job, Lease, Progress
 from towline.v1.queue_service_pb2 import PushOutcome, PushResponse, PushResult, ReserveResponse
@@ -39,6 +40,19 @@ def leased(rng: Random) -> domain.Leased:
     )
 
 
+def like(rng: Random, one: domain.Leased) -> domain.Leased:
+    """Another job of the same lease, of which workers may have told something else."""
+    job = Job.FromString(one.envelope)
+    job.id = job_id(rng)
+    return replace(
+        one,
+        ref=one.ref._replace(job_id=job.id),
+        envelope=job.SerializeToString(),
+        failure=rng.choice((one.failure, domain.Failure("E", "bad", "trace", NOW - 3))),
+        progress=rng.choice((one.progress, domain.Progress(0.5, "half", b"at 5"))),
+    )
+
+
 def message(leased: domain.Leased, now: Micros, limits: AttemptLimits | None) -> Lease:
     lease = Lease(
         lease_token="/".join(leased.ref),
@@ -62,6 +76,7 @@ def message(leased: domain.Leased, now: Micros, limits: AttemptLimits | None) ->
 def test_leases_are_written_as_protobuf_writes_them(limits: AttemptLimits | None) -> None:
     rng = Random(1)
     leases = [leased(rng) for _ in range(120)]
+    leases = [also for each in leases for also in (each, like(rng, each), like(rng, each))]
     written = b"".join(LeaseWriter(limits).entries(leases, CLOCKS.__getitem__))
     messages = [message(each, CLOCKS[each.ref.queue], limits) for each in leases]
     assert written == ReserveResponse(leases=messages).SerializeToString()

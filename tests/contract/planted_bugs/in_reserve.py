@@ -8,7 +8,7 @@ from tests.contract.planted_bugs.planting import bug, put_in_front, with_ready_l
 from towline_broker.domain.jobs import JobState
 from towline_broker.drivers.memory import Engine
 from towline_broker.drivers.memory.lines import ReadyLine
-from towline_broker.drivers.memory.records import Lease
+from towline_broker.drivers.memory.records import Lease, all_leased
 
 
 @bug("test_p2_a_leased_job_is_not_leased_again")
@@ -21,7 +21,7 @@ def a_lease_is_granted_twice(engine: Engine) -> None:
                 if wanted and job.state is JobState.LEASED:
                     length = request.lease
                     lease = Lease(request.grant, request.now, request.now + length, length, "", "")
-                    granted.append(job.leased(lease))
+                    granted.extend(all_leased([job], lease))
             return rest
 
         return broken

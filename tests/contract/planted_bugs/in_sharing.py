@@ -14,7 +14,7 @@ from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import Listener, PushOutcome, PushResult, QueueState
 from towline_broker.drivers.memory import Engine
 from towline_broker.drivers.memory.events import Events
-from towline_broker.drivers.memory.records import Lease
+from towline_broker.drivers.memory.records import Lease, all_leased
 
 #: Each with a contract test that must fail on it.
 SHARING_BUGS: dict[type[SharedDriver], str] = {}
@@ -163,7 +163,7 @@ class LeasesOverlap(SharedDriver):
             return await super().reserve(request)
         length = request.lease
         lease = Lease(request.grant, request.now, request.now + length, length, "", "")
-        return [job.leased(lease) for job in taken[: request.max_jobs]]
+        return all_leased(taken[: request.max_jobs], lease)
 
 
 @bug("test_p2_concurrent_reserves_get_distinct_jobs_and_all_of_them")

@@ -101,7 +101,7 @@ class Timings:
             self._of(self._wait, (each.ref.queue, each.type)).add(max(0, now - each.ready_at))
             return
         # Jobs that came together and are leased together have waited equally long.
-        alike = Counter([(each.ref.queue, each.type, each.ready_at) for each in leases])
+        alike = _counted([(each.ref.queue, each.type, each.ready_at) for each in leases])
         for (queue, job_type, ready_at), times in alike.items():
             self._of(self._wait, (queue, job_type)).add(max(0, now - ready_at), times)
 
@@ -111,7 +111,7 @@ class Timings:
             ((queue, job_type, elapsed),) = ended
             self._of(self._processing, (queue, job_type)).add(max(0, elapsed))
             return
-        for (queue, job_type, elapsed), times in Counter(ended).items():
+        for (queue, job_type, elapsed), times in _counted(ended).items():
             self._of(self._processing, (queue, job_type)).add(max(0, elapsed), times)
 
     def reset(self) -> None:
@@ -143,6 +143,13 @@ class Timings:
                 key = ("", "")
             found = histograms.setdefault(key, Histogram())
         return found
+
+
+def _counted(kinds: Sequence[tuple[str, str, Micros]]) -> Mapping[tuple[str, str, Micros], int]:
+    """How many there are of each. (Those of one call are mostly alike, and compared in a third of
+    the time that it takes to count them.)"""
+    alike = bool(kinds) and kinds.count(kinds[0]) == len(kinds)
+    return {kinds[0]: len(kinds)} if alike else Counter(kinds)
 
 
 def _by_queue(histograms: dict[tuple[str, str], Histogram]) -> "QueueHistograms":

@@ -55,7 +55,13 @@ def is_for(ref: LeaseRef, mark: str) -> bool:
 
 
 def encode(ref: LeaseRef) -> str:
-    return f"{ref.queue}/{ref.job_id}/{ref.grant}"
+    return ref.job_id.join(around_id(ref.queue, ref.grant))
+
+
+def around_id(queue: str, grant: str) -> tuple[str, str]:
+    """What stands in a token before the job's id and behind it: the same for all jobs of a queue
+    and a grant."""
+    return f"{queue}/", f"/{grant}"
 
 
 def decode(token: str) -> LeaseRef | None:

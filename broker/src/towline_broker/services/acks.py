@@ -42,12 +42,7 @@ class Acks:
 
     def read(self, raw: bytes) -> Acked:
         """Raises DecodeError for what is no request."""
-        entries = acks(raw)
-        calls = None
-        if len(entries) == 1:
-            calls = _read_one(entries[0], self._limits.result_bytes)
-        elif 1 < len(entries) <= self._limits.batch:
-            calls = _read(entries, self._limits.result_bytes)
+        calls = calls_of(acks(raw), self._limits)
         acked = Acked(raw, calls)
         if calls is None:
             _ = acked.message  # which finds out whether they are Acks at all
@@ -73,8 +68,15 @@ class Acks:
         return Encoded(reply.SerializeToString(), AckResponse.FromString)
 
 
+def calls_of(entries: Sequence[bytes], limits: Limits) -> Sequence[AckCall] | None:
+    """What Acks ask for, of which each is given as its bytes. None: there are none or too many, one
+    of them is not written as protobuf writes an Ack, or something is wrong with it."""
+    if len(entries) == 1:
+        return _read_one(entries[0], limits.result_bytes)
+    return _read(entries, limits.result_bytes) if 1 < len(entries) <= limits.batch else None
+
+
 def _read(entries: Sequence[bytes], most_result: int) -> Sequence[AckCall] | None:
-    """None: one of them is not written as protobuf writes an Ack, or something is wrong with it."""
     size = len(entries[0])
     before = bytes((_TOKEN, size - 2)) if 2 < size < _LONG else b""
     if before and [len(each) == size and each.startswith(before) for each in entries].count(

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from operator import attrgetter
-from typing import TypeVar
 
 from towline_broker.domain.jobs import Failure, LeaseRef, Progress, Totals
 from towline_broker.domain.retry import DEFAULT_POLICY
@@ -25,14 +24,12 @@ from towline_broker.drivers.file.rows import (
     StandingRow,
     TallyRow,
 )
+from towline_broker.drivers.memory.alike import alike
 from towline_broker.drivers.memory.changes import FAILURE, PROGRESS, RESULT, WHOLE, Changes
 from towline_broker.drivers.memory.records import Job, Lease, Tally
 from towline_broker.drivers.memory.runs import Memory, Run
 from towline_broker.drivers.memory.settled import Ended
 from towline_broker.drivers.memory.state import State
-
-T = TypeVar("T")
-K = TypeVar("K")
 
 _totals = attrgetter(*(field.name for field in fields(Totals)))
 
@@ -123,7 +120,7 @@ class Recorder:
             return
         ends = self._state.memory.jobs.get_all(run.jobs)
         number = run.number
-        for ended, ids in _alike(run.jobs, ends):
+        for ended, ids in alike(run.jobs, ends):
             if ended is not None:  # as all are that were just remembered
                 self._end_together(ended, ids, run.until, number)
             number += len(ids)
@@ -188,7 +185,7 @@ class Recorder:
 
     def _pushed(self, jobs: Sequence[Job]) -> Iterator[PushedRow]:
         kinds = [(job.tally, job.priority, job.retention, job.retry) for job in jobs]
-        for _, together in _alike(jobs, kinds):
+        for _, together in alike(jobs, kinds):
             first = together[0]
             yield PushedRow(
                 [job.id for job in together],
@@ -204,7 +201,7 @@ class Recorder:
             )
 
     def _granted(self, jobs: Sequence[Job]) -> Iterator[GrantedRow]:
-        for (lease, attempt), together in _alike(jobs, [(job.lease, job.attempt) for job in jobs]):
+        for (lease, attempt), together in alike(jobs, [(job.lease, job.attempt) for job in jobs]):
             if lease is not None:
                 yield GrantedRow([job.id for job in together], self._lease(lease), attempt)
 
@@ -251,19 +248,6 @@ class Recorder:
             self._last_lease = lease
             self._last_index = self._leases.setdefault(lease, len(self._leases))
         return self._last_index
-
-
-def _alike(items: Sequence[T], kinds: Sequence[K]) -> Iterator[tuple[K, Sequence[T]]]:
-    """Items behind each other that are of one kind, with it. ``kinds``: that of each item."""
-    if not items:
-        return
-    first, begin = kinds[0], 0
-    if kinds.count(first) < len(kinds):
-        for index, kind in enumerate(kinds):
-            if kind != first:
-                yield first, items[begin:index]
-                first, begin = kind, index
-    yield first, items[begin:]
 
 
 def _failure(failure: Failure | None) -> FailureRow | None:

@@ -27,9 +27,10 @@ from towline_broker.drivers.interface import (
     ReserveRequest,
     Settled,
 )
+from towline_broker.drivers.memory.alike import alike
 from towline_broker.drivers.memory.changes import FAILURE, PROGRESS, RESULT
 from towline_broker.drivers.memory.queue import Queue
-from towline_broker.drivers.memory.records import Job, Lease
+from towline_broker.drivers.memory.records import Job, Lease, all_leased
 from towline_broker.drivers.memory.state import State
 from towline_broker.drivers.memory.successes import Successes
 
@@ -44,7 +45,8 @@ class Leasing:
         if request.request_id:
             held = self._state.leases.requests.get(request.request_id)
             if held:
-                return [job.leased(job.lease) for job in held.values() if job.lease is not None]
+                leased = [(job, job.lease) for job in held.values()]
+                return [one for job, lease in leased if lease for one in all_leased([job], lease)]
         granted: list[Leased] = []
         room = sys.maxsize if request.max_bytes is None else request.max_bytes
         for name in request.queues:
@@ -74,7 +76,7 @@ class Leasing:
             if fitting:
                 queue.ready.remove_front(fitting)
                 self._state.grant(fitting, lease)
-                granted += [job.leased(lease) for job in fitting]
+                granted += all_leased(fitting, lease)
         return room
 
     def _fitting(self, front: list[Job], now: Micros, room: int) -> tuple[list[Job], int]:
@@ -112,20 +114,33 @@ class Leasing:
 
     def ack(self, batch: AckBatch) -> list[Settled]:
         successes = Successes(self._state, batch.now, batch.remember_until)
-        settled = self._ack_together(batch, successes)
-        if settled is None:
-            settled = [self._ack(item, batch, successes) for item in batch.acks]
+        if len(batch.acks) == 1:
+            settled = [self._ack(batch.acks[0], batch, successes)]
+        else:
+            settled = self._ack_all(batch, successes)
         successes.finish()
         return settled
 
-    def _ack_together(self, batch: AckBatch, successes: Successes) -> list[Settled] | None:
-        """Jobs of one lease and one type that have nothing else to be told or kept, each named
-        once; None: they are something else, or fewer than two."""
-        if len(batch.acks) < 2:
+    def _ack_all(self, batch: AckBatch, successes: Successes) -> list[Settled]:
+        """Acks of several calls may have come together, each mostly of the jobs of one lease."""
+        settled: list[Settled] = []
+        grants = [(item.ref.queue, item.ref.grant) for item in batch.acks]
+        for (queue, grant), acks in alike(batch.acks, grants):
+            together = self._ack_together(queue, grant, acks, successes)
+            if together is None:
+                together = [self._ack(item, batch, successes) for item in acks]
+            settled += together
+        return settled
+
+    def _ack_together(
+        self, queue: str, grant: str, acks: Sequence[AckItem], successes: Successes
+    ) -> list[Settled] | None:
+        """Of this grant: jobs of one lease and one type that have nothing else to be told or kept,
+        each named once; None: they are something else, or fewer than two."""
+        if len(acks) < 2:
             return None
-        refs = [item.ref for item in batch.acks]
-        ids = [ref.job_id for ref in refs]
-        if len(set(ids)) < len(refs):
+        ids = [item.ref.job_id for item in acks]
+        if len(set(ids)) < len(ids):
             return None
         jobs: list[Job] = []
         lease, tally = None, None
@@ -137,12 +152,9 @@ class Leasing:
                     return None
                 lease, tally = job.lease, job.tally
             jobs.append(job)
-        if lease is None or tally is None:
+        if lease is None or tally is None or lease.grant != grant or tally.queue != queue:
             return None
-        queue, grant = tally.queue, lease.grant
-        if [(ref.queue, ref.grant) for ref in refs].count((queue, grant)) < len(refs):
-            return None
-        if [item.result for item in batch.acks].count(b"") < len(refs):
+        if [item.result for item in acks].count(b"") < len(acks):
             return None
         return successes.add_all(jobs, ids, lease, tally)
 

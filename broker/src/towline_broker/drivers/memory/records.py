@@ -1,6 +1,6 @@
 """A job as the memory engine holds it, and its forms for the outside."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -179,21 +179,6 @@ class Job(msgspec.Struct, gc=False, eq=False):
             result=self.result,
         )
 
-    def leased(self, lease: Lease) -> Leased:
-        # Both are made once for each job that is leased: by name, or by LeaseRef itself, each would
-        # take twice as long.
-        return Leased(
-            _new_tuple(LeaseRef, (self.queue, self.id, lease.grant)),
-            self.tally.type,
-            self.envelope,
-            self.attempt,
-            lease.until,
-            self.enqueued_at,
-            self.available_at,
-            self.failure,
-            self.progress,
-        )
-
     def lease_record(self, lease: Lease) -> LeaseRecord:
         return LeaseRecord(
             ref=LeaseRef(self.queue, self.id, lease.grant),
@@ -202,6 +187,26 @@ class Job(msgspec.Struct, gc=False, eq=False):
             lease_until=lease.until,
             retry=self.retry,
         )
+
+
+def all_leased(jobs: Sequence[Job], lease: Lease) -> list[Leased]:
+    """Those of this lease, as they are handed out."""
+    grant, until = lease.grant, lease.until
+    # By name, or by LeaseRef itself, each of the two objects would take twice as long to make.
+    return [
+        Leased(
+            _new_tuple(LeaseRef, (job.queue, job.id, grant)),
+            job.tally.type,
+            job.envelope,
+            job.attempt,
+            until,
+            job.enqueued_at,
+            job.available_at,
+            job.failure,
+            job.progress,
+        )
+        for job in jobs
+    ]
 
 
 def by_tally(jobs: Iterable[Job]) -> dict[Tally, int]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 
-from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from towline.v1.queue_service_pb2 import ReserveRequest, WorkRequest
@@ -23,14 +22,6 @@ class Opening(Struct):
     call: ReserveCall
     session: SessionKey | None
     held: Collection[LeaseRef]
-
-
-def read_request(raw: bytes) -> WorkRequest:
-    """Raises InvalidField."""
-    try:
-        return WorkRequest.FromString(raw)
-    except DecodeError:
-        raise InvalidField("", "the bytes are no message of this stream") from None
 
 
 def read_opening(request: WorkRequest, limits: Limits) -> Opening:

@@ -33,9 +33,10 @@ from towline_broker.services.streams import parts
 from towline_broker.services.streams.acks import Acks, ReadAcks
 from towline_broker.services.streams.giving import Giving
 from towline_broker.services.streams.lifetime import Lifetime, OpenStreams
-from towline_broker.services.streams.opening import Opening, read_opening, read_request
+from towline_broker.services.streams.opening import Opening, read_opening
 from towline_broker.services.streams.sessions import Sessions
 from towline_broker.services.streams.stream import Context, Stream
+from towline_broker.services.streams.work_reading import read_acks, read_request
 from towline_broker.services.views import attempt_limits
 from towline_broker.services.wire.leases import LeaseWriter
 from towline_broker.streaming import ACK, NACK, RESERVE, stream_scope
@@ -115,13 +116,10 @@ class WorkStream(Stream):
 
     def begin(self) -> None:
         self._first.ClearField("open")
-        self._take(self._first, self._first.ByteSize())
+        self._take(self._first.SerializeToString())
 
     async def take(self, raw: bytes) -> None:
-        request = read_request(raw)
-        if request.HasField("open"):
-            raise InvalidField("open", "is only for the first message of a stream")
-        self._take(request, len(raw))
+        self._take(raw)
 
     def stop_giving(self) -> None:
         self._giving.stop()
@@ -133,7 +131,12 @@ class WorkStream(Stream):
 
     # --- messages -----------------------------------------------------------------------------
 
-    def _take(self, request: WorkRequest, size: int) -> None:
+    def _take(self, raw: bytes) -> None:
+        """Raises InvalidField."""
+        request, calls = read_acks(raw, self._streams.limits)
+        if request.HasField("open"):
+            raise InvalidField("open", "is only for the first message of a stream")
+        size = len(raw)
         self.owe(1, size)
         try:
             self._check(request, size)
@@ -145,19 +148,15 @@ class WorkStream(Stream):
         if request.credits:
             self._giving.add(request.credits)
         self._hear_directive()
-        if request.nacks or request.heartbeats:
-            self._spawn(self._settle(request, size))
-        elif request.acks:
-            acks = self._read_acks(request, size)
-            if acks is None:
-                self._spawn(self._settle(request, size))
-            else:
-                self._acking += 1
-                self._streams.acks.add(self, acks)
+        if calls is not None and self._may_join(calls):
+            self._acking += 1
+            self._streams.acks.add(self, ReadAcks(request.sequence, calls, size))
+        elif request.acks or request.nacks or request.heartbeats:
+            self._spawn(self._settle(read_request(raw), size))
         else:
             self.answer(parts.worked(WorkResult(sequence=request.sequence)), size)
 
-    def _check(self, request: WorkRequest, size: int) -> None:
+    def _check(self, request: Any, size: int) -> None:
         """Raises Full, InvalidRequest."""
         self._scope.gate.message(size, settles=True)
         most = self._streams.limits.batch
@@ -186,31 +185,22 @@ class WorkStream(Stream):
                 notice = WorkResponse(directive=enums.DIRECTIVES[directive])
                 self.send(notice.SerializeToString())
 
-    def _read_acks(self, request: WorkRequest, size: int) -> ReadAcks | None:
-        """None: they are to be looked at one by one."""
-        if self._scope.observe is not None:
-            return None
-        calls, most = [], self._streams.limits.result_bytes
-        for ack in request.acks:
-            ref = tokens.decode(ack.lease_token)
-            if ref is None or len(ack.result) > most:
-                return None
-            calls.append(AckCall(ref, ack.result))
-        if not holds_all(self._identity, [call.ref for call in calls]):
-            return None
-        return ReadAcks(request.sequence, calls, size)
+    def _may_join(self, calls: Sequence[AckCall]) -> bool:
+        """Whether they may be settled together with those of other streams; otherwise they are to
+        be looked at one by one."""
+        return self._scope.observe is None and (
+            not self._identity.mark or holds_all(self._identity, [call.ref for call in calls])
+        )
 
     def acked(self, acks: ReadAcks, outcomes: Sequence[LeaseOutcome]) -> None:
         self._acking -= 1
         self._session.settled(call.ref for call in acks.calls)
         self._acked += len(outcomes)
-        for outcome in outcomes:
-            if outcome is not _OK:
-                results = [SettleResult(outcome=enums.LEASE_OUTCOMES[each]) for each in outcomes]
-                part = parts.worked(WorkResult(sequence=acks.sequence, acks=results))
-                break
-        else:
+        if outcomes.count(_OK) == len(outcomes):
             part = parts.acked(acks.sequence, len(outcomes))
+        else:
+            results = [SettleResult(outcome=enums.LEASE_OUTCOMES[each]) for each in outcomes]
+            part = parts.worked(WorkResult(sequence=acks.sequence, acks=results))
         self.answer(part, acks.size)
 
     def ack_failed(self, acks: ReadAcks, error: Exception) -> None:

@@ -31,37 +31,42 @@ class LeaseWriter:
         clock of its store."""
         written: list[bytes] = []
         nows: dict[str, Micros] = {}
-        # Most leases of a reply have the same ends, and the same sizes.
-        ends: dict[tuple[int, Micros, Micros], bytes] = {}
-        sizes: dict[tuple[int, int, int], tuple[bytes, bytes]] = {}
+        # Leases behind each other mostly have all in common but their jobs, and those their sizes.
+        last: object = None
+        before = between = end = b""
         for leased in leases:
-            queue, job = leased.ref.queue, leased.envelope
-            now = nows.get(queue)
-            if now is None:
-                now = nows[queue] = now_of(queue)
-            remaining = max(0, leased.lease_until - now)
-            key = (leased.attempt, remaining, leased.enqueued_at)
-            end = ends.get(key)
-            if end is None:
-                end = ends[key] = _end(*key)
-            if leased.failure is not None or leased.progress is not None:
-                end += _told(leased)
-            end += self._limits
-            token = tokens.encode(leased.ref).encode("ascii")
-            parts = (len(token), len(job), len(end))
-            before = sizes.get(parts)
-            if before is None:
-                before = sizes[parts] = _before(*parts)
-            before_token, before_job = before
-            written.append(b"".join((before_token, token, before_job, job, end)))
+            (queue, job_id, grant), job = leased.ref, leased.envelope
+            told = leased.failure is not None or leased.progress is not None
+            common = (
+                *(grant, queue, leased.attempt, leased.lease_until, leased.enqueued_at),
+                *(len(job), len(job_id), told),
+            )
+            if told or common != last:
+                last = common
+                now = nows.get(queue)
+                if now is None:
+                    now = nows[queue] = now_of(queue)
+                remaining = max(0, leased.lease_until - now)
+                end = _end(leased.attempt, remaining, leased.enqueued_at)
+                if told:
+                    end += _told(leased)
+                end += self._limits
+                before, between = _around_id(queue, grant, len(job_id), len(job), len(end))
+            written.append(b"".join((before, job_id.encode("ascii"), between, job, end)))
         return written
 
 
-def _before(token: int, job: int, end: int) -> tuple[bytes, bytes]:
-    """What stands before the token and before the job, of so many bytes each."""
+def _around_id(queue: str, grant: str, job_id: int, job: int, end: int) -> tuple[bytes, bytes]:
+    """What stands before the job's id in the token, and between that and the job; the numbers are
+    sizes."""
+    begin, rest = tokens.around_id(queue, grant)
+    token = len(begin) + job_id + len(rest)
     before_token, before_job = _TOKEN + varint(token), _JOB + varint(job)
     size = len(before_token) + token + len(before_job) + job + end
-    return _LEASE + varint(size) + before_token, before_job
+    return (
+        _LEASE + varint(size) + before_token + begin.encode("ascii"),
+        rest.encode("ascii") + before_job,
+    )
 
 
 def _end(attempt: int, remaining: Micros, enqueued_at: Micros) -> bytes:
