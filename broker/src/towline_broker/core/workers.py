@@ -63,9 +63,10 @@ class Workers:
     def leased(self, key: WorkerKey, leases: Sequence[Leased]) -> None:
         worker = self._workers.get(key)
         if worker is not None:
-            refs = [leased.ref for leased in leases]
-            worker.leases.update(zip(refs, [each.lease_until for each in leases], strict=True))
-            self._holders.update(dict.fromkeys(refs, worker))
+            # A dict is copied without looking at its keys again.
+            held = {leased.ref: leased.lease_until for leased in leases}
+            worker.leases.update(held)
+            self._holders.update(dict.fromkeys(held, worker))
             if len(worker.leases) > worker.crowded:
                 self._sort_out(worker)
 
