@@ -1,6 +1,8 @@
 """Ending leases with success, as most end: hence only what that needs is read and made."""
 
-from towline_broker.domain.jobs import JobState, Settlement
+from collections.abc import Sequence
+
+from towline_broker.domain.jobs import JobState, LeaseRef, Settlement
 from towline_broker.drivers.interface import AckBatch, AckItem, Settled
 from towline_broker.drivers.sql.names import Kind
 from towline_broker.drivers.sql.settles import with_memory
@@ -21,8 +23,15 @@ _SUCCEED = (
 async def ack(transaction: Transaction, batch: AckBatch) -> list[Settled]:
     refs = [item.ref for item in batch.acks]
     rows = await transaction.held(HELD, list(dict.fromkeys([ref.job_id for ref in refs])))
-    held = {row[0]: row for row in rows}
     ended = _Ended(batch)
+    kind = None
+    if len(rows) > 1 and not transaction.shared:  # shared stores have ``shared/hot.py`` for these
+        kind = _kind_of_all(transaction, batch, refs, rows)
+    if kind is not None:
+        together = ended.add_all(kind, rows)
+        await ended.write(transaction)
+        return together
+    held = {row[0]: row for row in rows}
     answers: list[Settled | None] = []
     for item in batch.acks:
         queue, job_id, grant = item.ref
@@ -39,6 +48,30 @@ async def ack(transaction: Transaction, batch: AckBatch) -> list[Settled]:
         answers.append(ended.add(item, kind, row))
     await ended.write(transaction)
     return await with_memory(transaction, refs, answers)
+
+
+def _kind_of_all(
+    transaction: Transaction, batch: AckBatch, refs: Sequence[LeaseRef], rows: Sequence[Row]
+) -> Kind | None:
+    """That of the jobs, if the leases are alike: all live, of one kind and one grant, and the jobs
+    without results, retention, unique keys and notes, as those of one Reserve mostly are."""
+    if len(rows) != len(refs):
+        return None
+    # The rows are of jobs that the refs name, once each: as many rows are all of them.
+    queues, _, grants = zip(*refs, strict=True)
+    _, held_grants, numbers, _, starts, retentions, keys, noted = zip(*rows, strict=True)
+    grant, number, started_at = held_grants[0], numbers[0], starts[0]
+    kind = transaction.names.of(number)
+    whole = len(rows)
+    alike = (
+        queues.count(kind.queue) == grants.count(grant) == held_grants.count(grant) == whole
+        and numbers.count(number) == starts.count(started_at) == whole
+        and keys.count(None) == whole
+        and not any(retentions)
+        and not any(noted)
+        and not any(item.result for item in batch.acks)
+    )
+    return kind if alike else None
 
 
 class _Ended:
@@ -76,6 +109,20 @@ class _Ended:
         self._kinds.append(kind.id)
         self._ids.append(job_id)
         return Settled(True, None, kind.type, now - (started_at or now))
+
+    def add_all(self, kind: Kind, rows: Sequence[Row]) -> list[Settled]:
+        """The same as ``add`` of each, for jobs that are alike (``_kind_of_all``)."""
+        _, grant, _, _, started_at, *_ = rows[0]
+        now, until = self._batch.now, self._batch.remember_until
+        queue = kind.queue_id
+        self._ids = [row[0] for row in rows]
+        self._gone = [row[3] for row in rows]
+        self._kinds = [kind.id] * len(rows)
+        acked, succeeded = Settlement.ACKED, JobState.SUCCEEDED
+        self._memories = [
+            (job_id, grant, acked, succeeded, queue, now, until, None) for job_id in self._ids
+        ]
+        return [Settled(True, None, kind.type, now - (started_at or now))] * len(rows)
 
     async def write(self, transaction: Transaction) -> None:
         if not self._ids:

@@ -31,6 +31,9 @@ class _Candidate(NamedTuple):
     envelope: bytes
 
 
+_KIND = _Candidate._fields.index("kind")
+_NOTED = _Candidate._fields.index("noted")
+_EXPIRES_AT = _Candidate._fields.index("expires_at")
 _COLUMNS = ", ".join(_Candidate._fields[:-1])
 _ENVELOPE = "(SELECT body FROM towline_envelopes e WHERE e.seq = towline_jobs.seq)"
 CANDIDATE = f"SELECT {_COLUMNS}, {_ENVELOPE} FROM towline_jobs"
@@ -120,9 +123,29 @@ class _Room:
         self._portion *= 4
         return portion
 
-    def take(self, candidates: Iterable[_Candidate], now: Micros) -> tuple[list[_Candidate], ...]:
+    def take(self, candidates: Sequence[Row], now: Micros) -> tuple[Sequence[Row], Sequence[Row]]:
         """Those that can be leased, as far as there is room, and before the last of them those that
-        are too old."""
+        are too old. All of them are of the columns of ``_Candidate``."""
+        if self._take_all(candidates):
+            return candidates, ()
+        return self._take_each(map(_Candidate._make, candidates), now)
+
+    def _take_all(self, candidates: Sequence[Row]) -> bool:
+        """False, having taken none, unless it is plain that all fit and none is too old."""
+        # More than there is room for are never looked at (``next_portion``).
+        if [row for row in candidates if row[_EXPIRES_AT] is not None]:
+            return False
+        if self._bytes is not None:
+            size = sum([len(row[-1]) for row in candidates])
+            if size >= self._bytes:
+                return False
+            self._bytes -= size
+        self.jobs -= len(candidates)
+        return True
+
+    def _take_each(
+        self, candidates: Iterable[_Candidate], now: Micros
+    ) -> tuple[list[_Candidate], list[_Candidate]]:
         fresh: list[_Candidate] = []
         expired: list[_Candidate] = []
         jobs, left = self.jobs, self._bytes
@@ -156,15 +179,16 @@ async def _reserve_from(
         if fresh:
             leased += await _lease(transaction, fresh, request)
         if expired:
-            found = await by_id(transaction, [candidate.id for candidate in expired])
-            dying = [found[candidate.id] for candidate in expired]
+            ids = [candidate.id for candidate in map(_Candidate._make, expired)]
+            found = await by_id(transaction, ids)
+            dying = [found[job_id] for job_id in ids]
             await die_of_age(transaction, dying, request.now)
         if len(rows) < limit:
             break
     return leased
 
 
-async def _whole(transaction: Transaction, rows: Sequence[Row]) -> list[_Candidate]:
+async def _whole(transaction: Transaction, rows: Sequence[Row]) -> Sequence[Row]:
     """With their envelopes.
 
     MySQL locks what is newest, but looks up the envelope as of the begin of the statement: that of
@@ -175,33 +199,50 @@ async def _whole(transaction: Transaction, rows: Sequence[Row]) -> list[_Candida
         found = await transaction.rows_of(_ENVELOPES, unseen)
         seen: dict[int, bytes] = {row[0]: row[1] for row in found}
         rows = [(*row[:-1], seen.get(row[0], row[-1])) for row in rows]
-    return list(map(_Candidate._make, rows))
+    return rows
 
 
 async def _lease(
-    transaction: Transaction, candidates: Sequence[_Candidate], request: ReserveRequest
+    transaction: Transaction, candidates: Sequence[Row], request: ReserveRequest
 ) -> list[Leased]:
-    until = request.now + request.lease
+    """``candidates``: rows of the columns of ``_Candidate``, which are many, and are taken apart as
+    they are."""
+    grant, now = request.grant, request.now
+    until = now + request.lease
     transaction.heads.appeared("leases", until)
     await transaction.change_of(
         _LEASE,
-        [candidate.seq for candidate in candidates],
-        *(request.grant, until, request.lease, request.worker_id or None),
-        *(request.request_id or None, request.now),
+        [row[0] for row in candidates],
+        *(grant, until, request.lease, request.worker_id or None),
+        *(request.request_id or None, now),
     )
-    kinds = [candidate.kind for candidate in candidates]
-    transaction.tally.move(kinds, out_of=JobState.READY, into=JobState.LEASED)
-    transaction.tally.count("started", kinds)
-    notes = await notes_of(transaction, [c.seq for c in candidates if c.noted])
-    grant, of = request.grant, transaction.names.of
+    numbers = [row[_KIND] for row in candidates]
+    transaction.tally.move(numbers, out_of=JobState.READY, into=JobState.LEASED)
+    transaction.tally.count("started", numbers)
+    noted = [row[0] for row in candidates if row[_NOTED]]
+    notes = await notes_of(transaction, noted) if noted else {}
+    kinds = {number: transaction.names.of(number) for number in set(numbers)}
     if not transaction.shared:
         transaction.note_held(
             [
-                (c.id, grant, c.kind, c.seq, request.now, c.retention, c.unique_key, c.noted)
-                for c in candidates
+                (job_id, grant, kind, seq, now, retention, key, has_notes)
+                for seq, _, _, job_id, kind, _, _, _, _, has_notes, retention, key, _ in candidates
             ]
         )
-    return [_leased(of(c.kind), c, grant, until, c.attempt + 1, notes) for c in candidates]
+    if notes:
+        return [
+            _leased(kinds[c.kind], c, grant, until, c.attempt + 1, notes)
+            for c in map(_Candidate._make, candidates)
+        ]
+    return [
+        Leased(
+            LeaseRef(kinds[kind].queue, job_id, grant),
+            *(kinds[kind].type, envelope, attempt + 1, until, enqueued_at, available_at),
+        )
+        for _, _, _, job_id, kind, attempt, enqueued_at, available_at, _, _, _, _, envelope in (
+            candidates
+        )
+    ]
 
 
 async def _granted_before(transaction: Transaction, request: ReserveRequest) -> list[Leased]:

@@ -23,6 +23,9 @@ from towline_broker.drivers.sql.transaction import Effects, Row
 _BUSY_TIMEOUT = 5.0
 #: Most keys in one statement.
 _MOST_KEYS = 1024
+#: So ends what is changed by the numbers of jobs. Jobs of one push, and so mostly those of one
+#: Reserve and of one Ack, have numbers that follow each other.
+_OF_NUMBERS = f" seq IN {KEYS}"
 
 #: WAL with FULL syncs the log at each commit. Checkpoints are the writer's business
 #: (``writer.py``): the automatic ones keep their errors to themselves. Freed pages need no zeros
@@ -183,6 +186,9 @@ class SqliteTransaction(SqliteReader):
         return self._sqlite.execute(sql, parameters).rowcount
 
     async def change_of(self, sql: str, keys: Iterable[object], *parameters: object) -> int:
+        if isinstance(keys, list) and sql.endswith(_OF_NUMBERS) and _follow_each_other(keys):
+            values = (*parameters, keys[0], keys[-1])
+            return self._sqlite.execute(_of_range(sql), values).rowcount
         met = 0
         for chunk in chunks(keys, _MOST_KEYS):
             values = (*parameters, *chunk * times_named(sql))
@@ -209,6 +215,17 @@ class SqliteTransaction(SqliteReader):
 def with_keys(sql: str, count: int) -> str:
     """The statement with room for so many keys."""
     return sql.replace(KEYS, f"({', '.join('?' * count)})")
+
+
+def _follow_each_other(keys: list[Any]) -> bool:
+    return len(keys) > 1 and keys == list(range(keys[0], keys[0] + len(keys)))
+
+
+@cache
+def _of_range(sql: str) -> str:
+    """The statement about all rows from one number to another. SQLite walks over them, where it
+    would sort a list of keys and look up each."""
+    return sql.removesuffix(f"IN {KEYS}") + "BETWEEN ? AND ?"
 
 
 @cache
