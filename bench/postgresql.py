@@ -46,6 +46,8 @@ class Silent:
     def jobs_ready(self, queue: str, count: int) -> None:
         pass
 
+    def jobs_coming(self, queue: str, count: int) -> None: ...
+
     def jobs_ended(self, job_ids: Sequence[str]) -> None:
         pass
 

@@ -1,6 +1,7 @@
 """From the push of a job to its start, with a worker that has nothing else to do: by a raw client
-that waits in Reserve, and by the SDK's worker with its handler in a thread; alone, and with a
-thousand workers more that wait on another queue."""
+that waits on a Work stream, and by the SDK's worker with its handler in a thread; alone, and with a
+thousand workers more that wait on another queue. The raw client also from an empty server, which
+hands on what it is given: the limit."""
 
 import json
 import statistics
@@ -21,6 +22,7 @@ from towline import Client
 
 CUTS = {"p50": 499, "p99": 989, "p99.9": 998}
 OTHERS = 1_000
+LIMIT = "raw client, empty server"
 STORES_HERE = ("memory", "file", "sqlite", "postgresql", "redis")
 
 
@@ -59,6 +61,8 @@ def run(part: Part, options: Options) -> None:
             STORES[store](folder) as measured,
             processes.broker(measured.new_url()) as address,
             raw_client("towline", address, "") as raw,
+            processes.server_process([sys.executable, "-m", "bench.handing"]) as (empty, _),
+            raw_client("towline", empty, "") as limit,
             Client(address) as client,
             sdk_worker(address) as worker,
             ExitStack() as stack,
@@ -67,13 +71,18 @@ def run(part: Part, options: Options) -> None:
             for beside in ("alone", f"{OTHERS:,} waiting"):
                 if beside != "alone":
                     stack.enter_context(workers(address, OTHERS))
-                found: dict[str, list[list[float]]] = {"raw client": [], "SDK worker": []}
+                found: dict[str, list[list[float]]] = {
+                    "raw client": [],
+                    "SDK worker": [],
+                    LIMIT: [],
+                }
                 for _ in range(options.rounds):
+                    found[LIMIT].append(limit.ask(do="start", times=times)["milliseconds"])
                     found["raw client"].append(raw.ask(do="start", times=times)["milliseconds"])
                     found["SDK worker"].append(by_worker(client, worker, times))
                 for who, rounds in found.items():
                     part.figures.extend(_figures(store, who, beside, rounds))
-        options.tell(part.figures[-4 * len(CUTS) :])
+        options.tell(part.figures[-6 * len(CUTS) :])
 
 
 def _figures(store: str, who: str, beside: str, rounds: list[list[float]]) -> list[Figure]:

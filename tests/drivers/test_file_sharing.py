@@ -110,6 +110,32 @@ async def test_p1_nothing_is_answered_or_told_before_it_is_durable(
     await driver.close()
 
 
+async def test_who_waits_hears_of_a_push_before_it_is_durable_and_its_claim_is_answered_behind_it(
+    tmp_path: Path, disk: Disk
+) -> None:
+    driver, coming = new_driver(tmp_path / "store"), asyncio.Event()
+
+    class Waits(Heard):
+        def jobs_coming(self, queue: str, count: int) -> None:
+            assert (queue, count) == ("q", 2)
+            coming.set()
+
+    heard = Waits()
+    await driver.open(START, heard)
+    disk.hold()
+    pushing = asyncio.create_task(push(driver, *new_jobs(2), new_job(due_at=START + 1)))
+    await coming.wait()
+    reserving = asyncio.create_task(reserve(driver, 3))
+    await disk.holds()
+    done, _ = await asyncio.wait([pushing, reserving], timeout=0.05)
+    assert not done
+    disk.let_go()
+    assert len(await reserving) == 2
+    assert pushing.done()
+    assert heard.take() == ({"q": 2}, [])
+    await driver.close()
+
+
 async def test_a_look_at_what_is_durable_waits_for_nothing(driver: FileDriver, disk: Disk) -> None:
     job = new_job()
     await push(driver, job)

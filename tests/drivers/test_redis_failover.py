@@ -100,6 +100,8 @@ class Broker:
     def jobs_ready(self, queue: str, count: int) -> None:
         self.event(queue).set()
 
+    def jobs_coming(self, queue: str, count: int) -> None: ...
+
     def jobs_ended(self, job_ids: Sequence[str]) -> None:
         """Nobody waits for that."""
 

@@ -57,6 +57,8 @@ class Heard:
     def jobs_ready(self, queue: str, count: int) -> None:
         self.ready.append((queue, count))
 
+    def jobs_coming(self, queue: str, count: int) -> None: ...
+
     def jobs_ended(self, job_ids: Sequence[str]) -> None:
         self.ended += job_ids
 

@@ -5,7 +5,7 @@ import errno
 import os
 import resource
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,7 +76,7 @@ async def test_a_log_that_cannot_grow_begins_anew_for_settling(
         commit, log = writer._commit, writer._checkpoints
         frames = log._frames()
 
-        def commit_into_the_old_log(batch: Sequence[SubmittedAt], full: str | None) -> None:
+        def commit_into_the_old_log(batch: list[SubmittedAt], full: str | None = None) -> None:
             if log._frames() >= frames and log._checked:
                 raise DiskFull
             commit(batch, full)

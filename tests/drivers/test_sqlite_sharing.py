@@ -14,9 +14,11 @@ from towline_broker.domain.errors import QueueFull, StoreUnavailable
 from towline_broker.drivers.interface import JobQuery, PushBatch
 from towline_broker.drivers.sql import pushes
 from towline_broker.drivers.sql.sqlite.driver import SqliteDriver
+from towline_broker.drivers.sql.sqlite.url import parse
 from towline_broker.drivers.sql.sqlite.writer import MOST_ITEMS, MOST_OPERATIONS
 from towline_broker.drivers.sql.transaction import Transaction
 from towline_broker.testing.factories import START, new_job, new_jobs
+from towline_broker.testing.heard import Heard
 
 
 @pytest.fixture
@@ -53,8 +55,8 @@ async def test_calls_that_wait_share_one_transaction(driver: SqliteDriver) -> No
         before = writer_of(driver).transactions
         calls = [asyncio.create_task(push(driver, new_job())) for _ in range(20)]
     await asyncio.gather(*calls)
-    # That which held the thread, and that of the twenty.
-    assert writer_of(driver).transactions == before + 2
+    # Also with that which held the thread: they have come while it was played.
+    assert writer_of(driver).transactions == before + 1
     assert len((await driver.list_jobs(JobQuery(100))).records) == 20
 
 
@@ -66,7 +68,7 @@ async def test_a_transaction_is_bounded(driver: SqliteDriver, calls: int, jobs_e
         before = writer_of(driver).transactions
         tasks = [asyncio.create_task(push(driver, *new_jobs(jobs_each))) for _ in range(calls)]
     await asyncio.gather(*tasks)
-    assert writer_of(driver).transactions == before + 3
+    assert writer_of(driver).transactions == before + 2
 
 
 async def test_one_that_fails_leaves_nothing_and_harms_no_other(driver: SqliteDriver) -> None:
@@ -103,6 +105,32 @@ async def test_calls_in_one_transaction_see_each_other(driver: SqliteDriver) -> 
     assert len(await pushing) == 3
     settled = await ack(driver, await reserving)
     assert [one.applied for one in settled] == [True, True]
+
+
+async def test_who_waits_hears_of_a_push_before_its_commit_and_shares_it(
+    tmp_path: Path,
+) -> None:
+    driver, coming = SqliteDriver(parse(f"sqlite:///{tmp_path / 'jobs.db'}")), asyncio.Event()
+
+    class Waits(Heard):
+        def jobs_coming(self, queue: str, count: int) -> None:
+            assert (queue, count) == ("q", 2)
+            coming.set()
+
+    heard = Waits()
+    await driver.open(START, heard)
+    async with Held(driver):
+        before = writer_of(driver).transactions
+        delayed = new_job(due_at=START + 1)
+        pushing = asyncio.create_task(push(driver, *new_jobs(2), delayed))
+        await coming.wait()
+        reserving = asyncio.create_task(reserve(driver, 3))
+        assert heard.take() == ({}, [])
+    assert len(await reserving) == 2
+    await pushing
+    assert heard.take() == ({"q": 2}, [])
+    assert writer_of(driver).transactions == before + 1
+    await driver.close()
 
 
 async def test_looking_does_not_wait_for_the_writer(driver: SqliteDriver) -> None:

@@ -28,6 +28,9 @@ class _Deaf:
     def jobs_ready(self, queue: str, count: int) -> None:
         """As the name says."""
 
+    def jobs_coming(self, queue: str, count: int) -> None:
+        """As the name says."""
+
     def jobs_ended(self, job_ids: Sequence[str]) -> None:
         """As the name says."""
 

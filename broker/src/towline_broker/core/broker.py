@@ -284,5 +284,9 @@ class Broker:
         if not (self._rules.any_paused and self._rules.of(queue).paused):
             self._line.wake(queue, count)
 
+    def jobs_coming(self, queue: str, count: int) -> None:
+        if not (self._rules.any_paused and self._rules.of(queue).paused):
+            self._line.wake(queue, count, ahead=True)
+
     def jobs_ended(self, job_ids: Sequence[str]) -> None:
         self._watch.ended(job_ids)

@@ -147,6 +147,7 @@ class Leasing:
         try:
             while not self._draining and not waiter.superseded:
                 leases = await self._claim(call, waiter)
+                self._line.looked(waiter)
                 if leases:
                     return leases
                 await waiter.stirred(self._clock, self._look_again(waiter))

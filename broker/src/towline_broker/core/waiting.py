@@ -110,10 +110,16 @@ class ReserveLine:
     The rule that no job is left lying while somebody waits for it: a wake-up is for a number of
     jobs of one queue, and whoever was woken and goes without having taken so many (its call is
     gone, or it went home with other jobs) passes the rest on by :meth:`pass_on`.
+
+    Who was woken for jobs that are coming looks for them before they are told of. Telling then
+    wakes nobody else, but this one looks once more if it finds nothing: it may have been told of
+    others.
     """
 
     def __init__(self) -> None:
         self._lines: dict[str, OrderedDict[Waiter, None]] = {}
+        #: By queue, who was woken for how many jobs that were not told of yet.
+        self._ahead: dict[str, dict[Waiter, int]] = {}
 
     @property
     def queues(self) -> list[str]:
@@ -129,7 +135,14 @@ class ReserveLine:
             if first:
                 line.move_to_end(waiter, last=False)
 
+    def looked(self, waiter: Waiter) -> None:
+        """Its claim is answered."""
+        if self._ahead and not waiter.woken:
+            self._forget_ahead(waiter)
+
     def leave(self, waiter: Waiter) -> None:
+        if self._ahead:
+            self._forget_ahead(waiter)
         for queue in waiter.queues:
             line = self._lines.get(queue)
             if line is not None:
@@ -137,14 +150,39 @@ class ReserveLine:
                 if not line:
                     del self._lines[queue]
 
-    def wake(self, queue: str, count: int) -> None:
-        """Wakes waiters for ``count`` jobs, each for as many as it can take."""
+    def wake(self, queue: str, count: int, *, ahead: bool = False) -> None:
+        """Wakes waiters for ``count`` jobs, each for as many as it can take. ``ahead``: these are
+        coming, and will be told of."""
+        if not ahead and queue in self._ahead:
+            count -= self._woken_ahead(queue, count)
         while count > 0 and (line := self._lines.get(queue)):
             waiter = next(iter(line))
             self.leave(waiter)
             share = min(count, waiter.max_jobs)
             waiter.wake(queue, share)
+            if ahead:
+                self._ahead.setdefault(queue, {})[waiter] = share
             count -= share
+
+    def _woken_ahead(self, queue: str, count: int) -> int:
+        """Of so many jobs that are told of, how many somebody looks for already."""
+        covered, ahead = 0, self._ahead.pop(queue)
+        while ahead and covered < count:
+            waiter = next(iter(ahead))
+            covered += ahead.pop(waiter)
+            self.leave(waiter)
+            waiter.stir()
+            if covered > count:
+                ahead[waiter] = covered - count
+        if ahead:
+            self._ahead[queue] = ahead
+        return min(covered, count)
+
+    def _forget_ahead(self, waiter: Waiter) -> None:
+        for queue in waiter.queues:
+            ahead = self._ahead.get(queue)
+            if ahead is not None and ahead.pop(waiter, None) is not None and not ahead:
+                del self._ahead[queue]
 
     def pass_on(self, waiter: Waiter) -> None:
         """Lets the next in line look for the jobs that this one was woken for and did not take."""

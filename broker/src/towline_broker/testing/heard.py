@@ -19,6 +19,9 @@ class Heard:
     def jobs_ready(self, queue: str, count: int) -> None:
         self.ready[queue] += count
 
+    def jobs_coming(self, queue: str, count: int) -> None:
+        """Need not come true."""
+
     def jobs_ended(self, job_ids: Sequence[str]) -> None:
         self.ended.extend(job_ids)
 

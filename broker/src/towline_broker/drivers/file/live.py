@@ -96,13 +96,17 @@ class LiveStore:
         self.journal.refuse(use)
 
     def _record(self) -> None:
-        """What has changed goes to the journal; what came of it is told when that is durable."""
+        """What has changed goes to the journal; what came of it is told when that is durable. But a
+        claim may come before: it is answered when all is durable that it has seen, and its record
+        may share a frame with that of the push."""
         events = self.engine.take_events()
         changes = self.engine.take_changes()
         if changes:
             recorder = Recorder(self.engine.state, self._clock)
             recorder.add_changes(changes)
             self.compaction.append(recorder.finish(), changes)
+            for queue, count in events.ready.items():
+                self._listener.jobs_coming(queue, count)
         if events.ended or events.ready:
             self.journal.when_durable(lambda: self._tell(events))
 

@@ -14,8 +14,9 @@ What holds for every method that changes something:
 * When it returns, the change is as durable as ``capabilities.durability`` says.
 * It may be cancelled by nobody: callers shield it.
 * After the change, and never before, the driver tells its :class:`Listener` what came of it; of
-  changes made through itself, before the method returns. Of those that another broker makes in the
-  same store it tells within milliseconds, unless ``capabilities.poll_interval`` says otherwise.
+  changes made through itself, before the method returns. (What is about to come of it may be told
+  by ``jobs_coming``.) Of those that another broker makes in the same store it tells within
+  milliseconds, unless ``capabilities.poll_interval`` says otherwise.
 
 A :class:`LeaseRef` is compared as a whole: one that names another queue than the job's names no
 lease. A time is past when it is not after ``now``.

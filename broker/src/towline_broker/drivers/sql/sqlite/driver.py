@@ -1,16 +1,26 @@
 """The driver for ``sqlite:`` URLs."""
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from towline_broker.domain.errors import StoreUnavailable
 from towline_broker.domain.time import Micros
 from towline_broker.drivers.disk import free_bytes
 from towline_broker.drivers.health import Health
-from towline_broker.drivers.interface import Capabilities, Durability, Listener, SoleOwner
-from towline_broker.drivers.sql.driver import SqlDriver
+from towline_broker.drivers.interface import (
+    Capabilities,
+    Durability,
+    Listener,
+    PushBatch,
+    PushResult,
+    SoleOwner,
+)
+from towline_broker.drivers.sql import pushes
+from towline_broker.drivers.sql.driver import SqlDriver, room_of
 from towline_broker.drivers.sql.sqlite.connection import (
     SqliteReader,
     driver_connection,
@@ -19,7 +29,7 @@ from towline_broker.drivers.sql.sqlite.connection import (
 from towline_broker.drivers.sql.sqlite.errors import translated
 from towline_broker.drivers.sql.sqlite.store import OpenStore, open_store
 from towline_broker.drivers.sql.sqlite.url import SqliteUrl, parse
-from towline_broker.drivers.sql.sqlite.writer import Writer
+from towline_broker.drivers.sql.sqlite.writer import NONE, Writer
 from towline_broker.drivers.sql.transaction import Operation, Query, T, run
 
 
@@ -66,6 +76,11 @@ class _Opened:
             raise failure from error
 
 
+#: Of so many jobs at most is told before they are there: where there are more, whoever waits is no
+#: longer idle.
+MOST_COMING = 16
+
+
 class SqliteDriver(SqlDriver, SoleOwner):
     """See :class:`towline_broker.drivers.interface.Driver`.
 
@@ -106,6 +121,15 @@ class SqliteDriver(SqlDriver, SoleOwner):
         if opened is not None:
             await opened.close()
 
+    async def push(self, batch: PushBatch) -> list[PushResult]:
+        return await self._open.writer.submit(
+            partial(pushes.push, batch=batch),
+            now=batch.now,
+            items=len(batch.jobs),
+            room=room_of(batch.jobs),
+            coming=_coming_of(batch),
+        )
+
     async def _change(
         self, operation: Operation[T], *, now: Micros = 0, items: int = 1, room: int = 0
     ) -> T:
@@ -138,3 +162,12 @@ class SqliteDriver(SqlDriver, SoleOwner):
             f"leave no less than {self._min_free_bytes} (min_free_bytes); running jobs can still "
             "be settled"
         )
+
+
+def _coming_of(batch: PushBatch) -> Mapping[str, int]:
+    """How many jobs of which queue will be READY by it, if all goes well."""
+    jobs, now = batch.jobs, batch.now
+    if len(jobs) > MOST_COMING:
+        return NONE
+    queues = [job.queue for job in jobs if job.due_at is None or job.due_at <= now]
+    return {queues[0]: 1} if len(queues) == 1 else Counter(queues)

@@ -1,7 +1,8 @@
 """The one thread that changes the file.
 
 It takes the operations that are waiting, plays them, and commits them together: calls that arrive
-while a commit is being synced share the next one, and a lone call never waits for company.
+while a commit is being synced share the next one, and a lone call never waits for company. What has
+come while they were played goes along: the claim of a worker that a Push has woken, above all.
 
 They are played as if nothing could fail. Should one fail that has changed something, nothing stands
 of any, and all are played again, each inside a savepoint of its own. (A savepoint has SQLite keep a
@@ -12,7 +13,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,6 +39,8 @@ MOST_ROOM = 64 * 1024 * 1024
 
 #: One broker owns the store, so there is one row of counters for each kind.
 SHARD = 0
+
+NONE: Mapping[str, int] = {}
 
 _SAVE_CLOCK = "UPDATE towline_meta SET clock = MAX(clock, ?), sequence = ?"
 
@@ -88,6 +91,8 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._held = HeldLeases()
         self._waiting: queue.SimpleQueue[SubmittedAt | None] = queue.SimpleQueue()
+        #: Nothing comes behind what was taken.
+        self._ended = False
         self._backlog = Backlog()
         self._stopped = False
         #: Committed so far.
@@ -98,14 +103,24 @@ class Writer:
         self._thread.start()
 
     async def submit(
-        self, operation: Operation[T], *, now: Micros = 0, items: int = 1, room: int = 0
+        self,
+        operation: Operation[T],
+        *,
+        now: Micros = 0,
+        items: int = 1,
+        room: int = 0,
+        coming: Mapping[str, int] = NONE,
     ) -> T:
+        """``coming``: how many jobs of each queue will become READY by it, as far as is known. The
+        listener hears of them at once, for whatever is submitted from then on comes behind it."""
         self._health.check()
         if self._stopped:
             raise StoreUnavailable("the store is closed")
         with self._backlog.holding(room):
             answer: asyncio.Future[T] = self._loop.create_future()
             self._waiting.put(SubmittedAt(operation, answer, now, items, room))
+            for name, count in coming.items():
+                self._listener.jobs_coming(name, count)
             return await answer
 
     async def stop(self) -> None:
@@ -118,37 +133,42 @@ class Writer:
     # --- on the thread ---
 
     def _work(self) -> None:
-        more = True
-        while more:
-            batch, more = self._gather()
+        while not self._ended:
+            batch: list[SubmittedAt] = []
+            self._gather(batch)
             if batch:
                 self._commit_together(batch)
                 self._loop.call_soon_threadsafe(deliver, batch, self._listener)
                 self._checkpoint()
 
-    def _gather(self) -> tuple[list[SubmittedAt], bool]:
-        """Waits for an operation and takes what has come up behind it; False at the end."""
-        batch: list[SubmittedAt] = []
-        items = room = 0
+    def _gather(self, batch: list[SubmittedAt]) -> None:
+        """Adds what has come; waits for the first operation of a batch."""
+        waiting = self._waiting
+        if batch:
+            if waiting.empty():
+                return
+            items = sum([submitted.items for submitted in batch])
+            room = sum([submitted.room for submitted in batch])
+        else:
+            items = room = 0
         while len(batch) < MOST_OPERATIONS and items < MOST_ITEMS and room < MOST_ROOM:
             try:
-                submitted = self._waiting.get(block=not batch)
+                submitted = waiting.get(block=not batch)
             except queue.Empty:
-                break
+                return
             if submitted is None:
-                return batch, False
+                self._ended = True
+                return
             batch.append(submitted)
             items += submitted.items
             room += submitted.room
-        return batch, True
 
-    def _commit_together(self, batch: Sequence[SubmittedAt]) -> None:
-        """Gives each its result or its error."""
+    def _commit_together(self, batch: list[SubmittedAt]) -> None:
+        """Gives each its result or its error, and those that have come meanwhile, which it adds."""
         try:
             self._health.check()
             try:
-                room = sum(submitted.room for submitted in batch)
-                self._commit(batch, self._why_full(room) if room else None)
+                self._commit(batch)
             except DiskFull:
                 # What has been played is void, but without the pushes there may be room enough.
                 self._settle_on_full_disk(batch)
@@ -157,7 +177,7 @@ class Writer:
             for submitted in batch:
                 submitted.fail(_without_disk_full(error))
 
-    def _settle_on_full_disk(self, batch: Sequence[SubmittedAt]) -> None:
+    def _settle_on_full_disk(self, batch: list[SubmittedAt]) -> None:
         full = "the disk is full"
         try:
             self._commit(batch, full)
@@ -168,7 +188,8 @@ class Writer:
                 raise translated(error) from error
             self._commit(batch, full)
 
-    def _commit(self, batch: Sequence[SubmittedAt], full: str | None) -> None:
+    def _commit(self, batch: list[SubmittedAt], full: str | None = None) -> None:
+        """``full``: why there is no room for new jobs, if that is known."""
         try:
             self._play_and_commit(batch, full, self._play)
         except _HalfDone:
@@ -176,7 +197,7 @@ class Writer:
 
     def _play_and_commit(
         self,
-        batch: Sequence[SubmittedAt],
+        batch: list[SubmittedAt],
         full: str | None,
         play: Callable[[SubmittedAt], None],
     ) -> None:
@@ -184,11 +205,12 @@ class Writer:
         try:
             self._sqlite.execute("BEGIN IMMEDIATE")
             changes = sqlite.total_changes
-            for submitted in batch:
-                if full is not None and submitted.room:
-                    submitted.fail(StoreFull("disk", full))
-                else:
-                    play(submitted)
+            self._play_all(batch, full, play)
+            played = len(batch)
+            if not self._ended:
+                self._gather(batch)
+            if played < len(batch):
+                self._play_all(batch[played:], full, play)
             changed = sqlite.total_changes != changes
             if changed:
                 self._sequence += 1
@@ -205,6 +227,21 @@ class Writer:
             self._mark.put(self._sequence, self._checkpoints.log())
         self._names.keep()
         self.transactions += 1
+
+    def _play_all(
+        self,
+        some: Sequence[SubmittedAt],
+        full: str | None,
+        play: Callable[[SubmittedAt], None],
+    ) -> None:
+        room = sum([submitted.room for submitted in some])
+        if room and full is None:
+            full = self._why_full(room)
+        for submitted in some:
+            if full is not None and submitted.room:
+                submitted.fail(StoreFull("disk", full))
+            else:
+                play(submitted)
 
     def _play(self, submitted: SubmittedAt) -> None:
         """Raises _HalfDone if the operation fails and has changed something; and what concerns the
