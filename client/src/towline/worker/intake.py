@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from towline.middleware.handling import HandlerMiddleware
 from towline.registry import JobDefinition, Registry
@@ -23,6 +24,15 @@ from towline.worker.pool import Pool
 from towline.worker.reserver import MAX_JOBS, Reserver
 from towline.worker.settler import Settler
 from towline.worker.slots import Slots
+
+
+class Ask(NamedTuple):
+    """number: of jobs; wait: seconds to wait for the first; ahead: these are asked for in the hope
+    that there are more, so an answer without any says nothing but that there are not."""
+
+    number: int
+    wait: float
+    ahead: bool
 
 
 class Intake:
@@ -71,26 +81,32 @@ class Intake:
         limit = 1 if self._once else self._options.max_jobs
         return None if limit is None else limit - self.taken
 
-    def wanted(self) -> tuple[int, float] | None:
-        """How many jobs to ask for and the seconds to wait for them; None: to ask for none now.
+    def wanted(self) -> Ask | None:
+        """What to ask for; None: nothing now.
 
         Nothing is held ahead of what is waited for: that is shared with others who wait. Where
-        there was enough for all slots, some more are asked for while these run.
+        there was enough the last time, some more are asked for, and are not waited for: also for
+        slots that are free, or a worker whose jobs are over before it has asked again would never
+        hold any.
         """
         standing = self.slots.standing()
         ahead = standing.ahead if self._plenty else 0
-        wait = 0.0 if self._once or self._options.stop_when_empty else self._options.wait
-        if standing.free:
+        if ahead:
+            if not standing.free and standing.waiting > ahead // 2:
+                return None
+            number, wait = standing.free + ahead - standing.waiting, 0.0
+        elif standing.free:
             number = standing.free
-        elif standing.waiting <= ahead // 2:
-            number, wait = ahead - standing.waiting, 0.0
+            wait = 0.0 if self._once or self._options.stop_when_empty else self._options.wait
         else:
             return None
         most = self._options.concurrency + standing.ahead
         number = min(number, self._table.room(most), MAX_JOBS)
         if (left := self.jobs_left) is not None:
             number = min(number, left)
-        return None if number == 0 or self._reserver.holds else (number, wait)
+        if number <= 0 or self._reserver.holds:
+            return None
+        return Ask(number, wait, ahead > 0)
 
     def accept(self, leases: Sequence[job_pb2.Lease], asked: int) -> None:
         """Take up what came of asking for so many."""

@@ -34,7 +34,7 @@ from towline.worker.errors import JobTimeout, NotSettled
 from towline.worker.guardian import watched_ledger
 from towline.worker.health import Health, HealthReports, Vitals
 from towline.worker.heartbeat import Heartbeater
-from towline.worker.intake import Intake
+from towline.worker.intake import Ask, Intake
 from towline.worker.leases import HeldLease, LeaseTable
 from towline.worker.link import Link
 from towline.worker.options import WorkerOptions
@@ -251,20 +251,20 @@ class Session:
                 self._wake.clear()
                 self._intake.give_back_overdue()
             else:
-                self._reserve(*wanted)
+                self._reserve(wanted)
                 if self._once:
                     self.stop_reason = self.stop_reason or StopReason.ONCE
                     return
 
-    def _reserve(self, number: int, wait: float) -> None:
+    def _reserve(self, ask: Ask) -> None:
         asked_at = time.monotonic()
-        leases = self._reserver.reserve(number, wait, persistent=not self._once)
-        self._intake.accept(leases, number)
+        leases = self._reserver.reserve(ask.number, ask.wait, persistent=not self._once)
+        self._intake.accept(leases, ask.number)
         if leases or self._once:
             return
         if self._options.stop_when_empty and not self._table.live():
             self.request_stop(reason=StopReason.EMPTY)
-        elif self._slots.standing().free:
+        elif self._slots.standing().free and not ask.ahead:
             at_once = time.monotonic() - asked_at < EMPTY_PAUSE
             self._stop.wait(max(self._options.sleep, EMPTY_PAUSE if at_once else 0.0))
 
