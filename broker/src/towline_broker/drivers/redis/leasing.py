@@ -1,11 +1,12 @@
 """Granting leases and ending them."""
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from struct import Struct
 
 from towline_broker.domain.errors import StoreUnavailable
 from towline_broker.domain.jobs import Leased, LeaseRecord, LeaseRef, Settlement
+from towline_broker.domain.time import Micros
 from towline_broker.drivers.interface import (
     AckBatch,
     ExtendBatch,
@@ -18,11 +19,14 @@ from towline_broker.drivers.interface import (
 )
 from towline_broker.drivers.redis import scripts
 from towline_broker.drivers.redis.frames import framed, groups, short
-from towline_broker.drivers.redis.link.interface import Argument, Call
+from towline_broker.drivers.redis.link.interface import Argument, Call, Link
 from towline_broker.drivers.redis.looking import stored_jobs
 from towline_broker.drivers.redis.packing import StoredJob, pack_failure
 from towline_broker.drivers.redis.partitions import MOST, PartitionedStore
+from towline_broker.drivers.redis.together import Together, may_be_joined
 
+_REQUEST = Struct("<qIqqB")
+_HEAD = Struct("<BI")
 _NACK = Struct("<BBq")
 _EXTENSION = Struct("<qB")
 _FRACTION = Struct("<d")
@@ -31,7 +35,15 @@ _NO_BOUND = 1 << 52
 
 
 class Leasing(PartitionedStore):
+    def __init__(self, link: Link) -> None:
+        super().__init__(link)
+        self._together = Together(self._reserve_each)
+
     async def reserve(self, request: ReserveRequest) -> list[Leased]:
+        if may_be_joined(request):
+            leased = await self._together.ask(request)
+            if leased is not None:
+                return leased
         runs = [
             (partition, list(queues))
             for partition, queues in groupby(request.queues, self._partition)
@@ -98,18 +110,38 @@ class Leasing(PartitionedStore):
             room = _room(request, leased)
             if leased and (wanted <= 0 or room <= 0):
                 return
-            args: list[Argument] = [wanted, request.lease, request.grant, request.worker_id]
-            args += [request.request_id, room, int(repeated), *queues]
-            more, blob = await self._change(scripts.RESERVE, partition, request.now, *args)
-            granted = [job.leased() for job in stored_jobs(blob)]
+            packed = _request(request, wanted, room, repeated)
+            [(more, granted)] = await self._serve(partition, queues, [packed], request.now)
             leased += granted
             repeated = False
             if granted and granted[0].ref.grant != request.grant:
                 return
-            if len(granted) < wanted and more == b"0":
+            if len(granted) < wanted and not more:
                 return
             if wanted == 0:
                 return
+
+    async def _reserve_each(self, requests: Sequence[ReserveRequest]) -> list[list[Leased] | None]:
+        """Of requests that want one job of the same queue, served one after the other; None for one
+        that has to ask by itself, since it was given none though there may be one."""
+        queues = requests[0].queues
+        packed = [_request(each, each.max_jobs, _room(each, ()), True) for each in requests]
+        answers = await self._serve(
+            self._partition(queues[0]), queues, packed, max(each.now for each in requests)
+        )
+        return [None if more and not granted else granted for more, granted in answers]
+
+    async def _serve(
+        self, partition: int, queues: Sequence[str], requests: Sequence[bytes], now: Micros
+    ) -> list[tuple[bool, list[Leased]]]:
+        """Of each request whether there is more to look at, and what it was granted."""
+        args: list[Argument] = [b"".join(requests), *queues]
+        heads, blob = await self._change(scripts.RESERVE, partition, now, *args)
+        jobs = iter(stored_jobs(blob))
+        return [
+            (more == 1, [job.leased() for job in islice(jobs, number)])
+            for more, number in _HEAD.iter_unpack(heads)
+        ]
 
     async def leases(self, refs: Sequence[LeaseRef]) -> list[LeaseRecord | None]:
         async def look(partition: int, places: list[int]) -> list[LeaseRecord | None]:
@@ -155,6 +187,13 @@ def _room(request: ReserveRequest, leased: Sequence[Leased]) -> int:
     if request.max_bytes is None:
         return _NO_BOUND
     return request.max_bytes - sum(len(each.envelope) for each in leased)
+
+
+def _request(request: ReserveRequest, wanted: int, room: int, repeated: bool) -> bytes:
+    """As the script reads it. ``repeated``: it may have been granted jobs before."""
+    numbers = _REQUEST.pack(request.now, wanted, request.lease, room, repeated)
+    names = (request.grant, request.worker_id, request.request_id)
+    return numbers + b"".join(map(short, names))
 
 
 def _name(ref: LeaseRef) -> bytes:
