@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.drivers.sqlite_support import names_in, opened, write
 from tests.support.stores import LEASE, push, reserve
 from towline_broker.domain.jobs import JobState
 from towline_broker.domain.time import SECOND
+from towline_broker.drivers.disk import sync
 from towline_broker.drivers.interface import JobQuery
 from towline_broker.drivers.sql import open_sqlite
+from towline_broker.drivers.sql.sqlite import store as store_module
 from towline_broker.drivers.sql.sqlite.offline import prepare
 from towline_broker.testing.factories import START, new_job
 from towline_broker.testing.heard import Heard
@@ -77,3 +81,23 @@ async def test_a_store_that_was_killed_before_it_had_a_log_is_opened(tmp_path: P
     async with opened(path) as driver:
         await push(driver, new_job())
     assert "jobs.db-journal" not in names_in(tmp_path)
+
+
+async def test_p1_names_that_a_killed_broker_left_are_made_durable_before_anything_is_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have ended between making a file and the sync of its directory. SQLite itself syncs
+    the directory of a log only where it has made the log."""
+    path = tmp_path / "jobs.db"
+    async with opened(path):
+        pass
+    synced: list[tuple[Path, bool]] = []
+
+    def noting(place: Path) -> None:
+        synced.append((place, Path(f"{path}-wal").exists()))
+        sync(place)
+
+    monkeypatch.setattr(store_module, "sync", noting)
+    async with opened(path) as driver:
+        assert (tmp_path, True) in synced
+        await push(driver, new_job())

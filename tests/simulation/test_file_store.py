@@ -116,6 +116,16 @@ def test_p1_a_segment_whose_name_was_not_durable_survives_the_loss_of_power() ->
     assert pushed in machine.life(ids)
 
 
+def test_p1_a_directory_whose_name_was_not_durable_survives_the_loss_of_power() -> None:
+    """A broker is killed between making the directory of its store and the sync of that above; the
+    next one acknowledges jobs in it."""
+    machine = Machine()
+    machine.disk.make_directory(PLACE)
+    pushed = machine.life(push)
+    machine.lose_power()
+    assert pushed in machine.life(ids)
+
+
 def test_p1_a_segment_without_a_record_is_given_up_in_its_turn() -> None:
     """The first record is larger than a segment, so that the first segment stays empty. A broker
     that does not know of it gives up the second one before it, and the next one finds a gap."""

@@ -53,6 +53,8 @@ def open_store(
         check_place(directory, machine)
         if not machine.exists(directory):
             machine.make_directory(directory)
+        if not segments.numbers_in(directory, machine=machine):
+            # Whoever made it may have been killed before its name was durable.
             machine.sync_directory(directory.parent)
         lock = machine.lock(directory, directory / LOCK)
         lock.acquire()

@@ -122,6 +122,9 @@ def _connect(path: Path, now: Micros, lock: OwnerLock) -> OpenStore:
         run(names.load(transaction))
         run(_resume(transaction, max(now, clock)))
         writing.exec_driver_sql("COMMIT")
+        # The names of the file and of its log, which a broker may have made that was killed before
+        # they were durable. SQLite sees to that of a log only where it has made it itself.
+        sync(path.parent)
         reading = connect(path)
         unless_opened.callback(reading.close)
         reading.exec_driver_sql("PRAGMA query_only = ON")
