@@ -58,6 +58,7 @@ class TestFullDisk(BoundedDriverContract):
         return lambda: FullDiskHarness(tmp_path_factory.mktemp("store"))
 
 
+@pytest.mark.timeout(600)
 def test_random_operations_are_answered_as_the_model_does(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

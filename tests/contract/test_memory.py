@@ -33,5 +33,6 @@ class TestSmallMemory(BoundedDriverContract):
         return lambda: MemoryHarness("memory:?max_bytes=200000")
 
 
+@pytest.mark.timeout(600)
 def test_random_operations_are_answered_as_the_model_does() -> None:
     check_at_random(MemoryHarness)

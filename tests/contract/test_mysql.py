@@ -76,6 +76,7 @@ class TestMariaDB(SharedDriverContract):
         return lambda: MySQLHarness(new_database())
 
 
+@pytest.mark.timeout(600)
 def test_random_operations_are_answered_as_the_model_does(
     new_database: Callable[[], str],
 ) -> None:

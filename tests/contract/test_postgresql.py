@@ -57,6 +57,7 @@ class TestPostgres(SharedDriverContract):
         return lambda: PostgresHarness(new_schema())
 
 
+@pytest.mark.timeout(600)
 def test_random_operations_are_answered_as_the_model_does(
     new_schema: Callable[[], str],
 ) -> None:

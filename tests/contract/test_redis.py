@@ -161,24 +161,28 @@ class TestFullValkey(BoundedDriverContract):
         return lambda: FullHarness(full_valkey)
 
 
+@pytest.mark.timeout(600)
 def test_random_operations_on_redis_are_answered_as_the_model_does(
     redis_server: RedisServer,
 ) -> None:
     check_at_random(lambda: RedisHarness(redis_server.url), examples=25)
 
 
+@pytest.mark.timeout(600)
 def test_random_operations_on_valkey_are_answered_as_the_model_does(
     valkey_server: RedisServer,
 ) -> None:
     check_at_random(lambda: RedisHarness(valkey_server.url), examples=25)
 
 
+@pytest.mark.timeout(600)
 def test_random_operations_behind_sentinel_are_answered_as_the_model_does(
     redis_sentinels: Sentinels,
 ) -> None:
     check_at_random(lambda: RedisHarness(redis_sentinels.url), examples=10)
 
 
+@pytest.mark.timeout(600)
 def test_random_operations_on_a_cluster_are_answered_as_the_model_does(
     redis_cluster: RedisCluster,
 ) -> None:

@@ -12,5 +12,6 @@ class TestSharedMemory(SharedDriverContract):
         return SharedHarness
 
 
+@pytest.mark.timeout(600)
 def test_random_operations_at_two_brokers_are_answered_as_the_model_does() -> None:
     check_at_random(SharedHarness, examples=50)

@@ -26,6 +26,7 @@ class TestSqlite(DurableDriverContract):
         return lambda: SqliteHarness(tmp_path_factory.mktemp("store"))
 
 
+@pytest.mark.timeout(600)
 def test_random_operations_are_answered_as_the_model_does(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

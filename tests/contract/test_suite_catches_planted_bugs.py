@@ -93,6 +93,7 @@ def test_a_sound_engine_passes() -> None:
     assert failing_tests(SharedDriverContract, SharedHarness) == set()
 
 
+@pytest.mark.timeout(600)
 def test_random_operations_and_crashes_on_a_sound_store_pass() -> None:
     check_at_random(KeptHarness, examples=100)
 

@@ -39,5 +39,6 @@ def test_only_tests_of_what_is_missing_are_left_out(missing: Feature) -> None:
 
 
 @pytest.mark.parametrize("missing", sorted(set(Feature) - SIGHT))
+@pytest.mark.timeout(600)
 def test_random_operations_keep_to_what_is_offered(missing: Feature) -> None:
     check_at_random(lambda: LimitedHarness(missing), examples=10)

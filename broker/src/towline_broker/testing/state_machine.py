@@ -73,7 +73,9 @@ def check_at_random(new_harness: NewHarness, examples: int = EXAMPLES, **options
 
     ``options`` go to Hypothesis' settings. The environment variable TOWLINE_CONTRACT_EXAMPLES
     stands above ``examples``; TOWLINE_CONTRACT_REPORT names a file that gets a line of JSON with
-    the numbers of examples and operations played, which are also returned.
+    the numbers of examples and operations played, which are also returned. A time limit of the test
+    that strikes meanwhile looks to Hypothesis like a failure that does not come again (it calls the
+    test flaky, or its data inconsistent): over a store that is slow allow for minutes.
     """
     examples = int(os.environ.get(EXAMPLES_VARIABLE, examples))
     chosen: dict[str, Any] = {
