@@ -21,6 +21,8 @@ from bench.stores import STORES
 from bench.turns import by_turns
 
 PAYLOAD = 250
+#: Seconds until a call is made again that was refused because there are too many.
+REFUSED_PAUSE = 0.05
 
 
 class Shape(NamedTuple):
@@ -55,7 +57,18 @@ class Calls:
         self._ack: messages.Unary = channel.unary_unary(f"{messages.SERVICE}/Ack")
 
     async def push(self) -> None:
-        await self._push(self._pushes.next())
+        """A broker that falls behind refuses calls for a moment: it is asked again, as clients do,
+        and that takes its time."""
+        request = self._pushes.next()
+        while True:
+            try:
+                await self._push(request)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    raise
+                await asyncio.sleep(REFUSED_PAUSE)
+            else:
+                return
 
     async def work(self) -> None:
         leases = await self._reserve(self._reserve_request)
