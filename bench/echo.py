@@ -89,6 +89,11 @@ async def serve(batch: int, payload: int, ready: Path) -> None:
     handlers["PushStream"] = streaming(answers.push_stream, pb.PushStreamRequest)
     handlers["Work"] = streaming(answers.work, pb.WorkRequest)
     server.add_registered_method_handlers(SERVICE, handlers)
+    await serve_until_killed(server, ready)
+
+
+async def serve_until_killed(server: grpc.aio.Server, ready: Path) -> None:
+    """Its address goes to a file, at once and whole."""
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     unfinished = ready.with_suffix(".part")

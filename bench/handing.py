@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from bench.echo import SERVICE
+from bench.echo import SERVICE, serve_until_killed
 from bench.messages import QUEUE
 from towline.v1 import queue_service_pb2 as pb
 from towline.v1.job_pb2 import Job, Lease
@@ -72,12 +72,7 @@ async def serve(ready: Path) -> None:
         ),
     }
     server.add_registered_method_handlers(SERVICE, handlers)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    unfinished = ready.with_suffix(".part")
-    unfinished.write_text(f"127.0.0.1:{port}")
-    unfinished.replace(ready)
-    await server.wait_for_termination()
+    await serve_until_killed(server, ready)
 
 
 if __name__ == "__main__":
