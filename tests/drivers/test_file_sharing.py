@@ -113,18 +113,12 @@ async def test_p1_nothing_is_answered_or_told_before_it_is_durable(
 async def test_who_waits_hears_of_a_push_before_it_is_durable_and_its_claim_is_answered_behind_it(
     tmp_path: Path, disk: Disk
 ) -> None:
-    driver, coming = new_driver(tmp_path / "store"), asyncio.Event()
-
-    class Waits(Heard):
-        def jobs_coming(self, queue: str, count: int) -> None:
-            assert (queue, count) == ("q", 2)
-            coming.set()
-
-    heard = Waits()
+    driver, heard = new_driver(tmp_path / "store"), Heard()
     await driver.open(START, heard)
     disk.hold()
     pushing = asyncio.create_task(push(driver, *new_jobs(2), new_job(due_at=START + 1)))
-    await coming.wait()
+    await heard.until_coming("q", 2)
+    assert heard.coming == {"q": 2}
     reserving = asyncio.create_task(reserve(driver, 3))
     await disk.holds()
     done, _ = await asyncio.wait([pushing, reserving], timeout=0.05)

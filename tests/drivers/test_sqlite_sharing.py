@@ -110,20 +110,14 @@ async def test_calls_in_one_transaction_see_each_other(driver: SqliteDriver) -> 
 async def test_who_waits_hears_of_a_push_before_its_commit_and_shares_it(
     tmp_path: Path,
 ) -> None:
-    driver, coming = SqliteDriver(parse(f"sqlite:///{tmp_path / 'jobs.db'}")), asyncio.Event()
-
-    class Waits(Heard):
-        def jobs_coming(self, queue: str, count: int) -> None:
-            assert (queue, count) == ("q", 2)
-            coming.set()
-
-    heard = Waits()
+    driver, heard = SqliteDriver(parse(f"sqlite:///{tmp_path / 'jobs.db'}")), Heard()
     await driver.open(START, heard)
     async with Held(driver):
         before = writer_of(driver).transactions
         delayed = new_job(due_at=START + 1)
         pushing = asyncio.create_task(push(driver, *new_jobs(2), delayed))
-        await coming.wait()
+        await heard.until_coming("q", 2)
+        assert heard.coming == {"q": 2}
         reserving = asyncio.create_task(reserve(driver, 3))
         assert heard.take() == ({}, [])
     assert len(await reserving) == 2

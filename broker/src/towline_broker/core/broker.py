@@ -281,12 +281,14 @@ class Broker:
     # The drivers' listener.
 
     def jobs_ready(self, queue: str, count: int) -> None:
-        if not (self._rules.any_paused and self._rules.of(queue).paused):
-            self._line.wake(queue, count)
+        self._wake(queue, count)
 
     def jobs_coming(self, queue: str, count: int) -> None:
+        self._wake(queue, count, ahead=True)
+
+    def _wake(self, queue: str, count: int, *, ahead: bool = False) -> None:
         if not (self._rules.any_paused and self._rules.of(queue).paused):
-            self._line.wake(queue, count, ahead=True)
+            self._line.wake(queue, count, ahead=ahead)
 
     def jobs_ended(self, job_ids: Sequence[str]) -> None:
         self._watch.ended(job_ids)

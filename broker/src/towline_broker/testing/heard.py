@@ -15,12 +15,14 @@ class Heard:
     def __init__(self) -> None:
         self.ready: Counter[str] = Counter()
         self.ended: list[str] = []
+        #: What was told of as coming, ever; it need not come true.
+        self.coming: Counter[str] = Counter()
 
     def jobs_ready(self, queue: str, count: int) -> None:
         self.ready[queue] += count
 
     def jobs_coming(self, queue: str, count: int) -> None:
-        """Need not come true."""
+        self.coming[queue] += count
 
     def jobs_ended(self, job_ids: Sequence[str]) -> None:
         self.ended.extend(job_ids)
@@ -34,6 +36,10 @@ class Heard:
     async def until_ready(self, queue: str, count: int = 1) -> None:
         """Waits until so many jobs of the queue were told of as ready."""
         await _until(lambda: self.ready[queue] >= count, f"{count} jobs ready in {queue}")
+
+    async def until_coming(self, queue: str, count: int = 1) -> None:
+        """Waits until so many jobs of the queue were told of as coming."""
+        await _until(lambda: self.coming[queue] >= count, f"{count} jobs coming in {queue}")
 
     async def until_ended(self, *job_ids: str) -> None:
         """Waits until the jobs were told of as ended."""

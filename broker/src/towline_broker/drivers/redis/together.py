@@ -69,7 +69,7 @@ class Together:
     async def _answer(self, taken: Sequence[_Waiting]) -> None:
         try:
             answers = await self._serve([each.request for each in taken])
-        except BaseException as error:
+        except BaseException as error:  # whatever it is, nobody may be left waiting
             for each in taken:
                 if each.leased.done():
                     continue
