@@ -100,7 +100,12 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         #: Requests pass; a connection on which an answer comes back is cut in its place.
         self.cut_answers = False
+        #: Nothing is taken from anybody while it is clear.
+        self.flows = asyncio.Event()
+        self.flows.set()
         self.connections = 0
+        #: How many of them a client has ended.
+        self.ended = 0
         #: How many pieces of answers have passed.
         self.answers = 0
 
@@ -137,6 +142,7 @@ class Proxy:
     ) -> None:
         try:
             while data := await source.read(65536):
+                await self.flows.wait()
                 if answers and self.cut_answers:
                     self.cut()
                     return
@@ -146,4 +152,5 @@ class Proxy:
         except OSError:
             pass
         finally:
-            sink.transport.abort()
+            self.ended += not answers
+            sink.close()

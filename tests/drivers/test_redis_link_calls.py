@@ -22,6 +22,8 @@ from tests.support.waiting import until
 from towline_broker.domain.errors import StoreFull, StoreUnavailable
 from towline_broker.drivers.redis.link.interface import Call, Script, ScriptDefect
 
+MORE_THAN_A_SOCKET_TAKES = bytes(48 << 20)
+
 
 @pytest.fixture(scope="module", params=["redis", "valkey"])
 def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
@@ -121,6 +123,28 @@ async def test_a_server_that_hangs_fails_calls_in_time_and_is_used_again(
         finally:
             server.resume()
         await until(lambda: _works(here.ran()), "the server answers again")
+
+
+async def test_what_was_given_up_before_it_arrived_is_not_brought_later(
+    server: RedisServer,
+) -> None:
+    async with (
+        Proxy(server.port) as proxy,
+        linked(own_keys(proxy.url, timeout=0.5)) as here,
+    ):
+        assert await here.count() == 1
+        before = proxy.ended
+        proxy.flows.clear()
+        with pytest.raises(StoreUnavailable, match="whether it was done is not known"):
+            await here.link.run(COUNT, 0, [MORE_THAN_A_SOCKET_TAKES])
+        proxy.flows.set()
+        await until(lambda: _works(here.ran()), "the server answers again")
+
+        async def over() -> bool:
+            return proxy.ended > before
+
+        await until(over, "the connection that was given up has ended")
+        assert await here.ran() == 1
 
 
 async def _works(call: "asyncio.Future[int] | object") -> bool:

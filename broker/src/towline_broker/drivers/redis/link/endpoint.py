@@ -1,7 +1,9 @@
 """Where a server is, and how a connection to it is made."""
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +27,8 @@ T = TypeVar("T")
 
 #: Seconds that connecting may take at most.
 _CONNECTING = 2.0
+#: Of ``struct linger``: on, for no second.
+_WITHOUT_LINGERING = struct.pack("ii", 1, 0)
 _PLAIN = "the url asks for TLS (rediss…): does the server speak TLS at this port?"
 
 #: What the server answers: integers, bytes, None, lists of these, or an error.
@@ -198,6 +202,21 @@ async def ask_once(endpoint: Endpoint, command: Sequence[Argument]) -> Reply:
         raise Unreachable(f"{endpoint.address}: {error}") from None
     finally:
         await discard(connection)
+
+
+def abandon(connection: AbstractConnection) -> None:
+    """Ends it at once and takes back what has not arrived at the server.
+
+    A socket that is merely closed goes on to bring what was written to it: after an outage the
+    server would do what its caller has long been told is lost.
+    """
+    writer: asyncio.StreamWriter | None = connection._writer  # redis-py tells it nowhere else
+    if writer is None:
+        return
+    with suppress(OSError, RuntimeError):  # uvloop's, of one that is closed
+        own = writer.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _WITHOUT_LINGERING)
+    writer.transport.abort()
 
 
 async def discard(connection: AbstractConnection) -> None:

@@ -20,6 +20,7 @@ from towline_broker.drivers.redis.link.endpoint import (
     Endpoint,
     Greeting,
     Reply,
+    abandon,
     discard,
     encode,
 )
@@ -201,6 +202,8 @@ class Wire:
         self._over, self.usable = True, False
         if self._watch is not None:
             self._watch.cancel()
+        if self._unanswered:
+            abandon(self._connection)
         for exchange in self._unanswered:
             if exchange.holds:
                 exchange.future.cancel()
