@@ -128,7 +128,8 @@ class Proxy:
     def cut(self) -> None:
         """Ends every connection."""
         for writer in self._writers:
-            writer.transport.abort()
+            if not writer.is_closing():
+                writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

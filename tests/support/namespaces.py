@@ -21,11 +21,15 @@ import json
 import os
 import random
 import shutil
+import socket
+import struct
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum, auto
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import pytest
 
@@ -33,6 +37,9 @@ import pytest
 _FIRST = (198, 18)
 #: Nobody has it: locally administered, and not drawn by the kernel for us.
 _NOBODY = "02:00:00:00:00:01"
+
+#: The kernel's table of connections, of the machine on which it is read.
+_CONNECTIONS = "/proc/net/tcp"
 
 _numbers = itertools.count(1)
 
@@ -113,6 +120,7 @@ class Machine:
         if why_not:
             pytest.skip(f"network namespaces: {why_not}")
         self.name = f"towline-{os.getpid()}-{next(_numbers)}"
+        self._cables: list[Cable] = []
 
     def __enter__(self) -> Self:
         _ip("netns", "add", self.name)
@@ -124,7 +132,20 @@ class Machine:
         _ip("netns", "delete", self.name)
 
     def cable(self) -> Cable:
-        return Cable(self.name)
+        cable = Cable(self.name)
+        self._cables.append(cable)
+        return cable
+
+    def under_way(self) -> list[str]:
+        """Of its connections by cable, at both ends, those with something nobody has confirmed.
+
+        What was lost they may bring seconds after the cable is mended, also when their program
+        has closed them.
+        """
+        ends = {end for cable in self._cables for end in (cable.here, cable.there)}
+        theirs = _run(*self.run_by, "cat", _CONNECTIONS)
+        found = [*_connections(Path(_CONNECTIONS).read_text()), *_connections(theirs)]
+        return [each.line for each in found if each.address in ends and each.unconfirmed]
 
     @property
     def run_by(self) -> tuple[str, ...]:
@@ -173,9 +194,27 @@ def _mac(interface: str, machine: str | None = None) -> str:
     return str(found[0]["address"])
 
 
+class _Connection(NamedTuple):
+    #: Of its own end.
+    address: str
+    #: Bytes.
+    unconfirmed: int
+    line: str
+
+
+def _connections(table: str) -> Iterator[_Connection]:
+    """Of ``/proc/net/tcp`` (its manual page is proc_net(5))."""
+    for line in table.splitlines()[1:]:
+        _, local, _, _, queued, *_ = line.split()
+        address = socket.inet_ntoa(struct.pack("=I", int(local.partition(":")[0], 16)))
+        yield _Connection(address, int(queued.partition(":")[0], 16), line)
+
+
 def _ip(*arguments: str) -> str:
-    done = subprocess.run(
-        ["ip", *arguments], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr.strip()}"
+    return _run("ip", *arguments)
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"
     return done.stdout

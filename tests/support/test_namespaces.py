@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.support.namespaces import Cable, Machine, Traffic
+from tests.support.servers.process import wait_until
 
 #: Long enough to see that nothing comes.
 SILENCE = 0.3
@@ -138,7 +139,10 @@ def test_a_connection_outlives_a_short_cut(machine: Machine) -> None:
                 connection.settimeout(SILENCE)
                 with pytest.raises(TimeoutError):
                     connection.recv(100)
+                delayed = machine.under_way()
                 cable.mend()
                 connection.settimeout(SECONDS)
                 assert connection.recv(100) == b"late"
+                wait_until(lambda: not machine.under_way(), "all is confirmed")
             assert process.wait(SECONDS) == 0
+            assert delayed
