@@ -17,6 +17,7 @@ from towline.v1.queue_service_pb2 import LeaseOutcome, WorkerDirective
 from towline.worker import session, slots
 from towline.worker.intake import Intake
 from towline.worker.options import PoolName
+from towline.worker.plenty import Plenty
 
 registry = Registry()
 started = threading.Semaphore(0)
@@ -244,8 +245,33 @@ def test_a_worker_whose_jobs_are_over_before_it_asks_again_asks_for_many_all_the
     assert intake.wanted() == (8, 20.0, False)
     intake.slots._usual = 0.0001
     assert intake.wanted() == (8, 20.0, False), "nobody knows that there are more"
-    intake._plenty = True
+    intake._plenty.likely = True
     assert intake.wanted() == (108, 0.0, True)
+
+
+def test_questions_for_more_that_are_in_vain_become_rare() -> None:
+    """One slot, and one job at a time: each answer is as full as can be."""
+    plenty = Plenty()
+    asked = []
+    for number in range(100):
+        plenty.heard(1, 1, ahead=False)
+        if plenty.likely:
+            asked.append(number)
+            plenty.heard(0, 10, ahead=True)
+    assert asked == [0, 2, 6, 14, 30, 46, 62, 78, 94]
+
+
+def test_jobs_that_come_of_a_question_for_more_have_each_answer_followed_by_one() -> None:
+    plenty = Plenty()
+    for _ in range(3):
+        plenty.heard(1, 1, ahead=False)
+        plenty.heard(0, 10, ahead=True)
+    while not plenty.likely:
+        plenty.heard(1, 1, ahead=False)
+    plenty.heard(1, 10, ahead=True)
+    for _ in range(3):
+        plenty.heard(1, 1, ahead=False)
+        assert plenty.likely
 
 
 def test_a_worker_that_has_run_dry_waits_for_jobs_without_a_pause(

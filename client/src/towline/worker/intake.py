@@ -20,6 +20,7 @@ from towline.worker.callbacks import Callbacks
 from towline.worker.heartbeat import Heartbeater
 from towline.worker.leases import HeldLease, LeaseTable, Settlement, hold
 from towline.worker.options import WorkerOptions
+from towline.worker.plenty import Plenty
 from towline.worker.pool import Pool
 from towline.worker.reserver import MAX_JOBS, Reserver
 from towline.worker.settler import Settler
@@ -70,7 +71,7 @@ class Intake:
         self._pool = pool
         self._on_error = on_error
         self._on_change = on_change
-        self._plenty = False
+        self._plenty = Plenty()
         self.slots = Slots(options.concurrency, options.prefetch)
         self._lock = threading.Lock()  # over what follows
         self.taken = 0
@@ -90,7 +91,7 @@ class Intake:
         hold any.
         """
         standing = self.slots.standing()
-        ahead = standing.ahead if self._plenty else 0
+        ahead = standing.ahead if self._plenty.likely else 0
         if ahead:
             if not standing.free and standing.waiting > ahead // 2:
                 return None
@@ -108,9 +109,9 @@ class Intake:
             return None
         return Ask(number, wait, ahead > 0)
 
-    def accept(self, leases: Sequence[job_pb2.Lease], asked: int) -> None:
-        """Take up what came of asking for so many."""
-        self._plenty = 2 * len(leases) >= asked
+    def accept(self, leases: Sequence[job_pb2.Lease], ask: Ask) -> None:
+        """Take up what came of asking."""
+        self._plenty.heard(len(leases), ask.number, ahead=ask.ahead)
         verdicts = dict(self._take(lease) for lease in leases)
         held_now = self._table.add(verdicts)
         self._heartbeater.took(held_now)

@@ -259,7 +259,7 @@ class Session:
     def _reserve(self, ask: Ask) -> None:
         asked_at = time.monotonic()
         leases = self._reserver.reserve(ask.number, ask.wait, persistent=not self._once)
-        self._intake.accept(leases, ask.number)
+        self._intake.accept(leases, ask)
         if leases or self._once:
             return
         if self._options.stop_when_empty and not self._table.live():
