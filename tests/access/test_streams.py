@@ -173,3 +173,31 @@ async def test_bytes_that_wait_for_their_answers_are_bounded_and_settling_keeps_
         assert (await stream.answer(held)).response.results[0].outcome == CREATED
         assert (await stream.push(job(payload=b"x" * 2_000))).response.results
         await works.abandon()
+
+
+async def test_credits_of_a_message_beyond_what_may_wait_count_all_the_same(
+    tokens: Tokens,
+) -> None:
+    driver, token = FaultyDriver(), tokens.make("greedy", **EVERYTHING)
+    settings = Settings(
+        store="memory:",
+        listen="127.0.0.1:0",
+        auth={"tokens": tokens.path},
+        guards={"bytes_in_flight": 100_000},
+    )
+    async with (
+        running_broker(settings, driver=driver.driver) as server,
+        calls_to(str(server.address)) as calls,
+        pushing(calls, **by(token)) as stream,
+    ):
+        works = Works(calls, **by(token))
+        await works.open("q")
+        driver.hold("push")
+        held = await stream.send(job("other", payload=b"x" * 130_000))
+        await driver.reached["push"].wait()
+        assert reason((await works.ask(credits=1)).error) == "IDENTITY_BYTES"
+        driver.let_go("push")
+        assert (await stream.answer(held)).response.results[0].outcome == CREATED
+        await stream.push(job())
+        await works.leased(1)
+        await works.abandon()

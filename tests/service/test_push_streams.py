@@ -1,8 +1,10 @@
 """PushStream: every push is answered once, by what becomes of it alone, however the stream ends."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -26,11 +28,17 @@ from towline.v1.queue_service_pb2 import (
     StreamedPush,
     StreamedPushResult,
 )
-from towline_broker.domain.errors import StoreUnavailable
+from towline_broker.domain.errors import (
+    QueueMoved,
+    StoreUnavailable,
+    StreamOver,
+    Unauthenticated,
+)
 from towline_broker.domain.time import SECOND
 from towline_broker.server.configuration.settings import CoreOptions, Settings
 from towline_broker.server.serving import BrokerServer, running_broker
 from towline_broker.services.streams import lifetime, parts
+from towline_broker.services.streams import stream as stream_module
 from towline_broker.services.streams.lifetime import OpenStreams
 from towline_broker.services.streams.stream import MOST_OWED, Stream
 from towline_broker.streaming import Scope
@@ -140,6 +148,36 @@ async def test_what_comes_while_the_store_is_busy_is_one_batch_of_all_streams() 
     assert len(batches) - before <= 20
 
 
+async def test_a_push_that_is_refused_for_its_queue_fails_none_of_other_streams() -> None:
+    driver, sizes = FaultyDriver(), []
+    inner = driver._inner
+    push = inner.push
+
+    async def moved(batch: Any) -> Any:
+        sizes.append(len(batch.jobs))
+        if any(new.queue == "moved" for new in batch.jobs):
+            raise QueueMoved("moved", "another")
+        return await push(batch)
+
+    cast(Any, inner).push = moved
+    async with served(driver) as (_, calls), pushing(calls) as a, pushing(calls) as b:
+        driver.hold("push")
+        await a.send(job())
+        await b.send(job())
+
+        async def both() -> bool:
+            return sum(sizes) == 2
+
+        await until(both, "both are under way")
+        of_moved, of_other = await a.send(job("moved")), await b.send(job())
+        await ready(calls, 2)  # the broker has heard of them before it hears of this
+        driver.let_go("push")
+        refused = await a.answer(of_moved)
+        assert "has moved" in refused.error.message
+        assert (await b.answer(of_other)).response.results[0].outcome == CREATED
+        assert sizes[-3:] == [2, 1, 1]
+
+
 async def test_a_store_that_is_away_fails_pushes_and_not_the_stream() -> None:
     driver = FaultyDriver()
     async with served(driver) as (_, calls), pushing(calls) as stream:
@@ -230,6 +268,18 @@ async def test_a_stream_with_a_deadline_is_closed_before_it(
         assert await stream.finish() is grpc.StatusCode.OK
 
 
+async def test_credentials_run_out_while_a_stream_says_nothing() -> None:
+    class Silent:
+        async def read(self) -> None:
+            await asyncio.Event().wait()
+
+    context: Any = Silent()
+    life = lifetime.Lifetime(set(), 60.0, None, time.time() + 0.1)
+    async with asyncio.timeout(20):
+        with pytest.raises(Unauthenticated, match="ran out"):
+            await life.read_first(context)
+
+
 async def test_streams_take_up_places_among_those_who_wait() -> None:
     settings = Settings(store="memory:", listen="127.0.0.1:0", core=CoreOptions(max_waiters=1))
     async with running_broker(settings) as server, calls_to(str(server.address)) as calls:
@@ -285,7 +335,7 @@ class Echo(Stream):
     async def before_writing(self) -> None:
         pass
 
-    def written(self) -> None:
+    def written(self, last: int) -> None:
         pass
 
 
@@ -321,6 +371,86 @@ async def test_an_answer_for_a_stream_that_is_over_hinders_nobody(server: Broker
     stream = Echo(context, Scope(), streams.new_life(context))
     await stream.serve()
     stream.answer(b"y", 1)
+
+
+class HalfClosed(Endless):
+    """The context of a stream that its client has half-closed, and does not read."""
+
+    async def read(self) -> Any:
+        self.read_so_far += 1
+        return b"x" if self.read_so_far == 1 else grpc.aio.EOF
+
+
+@pytest.fixture
+async def half_closed(server: BrokerServer, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Echo]:
+    monkeypatch.setattr(stream_module, "CLOSING_GRACE", 0.05)
+    context: Any = HalfClosed()
+    streams = OpenStreams(server.broker.waiters, lambda: 60 * SECOND)
+    return context, Echo(context, Scope(), streams.new_life(context))
+
+
+async def test_who_has_half_closed_and_does_not_read_is_ended_in_its_time(
+    half_closed: tuple[Any, Echo],
+) -> None:
+    context, stream = half_closed
+    serving = asyncio.ensure_future(stream.serve())
+    await until(partial(_has_read, context), "everything is read")
+    stream.end(StreamOver("it is its time"))
+    async with asyncio.timeout(20):
+        with pytest.raises(StreamOver):
+            await serving
+
+
+async def test_who_has_half_closed_and_has_every_answer_by_then_has_ended_well(
+    half_closed: tuple[Any, Echo],
+) -> None:
+    context, stream = half_closed
+    serving = asyncio.ensure_future(stream.serve())
+    await until(partial(_has_read, context), "everything is read")
+    stream.end(StreamOver("it is its time"))
+    context.gone.set()
+    async with asyncio.timeout(20):
+        await serving
+
+
+async def _has_read(context: Any) -> bool:
+    return bool(context.read_so_far == 2)
+
+
+class Counted(Echo):
+    """``last``: the number of the last part that is with gRPC."""
+
+    last = 0
+
+    def written(self, last: int) -> None:
+        self.last = last
+
+
+async def test_what_comes_while_another_message_is_written_is_not_written_with_it(
+    server: BrokerServer,
+) -> None:
+    context: Any = HalfClosed()
+    writing = asyncio.Event()
+
+    async def write(_: bytes) -> None:
+        writing.set()
+        await context.gone.wait()
+        context.gone.clear()
+
+    context.write = write
+    streams = OpenStreams(server.broker.waiters, lambda: 60 * SECOND)
+    stream = Counted(context, Scope(), streams.new_life(context))
+    serving = asyncio.ensure_future(stream.serve())
+    await writing.wait()
+    number = stream.send(b"leases")
+    assert (number, stream.last) == (2, 0)
+    writing.clear()
+    context.gone.set()
+    await writing.wait()
+    assert stream.last == 1
+    context.gone.set()
+    await serving
+    assert stream.last == 2
 
 
 async def test_what_was_answered_survives_the_death_of_the_broker() -> None:

@@ -26,6 +26,7 @@ from towline_broker.drivers.memory import Engine, MemoryDriver
 from towline_broker.services import pushing
 from towline_broker.services.limits import Limits
 from towline_broker.services.pushes import Pushes
+from towline_broker.status import InvalidRequest
 
 #: Small, so that bounds are met.
 LIMITS = Limits(
@@ -279,6 +280,22 @@ async def test_one_job_that_differs_is_found_among_those_that_are_alike(
         raw[changed] ^= rng.choice((1, 2, 4, 0x10, 0x20, 0x80))
         await compare(sides, bytes(raw))
     assert len(sides[0].store._engine.list_jobs(JobQuery(limit=1_000)).records) > size
+
+
+async def test_the_id_of_each_job_is_looked_at_whatever_is_around_it(
+    sides: tuple[Side, Side],
+) -> None:
+    """Shorter envelopes may hold what a longer one lacks to look like a row of UUIDs."""
+    known = Job(id=_id(Random(3)), queue="q", type="t")
+    await compare(sides, PushRequest(jobs=[known]).SerializeToString())
+    jobs = [
+        Job(type="01234567-9abc-def"),
+        Job(id="0-1234-12345678901201234567-1234-123", queue="q", type="t"),
+        Job(type="0-1234-123456789012"),
+    ]
+    told = await compare(sides, PushRequest(jobs=jobs).SerializeToString())
+    assert told[0] is InvalidRequest
+    assert told[1].startswith("jobs[1].id: ")
 
 
 def is_common(job: Job) -> bool:

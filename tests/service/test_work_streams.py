@@ -1,6 +1,8 @@
 """Work: leases for credits, and everything that is done with them, over one call."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -35,6 +37,8 @@ from towline.v1.queue_service_pb2 import (
 )
 from towline_broker.domain.errors import StoreUnavailable
 from towline_broker.domain.time import SECOND
+from towline_broker.services.streams import lifetime
+from towline_broker.services.streams.acks import Acks, ReadAcks
 
 OK = LeaseOutcome.LEASE_OUTCOME_OK
 LOST = LeaseOutcome.LEASE_OUTCOME_LEASE_LOST
@@ -194,6 +198,30 @@ async def test_leases_that_were_not_written_when_the_connection_broke_go_back() 
         await comes_to(calls, ready=3, leased=0)
 
 
+async def test_leases_that_were_written_stay_when_others_of_their_claim_go_back(
+    calls: Calls,
+) -> None:
+    for _ in range(8):
+        large = [job("q", payload=bytes(200_000)) for _ in range(10)]
+        await calls.queue.Push(PushRequest(jobs=large))
+    call = calls.queue.Work()
+    opening = WorkOpening(queues=[QueueChoice(name="q")], lease=seconds(3600))
+    await call.write(WorkRequest(open=opening, credits=80))
+    leases = (await call.read()).leases
+    assert 0 < len(leases) < 80
+    call.cancel()
+
+    async def some_are_back() -> bool:
+        return bool((await depth(calls)).ready)
+
+    await until(some_are_back, "leases that were not written go back")
+    now = await depth(calls)
+    assert now.leased >= len(leases)
+    acks = [Ack(lease_token=lease.lease_token) for lease in leases]
+    reply = await calls.queue.Ack(AckRequest(acks=acks))
+    assert {each.outcome for each in reply.results} == {OK}
+
+
 async def test_who_comes_back_says_what_it_holds_and_the_rest_goes_back(calls: Calls) -> None:
     await push(calls, 4)
     async with working(calls, session_id="s", worker_id="w", credits=4) as stream:
@@ -272,6 +300,38 @@ async def test_a_store_that_is_away_is_asked_again_and_its_acks_fail_for_themsel
             await stream.leased(2)
 
 
+async def test_acks_that_a_defect_fails_fail_none_of_other_streams() -> None:
+    heard = []
+
+    async def ack(asked: list[Any]) -> list[str]:
+        if any(each.ref.job_id == "broken" for each in asked):
+            raise RuntimeError("of a defect")
+        return ["done" for _ in asked]
+
+    class Stream:
+        def __init__(self, job_id: str) -> None:
+            ref = SimpleNamespace(queue="q", job_id=job_id)
+            self.acks: Any = ReadAcks(1, [SimpleNamespace(ref=ref)], 1)  # type: ignore[list-item]
+
+        def acked(self, acks: ReadAcks, outcomes: Any) -> None:
+            heard.append((acks, outcomes))
+
+        def ack_failed(self, acks: ReadAcks, error: Exception) -> None:
+            heard.append((acks, type(error)))
+
+    broker: Any = SimpleNamespace(home_of=str, settling=SimpleNamespace(ack=ack))
+    acks, streams = Acks(broker), [Stream("one"), Stream("broken"), Stream("another")]
+    for stream in streams:
+        acks.add(stream, stream.acks)
+
+    async def all_heard() -> bool:
+        return len(heard) == 3
+
+    await until(all_heard, "each was told")
+    outcomes = [["done"], RuntimeError, ["done"]]
+    assert heard == [(each.acks, told) for each, told in zip(streams, outcomes, strict=True)]
+
+
 async def test_a_worker_is_listed_and_hears_what_it_is_told(calls: Calls) -> None:
     async with working(calls, worker_id="w", credits=1) as stream:
         (worker,) = (await calls.admin.ListWorkers(ListWorkersRequest())).workers
@@ -340,3 +400,31 @@ async def test_who_opens_a_stream_and_says_nothing_takes_a_place_and_no_more(cal
     await push(calls, 1)
     assert await silent.finish() is grpc.StatusCode.OK
     await comes_to(calls, ready=1, leased=0)
+
+
+async def test_a_drain_ends_who_has_opened_a_stream_and_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lifetime, "CLOSING_GRACE", 0.1)
+    async with served(FaultyDriver()) as (server, calls):
+        silent = Works(calls)
+        await silent.call.initial_metadata()
+        async with asyncio.timeout(20):
+            await server.drain(60 * SECOND)
+        assert await silent.ended() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_who_speaks_first_when_the_broker_drains_is_told_that_it_closes() -> None:
+    async with served(FaultyDriver()) as (server, calls):
+        late = Works(calls)
+        await late.call.initial_metadata()
+        draining = asyncio.ensure_future(server.drain(30 * SECOND))
+
+        async def drains() -> bool:
+            return server._streams._draining
+
+        await until(drains, "the broker drains")
+        await late.open("q", credits=1)
+        await late.until(lambda: late.closing)
+        assert await late.finish() is grpc.StatusCode.OK
+        await draining

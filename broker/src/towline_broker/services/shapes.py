@@ -16,7 +16,7 @@ The bytes of a job of a known shape, in the order in which protobuf writes the f
     3a .. and so on     }
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -63,8 +63,12 @@ class Shapes:
     def read(self, envelopes: Sequence[bytes]) -> list[ToStore | None]:
         """The jobs whose shapes are known; None stands for each other one."""
         jobs = self._alike(envelopes) or list(map(self._read, envelopes))
-        # Of all ids in one go, which is most of what it costs to look at each.
-        if not _all_uuids(b"".join([each[_ID_START:_ID_END] for each in envelopes])):
+        # Of all ids in one go, which is most of what it costs to look at each. What is not known
+        # may be shorter, and would shift those behind it.
+        known: Iterable[bytes] = envelopes
+        if not all(jobs):
+            known = [each for each, job in zip(envelopes, jobs, strict=True) if job is not None]
+        if not _all_uuids(b"".join([each[_ID_START:_ID_END] for each in known])):
             return [job if job is not None and names.is_uuid(job.id) else None for job in jobs]
         return jobs
 

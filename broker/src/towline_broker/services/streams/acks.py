@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import AckCall, LeaseOutcome
+from towline_broker.domain.errors import StoreError
 
 
 class ReadAcks(Struct, gc=False):
@@ -60,6 +61,10 @@ class Acks:
         try:
             outcomes = await self._broker.settling.ack(calls)
         except Exception as error:
+            if len(batch) > 1 and not isinstance(error, StoreError):
+                for each in batch:  # it may be the fault of one
+                    await self._settle([each])
+                return
             for stream, acks in batch:
                 stream.ack_failed(acks, error)
             return

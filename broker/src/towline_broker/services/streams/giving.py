@@ -19,8 +19,9 @@ ASK_AGAIN = 1.0
 
 
 class Giving:
-    """``deliver`` is given leases for the stream; :meth:`written` is to be called when they are on
-    the wire. Until then there are no others: nothing is leased for a reader who does not read.
+    """``deliver`` is given leases for the stream; :meth:`written` is to be called when some of them
+    are on the wire. Until all are there are no others: nothing is leased for a reader who does not
+    read.
     ``failed`` hears why there are none for now.
 
     Its task is the broker's own and never cancelled, so that a claim comes to its end whatever
@@ -64,11 +65,11 @@ class Giving:
         if self._parked is not None:
             self._parked.cancel()
 
-    def written(self) -> None:
-        if self._unwritten:
-            self._unwritten = []
-            if self.credits:
-                self._stir()
+    def written(self, count: int) -> None:
+        """So many more of the leases, in their order."""
+        del self._unwritten[:count]
+        if self.credits and not self._unwritten:
+            self._stir()
 
     def stop(self) -> None:
         """No lease is delivered from here on."""

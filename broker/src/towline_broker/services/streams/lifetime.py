@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 import grpc
 
@@ -33,7 +33,7 @@ class OpenStreams:
         self._rng = Random()  # noqa: S311 -- spreads ends, no secret
 
     def new_life(self, context: "grpc.aio.ServicerContext[Any, Any]") -> "Lifetime":
-        """Raises Draining."""
+        """To be ended, or left as a context, once the stream is over. Raises Draining."""
         if self._draining:
             raise Draining
         age = to_seconds(self._most_age()) * (1 - SPREAD * self._rng.random())
@@ -72,22 +72,52 @@ class Lifetime:
         if credentials_end is not None:
             ended = Unauthenticated("the credentials ran out while the stream was open: get others")
             ends.append((credentials_end - time.time(), ended))
-        self._ends_in, self._error = min(ends, key=lambda end: end[0])
+        self._loop = asyncio.get_running_loop()
+        ends_in, self._error = min(ends, key=lambda end: end[0])
+        self._ends_at = self._loop.time() + ends_in
+        lives.add(self)
         self._timer: asyncio.TimerHandle | None = None
         self._on_close: Callable[[], None] = _nothing
         self._on_end: Callable[[TowlineError], None] = _nothing
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    async def read_first(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+        """The first message of a stream that nothing can be said to before. Raises why its life
+        ended without one."""
+        over: TowlineError | None = None
+
+        def end(error: TowlineError) -> None:
+            nonlocal over
+            over = error
+            reading.reschedule(self._loop.time())
+
+        self.begin(_nothing, end)
+        try:
+            async with asyncio.timeout(None) as reading:
+                return await context.read()
+        except TimeoutError:
+            if over is None:
+                raise
+            raise over from None
+
     def begin(self, on_close: Callable[[], None], on_end: Callable[[TowlineError], None]) -> None:
-        """``on_close``: called once, when the end is near; ``on_end``: at the end, with why."""
+        """``on_close``: called once, when the end is near; ``on_end``: at the end, with why. Who
+        begins later is told in place of who began before."""
         self._on_close, self._on_end = on_close, on_end
-        self._lives.add(self)
-        self._after(max(0.0, self._ends_in - CLOSING_GRACE), self._close)
+        self._after(self._ends_at - CLOSING_GRACE, self._close)
 
     def close(self, error: TowlineError) -> None:
         """The end is near, sooner than it was to be."""
-        if self._on_close is not _nothing:
-            self._ends_in, self._error = CLOSING_GRACE, error
-            self._close()
+        near = self._loop.time() + CLOSING_GRACE
+        if near < self._ends_at:
+            self._ends_at, self._error = near, error
+            if self._timer is not None:
+                self._close()
 
     def end(self) -> None:
         """The stream is over."""
@@ -97,16 +127,16 @@ class Lifetime:
 
     def _close(self) -> None:
         on_close, self._on_close = self._on_close, _nothing
-        self._after(min(CLOSING_GRACE, max(0.0, self._ends_in)), self._end)
+        self._after(self._ends_at, self._end)
         on_close()
 
     def _end(self) -> None:
         self._on_end(self._error)
 
-    def _after(self, seconds: float, call: Callable[[], None]) -> None:
+    def _after(self, moment: float, call: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, call)
+        self._timer = self._loop.call_at(moment, call)
 
 
 def _nothing(*_: object) -> None:

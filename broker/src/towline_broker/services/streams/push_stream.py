@@ -33,8 +33,7 @@ class PushStreams:
         self._streams = streams
 
     async def serve(self, _: object, context: Context) -> None:
-        lifetime = self._streams.new_life(context)
-        with self._streams.limit:
+        with self._streams.new_life(context) as lifetime, self._streams.limit:
             # They tell that it is accepted. gRPC takes no message while they are on their way.
             await context.send_initial_metadata(())
             await PushStream(self, context, stream_scope(), lifetime).serve()
@@ -139,7 +138,7 @@ class PushStream(Stream):
     async def before_writing(self) -> None:
         pass
 
-    def written(self) -> None:
+    def written(self, last: int) -> None:
         pass
 
     async def left(self) -> None:

@@ -53,7 +53,8 @@ class Sessions:
 
     def __init__(self) -> None:
         self._open: dict[SessionKey, Session] = {}
-        self._left: OrderedDict[SessionKey, Session] = OrderedDict()
+        #: With the number of leases that each counts for: some are settled after it was left.
+        self._left: OrderedDict[SessionKey, tuple[Session, int]] = OrderedDict()
         self._leases_left = 0
 
     def take_up(
@@ -79,14 +80,14 @@ class Sessions:
         session.stream = None
         del self._open[session.key]
         if session.unsettled:
-            self._left[session.key] = session
-            self._leases_left += len(session.unsettled)
+            count = len(session.unsettled)
+            self._left[session.key] = session, count
+            self._leases_left += count
             while self._leases_left > MOST_LEFT:
-                _, forgotten = self._left.popitem(last=False)
-                self._leases_left -= len(forgotten.unsettled)
+                _, (_, forgotten) = self._left.popitem(last=False)
+                self._leases_left -= forgotten
 
     def _found_again(self, key: SessionKey) -> Session | None:
-        session = self._left.pop(key, None)
-        if session is not None:
-            self._leases_left -= len(session.unsettled)
+        session, count = self._left.pop(key, (None, 0))
+        self._leases_left -= count
         return session

@@ -11,6 +11,7 @@ from msgspec import Struct
 from towline.v1.queue_service_pb2 import PushResult as PushResultMessage
 from towline_broker.core.calls import ToStore
 from towline_broker.core.producing import Producing
+from towline_broker.domain.errors import StoreError
 from towline_broker.drivers.interface import PushResult
 
 #: Pushes of one job each that make up one batch.
@@ -94,23 +95,30 @@ class Storing:
             task.add_done_callback(self._tasks.discard)
 
     async def _store(self, batch: _Batch) -> None:
+        await self._together(batch)
+        for stream in {stream: None for stream, _ in batch}:
+            stream.storing = False
+            if stream.pending:
+                self.add(stream)
+
+    async def _together(self, batch: _Batch) -> None:
         whole = len(batch) == 1 and not batch[0][1].partial
         jobs = [job for _, push in batch for job in push.jobs]
         try:
             results = await self._jobs.push(jobs, all_or_nothing=whole) if jobs else []
         except Exception as error:
+            if len(batch) > 1 and not isinstance(error, StoreError):
+                for each in batch:  # it may be the fault of one
+                    await self._together([each])
+                return
             for stream, push in batch:
                 stream.failed(push, error)
-        else:
-            start = 0
-            for stream, push in batch:
-                end = start + len(push.jobs)
-                stream.stored(push, results[start:end])
-                start = end
-        for stream in {stream: None for stream, _ in batch}:
-            stream.storing = False
-            if stream.pending:
-                self.add(stream)
+            return
+        start = 0
+        for stream, push in batch:
+            end = start + len(push.jobs)
+            stream.stored(push, results[start:end])
+            start = end
 
 
 def _move(stream: Pushing, home: str, batch: _Batch) -> None:

@@ -34,6 +34,9 @@ class Stream(abc.ABC):
         self._scope = scope
         self._lifetime = lifetime
         self._parts: list[bytes] = []
+        #: How many parts there have been, and how many of them were given to gRPC.
+        self._sent = 0
+        self._taken = 0
         #: Of parts that were not handed to gRPC yet: items and bytes that they answer.
         self._answered = 0
         self._answered_bytes = 0
@@ -42,9 +45,10 @@ class Stream(abc.ABC):
         #: The writer waits for parts, the reader for room, the end for everything to be written.
         self._has_parts: asyncio.Future[None] | None = None
         self._has_room: asyncio.Future[None] | None = None
-        self._settled: asyncio.Future[None] | None = None
+        self._settled: asyncio.Future[bool] | None = None
         self._over: TowlineError | None = None
         self._broken = False
+        self._half_closed = False
         self._reading = asyncio.timeout(None)
         self.gone = False
         self._messages = 0
@@ -82,10 +86,10 @@ class Stream(abc.ABC):
                 async with self._reading:
                     await self._read()
             self.stop_giving()
-            await self._all_written(CLOSING_GRACE if self._over else None)
+            whole = await self._all_written(CLOSING_GRACE if self._over else None)
             if self._broken:  # nobody is there to be told
                 raise asyncio.CancelledError
-            if self._over is not None:
+            if self._over is not None and not (self._half_closed and whole):
                 raise self._over
         finally:
             self.gone = True
@@ -101,8 +105,10 @@ class Stream(abc.ABC):
         """No further message is read; what was read is answered, if that does not take long."""
         if self._over is None and not self.gone:
             self._over = error
-            with suppress(RuntimeError):  # it is not reading now
+            try:
                 self._reading.reschedule(self._loop.time())
+            except RuntimeError:  # it has read everything, and writes what is left
+                self._loop.call_later(CLOSING_GRACE, self._tell_settled, False)
 
     def _close(self) -> None:
         self.stop_giving()
@@ -116,6 +122,7 @@ class Stream(abc.ABC):
         while self._over is None:
             raw: Any = await read()
             if raw is eof:
+                self._half_closed = True
                 return
             self._messages += 1
             await self.take(raw)
@@ -134,14 +141,16 @@ class Stream(abc.ABC):
 
     # --- what goes out ------------------------------------------------------------------------
 
-    def send(self, part: bytes) -> None:
-        """What answers no item. Of a stream that is over nobody is there to be told, but whoever
-        answers several streams need not know."""
+    def send(self, part: bytes) -> int:
+        """What answers no item; returns its number, from 1. Of a stream that is over nobody is
+        there to be told, but whoever answers several streams need not know."""
         self._parts.append(part)
+        self._sent += 1
         waiting = self._has_parts
         if waiting is not None and not waiting.done():
             self._has_parts = None
             waiting.set_result(None)
+        return self._sent
 
     def answer(self, part: bytes, size: int, items: int = 1, code: str = "OK") -> None:
         """``size``: of what is owed for the items. An empty part: they get no answer."""
@@ -155,21 +164,20 @@ class Stream(abc.ABC):
         while True:
             if not self._parts:
                 if self._settled is not None and not self._owed:
-                    self._tell_settled()
+                    self._tell_settled(True)
                 # Cancelled with this task, and forgotten by it.
                 waiting = self._has_parts = self._loop.create_future()
                 await waiting
             await self.before_writing()
             raw, answered, size = self._next()
-            all_of_it = not self._parts
+            taken = self._taken
             if raw:
                 gate.writes(len(raw))
                 try:
                     await write(raw)
                 finally:
                     gate.writes(-len(raw))
-            if all_of_it:
-                self.written()
+            self.written(taken)
             self._paid(answered, size)
 
     @abc.abstractmethod
@@ -177,8 +185,8 @@ class Stream(abc.ABC):
         """There is something to be written, and there may be more in a moment."""
 
     @abc.abstractmethod
-    def written(self) -> None:
-        """All that there was when the message was made is with gRPC."""
+    def written(self, last: int) -> None:
+        """The parts up to that number are with gRPC."""
 
     def _next(self) -> tuple[bytes, int, int]:
         """A message of what is there, the items that it answers, and their bytes."""
@@ -186,6 +194,7 @@ class Stream(abc.ABC):
         raw = parts[0] if len(parts) == 1 else b"".join(parts)
         if len(raw) > JOINED_BYTES and len(parts) > 1:
             return self._some(), 0, 0  # what they answer counts once all are written
+        self._taken += len(parts)
         parts.clear()
         answered, size = self._answered, self._answered_bytes
         self._answered = self._answered_bytes = 0
@@ -201,6 +210,7 @@ class Stream(abc.ABC):
             count += 1
         raw = b"".join(self._parts[:count])
         del self._parts[:count]
+        self._taken += count
         return raw
 
     def _paid(self, items: int, size: int) -> None:
@@ -213,23 +223,27 @@ class Stream(abc.ABC):
             self._has_room = None
             waiting.set_result(None)
 
-    async def _all_written(self, seconds: float | None) -> None:
-        """Or so many seconds have passed, or there is nobody to write to."""
-        if self._broken or (not self._owed and not self._parts and self._has_parts is not None):
-            return
-        settled = self._settled = self._loop.create_future()
+    async def _all_written(self, seconds: float | None) -> bool:
+        """False: so many seconds have passed, it is to end, or there is nobody to write to."""
+        if self._broken:
+            return False
+        if not self._owed and not self._parts and self._has_parts is not None:
+            return True
+        settled: asyncio.Future[bool] = self._loop.create_future()
+        self._settled = settled
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await settled
+                return await settled
+        return False
 
     def _writer_ended(self, writer: "asyncio.Task[None]") -> None:
         """Nobody is there to be written to; or it was this stream that ended it."""
         if not writer.cancelled() and writer.exception() is not None:
             self._broken = True
             self.end(StreamOver("the connection of the stream is broken"))
-            self._tell_settled()
+            self._tell_settled(False)
 
-    def _tell_settled(self) -> None:
+    def _tell_settled(self, whole: bool) -> None:
         settled, self._settled = self._settled, None
         if settled is not None and not settled.done():
-            settled.set_result(None)
+            settled.set_result(whole)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ from towline_broker.services.streams.stream import Context, Stream
 from towline_broker.services.streams.work_reading import read_acks, read_request
 from towline_broker.services.views import attempt_limits
 from towline_broker.services.wire.leases import LeaseWriter
+from towline_broker.status import InvalidRequest
 from towline_broker.streaming import ACK, NACK, RESERVE, stream_scope
 
 #: Turns of the event loop for which results and leases wait for each other, to leave together.
@@ -63,11 +65,10 @@ class WorkStreams:
         self._streams = streams
 
     async def serve(self, _: object, context: Context) -> None:
-        lifetime = self._streams.new_life(context)
-        with self._streams.limit:
+        with self._streams.new_life(context) as lifetime, self._streams.limit:
             # They tell that it is accepted. gRPC takes no message while they are on their way.
             await context.send_initial_metadata(())
-            raw = await context.read()
+            raw = await lifetime.read_first(context)
             if raw is grpc.aio.EOF:
                 return
             request = read_request(raw)
@@ -99,6 +100,8 @@ class WorkStream(Stream):
         self._tasks: set[asyncio.Task[None]] = set()
         self._leased = 0
         self._acked = 0
+        #: Leases that are in parts up to a number, as far as these are not written.
+        self._unwritten: deque[tuple[int, int]] = deque()
         #: Messages with acks that are under way.
         self._acking = 0
         self._giving = Giving(streams.broker, opening.call, self._deliver, scope.describe)
@@ -138,9 +141,10 @@ class WorkStream(Stream):
             raise InvalidField("open", "is only for the first message of a stream")
         size = len(raw)
         self.owe(1, size)
+        refused = self._refusal(size)
         try:
-            self._check(request, size)
-        except TowlineError as error:
+            self._check(request)
+        except InvalidRequest as error:
             self._fail(request.sequence, size, error)
             return
         if request.withdraw:
@@ -148,7 +152,9 @@ class WorkStream(Stream):
         if request.credits:
             self._giving.add(request.credits)
         self._hear_directive()
-        if calls is not None and self._may_join(calls):
+        if refused is not None:
+            self._fail(request.sequence, size, refused)
+        elif calls is not None and self._may_join(calls):
             self._acking += 1
             self._streams.acks.add(self, ReadAcks(request.sequence, calls, size))
         elif request.acks or request.nacks or request.heartbeats:
@@ -156,9 +162,15 @@ class WorkStream(Stream):
         else:
             self.answer(parts.worked(WorkResult(sequence=request.sequence)), size)
 
-    def _check(self, request: Any, size: int) -> None:
-        """Raises Full, InvalidRequest."""
-        self._scope.gate.message(size, settles=True)
+    def _refusal(self, size: int) -> TowlineError | None:
+        try:
+            self._scope.gate.message(size, settles=True)
+        except TowlineError as error:
+            return error
+        return None
+
+    def _check(self, request: Any) -> None:
+        """Raises InvalidRequest."""
         most = self._streams.limits.batch
         items = len(request.acks), len(request.nacks), len(request.heartbeats)
         if max(items) <= most and 0 <= request.credits <= most - self._giving.credits:
@@ -268,8 +280,12 @@ class WorkStream(Stream):
                 return
             await asyncio.sleep(0)
 
-    def written(self) -> None:
-        self._giving.written()
+    def written(self, last: int) -> None:
+        leases = 0
+        while self._unwritten and self._unwritten[0][0] <= last:
+            leases += self._unwritten.popleft()[1]
+        if leases:
+            self._giving.written(leases)
 
     def _deliver(self, leases: list[Leased]) -> None:
         began = time.time_ns()
@@ -278,10 +294,11 @@ class WorkStream(Stream):
         self._session.written(leases)
         # As fields of the response: those that are too many for one message go in several.
         if len(entries) == 1:
-            self.send(entries[0])
+            self._unwritten.append((self.send(entries[0]), 1))
         else:
             for start in range(0, len(entries), LEASES_TOGETHER):
-                self.send(b"".join(entries[start : start + LEASES_TOGETHER]))
+                together = entries[start : start + LEASES_TOGETHER]
+                self._unwritten.append((self.send(b"".join(together)), len(together)))
         if self._scope.observe is not None:
             asked = ReserveRequest(worker_id=self._worker.id)
             reply = ReserveResponse.FromString(b"".join(entries))
