@@ -38,23 +38,26 @@ class Hands:
         await context.send_initial_metadata(())
         ok = pb.SettleResult(outcome=pb.LeaseOutcome.LEASE_OUTCOME_OK)
         giving: set[asyncio.Task[None]] = set()
+        writing = asyncio.Lock()  # gRPC takes one message of a stream at a time
         while (request := await context.read()) is not grpc.aio.EOF:
             for _ in range(request.credits):
-                giving.add(asyncio.create_task(self._give(context)))
+                giving.add(asyncio.create_task(self._give(context, writing)))
             if request.sequence:
                 result = pb.WorkResult(sequence=request.sequence, acks=[ok] * len(request.acks))
-                await context.write(pb.WorkResponse(results=[result]))
+                async with writing:
+                    await context.write(pb.WorkResponse(results=[result]))
         for task in giving:
             task.cancel()
 
-    async def _give(self, context: Any) -> None:
+    async def _give(self, context: Any, writing: asyncio.Lock) -> None:
         while not self._jobs:
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
             await waiting
         job = self._jobs.popleft()
         lease = Lease(lease_token=f"{QUEUE}/{job.id}/{'x' * 12}", job=job, attempt=1)
-        await context.write(pb.WorkResponse(leases=[lease]))
+        async with writing:
+            await context.write(pb.WorkResponse(leases=[lease]))
 
 
 async def serve(ready: Path) -> None:
