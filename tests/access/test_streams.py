@@ -143,9 +143,9 @@ async def test_streams_are_among_the_calls_with_which_an_identity_waits(tokens: 
         await until(free, "there is a place again")
 
 
-async def test_bytes_that_wait_for_their_answers_are_bounded_and_settling_keeps_a_share(
-    tokens: Tokens,
-) -> None:
+@asynccontextmanager
+async def greedy(tokens: Tokens) -> AsyncIterator[tuple[FaultyDriver, Pushes, Works]]:
+    """Two streams of an identity of which 100,000 bytes may be under way."""
     driver, token = FaultyDriver(), tokens.make("greedy", **EVERYTHING)
     settings = Settings(
         store="memory:",
@@ -159,6 +159,14 @@ async def test_bytes_that_wait_for_their_answers_are_bounded_and_settling_keeps_
         pushing(calls, **by(token)) as stream,
     ):
         works = Works(calls, **by(token))
+        yield driver, stream, works
+        await works.abandon()
+
+
+async def test_bytes_that_wait_for_their_answers_are_bounded_and_settling_keeps_a_share(
+    tokens: Tokens,
+) -> None:
+    async with greedy(tokens) as (driver, stream, works):
         await stream.push(job())
         await works.open("q", credits=1)
         (lease,) = await works.leased(1)
@@ -172,25 +180,12 @@ async def test_bytes_that_wait_for_their_answers_are_bounded_and_settling_keeps_
         driver.let_go("push")
         assert (await stream.answer(held)).response.results[0].outcome == CREATED
         assert (await stream.push(job(payload=b"x" * 2_000))).response.results
-        await works.abandon()
 
 
 async def test_credits_of_a_message_beyond_what_may_wait_count_all_the_same(
     tokens: Tokens,
 ) -> None:
-    driver, token = FaultyDriver(), tokens.make("greedy", **EVERYTHING)
-    settings = Settings(
-        store="memory:",
-        listen="127.0.0.1:0",
-        auth={"tokens": tokens.path},
-        guards={"bytes_in_flight": 100_000},
-    )
-    async with (
-        running_broker(settings, driver=driver.driver) as server,
-        calls_to(str(server.address)) as calls,
-        pushing(calls, **by(token)) as stream,
-    ):
-        works = Works(calls, **by(token))
+    async with greedy(tokens) as (driver, stream, works):
         await works.open("q")
         driver.hold("push")
         held = await stream.send(job("other", payload=b"x" * 130_000))
@@ -200,4 +195,3 @@ async def test_credits_of_a_message_beyond_what_may_wait_count_all_the_same(
         assert (await stream.answer(held)).response.results[0].outcome == CREATED
         await stream.push(job())
         await works.leased(1)
-        await works.abandon()

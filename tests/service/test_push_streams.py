@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import grpc
 import pytest
@@ -118,57 +118,56 @@ async def test_jobs_are_stored_in_the_order_in_which_they_were_sent(calls: Calls
     assert await ready(calls, 400) == [each.id for each in jobs]
 
 
-async def test_what_comes_while_the_store_is_busy_is_one_batch_of_all_streams() -> None:
-    driver, batches = FaultyDriver(), []
+class Busy(NamedTuple):
+    """Two streams with a push each under way, in a store that ends none until it is let go."""
+
+    driver: FaultyDriver
+    calls: Calls
+    streams: tuple[Pushes, Pushes]
+    #: Of the batches that the store was given.
+    sizes: list[int]
+
+
+@asynccontextmanager
+async def busy() -> AsyncIterator[Busy]:
+    """The store has moved one queue elsewhere, "moved"."""
+    driver, sizes = FaultyDriver(), []
     inner = driver._inner
     push = inner.push
 
     async def counted(batch: Any) -> Any:
-        batches.append(len(batch.jobs))
+        sizes.append(len(batch.jobs))
+        if any(new.queue == "moved" for new in batch.jobs):
+            raise QueueMoved("moved", "another")
         return await push(batch)
+
+    async def both() -> bool:
+        return sum(sizes) == 2
 
     cast(Any, inner).push = counted
     async with served(driver) as (_, calls), pushing(calls) as a, pushing(calls) as b:
         driver.hold("push")
         await a.send(job())
         await b.send(job())
-
-        async def both() -> bool:
-            return sum(batches) == 2
-
         await until(both, "both are under way")
-        before = len(batches)
+        yield Busy(driver, calls, (a, b), sizes)
+
+
+async def test_what_comes_while_the_store_is_busy_is_one_batch_of_all_streams() -> None:
+    async with busy() as (driver, _, (a, b), sizes):
+        before = len(sizes)
         for _ in range(20):
             await a.send(job())
             await b.send(job())
         await asyncio.sleep(0)
         driver.let_go("push")
         assert await a.finish() is await b.finish() is grpc.StatusCode.OK
-    assert sum(batches) == 42
-    assert len(batches) - before <= 20
+        assert sum(sizes) == 42
+        assert len(sizes) - before <= 20
 
 
 async def test_a_push_that_is_refused_for_its_queue_fails_none_of_other_streams() -> None:
-    driver, sizes = FaultyDriver(), []
-    inner = driver._inner
-    push = inner.push
-
-    async def moved(batch: Any) -> Any:
-        sizes.append(len(batch.jobs))
-        if any(new.queue == "moved" for new in batch.jobs):
-            raise QueueMoved("moved", "another")
-        return await push(batch)
-
-    cast(Any, inner).push = moved
-    async with served(driver) as (_, calls), pushing(calls) as a, pushing(calls) as b:
-        driver.hold("push")
-        await a.send(job())
-        await b.send(job())
-
-        async def both() -> bool:
-            return sum(sizes) == 2
-
-        await until(both, "both are under way")
+    async with busy() as (driver, calls, (a, b), sizes):
         of_moved, of_other = await a.send(job("moved")), await b.send(job())
         await ready(calls, 2)  # the broker has heard of them before it hears of this
         driver.let_go("push")
