@@ -1,10 +1,13 @@
 """Sending over a connection that ended meanwhile: what the event loop says of it becomes an error
 that callers know."""
 
+from unittest.mock import Mock
+
 import pytest
 from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from towline_broker.drivers.redis.link.endpoint import abandon
 from towline_broker.drivers.redis.link.sending import is_of_closed, send
 
 #: What uvloop raises, word for word.
@@ -53,3 +56,19 @@ async def test_any_other_error_is_raised_as_it_came(error: Exception) -> None:
     with pytest.raises(type(error)) as raised:
         await send(Stub(error), b"one")
     assert raised.value is error
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, RuntimeError])
+def test_a_connection_that_has_ended_by_itself_can_be_given_up(error: type[Exception]) -> None:
+    """Whoever waits for an answer on it would not be told of its end otherwise."""
+    writer = Mock(name="writer")
+    writer.is_closing.return_value = False
+    writer.get_extra_info.return_value.setsockopt.side_effect = error("negative file descriptor")
+    connection = Stub()
+    connection._writer = writer
+    abandon(connection)
+    writer.transport.abort.assert_called_once_with()
+    writer.is_closing.return_value = True
+    abandon(connection)
+    writer.transport.abort.assert_called_once_with()
+    connection._writer = None

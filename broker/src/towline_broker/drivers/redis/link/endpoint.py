@@ -211,10 +211,10 @@ def abandon(connection: AbstractConnection) -> None:
     server would do what its caller has long been told is lost.
     """
     writer: asyncio.StreamWriter | None = connection._writer  # redis-py tells it nowhere else
-    if writer is None:
+    if writer is None or writer.is_closing():
         return
-    with suppress(OSError, RuntimeError):  # uvloop's, of one that is closed
-        own = writer.get_extra_info("socket")
+    own = writer.get_extra_info("socket")
+    with suppress(OSError, ValueError, RuntimeError):  # of one that has ended by itself
         own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _WITHOUT_LINGERING)
     writer.transport.abort()
 

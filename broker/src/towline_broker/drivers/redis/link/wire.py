@@ -202,8 +202,6 @@ class Wire:
         self._over, self.usable = True, False
         if self._watch is not None:
             self._watch.cancel()
-        if self._unanswered:
-            abandon(self._connection)
         for exchange in self._unanswered:
             if exchange.holds:
                 exchange.future.cancel()
@@ -213,9 +211,12 @@ class Wire:
         for exchange in self._unsent:
             if not exchange.future.done():
                 exchange.future.set_exception(Lost(self.address, why, sent=False))
+        given_up = bool(self._unanswered)
         self._unanswered.clear()
         self._unsent.clear()
         self._end = self._loop.create_task(self._disconnect())
+        if given_up:
+            abandon(self._connection)
 
     async def _disconnect(self) -> None:
         for task in self._tasks:
