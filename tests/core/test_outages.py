@@ -36,7 +36,8 @@ class Step:
 
 async def rounds(step: Step) -> None:
     """Until one has worked."""
-    task = asyncio.create_task(every(MILLISECOND, step, Outage("part", "it fails", "it works")))
+    outage = Outage("part", "it fails", "it works", clock=lambda: 100.0)
+    task = asyncio.create_task(every(MILLISECOND, step, outage))
     await asyncio.wait_for(step.worked.wait(), 10)
     await asyncio.sleep(0)
     task.cancel()
