@@ -49,6 +49,7 @@ class OpenStream:
     def read(self, requests: Any) -> None:
         try:
             for request in requests:
+                self._broker.reads.wait()
                 results = list(self._results(request))
                 self._outgoing.put(PushStreamResponse(results=results[::-1]))  # in any order
         except grpc.RpcError:
@@ -81,12 +82,15 @@ class OpenStream:
 
 
 class StreamBroker(ScriptedBroker):
-    """``refuse`` says with what a push of a stream is answered, other than by its storing."""
+    """``refuse`` says with what a push of a stream is answered, other than by its storing; streams
+    are read while ``reads`` is set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.streams: list[OpenStream] = []
         self.silent = False
+        self.reads = threading.Event()
+        self.reads.set()
         self.accepts = True
         self.refuse: Callable[[job_pb2.Job], errors_pb2.Status | None] = lambda job: None
 
@@ -138,6 +142,7 @@ def stream_broker() -> Iterator[StreamBroker]:
     try:
         yield broker
     finally:
+        broker.reads.set()
         for stream in broker.streams:
             stream.break_off()
         server.stop(None).wait()

@@ -294,6 +294,19 @@ async def test_close_ends_those_who_wait_and_all_that_runs(kind: Any, broker: St
     assert broker.streams[0].ended.wait(PATIENCE)
 
 
+async def test_close_ends_also_what_is_being_written(broker: StreamBroker) -> None:
+    async with AsyncClient(broker.address) as client:
+        await streaming(client, broker)
+        broker.reads.clear()
+        text = "x" * (streams.LARGEST // 2)
+        sent = [asyncio.ensure_future(client.dispatch("x", {"text": text})) for _ in range(64)]
+        await asyncio.sleep(0)
+        await client.close()
+        assert not [task for task in asyncio.all_tasks() if "_Stream" in repr(task)]
+        results = await asyncio.gather(*sent, return_exceptions=True)
+    assert {type(result) for result in results} == {ClientClosed}
+
+
 async def test_a_cancelled_task_takes_nobody_with_it(broker: StreamBroker) -> None:
     async with AsyncClient(broker.address) as client:
         await streaming(client, broker)

@@ -174,6 +174,9 @@ class _Stream:
         finally:
             self._over()
             self._ends(failed=failed)
+            if self._writer is not None:
+                self._writer.cancel()
+                await asyncio.wait([self._writer])
 
     def _arrived(self, response: PushStreamResponse) -> None:
         self.answered = True
