@@ -93,9 +93,10 @@ class Client:
 
     async def _work(self, connections: list[RawQueue], batch: int, jobs: int) -> float:
         """In how many seconds."""
-        tally, began = Tally(jobs), time.perf_counter()
+        began = time.perf_counter()
+        tally = Tally(jobs)
         await asyncio.gather(*(connection.work(batch, tally) for connection in connections))
-        return time.perf_counter() - began
+        return tally.ended - began
 
     async def _some(self, number: int) -> list[RawQueue]:
         while len(self._connections) < number:

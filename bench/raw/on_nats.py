@@ -40,6 +40,8 @@ class Queue:
                 continue
             for message in messages:
                 await message.ack()
+            if tally.last(len(messages)):
+                await self._connection.flush()
             tally.done(len(messages))
 
     async def take(self) -> None:

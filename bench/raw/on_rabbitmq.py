@@ -75,6 +75,10 @@ class Queue:
         if jobs == 1:
             await asyncio.sleep(0)
             return
+        await self._round_trip()
+
+    async def _round_trip(self) -> None:
+        """All that was written before has been read by then."""
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._channel.queue_declare(
             name_of(self._setting), passive=True, callback=answered.set_result
@@ -101,10 +105,13 @@ class Queue:
 
     async def settle(self, tally: Tally | None = None) -> None:
         if self._taken:
+            jobs = len(self._taken)
             self._channel.basic_ack(self._taken[-1], multiple=True)
-            if tally is not None:
-                tally.done(len(self._taken))
             self._taken.clear()
+            if tally is not None:
+                if tally.last(jobs):
+                    await self._round_trip()
+                tally.done(jobs)
 
     async def close(self) -> None:
         self._connection.close()
