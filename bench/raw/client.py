@@ -19,13 +19,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bench.raw.queue import RawQueue, Tally
+from bench.raw.threads import Dispatched
 
 #: Seconds between two jobs whose way is measured: all is quiet by then.
 PAUSE = 0.005
 
-
-#: Callers and seconds to jobs and seconds.
-InThreads = Callable[[int, float], tuple[int, float]]
+#: By so many callers, for so many seconds.
+InThreads = Callable[[int, float], Dispatched]
 
 
 class Client:
@@ -56,11 +56,13 @@ class Client:
 
     async def _dispatch(self, seconds: float, callers: int) -> dict[str, Any]:
         if self._in_threads is not None:
-            pushed, took = await asyncio.to_thread(self._in_threads, callers, seconds)
+            done = await asyncio.to_thread(self._in_threads, callers, seconds)
+            pushed, rate = done.all, done.jobs / done.seconds
         else:
             pushed, took = await self._push(await self._some(callers), 1, seconds)
+            rate = pushed / took
         await self._work(await self._some(8), 100, pushed)
-        return {"push": pushed / took}
+        return {"push": rate}
 
     async def _start(self, times: int) -> dict[str, Any]:
         giving, taking = await self._some(2)
