@@ -1,13 +1,16 @@
 """Push, and Reserve with Ack, through gRPC: beside an empty server that gives answers of the same
 size, and beside the bare store doing the same work without Towline.
 
-One client process makes all calls, ``clients`` at a time. Each round pushes for a while and then
-works off what it has pushed. The processor's time is that of the broker.
+One client process makes all calls over one connection, to the broker as to the empty server:
+``clients`` are callers that wait for their answer, and that many calls are under way. Each round
+pushes for a while and then works off what it has pushed. A Push that the broker refuses, because
+jobs come faster than it can store them, is made again, and the time of that counts; how many there
+were is said below. The processor's time is that of the broker.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import grpc
@@ -23,6 +26,8 @@ from bench.turns import by_turns
 PAYLOAD = 250
 #: Seconds until a call is made again that was refused because there are too many.
 REFUSED_PAUSE = 0.05
+#: How such a refusal is told from one that lasts, as that of a full store.
+REFUSED_FOR_NOW = b"BROKER_BUSY"
 
 
 class Shape(NamedTuple):
@@ -40,6 +45,9 @@ QUICK = [Shape(1, 64), Shape(100, 8)]
 class Subject(Protocol):
     """What jobs are given to and taken from."""
 
+    refused: int
+    """So many times it would not take them, and was asked again."""
+
     async def push(self) -> None: ...
 
     async def work(self) -> None: ...
@@ -55,6 +63,8 @@ class Calls:
         self._push: messages.Unary = channel.unary_unary(f"{messages.SERVICE}/Push")
         self._reserve: messages.Unary = channel.unary_unary(f"{messages.SERVICE}/Reserve")
         self._ack: messages.Unary = channel.unary_unary(f"{messages.SERVICE}/Ack")
+        #: So many times was a Push refused.
+        self.refused = 0
 
     async def push(self) -> None:
         """A broker that falls behind refuses calls for a moment: it is asked again, as clients do,
@@ -64,8 +74,9 @@ class Calls:
             try:
                 await self._push(request)
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                if not _busy(error):
                     raise
+                self.refused += 1
                 await asyncio.sleep(REFUSED_PAUSE)
             else:
                 return
@@ -75,7 +86,16 @@ class Calls:
         messages.check_acked(await self._ack(messages.acks(leases, self._batch)))
 
 
+def _busy(error: grpc.aio.AioRpcError) -> bool:
+    return any(
+        name == "grpc-status-details-bin" and REFUSED_FOR_NOW in value
+        for name, value in error.trailing_metadata() or ()
+    )
+
+
 class Bare:
+    refused = 0
+
     def __init__(self, store: BareStore, batch: int) -> None:
         self._store = store
         self._batch = batch
@@ -98,13 +118,17 @@ class Round(NamedTuple):
     push_cost: float
     """Microseconds of the processor for each job; 0 where nobody asked."""
     work_cost: float
+    calls: int
+    """Pushes that were accepted."""
+    refused: int
+    """How often one was made again."""
 
 
 async def round_of(
     subject: Subject, shape: Shape, seconds: float, process: psutil.Process | None
 ) -> Round:
     """Pushes for so many seconds, and works off what was pushed."""
-    before = _used(process)
+    refused, before = subject.refused, _used(process)
     calls, push_took = await _repeat(subject.push, shape.clients, seconds, None)
     between = _used(process)
     _, work_took = await _repeat(subject.work, shape.clients, None, calls)
@@ -115,6 +139,8 @@ async def round_of(
         jobs / work_took,
         (between - before) / jobs * 1e6,
         (after - between) / jobs * 1e6,
+        calls,
+        subject.refused - refused,
     )
 
 
@@ -174,10 +200,18 @@ def figures(store: str, shape: Shape, found: Mapping[str, list[Round]]) -> list[
     for who, rounds in found.items():
         columns = list(zip(*rounds, strict=True))
         for what, rate, cost in (("Push", 0, 2), ("Reserve + Ack", 1, 3)):
-            figures.append(Figure(store, who, what, str(shape), "jobs/s", columns[rate]))
+            note = refusals(rounds) if what == "Push" else ""
+            figures.append(Figure(store, who, what, str(shape), "jobs/s", columns[rate], note))
             if who == "broker":
                 figures.append(Figure(store, who, f"{what}, CPU", str(shape), "µs", columns[cost]))
     return figures
+
+
+def refusals(rounds: Sequence[Round]) -> str:
+    """A sentence about them; empty if there were none."""
+    refused = sum(each.refused for each in rounds)
+    calls = sum(each.calls for each in rounds)
+    return f"{refused:,} refusals of {calls:,} calls, which were made again" if refused else ""
 
 
 def run(part: Part, options: Options) -> None:
@@ -192,4 +226,9 @@ def run(part: Part, options: Options) -> None:
                 addresses = {"echo": echo, "broker": broker}
                 found = asyncio.run(measure(addresses, measured.new_bare(), pid, shape, options))
             part.figures.extend(figures(name, shape, found))
+            part.missing.extend(
+                f"{name}, {each.what}, {each.shape} without refusals: {each.note}"
+                for each in part.figures[-8:]
+                if each.note
+            )
             options.tell(part.figures[-8:])
