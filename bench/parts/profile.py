@@ -2,9 +2,11 @@
 one job a call with 64; beside it what an empty server takes for the same calls.
 
 The kernel tells what each thread has used, and py-spy what those of Python did: each look from
-outside counts for the room of our code, or the library, whose function it meets innermost. A round
-pushes for a while, and works off what it has pushed; a flame graph of each goes to ``docs/``,
-unless it is to be quick.
+outside counts for the room of our code, or the library, whose function it meets innermost. A look
+halts the broker, 200 times a second, so what is under them costs more: the empty server and the
+whole broker are without, the broker under py-spy and its rooms, which add up to it, in a round of
+their own. A round pushes for a while, and works off what it has pushed; a flame graph of each goes
+to ``docs/``, unless it is to be quick.
 """
 
 import asyncio
@@ -82,26 +84,31 @@ class Profile:
         self._folder = folder
 
     async def of_echo(self, address: str, pid: int) -> None:
-        async with grpc.aio.insecure_channel(address) as channel:
-            for what, call in self._calls(channel):
-                before = Used.of(pid)
-                jobs = await self._repeat(call)
-                self._add("empty server", what, Used.of(pid).since(before).all / jobs)
+        await self._without(address, pid, "empty server")
 
     async def of_broker(self, address: str, pid: int, *, keep: bool) -> None:
+        await self._without(address, pid, "whole broker")
         async with grpc.aio.insecure_channel(address) as channel:
             for what, call in self._calls(channel):
                 looking, before = Looking(pid, self._folder / "stacks.txt"), Used.of(pid)
                 jobs = await self._repeat(call)
                 used = Used.of(pid).since(before)
                 stacks = looking.end()
-                self._add("whole broker", what, used.all / jobs)
+                self._add("broker under py-spy", what, used.all / jobs)
                 for room, seconds in costs(stacks, used):
                     self._add(room, what, seconds / jobs)
                 if keep and self._shape is SHAPES[0]:
                     title = f"{what}, {self._shape.batch} jobs a call, {STORE} store"
                     plain = [_THREAD.sub("", stack) for stack in stacks]
                     write_flames(Path("docs") / GRAPHS[what], title, plain)
+
+    async def _without(self, address: str, pid: int, who: str) -> None:
+        """A round that nobody looks at."""
+        async with grpc.aio.insecure_channel(address) as channel:
+            for what, call in self._calls(channel):
+                before = Used.of(pid)
+                jobs = await self._repeat(call)
+                self._add(who, what, Used.of(pid).since(before).all / jobs)
 
     def _add(self, who: str, what: str, seconds: float) -> None:
         self._part.figures.append(Figure(STORE, who, what, str(self._shape), "µs", [seconds * 1e6]))
@@ -128,6 +135,9 @@ class Profile:
             return True
 
         yield "Push", push
+        if calls.refused:
+            told = f"{calls.refused:,} refusals of {pushed:,} calls, which were made again"
+            self._part.missing.append(f"Push, {self._shape} without refusals: {told}")
         yield "Reserve + Ack", work
 
     async def _repeat(self, call: Callable[[], Awaitable[bool]]) -> int:
@@ -192,6 +202,8 @@ def _room(frames: list[str]) -> str:
 
 
 class Looking:
+    """From its beginning: what is measured after that is under its looks."""
+
     def __init__(self, pid: int, place: Path) -> None:
         self._place = place
         self._process = subprocess.Popen(
@@ -200,10 +212,12 @@ class Looking:
                 *("--rate", str(RATE), "--output", str(place), "--duration", "unlimited"),
                 "--threads",
             ],
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # it looks, or has ended
 
     def end(self) -> list[str]:
         """The stacks: frames from the outermost, and how often. Raises NoLook."""
