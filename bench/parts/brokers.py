@@ -1,11 +1,21 @@
 """Towline beside other brokers, by raw clients: bulk push and drain, one job at a time, and the way
 of a job from its push to where it is waited for.
 
-Every contestant has one client process, written alike for all, with a connection for each caller;
-*by threads*, as with the SDK, each caller is a thread as well. Servers and clients run all the
-time, and are asked by turns. Towline's jobs come over Work. *Durable* says that a push is answered
-when the job is synced to the disk; settings that are not are those with which the server comes. Of
-the memory store nothing is kept: it shows what the disk takes of the rest.
+Every contestant has one client process, written alike for all, with a connection for each caller.
+Servers and clients run all the time, and are asked by turns. A drain ends with its last job.
+Towline's jobs come over Work.
+
+One job at a time is asked of every client with the same number of callers, each waiting for its
+answer. Callers are tasks of an event loop; *by threads*, and with the SDK, they are threads. Those
+of the SDK share a client and its connection, as those of a program do; for RabbitMQ compare both.
+
+*Durable* says that a push is answered when the job is synced to the disk. *Default* is what the
+server does if it is told nothing: NATS writes to a file and syncs it every two minutes; Redis
+writes snapshots now and then, the soonest a minute after 10,000 changes; beanstalkd keeps nothing.
+Between them are *everysec* (an append-only file of Redis, synced each second) and *every 50 ms*
+(what beanstalkd does if it is given a journal, and nothing else). RabbitMQ goes by what its client
+asks for: *transient* is a queue in memory without confirms, as its tutorial begins. Of Towline's
+memory store nothing is kept: it shows what the disk takes of the rest.
 """
 
 import asyncio
@@ -49,14 +59,18 @@ CONTESTANTS = [
     Contestant("RabbitMQ quorum, durable", "rabbitmq", "quorum", "rabbitmq"),
     Contestant("RabbitMQ classic, by threads", "rabbitmq_threads", "classic", "rabbitmq"),
     Contestant("RabbitMQ quorum, by threads", "rabbitmq_threads", "quorum", "rabbitmq"),
-    Contestant("RabbitMQ, default (no confirms)", "rabbitmq", "transient", "rabbitmq"),
+    Contestant("RabbitMQ classic, transient", "rabbitmq", "transient", "rabbitmq"),
     Contestant("NATS JetStream, durable", "nats", "", "nats-always"),
     Contestant("NATS JetStream, default", "nats", "", "nats"),
     Contestant("beanstalkd, durable", "beanstalkd", "", "beanstalkd-0"),
+    Contestant("beanstalkd, every 50 ms", "beanstalkd", "", "beanstalkd-50"),
     Contestant("beanstalkd, default", "beanstalkd", "", "beanstalkd"),
     Contestant("Redis streams, durable", "redis", "", "redis-always"),
+    Contestant("Redis streams, everysec", "redis", "", "redis-everysec"),
     Contestant("Redis streams, default", "redis", "", "redis"),
 ]
+#: Those of our tests write none, unless told to.
+REDIS_DEFAULT = ("save 3600 1", "save 300 100", "save 60 10000")
 #: They push from threads, a job at a time, and do nothing else.
 BY_THREADS = [each.name for each in CONTESTANTS if each.kind in ("sdk", "rabbitmq_threads")]
 
@@ -87,13 +101,15 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[str]]] = {
     "nats-always": lambda: _address(lambda: NatsServer("always")),
     "nats": lambda: _address(lambda: NatsServer("2m")),
     "beanstalkd-0": lambda: _address(lambda: BeanstalkdServer("-f0")),
-    "beanstalkd": lambda: _address(lambda: BeanstalkdServer("-f50")),
+    "beanstalkd-50": lambda: _address(lambda: BeanstalkdServer("-f50")),
+    "beanstalkd": lambda: _address(lambda: BeanstalkdServer(None)),
     "redis-always": lambda: _address(
         lambda: RedisServer("redis", "appendonly yes", "appendfsync always")
     ),
-    "redis": lambda: _address(
+    "redis-everysec": lambda: _address(
         lambda: RedisServer("redis", "appendonly yes", "appendfsync everysec")
     ),
+    "redis": lambda: _address(lambda: RedisServer("redis", *REDIS_DEFAULT)),
 }
 
 

@@ -1,4 +1,4 @@
-"""beanstalkd with its journal: ``-f0`` syncs each write, ``-f50`` every 50 ms."""
+"""beanstalkd: in memory, as it comes, or with a journal."""
 
 import socket
 
@@ -9,17 +9,20 @@ from tests.support.servers.process import ServerProcess
 class BeanstalkdServer(ServerProcess):
     name = "beanstalkd"
 
-    def __init__(self, sync: str) -> None:
-        """Raises Missing."""
+    def __init__(self, sync: str | None) -> None:
+        """``sync``: of its journal, ``-f0`` for each write, ``-f50`` for every 50 ms, which is what
+        a journal does unless told otherwise; None: it has no journal. Raises Missing."""
         self._program = unpacked("beanstalkd") / "usr" / "bin" / "beanstalkd"
         self._sync = sync
         super().__init__()
 
     def _command(self) -> list[str]:
+        command = [str(self._program), "-l", "127.0.0.1", "-p", str(self.port)]
+        if self._sync is None:
+            return command
         journal = self.folder / "journal"
         journal.mkdir(exist_ok=True)
-        address = ["-l", "127.0.0.1", "-p", str(self.port)]
-        return [str(self._program), *address, "-b", str(journal), self._sync]
+        return [*command, "-b", str(journal), self._sync]
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
