@@ -36,7 +36,8 @@ OF_BARE = ("sqlite", "postgresql", "redis")
 RATES = {"sqlite": (60_000, 40_000), "file": (100_000, 70_000), "memory": (150_000, 90_000)}
 RABBITS = ("RabbitMQ classic, durable", "RabbitMQ quorum, durable")
 #: Publishes as the SDK dispatches: from threads, each waiting for its confirm.
-THREADED_RABBIT = "RabbitMQ classic, by threads"
+THREADED_RABBITS = ("RabbitMQ classic, by threads", "RabbitMQ quorum, by threads")
+THREADED_RABBIT = THREADED_RABBITS[0]
 SYNCED = ("NATS JetStream, durable", "beanstalkd, durable")
 #: The best of these is what one worker process can do.
 POOLS = ("Towline, threads", "Towline, async", "Towline, process pool of 2")

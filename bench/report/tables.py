@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from bench.report.goals import NAMES, goals, share
+from bench.report.goals import NAMES, RABBITS, THREADED_RABBITS, goals, share
 from bench.results import Figure, Part, Results
 
 Rows = list[list[str]]
+#: Durable clients of RabbitMQ: from threads, as the SDK is asked, and on an event loop.
+RABBITS_ASKED = (*THREADED_RABBITS, *RABBITS)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -85,7 +87,22 @@ def _brokers(results: Results, part: Part) -> str:
             ours = part.find("brokers", "Towline, file", what, shape)
             row.append(_with_ratio(figure, ours))
         rows.append(row)
-    return table(("", *(column[2] for column in columns)), rows)
+    shown = [table(("", *(column[2] for column in columns)), rows)]
+    if beside := _dispatch_beside(part):
+        head = ("one at a time, times the rate of", "callers", *RABBITS_ASKED)
+        shown.append(table(head, beside))
+    return "\n\n".join(shown)
+
+
+def _dispatch_beside(part: Part) -> Rows:
+    """The SDK, beside every durable client of RabbitMQ with as many callers."""
+    rows = []
+    for ours in [f for f in part.figures if f.who.startswith("Towline SDK")]:
+        others = [part.find(ours.run, who, ours.what, ours.shape) for who in RABBITS_ASKED]
+        if any(others):
+            cells = [f"{ours.median / other.median:.2f}" if other else "" for other in others]
+            rows.append([ours.who, ours.shape.removeprefix("1 x "), *cells])
+    return sorted(rows, key=lambda row: row[0])
 
 
 def _with_ratio(figure: Figure | None, ours: Figure | None) -> str:

@@ -89,19 +89,30 @@ def test_goals_are_met_or_not_by_medians_of_the_same_run(results: Results) -> No
 
 def test_the_page_is_written_where_it_has_a_place_for_it(results: Results, tmp_path: Path) -> None:
     there = tmp_path / "page.md"
-    there.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
+    there.write_text(f"before\n{page.BEGIN}\nof an earlier run\n{page.END}\nafter\n")
     page.write(results, there)
     first = there.read_text()
     page.write(results, there)
     assert there.read_text() == first
     assert first.startswith("before\n")
     assert first.endswith(f"{page.END}\nafter\n")
-    assert "old" not in first
+    assert "of an earlier run" not in first
     assert "| file | Push | 100 x 8 | 0.60 |" in first
     assert "abc1234" in first
     there.write_text("no place")
     with pytest.raises(ValueError, match="needs two lines"):
         page.write(results, there)
+
+
+def test_dispatch_is_shown_beside_every_client_of_rabbitmq() -> None:
+    def rate(who: str, jobs: float) -> Figure:
+        return figure(who, "One at a time", jobs, run="brokers", shape="1 x 32")
+
+    ours = rate("Towline SDK, file", 60.0)
+    theirs = (rate("RabbitMQ quorum, by threads", 30.0), rate("RabbitMQ classic, durable", 80.0))
+    found = part("brokers", ours, *theirs)
+    told = TABLES["brokers"](Results([found]), found)
+    assert "| Towline SDK, file | 32 |  | 2.00 | 0.75 |  |" in told
 
 
 def test_charts_are_images(results: Results, tmp_path: Path) -> None:
