@@ -1,5 +1,6 @@
 """PushStream and Work, one job a message, beside an empty server that gives answers of the same
-size. Each client has a stream of its own and one message under way on it."""
+size. Each client has a stream of its own and one message under way on it; all go over one
+connection, to the broker as to the empty server."""
 
 import asyncio
 import time
