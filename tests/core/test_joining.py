@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from tests.core.factories import job
+from tests.support.faulty_driver import SlowDriver
 from towline_broker.core import joining as module
 from towline_broker.core import line
 from towline_broker.core.broker import Broker
-from towline_broker.core.joining import AT_ONCE, MOST_OF_CALL, Joining
+from towline_broker.core.joining import AT_ONCE, MOST_OF_CALL, MOST_OF_GROUP, Joining
 from towline_broker.core.owned import OwnedTasks
 from towline_broker.core.queue_options import QueueOptions
-from towline_broker.domain.errors import QueueFull, StoreFailed, StoreFull, StoreUnavailable
+from towline_broker.domain.errors import Busy, QueueFull, StoreFailed, StoreFull, StoreUnavailable
 from towline_broker.drivers.interface import PushOutcome
 
 
@@ -24,6 +26,11 @@ class Tens:
         self.goes_on = asyncio.Event()
         self.goes_on.set()
         self._raises = raises
+
+    def end_those_given(self) -> None:
+        """Of those that it was given, and not of any that come now."""
+        self.goes_on.set()
+        self.goes_on = asyncio.Event()
 
     async def __call__(self, numbers: Sequence[int]) -> Sequence[int]:
         self.given.append(list(numbers))
@@ -165,20 +172,86 @@ async def test_what_waits_though_it_was_to_be_done_at_once_is_done_whoever_has_g
     await owned.settle()
 
 
-async def test_a_crowd_that_does_not_move_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+async def behind(joining: Joining[int, int], store: Tens) -> "list[asyncio.Task[Sequence[int]]]":
+    """Groups of a call each that the store is busy with, until it goes on."""
+    store.goes_on.clear()
+    calls = []
+    for number in range(AT_ONCE):
+        calls.append(asked(joining, number))
+        await turns()
+    return calls
+
+
+@pytest.mark.parametrize("of_a_call", [1, 5, MOST_OF_CALL])
+async def test_more_than_the_next_group_takes_is_a_crowd_once_it_does_not_move(
+    monkeypatch: pytest.MonkeyPatch, of_a_call: int
+) -> None:
     monkeypatch.setattr(module, "MOST_WAIT", 0.0)
     store = Tens()
     joining = Joining(store, OwnedTasks())
-    store.goes_on.clear()
-    calls = []
-    for number in range(AT_ONCE + line.CROWD):
+    calls = await behind(joining, store)
+    crowded = []
+    for _ in range(MOST_OF_GROUP // of_a_call + 1):
+        crowded.append(joining.crowded)
+        calls.append(asked(joining, *range(of_a_call)))
+        await asyncio.sleep(0)
+    assert not any(crowded)
+    assert joining.crowded
+    store.goes_on.set()
+    await asyncio.gather(*calls)
+    crowded.append(joining.crowded)
+    assert not crowded[-1]
+
+
+async def test_what_has_waited_for_a_moment_only_is_no_crowd_however_much_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAIT", 60.0)
+    store = Tens()
+    joining = Joining(store, OwnedTasks())
+    calls = await behind(joining, store)
+    calls += [asked(joining, number) for number in range(2 * MOST_OF_GROUP)]
+    await turns()
+    assert not joining.crowded
+    store.goes_on.set()
+    await asyncio.gather(*calls)
+
+
+async def test_few_calls_are_no_crowd_whatever_they_weigh_and_many_are_by_their_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAIT", 0.0)
+    store = Tens()
+    joining = Joining(store, OwnedTasks(), weigh=lambda number: number)
+    calls = await behind(joining, store)
+    each = module.MOST_BYTES // (line.CROWD - 1)
+    for _ in range(line.CROWD):
         assert not joining.crowded
-        calls.append(asked(joining, number))
+        calls.append(asked(joining, each))
         await turns()
     assert joining.crowded
     store.goes_on.set()
     await asyncio.gather(*calls)
-    assert not joining.crowded
+
+
+async def test_those_whom_a_group_leaves_behind_have_waited_since_they_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A store that is always busy, and never for long, is offered too much all the same."""
+    monkeypatch.setattr(module, "MOST_WAIT", 0.05)
+    store = Tens()
+    joining = Joining(store, OwnedTasks())
+    calls = await behind(joining, store)
+    calls += [asked(joining, number) for number in range(2 * MOST_OF_GROUP + 1)]
+    await asyncio.sleep(0.06)
+    store.end_those_given()
+    await turns()
+    assert len(store.given) == 2 * AT_ONCE
+    calls += [asked(joining, number) for number in range(MOST_OF_GROUP)]
+    await turns()
+    assert joining.crowded
+    store.goes_on.set()
+    await asyncio.gather(*calls)
 
 
 async def test_calls_of_one_turn_are_no_crowd_however_long_it_lasts(
@@ -192,8 +265,35 @@ async def test_calls_of_one_turn_are_no_crowd_however_long_it_lasts(
         crowded.append(joining.crowded)
         await joining.ask([number])
 
-    await asyncio.gather(*(ask(number) for number in range(2 * line.CROWD)))
+    await asyncio.gather(*(ask(number) for number in range(2 * MOST_OF_GROUP)))
     assert not any(crowded)
+
+
+@pytest.mark.parametrize(("size", "calls"), [(2, MOST_OF_GROUP), (100_000, line.CROWD)])
+async def test_pushes_behind_a_store_that_does_not_move_are_refused_by_their_number_and_bytes(
+    monkeypatch: pytest.MonkeyPatch, size: int, calls: int
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAIT", 0.0)
+    monkeypatch.setattr(module, "MOST_BYTES", 1_000_000)
+    store = SlowDriver()
+    broker = Broker(store.driver)
+    await broker.start()
+    store.hold("push")
+    pushes = []
+    for _ in range(AT_ONCE + 1 + calls):
+        one = replace(job("q"), envelope=bytes(size))
+        pushes.append(asyncio.create_task(broker.jobs.push([one])))
+        await turns()
+        if broker.jobs.crowded:
+            break
+    assert len(pushes) >= calls
+    pushes.append(asyncio.create_task(broker.jobs.push([job("q")])))
+    await turns()
+    store.let_go("push")
+    *stored, refused = await asyncio.gather(*pushes, return_exceptions=True)
+    await broker.stop()
+    assert isinstance(refused, Busy)
+    assert all(isinstance(each, list) for each in stored)
 
 
 async def test_of_pushes_that_come_together_only_those_find_no_room_for_which_there_is_none(

@@ -2,15 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
 
 from tests.support.calls import Calls, calls_to, failure_of
+from tests.support.faulty_driver import SlowDriver
 from tests.support.waiting import until
 from towline.v1.job_pb2 import Job
-from towline.v1.queue_service_pb2 import Ack, AckRequest, PushRequest, QueueChoice, ReserveRequest
+from towline.v1.queue_service_pb2 import (
+    Ack,
+    AckRequest,
+    PushRequest,
+    PushResponse,
+    QueueChoice,
+    ReserveRequest,
+)
+from towline_broker.core import joining
 from towline_broker.domain.errors import QueueFull
 from towline_broker.interceptors import full_queues, pacing
 from towline_broker.interceptors.full_queues import FullQueues, first_queue
@@ -196,6 +206,54 @@ async def test_a_crowd_of_pushes_is_refused_with_a_time_to_come_back(
     assert failure.retry_after == 1
     # All else goes on.
     assert not (await calls.queue.Reserve(ReserveRequest(queues=[QueueChoice(name="q")]))).leases
+
+
+@asynccontextmanager
+async def stalled(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[SlowDriver, Calls]]:
+    """A broker whose store is busy with as many groups of Pushes as it is given, and for so long
+    that it counts as one that does not move."""
+    monkeypatch.setattr(joining, "MOST_WAIT", 0.0)
+    store = SlowDriver()
+    store.hold("push")
+    async with (
+        running_broker(driver=store.driver) as server,
+        calls_to(str(server.address)) as calls,
+    ):
+        yield store, calls
+
+
+async def test_callers_of_one_job_each_are_not_refused_for_one_slow_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with stalled(monkeypatch) as (store, calls):
+        pushes: list[Any] = []
+        for _ in range(64):
+            pushes.append(asyncio.ensure_future(calls.queue.Push(jobs(1))))
+            await asyncio.sleep(0.001)
+        await store.reached["push"].wait()
+        store.let_go("push")
+        await asyncio.gather(*pushes)
+
+
+async def test_single_jobs_that_the_next_group_has_no_room_for_are_refused_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joining, "MOST_OF_GROUP", 40)
+    async with stalled(monkeypatch) as (store, calls):
+        pushes: list[Any] = []
+
+        async def refused() -> bool:
+            pushes.append(asyncio.ensure_future(calls.queue.Push(jobs(1))))
+            await asyncio.sleep(0.001)
+            return any(each.done() for each in pushes)
+
+        await until(refused, "one is refused")
+        store.let_go("push")
+        answers = await asyncio.gather(*pushes, return_exceptions=True)
+    stored = [each for each in answers if isinstance(each, PushResponse)]
+    failures = [each for each in answers if isinstance(each, grpc.aio.AioRpcError)]
+    assert len(stored) > 40
+    assert {each.code() for each in failures} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
 async def test_a_push_whose_caller_is_gone_holds_nobody_up(calls: Calls) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, cast
 
-from towline_broker.drivers.interface import Driver
+from msgspec.structs import replace
+
+from towline_broker.drivers.interface import Capabilities, Driver
 from towline_broker.drivers.registry import create_driver
 
 
@@ -51,3 +53,11 @@ class FaultyDriver:
             return result
 
         return call
+
+
+class SlowDriver(FaultyDriver):
+    """Does not say that it answers at once, so that calls of it are joined."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(self._inner.capabilities, answers_at_once=False)

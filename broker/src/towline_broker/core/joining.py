@@ -21,15 +21,22 @@ Answer = TypeVar("Answer")
 #: Items of a call that is joined with others, and of a group of calls.
 MOST_OF_CALL = 16
 MOST_OF_GROUP = 512
+#: Bytes of a group's worth of items that may wait for a store that does not move: a stall of the
+#: disk must not become one of the memory.
+MOST_BYTES = 64 * 1024 * 1024
 #: Groups that a store is given at the same time.
 AT_ONCE = 2
 
 
 class _Call(Generic[Item, Answer]):
-    __slots__ = ("answers", "items")
+    __slots__ = ("answers", "items", "since")
 
-    def __init__(self, items: Sequence[Item], answers: "asyncio.Future[Sequence[Answer]]") -> None:
+    def __init__(
+        self, items: Sequence[Item], answers: "asyncio.Future[Sequence[Answer]]", since: float
+    ) -> None:
         self.items = items
+        #: When it came, by the clock of the event loop.
+        self.since = since
         #: Cancelled if its caller is gone.
         self.answers = answers
 
@@ -46,7 +53,7 @@ class _Call(Generic[Item, Answer]):
 class Joining(Generic[Item, Answer]):
     """``do`` has a store do it, in the order of the items: an answer for each. If it fails and
     nothing says that it would fail for each of the calls, each is done for itself, so it must be
-    safe to repeat. ``at_once``: it hardly ever waits for anything."""
+    safe to repeat. ``at_once``: it hardly ever waits for anything. ``weigh``: bytes of an item."""
 
     def __init__(
         self,
@@ -54,22 +61,33 @@ class Joining(Generic[Item, Answer]):
         owned: OwnedTasks,
         *,
         at_once: bool = False,
+        weigh: Callable[[Item], int] | None = None,
     ) -> None:
         self._at_once = at_once
+        self._weigh = weigh
         self._do = do
         self._owned = owned
         self._waiting: list[_Call[Item, Answer]] = []
-        #: When the first of them came, by the clock of the event loop.
-        self._since = 0.0
         #: Groups that were begun and have not ended.
         self._groups = 0
 
     @property
     def crowded(self) -> bool:
-        """Whether so many wait, and for so long, that a further call should be refused."""
+        """Whether so much waits, and for so long, that a further call should be refused."""
         if self._groups < AT_ONCE or len(self._waiting) < CROWD:
             return False  # a group that was begun will take them
-        return asyncio.get_running_loop().time() - self._since > MOST_WAIT
+        if asyncio.get_running_loop().time() - self._waiting[0].since <= MOST_WAIT:
+            return False
+        # What fits into the next group waits no longer than one call would: many callers of one job
+        # each, and a single slow commit, are no overload.
+        if len(self._waiting) > MOST_OF_GROUP:  # each has an item at least
+            return True
+        return sum(len(call.items) for call in self._waiting) > MOST_OF_GROUP or self._is_heavy()
+
+    def _is_heavy(self) -> bool:
+        if self._weigh is None:
+            return False
+        return sum(self._weigh(item) for call in self._waiting for item in call.items) > MOST_BYTES
 
     async def ask(self, items: Sequence[Item]) -> Sequence[Answer]:
         """The answers to these; it is done also if the caller is cancelled (P9). Raises what ``do``
@@ -82,12 +100,10 @@ class Joining(Generic[Item, Answer]):
                 self._begin()
             return await self._owned.run(self._do(items))
         loop = asyncio.get_running_loop()
-        call = _Call[Item, Answer](items, loop.create_future())
+        call = _Call[Item, Answer](items, loop.create_future(), loop.time())
         self._waiting.append(call)
-        if len(self._waiting) == 1:
-            self._since = loop.time()
-            if self._groups < AT_ONCE:
-                self._begin()
+        if len(self._waiting) == 1 and self._groups < AT_ONCE:
+            self._begin()
         return await call.answers
 
     def _begin(self) -> None:
@@ -98,7 +114,6 @@ class Joining(Generic[Item, Answer]):
         """A group: all that have come until the event loop comes to this."""
         try:
             calls, self._waiting = _up_to(self._waiting, MOST_OF_GROUP)
-            self._since = asyncio.get_running_loop().time()
             if calls:
                 await self._together(calls)
         finally:

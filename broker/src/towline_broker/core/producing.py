@@ -67,7 +67,10 @@ class Producing:
         #: Pushes of a job or a few, of which none needs any other.
         self._small = {
             store: Joining(
-                partial(self._push_in, store, all_or_nothing=False), owned, at_once=store.at_once
+                partial(self._push_in, store, all_or_nothing=False),
+                owned,
+                at_once=store.at_once,
+                weigh=_weigh,
             )
             for store in stores.all
         }
@@ -298,6 +301,10 @@ class Producing:
         if record is None or (sight is not None and not sight(record.queue)):
             raise JobNotFound(job_id)
         return record
+
+
+def _weigh(request: ToStore) -> int:
+    return len(request.envelope)
 
 
 def _is_small(requests: Sequence[ToStore], all_or_nothing: bool) -> bool:
