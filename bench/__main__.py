@@ -21,6 +21,7 @@ import grpc
 from bench.options import Options
 from bench.parts import PARTS
 from bench.report import page, tables
+from bench.report.goals import goals
 from bench.results import Part, Results
 from bench.stores import STORES
 
@@ -82,7 +83,7 @@ def main() -> int:
     print()
     for part in found:
         print(tables.of_part(found, part), end="\n\n")
-    print(tables.of_goals(found))
+    print(tables.of_goals(goal for goal in goals(found) if goal.figure is not None))
     return 1 if any(part.missing and not part.figures for part in found) else 0
 
 

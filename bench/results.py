@@ -6,7 +6,7 @@ import platform
 import statistics
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,17 @@ class Figure:
     def spread(self) -> tuple[float, float]:
         return min(self.rounds), max(self.rounds)
 
+    def ratios(self, to: "Figure") -> list[float]:
+        """Times the other, of the same run: round by round, for rounds of one run are beside each
+        other in time. That of the medians alone where one of them has fewer rounds."""
+        if len(self.rounds) != len(to.rounds):
+            return [self.median / to.median]
+        return [here / there for here, there in zip(self.rounds, to.rounds, strict=True)]
+
+    def against(self, to: "Figure") -> float:
+        """The median of the ratios, which is not the ratio of the medians."""
+        return statistics.median(self.ratios(to))
+
 
 @dataclass(frozen=True)
 class Part:
@@ -55,6 +66,12 @@ class Part:
             if (figure.run, figure.who, figure.what, figure.shape) == (run, who, what, shape):
                 return figure
         return None
+
+
+def added_up(figures: Sequence[Figure]) -> Figure:
+    """Figures with as many rounds each, round by round; named as the first of them."""
+    rounds = [sum(column) for column in zip(*(each.rounds for each in figures), strict=True)]
+    return replace(figures[0], rounds=rounds)
 
 
 class Results:

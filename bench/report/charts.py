@@ -1,5 +1,6 @@
 """Bars with their spread, as an SVG of a few kilobytes, without a library."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -20,11 +21,11 @@ class Bar:
     ours: bool
 
     @classmethod
-    def of(cls, name: str, figure: Figure, by: float = 1.0) -> "Bar":
-        """The figure divided by another."""
-        low, high = figure.spread
+    def of(cls, name: str, figure: Figure, of: Figure | None = None) -> "Bar":
+        """The figure, or its share of another."""
+        values = figure.ratios(of) if of else figure.rounds
         ours = "Towline" in name or figure.who == "broker"
-        return cls(name, figure.median / by, low / by, high / by, ours)
+        return cls(name, statistics.median(values), min(values), max(values), ours)
 
 
 def write_bars(path: Path, title: str, unit: str, bars: Sequence[Bar]) -> None:
@@ -80,7 +81,7 @@ def _shares(results: Results, names: dict[str, str]) -> list[Chart]:
             echo = part.find(figure.run, "echo", figure.what, figure.shape)
             if echo:
                 name = f"{names[figure.run].replace('`', '')}: {figure.what}"
-                bars.append(Bar.of(name, figure, echo.median))
+                bars.append(Bar.of(name, figure, echo))
     return [("bench-calls.svg", "100 jobs a call, 8 clients", "share of the empty echo", bars)]
 
 
@@ -104,4 +105,4 @@ def _libraries(results: Results) -> list[Chart]:
         for figure in (part.figures if part else [])
         if figure.what == "No-op jobs"
     ]
-    return [("bench-libraries.svg", "No-op jobs, one worker", "jobs/s", bars)]
+    return [("bench-libraries.svg", "No-op jobs", "jobs/s", bars)]

@@ -7,11 +7,12 @@ import pytest
 
 from bench import messages
 from bench.parts import PARTS
-from bench.report import page
+from bench.parts.scale import STORES_HERE
+from bench.report import page, reasons
 from bench.report.charts import write_charts
 from bench.report.flames import write_flames
-from bench.report.goals import NAMES, factors, goals
-from bench.report.tables import TABLES
+from bench.report.goals import NAMES, SCALED, Goal, factors, goals
+from bench.report.tables import TABLES, of_part
 from bench.results import Figure, Part, Results
 from bench.stores import STORES
 from bench.turns import by_turns
@@ -84,7 +85,95 @@ def test_goals_are_met_or_not_by_medians_of_the_same_run(results: Results) -> No
     assert found["Towline, file: Push in bulk, against beanstalkd, durable"] == (3.0, True)
     assert found["SQLite: Push to start, p50, on an idle worker"] == (0.9, True)
     assert found["file: cost with 10,000 queues"] == (2.5, False), "at most twice"
-    assert factors(results, "queues", "10,000") == {"file": 2.5}
+    assert factors(results, "file", "queues") == {"1": 1.0, "10,000": 2.5}
+
+
+def test_a_ratio_is_the_median_of_those_of_each_round() -> None:
+    # The machine was three times as slow in the second round, for both.
+    ours, theirs = (
+        figure("broker", "Push", 60.0, 10.0, 50.0),
+        figure("echo", "Push", 90.0, 30.0, 60),
+    )
+    assert ours.ratios(theirs) == pytest.approx([2 / 3, 1 / 3, 5 / 6])
+    assert ours.against(theirs) == pytest.approx(2 / 3)
+    assert ours.against(figure("echo", "Push", 200.0, 100.0)) == pytest.approx(1 / 3), "no pairs"
+
+
+def test_goals_and_tables_take_ratios_by_round() -> None:
+    shape = "100 x 8"
+    rates = {"broker": (60.0, 10.0, 50.0), "echo": (90.0, 30.0, 60.0), "bare": (60.0, 20.0, 25.0)}
+    calls = part("calls", *(figure(who, "Push", *each, shape=shape) for who, each in rates.items()))
+    results = Results([calls])
+    assert ".67 | 1.00 |" in of_part(results, calls)
+    (shown,) = [
+        goal.figure
+        for goal in goals(results)
+        if goal.what.startswith("file: Push, share of the e") and "100 jobs" in goal.what
+    ]
+    assert shown == pytest.approx(2 / 3)
+
+
+def test_a_goal_that_nobody_has_measured_is_told_as_such() -> None:
+    nothing = goals(Results())
+    assert len(nothing) > 50
+    assert {goal.cells()[3] for goal in nothing} == {"not measured"}
+    assert not any(goal.met for goal in nothing)
+
+
+def test_every_goal_of_what_was_kept_has_one_row(results: Results) -> None:
+    names = [goal.what for goal in goals(results)]
+    assert len(names) == len(set(names))
+    assert names == [goal.what for goal in goals(Results())]
+    assert set(SCALED) == set(STORES_HERE)
+
+
+def test_reserve_and_ack_of_one_job_is_held_against_one_call_and_against_two() -> None:
+    shape = "1 x 64"
+    calls = part(
+        "calls",
+        figure("broker", "Reserve + Ack", 30.0, shape=shape),
+        figure("echo", "Reserve + Ack", 50.0, shape=shape),
+        figure("echo", "Push", 100.0, shape=shape),
+    )
+    found = [goal for goal in goals(Results([calls])) if goal.figure is not None]
+    assert [(goal.figure, goal.met) for goal in found] == [(0.3, False), (0.6, True)]
+    assert "the echo's Push, a call for each job" in found[0].what
+    assert "the echo's own Reserve + Ack" in found[1].what
+    table = of_part(Results([calls]), calls)
+    assert "share of the echo's same calls" in table
+    assert "| file | Reserve + Ack | 1 x 64 | 0.60 |" in table
+
+
+def test_libraries_are_held_against_as_many_processes_of_ours() -> None:
+    rates = {
+        "Towline, threads": 100.0,
+        "Towline, process pool of 2": 60.0,
+        "Towline, 2 processes with threads": 180.0,
+        "Celery, threads": 10.0,
+        "Celery, prefork of 2": 20.0,
+    }
+    found = part(
+        "libraries",
+        *(figure(who, "No-op jobs", rate, run="libraries") for who, rate in rates.items()),
+    )
+    results = Results([found])
+    lines = of_part(results, found).splitlines()
+    assert "| Celery, threads | 1 | 10.0 x |" in "\n".join(lines)
+    assert "| Celery, prefork of 2 | 2 | 9.0 x |" in "\n".join(lines)
+    shown = {goal.what: goal.figure for goal in goals(results) if goal.figure is not None}
+    assert shown == {
+        "No-op jobs, one process, against Celery, threads": 10.0,
+        "No-op jobs, process pool of 2, against Celery, prefork of 2": 3.0,
+    }
+
+
+def test_a_goal_that_is_missed_names_the_decision_that_tells_why() -> None:
+    found = Goal("a", 1.0, 0.5, why="0051")
+    assert found.cells()[4] == "why: [0051](decisions/0051-a-call-with-one-job.md)"
+    assert Goal("a", 1.0, 2.0, why="0051").cells()[4] == "", "it is met"
+    assert Goal("a", 1.0, 0.5).cells()[4] == "", "no decision tells"
+    for goal in goals(Results()):
+        assert goal.why in reasons.link(goal.why), goal
 
 
 def test_the_page_is_written_where_it_has_a_place_for_it(results: Results, tmp_path: Path) -> None:
