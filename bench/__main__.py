@@ -16,8 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-import grpc
-
+from bench.attempts import attempt
 from bench.options import Options
 from bench.parts import PARTS
 from bench.report import page, tables
@@ -34,21 +33,14 @@ def measure(name: str, options: Options) -> Part:
     part = Part.begin(name, options.quick)
     began = time.monotonic()
     print(f"{name}:", flush=True)
-    try:
+    with attempt(part, name):
         importlib.import_module(PARTS[name]).run(part, options)
-    except Exception as error:  # whatever it is, the other parts go on
-        part.missing.append(_told(error))
     for missing in part.missing:
         print(f"  not measured: {missing}", flush=True)
+    for failed in part.failed:
+        print(f"  failed: {failed}", flush=True)
     print(f"  {time.monotonic() - began:.0f} s", flush=True)
     return part
-
-
-def _told(error: Exception) -> str:
-    """In a line."""
-    if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {error.details()}"
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def main() -> int:
@@ -84,7 +76,7 @@ def main() -> int:
     for part in found:
         print(tables.of_part(found, part), end="\n\n")
     print(tables.of_goals(goal for goal in goals(found) if goal.figure is not None))
-    return 1 if any(part.missing and not part.figures for part in found) else 0
+    return 1 if any(part.failed or not part.figures for part in found) else 0
 
 
 if __name__ == "__main__":

@@ -54,7 +54,9 @@ class Part:
     quick: bool
     figures: list[Figure] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    """What this machine has not, or what failed: in a sentence each."""
+    """What this machine has not: in a sentence each."""
+    failed: list[str] = field(default_factory=list)
+    """What broke, though the machine has it; some older parts tell of it in what is missing."""
 
     @classmethod
     def begin(cls, name: str, quick: bool) -> "Part":

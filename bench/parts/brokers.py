@@ -26,8 +26,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bench import processes
+from bench.attempts import attempt
 from bench.options import Options
-from bench.raw.process import RawClient, raw_client
+from bench.raw.process import PEERS, RawClient, raw_client
 from bench.results import Figure, Part
 from bench.servers.beanstalkd import BeanstalkdServer
 from bench.servers.debian import Missing
@@ -125,15 +126,16 @@ def _start(stack: ExitStack, part: Part) -> dict[str, RawClient]:
     clients = {}
     for contestant in CONTESTANTS:
         if contestant.server not in addresses:
-            try:
+            addresses[contestant.server] = ""
+            with attempt(part, contestant.server):
                 addresses[contestant.server] = stack.enter_context(SERVERS[contestant.server]())
-            except Missing as missing:
-                addresses[contestant.server] = ""
-                part.missing.append(str(missing))
         if address := addresses[contestant.server]:
-            clients[contestant.name] = stack.enter_context(
-                raw_client(contestant.kind, address, contestant.setting)
-            )
+            with attempt(part, contestant.name):
+                if contestant.kind not in ("towline", "sdk") and not PEERS.exists():
+                    raise Missing("no clients of others: `make bench-peers` brings them")
+                clients[contestant.name] = stack.enter_context(
+                    raw_client(contestant.kind, address, contestant.setting)
+                )
     return clients
 
 
@@ -178,7 +180,7 @@ async def _ask_all(
         try:
             return await asyncio.to_thread(client.ask, **request)
         except RuntimeError as error:
-            part.missing.append(f"{who}: {error}")
+            part.failed.append(f"{who}: {error}")
             del clients[who]
             return None
 

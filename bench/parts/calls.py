@@ -17,6 +17,7 @@ import grpc
 import psutil  # type: ignore[import-untyped]  # it has no types
 
 from bench import messages, processes
+from bench.attempts import each_store
 from bench.bare import BareStore
 from bench.options import Options
 from bench.results import Figure, Part
@@ -215,20 +216,23 @@ def refusals(rounds: Sequence[Round]) -> str:
 
 
 def run(part: Part, options: Options) -> None:
-    for name in options.stores:
-        for shape in options.pick(ALL, quick=QUICK):
-            with (
-                processes.fresh_folder() as folder,
-                STORES[name](folder) as measured,
-                processes.echo(shape.batch, PAYLOAD) as echo,
-                processes.broker_process(measured.new_url()) as (broker, pid),
-            ):
-                addresses = {"echo": echo, "broker": broker}
-                found = asyncio.run(measure(addresses, measured.new_bare(), pid, shape, options))
-            part.figures.extend(figures(name, shape, found))
-            part.missing.extend(
-                f"{name}, {each.what}, {each.shape} without refusals: {each.note}"
-                for each in part.figures[-8:]
-                if each.note
-            )
-            options.tell(part.figures[-8:])
+    each_store(part, options, of_store)
+
+
+def of_store(store: str, part: Part, options: Options) -> None:
+    for shape in options.pick(ALL, quick=QUICK):
+        with (
+            processes.fresh_folder() as folder,
+            STORES[store](folder) as measured,
+            processes.echo(shape.batch, PAYLOAD) as echo,
+            processes.broker_process(measured.new_url()) as (broker, pid),
+        ):
+            addresses = {"echo": echo, "broker": broker}
+            found = asyncio.run(measure(addresses, measured.new_bare(), pid, shape, options))
+        part.figures.extend(figures(store, shape, found))
+        part.missing.extend(
+            f"{store}, {each.what}, {each.shape} without refusals: {each.note}"
+            for each in part.figures[-8:]
+            if each.note
+        )
+        options.tell(part.figures[-8:])

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from bench import messages, processes
+from bench.attempts import each_store
 from bench.options import Options
 from bench.raw.on_sdk import dispatch
 from bench.raw.threads import WARM
@@ -52,26 +53,28 @@ def in_batches(address: str, seconds: float) -> Round:
 
 
 def run(part: Part, options: Options) -> None:
+    each_store(part, options, of_store, options.pick(tuple(STORES), quick=("file", "sqlite")))
+
+
+def of_store(store: str, part: Part, options: Options) -> None:
     seconds = options.pick(1.0, quick=0.2)
     ways: dict[str, Callable[[str], Round]] = {
         "1 thread": lambda address: one_by_one(address, 1, seconds),
         "32 threads": lambda address: one_by_one(address, 32, seconds),
         "dispatch_batch": lambda address: in_batches(address, seconds),
     }
-    stores = options.pick(tuple(STORES), quick=("file", "sqlite"))
-    for store in [name for name in options.stores if name in stores]:
-        with (
-            processes.fresh_folder() as folder,
-            STORES[store](folder) as measured,
-            processes.broker(measured.new_url()) as address,
-        ):
+    with (
+        processes.fresh_folder() as folder,
+        STORES[store](folder) as measured,
+        processes.broker(measured.new_url()) as address,
+    ):
 
-            def turn(way: str, address: str = address) -> Callable[[], Awaitable[Round]]:
-                return lambda: asyncio.to_thread(ways[way], address)
+        def turn(way: str) -> Callable[[], Awaitable[Round]]:
+            return lambda: asyncio.to_thread(ways[way], address)
 
-            found = asyncio.run(by_turns(options.rounds, {way: turn(way) for way in ways}))
-        for way, rounds in found.items():
-            rates, costs = zip(*rounds, strict=True)
-            part.figures.append(Figure(store, "SDK", "Dispatch", way, "jobs/s", rates))
-            part.figures.append(Figure(store, "SDK", "Dispatch, CPU", way, "µs", costs))
-        options.tell(part.figures[-2 * len(ways) :])
+        found = asyncio.run(by_turns(options.rounds, {way: turn(way) for way in ways}))
+    for way, rounds in found.items():
+        rates, costs = zip(*rounds, strict=True)
+        part.figures.append(Figure(store, "SDK", "Dispatch", way, "jobs/s", rates))
+        part.figures.append(Figure(store, "SDK", "Dispatch, CPU", way, "µs", costs))
+    options.tell(part.figures[-2 * len(ways) :])

@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from bench import processes
+from bench.attempts import told
 from bench.options import Options
 from bench.peers import counting
 from bench.results import Figure, Part
@@ -197,7 +198,11 @@ def run(part: Part, options: Options) -> None:
             return lambda: asyncio.to_thread(arena.measure, CONTESTANTS[name], count)
 
         works = {name: turn(name) for name in names}
-        found = asyncio.run(by_turns(options.rounds, works, warm=False))
+
+        def out(name: str, error: Exception) -> None:
+            part.failed.append(f"{name}: {told(error)}")
+
+        found = asyncio.run(by_turns(options.rounds, works, warm=False, out=out))
     for name, rounds in found.items():
         note = "acknowledges jobs before they run" if CONTESTANTS[name].loses else ""
         rates, costs = zip(

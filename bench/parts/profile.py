@@ -24,6 +24,7 @@ import grpc
 import psutil  # type: ignore[import-untyped]  # it has no types
 
 from bench import processes
+from bench.attempts import attempt
 from bench.options import Options
 from bench.parts.calls import PAYLOAD, Calls, Shape
 from bench.report.flames import write_flames
@@ -56,6 +57,7 @@ def run(part: Part, options: Options) -> None:
         return
     for shape in SHAPES:
         with (
+            attempt(part, str(shape)),
             processes.fresh_folder() as folder,
             STORES[STORE](folder) as measured,
             processes.broker_process(measured.new_url()) as broker,

@@ -4,6 +4,7 @@ import grpc
 import psutil  # type: ignore[import-untyped]  # it has no types
 
 from bench import processes
+from bench.attempts import each_store
 from bench.capacity import BATCH, STORES, Calls
 from bench.options import Options
 from bench.results import Figure, Part
@@ -12,14 +13,17 @@ from towline.v1.queue_service_pb2_grpc import QueueServiceStub
 
 
 def run(part: Part, options: Options) -> None:
+    each_store(part, options, of_store, STORES)
+
+
+def of_store(store: str, part: Part, options: Options) -> None:
     jobs = options.pick(200_000, quick=20_000)
-    for store in [name for name in options.stores if name in STORES]:
-        rounds = [measure(store, jobs) for _ in range(options.pick(3, quick=1))]
-        memory, room = zip(*rounds, strict=True)
-        part.figures.append(Figure(store, "broker", "Memory", f"{jobs:,}", "bytes", memory))
-        if any(room):
-            part.figures.append(Figure(store, "store", "Room", f"{jobs:,}", "bytes", room))
-        options.tell(part.figures[-2 if any(room) else -1 :])
+    rounds = [measure(store, jobs) for _ in range(options.pick(3, quick=1))]
+    memory, room = zip(*rounds, strict=True)
+    part.figures.append(Figure(store, "broker", "Memory", f"{jobs:,}", "bytes", memory))
+    if any(room):
+        part.figures.append(Figure(store, "store", "Room", f"{jobs:,}", "bytes", room))
+    options.tell(part.figures[-2 if any(room) else -1 :])
 
 
 def measure(store: str, jobs: int) -> tuple[float, float]:

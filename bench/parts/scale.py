@@ -15,6 +15,7 @@ from typing import NamedTuple
 import grpc
 
 from bench import messages, processes
+from bench.attempts import each_store
 from bench.connected import workers
 from bench.options import Options
 from bench.parts.calls import PAYLOAD
@@ -122,21 +123,23 @@ async def measure(addresses: dict[int, str], kind: str, options: Options) -> dic
 def run(part: Part, options: Options) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    stores = options.pick(STORES_HERE, quick=("sqlite",))
-    for store in [name for name in options.stores if name in stores]:
-        for kind, (many, few) in SIZES.items():
-            with ExitStack() as stack:
-                folder = stack.enter_context(processes.fresh_folder())
-                measured = stack.enter_context(STORES[store](folder))
-                addresses = {
-                    number: stack.enter_context(processes.broker(measured.new_url()))
-                    for number in options.pick(many, quick=few)
-                }
-                if kind == "workers":
-                    for number, address in addresses.items():
-                        stack.enter_context(workers(address, number))
-                found = asyncio.run(measure(addresses, kind, options))
-            for shape, rounds in found.items():
-                for verb, took in zip(VERBS, zip(*rounds, strict=True), strict=True):
-                    part.figures.append(Figure(store, kind, verb, shape, "ms", took))
-            options.tell(part.figures[-len(found) * len(VERBS) :])
+    each_store(part, options, of_store, options.pick(STORES_HERE, quick=("sqlite",)))
+
+
+def of_store(store: str, part: Part, options: Options) -> None:
+    for kind, (many, few) in SIZES.items():
+        with ExitStack() as stack:
+            folder = stack.enter_context(processes.fresh_folder())
+            measured = stack.enter_context(STORES[store](folder))
+            addresses = {
+                number: stack.enter_context(processes.broker(measured.new_url()))
+                for number in options.pick(many, quick=few)
+            }
+            if kind == "workers":
+                for number, address in addresses.items():
+                    stack.enter_context(workers(address, number))
+            found = asyncio.run(measure(addresses, kind, options))
+        for shape, rounds in found.items():
+            for verb, took in zip(VERBS, zip(*rounds, strict=True), strict=True):
+                part.figures.append(Figure(store, kind, verb, shape, "ms", took))
+        options.tell(part.figures[-len(found) * len(VERBS) :])

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from bench import processes
+from bench.attempts import each_store
 from bench.connected import workers
 from bench.options import Options
 from bench.raw.client import PAUSE
@@ -53,38 +54,36 @@ def by_worker(client: Client, worker: "subprocess.Popen[str]", times: int) -> li
 
 
 def run(part: Part, options: Options) -> None:
+    each_store(part, options, of_store, options.pick(STORES_HERE, quick=("sqlite",)))
+
+
+def of_store(store: str, part: Part, options: Options) -> None:
     times, warm = options.pick(1_000, quick=100), options.pick(100, quick=20)
-    stores = options.pick(STORES_HERE, quick=("sqlite",))
-    for store in [name for name in options.stores if name in stores]:
-        with (
-            processes.fresh_folder() as folder,
-            STORES[store](folder) as measured,
-            processes.broker(measured.new_url()) as address,
-            raw_client("towline", address, "") as raw,
-            processes.server_process([sys.executable, "-m", "bench.handing"]) as (empty, _),
-            raw_client("towline", empty, "") as limit,
-            Client(address) as client,
-            sdk_worker(address) as worker,
-            ExitStack() as stack,
-        ):
-            for beside in ("alone", f"{OTHERS:,} waiting"):
-                if beside != "alone":
-                    stack.enter_context(workers(address, OTHERS))
-                found: dict[str, list[list[float]]] = {
-                    "raw client": [],
-                    "SDK worker": [],
-                    LIMIT: [],
-                }
-                for one in (limit, raw):
-                    one.ask(do="start", times=warm)
-                by_worker(client, worker, warm)
-                for _ in range(options.rounds):
-                    found[LIMIT].append(limit.ask(do="start", times=times)["milliseconds"])
-                    found["raw client"].append(raw.ask(do="start", times=times)["milliseconds"])
-                    found["SDK worker"].append(by_worker(client, worker, times))
-                for who, rounds in found.items():
-                    part.figures.extend(_figures(store, who, beside, rounds))
-        options.tell(part.figures[-6 * len(CUTS) :])
+    with (
+        processes.fresh_folder() as folder,
+        STORES[store](folder) as measured,
+        processes.broker(measured.new_url()) as address,
+        raw_client("towline", address, "") as raw,
+        processes.server_process([sys.executable, "-m", "bench.handing"]) as (empty, _),
+        raw_client("towline", empty, "") as limit,
+        Client(address) as client,
+        sdk_worker(address) as worker,
+        ExitStack() as stack,
+    ):
+        for beside in ("alone", f"{OTHERS:,} waiting"):
+            if beside != "alone":
+                stack.enter_context(workers(address, OTHERS))
+            found: dict[str, list[list[float]]] = {"raw client": [], "SDK worker": [], LIMIT: []}
+            for one in (limit, raw):
+                one.ask(do="start", times=warm)
+            by_worker(client, worker, warm)
+            for _ in range(options.rounds):
+                found[LIMIT].append(limit.ask(do="start", times=times)["milliseconds"])
+                found["raw client"].append(raw.ask(do="start", times=times)["milliseconds"])
+                found["SDK worker"].append(by_worker(client, worker, times))
+            for who, rounds in found.items():
+                part.figures.extend(_figures(store, who, beside, rounds))
+    options.tell(part.figures[-6 * len(CUTS) :])
 
 
 def _figures(store: str, who: str, beside: str, rounds: list[list[float]]) -> list[Figure]:

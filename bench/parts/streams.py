@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from bench import messages, processes
+from bench.attempts import each_store
 from bench.options import Options
 from bench.parts.calls import PAYLOAD
 from bench.results import Figure, Part
@@ -117,19 +118,22 @@ async def measure(
 
 
 def run(part: Part, options: Options) -> None:
-    for store in options.stores:
-        for clients in options.pick(CLIENTS, quick=QUICK):
-            with (
-                processes.fresh_folder() as folder,
-                STORES[store](folder) as measured,
-                processes.echo(1, PAYLOAD) as echo,
-                processes.broker(measured.new_url()) as broker,
-            ):
-                addresses = {"echo": echo, "broker": broker}
-                found = asyncio.run(measure(addresses, clients, options))
-            for who, rounds in found.items():
-                pushed, worked = zip(*rounds, strict=True)
-                shape = f"1 x {clients}"
-                part.figures.append(Figure(store, who, "PushStream", shape, "jobs/s", pushed))
-                part.figures.append(Figure(store, who, "Work", shape, "jobs/s", worked))
-            options.tell(part.figures[-4:])
+    each_store(part, options, of_store)
+
+
+def of_store(store: str, part: Part, options: Options) -> None:
+    for clients in options.pick(CLIENTS, quick=QUICK):
+        with (
+            processes.fresh_folder() as folder,
+            STORES[store](folder) as measured,
+            processes.echo(1, PAYLOAD) as echo,
+            processes.broker(measured.new_url()) as broker,
+        ):
+            addresses = {"echo": echo, "broker": broker}
+            found = asyncio.run(measure(addresses, clients, options))
+        for who, rounds in found.items():
+            pushed, worked = zip(*rounds, strict=True)
+            shape = f"1 x {clients}"
+            part.figures.append(Figure(store, who, "PushStream", shape, "jobs/s", pushed))
+            part.figures.append(Figure(store, who, "Work", shape, "jobs/s", worked))
+        options.tell(part.figures[-4:])

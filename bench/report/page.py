@@ -55,6 +55,8 @@ def _section(results: Results, part: Part, charts: list[str]) -> str:
     pieces.append(of_part(results, part))
     if part.missing:
         pieces.append("Not measured: " + "; ".join(part.missing) + ".")
+    if part.failed:
+        pieces.append("Failed, and not measured: " + "; ".join(part.failed) + ".")
     return "\n\n".join(piece for piece in pieces if piece)
 
 
