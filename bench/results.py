@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+_CHANGED = " with changes"
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -57,11 +59,21 @@ class Part:
     """What this machine has not: in a sentence each."""
     failed: list[str] = field(default_factory=list)
     """What broke, though the machine has it; some older parts tell of it in what is missing."""
+    asked: str = ""
+    """The options of `make bench` that measure this part in the same way; older parts have none."""
 
     @classmethod
-    def begin(cls, name: str, quick: bool) -> "Part":
+    def begin(cls, name: str, quick: bool, asked: str) -> "Part":
         when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        return cls(name, _commit(), _machine(), when, quick)
+        return cls(name, _commit(), _machine(), when, quick, asked=asked)
+
+    @property
+    def rounds(self) -> int:
+        return max((len(figure.rounds) for figure in self.figures), default=0)
+
+    @property
+    def with_changes(self) -> bool:
+        return self.commit.endswith(_CHANGED)
 
     def find(self, run: str, who: str, what: str, shape: str = "") -> Figure | None:
         for figure in self.figures:
@@ -114,15 +126,21 @@ def _read(line: str) -> Part:
     return Part(figures=figures, **told)
 
 
-def _commit() -> str:
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip()
-
-    # Not what a run itself writes.
+def changed_files() -> list[str]:
+    """Lines of ``git status`` about what is not committed, but for what a run itself writes."""
     looked_at = ("--untracked-files=no", "--", ".", ":!docs", ":!bench/results.jsonl")
-    changed = " with changes" if git("status", "--porcelain", *looked_at) else ""
-    return (git("rev-parse", "--short", "HEAD") or "no commit") + changed
+    return _git("status", "--porcelain", *looked_at).splitlines()
+
+
+def _commit() -> str:
+    return (_git("rev-parse", "--short", "HEAD") or "no commit") + (
+        _CHANGED if changed_files() else ""
+    )
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def _machine() -> str:

@@ -44,8 +44,10 @@ def text(results: Results, charts: dict[str, list[str]]) -> str:
 
 def _section(results: Results, part: Part, charts: list[str]) -> str:
     module = importlib.import_module(PARTS[part.name])
-    made = f'    make bench ARGS="--only {part.name}{" --quick" if part.quick else ""}"'
-    where = f"Commit {part.commit}, {part.when}; {part.machine}."
+    made = f'    make bench ARGS="{part.asked or f"--only {part.name}"}"'
+    where = f"{_extent(part)} Commit {part.commit}, {part.when}; {part.machine}."
+    if not part.asked:
+        where += " With which other options it was asked for was not kept."
     if part.quick:
         where += " A quick run, beside other work: it shows orders of magnitude."
     pieces = [f"## {TITLES[part.name]}", made, inspect.cleandoc(module.__doc__ or ""), where]
@@ -58,6 +60,12 @@ def _section(results: Results, part: Part, charts: list[str]) -> str:
     if part.failed:
         pieces.append("Failed, and not measured: " + "; ".join(part.failed) + ".")
     return "\n\n".join(piece for piece in pieces if piece)
+
+
+def _extent(part: Part) -> str:
+    runs = dict.fromkeys(figure.run for figure in part.figures)
+    stores = ", ".join(NAMES[run] for run in runs if run in NAMES)
+    return f"Rounds: {part.rounds}{f'; stores: {stores}' if stores else ''}."
 
 
 TITLES = {
