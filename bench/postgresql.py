@@ -2,9 +2,9 @@
 
     python -m bench.postgresql postgresql://user@host/database --callers 1 4 16
 
-The bare client does the least that a job queue can do: one table; a push is one INSERT of 100 rows,
-a claim one UPDATE, an acknowledgement one DELETE, each a transaction of its own. The driver's calls
-keep the settle memory, counters and leases besides. Works in schemas of its own, and drops them.
+The bare client is a simple job queue, and no bound, for it joins no calls: one table; a push is one
+INSERT of 100 rows, a claim one UPDATE, an acknowledgement one DELETE, each a transaction of its
+own. The driver's calls keep the settle memory, counters and leases besides. Works in schemas of its own, and drops them.
 """
 
 import argparse

@@ -1,7 +1,9 @@
-"""Each store doing the same work with nothing of Towline around it.
+"""Each store used as a simple queue, with nothing of Towline around it, and without gRPC.
 
-The least that a queue can do: a batch of jobs is inserted, the next of them are claimed in their
-order, and deleted. No policy, no statistics, no settle memory. Durable as the store of a broker is.
+A batch of jobs is inserted, the next of them are claimed in their order, and deleted. No policy, no
+statistics, no settle memory. Durable as the store of a broker is. It is a plain client and no
+bound: each call is a transaction or a script of its own (in the file calls share a sync), where the
+broker joins calls that come together, and nothing is tuned. So a broker can be faster.
 """
 
 from collections.abc import Sequence

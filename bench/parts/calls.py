@@ -1,5 +1,9 @@
 """Push, and Reserve with Ack, through gRPC: beside an empty server that gives answers of the same
-size, and beside the bare store doing the same work without Towline.
+size to the same calls, and beside the bare store, used as a simple queue without Towline and gRPC.
+
+The bare store is no bound: its statements are plain, and each call is a transaction or a script of
+its own (over files calls share a sync), where the broker joins small calls that come together. So a
+share of it can be above 1.
 
 One client process makes all calls over one connection, to the broker as to the empty server:
 ``clients`` are callers that wait for their answer, and that many calls are under way. Each round
