@@ -4,7 +4,8 @@
 
 The bare client is a simple job queue, and no bound, for it joins no calls: one table; a push is one
 INSERT of 100 rows, a claim one UPDATE, an acknowledgement one DELETE, each a transaction of its
-own. The driver's calls keep the settle memory, counters and leases besides. Works in schemas of its own, and drops them.
+own. The driver's calls keep the settle memory, counters and leases besides. Works in schemas of
+its own, and drops them.
 """
 
 import argparse

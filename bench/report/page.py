@@ -44,7 +44,8 @@ def text(results: Results, charts: dict[str, list[str]]) -> str:
 
 def _section(results: Results, part: Part, charts: list[str]) -> str:
     module = importlib.import_module(PARTS[part.name])
-    made = f'    make bench ARGS="{part.asked or f"--only {part.name}"}"'
+    asked = part.asked or f"--only {part.name}{' --quick --write' if part.quick else ''}"
+    made = f'    make bench ARGS="{asked}"'
     where = f"{_extent(part)} Commit {part.commit}, {part.when}; {part.machine}."
     if not part.asked:
         where += " With which other options it was asked for was not kept."
@@ -63,8 +64,9 @@ def _section(results: Results, part: Part, charts: list[str]) -> str:
 
 
 def _extent(part: Part) -> str:
+    """Stores as ``--store`` takes them."""
     runs = dict.fromkeys(figure.run for figure in part.figures)
-    stores = ", ".join(NAMES[run] for run in runs if run in NAMES)
+    stores = ", ".join(run for run in runs if run in NAMES)
     return f"Rounds: {part.rounds}{f'; stores: {stores}' if stores else ''}."
 
 

@@ -95,7 +95,7 @@ def test_a_section_says_how_it_was_asked_for_its_rounds_and_its_stores() -> None
     part = new_part("file", "redis", quick=True)
     text = page.text(Results([part]), {})
     assert '\n    make bench ARGS="--only calls"\n' in text
-    assert "Rounds: 2; stores: file, Redis, `always`. Commit abc1234" in text
+    assert "Rounds: 2; stores: file, redis. Commit abc1234" in text
     assert "A quick run" in text
     assert "not kept" not in text
 
