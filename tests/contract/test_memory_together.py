@@ -16,6 +16,7 @@ from towline_broker.drivers.interface import (
     NackBatch,
     NackItem,
     PushBatch,
+    PushOutcome,
     ReserveRequest,
 )
 from towline_broker.drivers.memory import Engine
@@ -167,6 +168,17 @@ def test_calls_of_many_items_come_to_the_same_as_one_by_one(seed: int) -> None:
     twins = Twins(seed)
     for _ in range(ROUNDS):
         twins.step()
+
+
+def test_p3_a_repeated_push_of_several_runs_none_again_that_has_succeeded() -> None:
+    engine = Engine()
+    jobs = [new_job("q") for _ in range(3)]
+    engine.push(PushBatch(jobs, 1))
+    refs = [leased.ref for leased in engine.reserve(ReserveRequest(["q"], 2, 7, "grant", 1))]
+    engine.ack(AckBatch([AckItem(ref) for ref in refs], 2, ALL))
+    again = engine.push(PushBatch([*jobs, new_job("q")], 3))
+    assert [each.outcome for each in again] == [PushOutcome.EXISTING] * 3 + [PushOutcome.CREATED]
+    assert len(engine.reserve(ReserveRequest(["q"], 9, 7, "another", 4))) == 2
 
 
 def test_acks_under_an_earlier_grant_end_nothing() -> None:

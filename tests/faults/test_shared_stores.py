@@ -19,7 +19,7 @@ from tests.faults.harness.habits import MIXED, PLAIN
 from tests.faults.harness.load import Load
 from tests.support.broker_process import BrokerProcess
 
-JOBS = size("SHARED_JOBS", 3000)
+JOBS = size("SHARED_JOBS", 2000)
 WORKERS = 4
 #: What the slowest store works off with certainty, in jobs a second.
 SLOWEST = 100

@@ -200,7 +200,10 @@ DETECTORS: dict[str, Detector] = {
     "damage-file": _pytest("test_damaged_files", "file"),
     "sdk-worker": _pytest("test_worker_on_a_bad_network", "test", NETWORK_ROUNDS=3),
     "moves-and-kills": _pytest("test_moves_and_kills", "test"),
-    "requeues-redis": _pytest("test_redis", "a_requeued_job_starts_over", room="contract"),
+    **{
+        f"requeues-{store}": _pytest(f"test_{store}", "a_requeued_job_starts_over", room="contract")
+        for store in ("sqlite", "redis")
+    },
     "repeats-redis": _pytest("test_redis", "repeated_after_the_job_was_done", room="contract"),
     "ready-lines": _pytest("test_ready_lines", "test", room="drivers"),
     "deadlocks-postgresql": _pytest(

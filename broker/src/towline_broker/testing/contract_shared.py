@@ -258,13 +258,18 @@ class PeersContract:
         self, store: Store, peer: Store
     ) -> None:
         self._needs_news(store)
-        await store.create(*new_jobs(2))
-        await store.ack((await store.reserve_one()).ref)
-        # Once these have come, so would have what came before them.
-        await peer.create(new_job("later"))
-        await store.heard.until_ready("later")
-        ready, ended = store.heard.take()
-        assert (ready["q"], len(ended)) == (2, 1)
+        told = []
+        # When a peer has just come, all is told of once more, at some moment.
+        while (2, 1) not in told and len(told) < 5:
+            queue = f"q{len(told)}"
+            await store.create(*new_jobs(2, queue))
+            await store.ack((await store.reserve_one(queue)).ref)
+            # Once these have come, so would have what came before them.
+            await peer.create(new_job("later"))
+            await store.heard.until_ready("later")
+            ready, ended = store.heard.take()
+            told.append((ready[queue], len(ended)))
+        assert told[-1] == (2, 1), told
 
     async def test_p8_a_broker_that_comes_is_told_what_is_ready(
         self, store: Store, peer: Store
