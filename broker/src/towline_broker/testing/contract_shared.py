@@ -258,7 +258,7 @@ class PeersContract:
         self, store: Store, peer: Store
     ) -> None:
         self._needs_news(store)
-        told = []
+        told: list[tuple[int, int]] = []
         # When a peer has just come, all is told of once more, at some moment.
         while (2, 1) not in told and len(told) < 5:
             queue = f"q{len(told)}"
