@@ -1,12 +1,14 @@
-"""Where the broker's processor time goes, over the file store: 100 jobs a call with 8 clients, and
-one job a call with 64; beside it what an empty server takes for the same calls.
+"""Where processor time goes: 100 jobs a call with 8 clients, one job a call with 64, and one job a
+message on 8 streams; beside it what an empty server takes for the same, and what clients and the
+server of a store take, which share the cores with the broker.
 
 The kernel tells what each thread has used, and py-spy what those of Python did: each look from
 outside counts for the room of our code, or the library, whose function it meets innermost. A look
-halts the broker, 200 times a second, so what is under them costs more: the empty server and the
-whole broker are without, the broker under py-spy and its rooms, which add up to it, in a round of
-their own. A round pushes for a while, and works off what it has pushed; a flame graph of each goes
-to ``docs/``, unless it is to be quick.
+halts the broker, 200 times a second, so what is under them costs more: the empty server, the whole
+broker and what is beside it are without, the broker under py-spy and its rooms, which add up to it,
+in a round of their own. A round pushes for a while, and works off what it has pushed.
+
+What is ours is the sum of the rooms but gRPC, its event loop and threads.
 """
 
 import asyncio
@@ -16,7 +18,9 @@ import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -24,20 +28,29 @@ import grpc
 import psutil  # type: ignore[import-untyped]  # it has no types
 
 from bench import processes
-from bench.attempts import attempt
+from bench.attempts import attempt, each_store
 from bench.options import Options
 from bench.parts.calls import PAYLOAD, Calls, Shape
+from bench.parts.streams import Streams
 from bench.report.flames import write_flames
 from bench.results import Figure, Part
 from bench.stores import STORES
 
 PROGRAM = Path(".venv-peers") / "bin" / "py-spy"
-STORE = "file"
+STORES_HERE = ("memory", "file", "sqlite", "postgresql", "redis")
 SHAPES = (Shape(100, 8), Shape(1, 64))
+STREAMS = Shape(1, 8)
 #: Looks a second.
 RATE = 200
-#: Of the first shape.
+#: Of the first shape, over this store.
+DRAWN = "file"
 GRAPHS = {"Push": "flame-push.svg", "Reserve + Ack": "flame-work.svg"}
+#: What is no room of ours.
+TRANSPORT = ("gRPC and event loop", "threads of gRPC")
+#: Work of one kind by all clients: how many jobs that was.
+Work = Callable[[], Awaitable[int]]
+#: One kind after the other, over a channel.
+Works = Callable[[grpc.aio.Channel], Iterator[tuple[str, Work]]]
 #: How py-spy begins a stack: with the id that the kernel has for its thread.
 _THREAD = re.compile(r"thread \((\d+)\): ")
 
@@ -55,21 +68,79 @@ def run(part: Part, options: Options) -> None:
     if not PROGRAM.exists():
         part.missing.append(f"no {PROGRAM}: `make bench-peers` brings it")
         return
-    for shape in SHAPES:
+    each_store(part, options, of_store, options.pick(STORES_HERE, quick=(DRAWN,)))
+
+
+def of_store(store: str, part: Part, options: Options) -> None:
+    first = len(part.figures)
+    seconds = options.pick(5.0, quick=0.7)
+    works = {str(shape): partial(calls, part, shape, seconds) for shape in SHAPES}
+    works[f"{STREAMS}, streams"] = partial(streams, STREAMS, seconds)
+    for name, work in works.items():
         with (
-            attempt(part, str(shape)),
+            attempt(part, f"{store}, {name}"),
             processes.fresh_folder() as folder,
-            STORES[STORE](folder) as measured,
+            STORES[store](folder) as measured,
             processes.broker_process(measured.new_url()) as broker,
-            processes.echo_process(shape.batch, PAYLOAD) as echo,
+            processes.echo_process(
+                SHAPES[0].batch if name == str(SHAPES[0]) else 1, PAYLOAD
+            ) as echo,
         ):
-            profile = Profile(part, shape, options.pick(8.0, quick=0.7), folder)
+            profile = Profile(part, store, name, folder)
             try:
-                asyncio.run(profile.of_echo(*echo))
-                asyncio.run(profile.of_broker(*broker, keep=not options.quick))
+                asyncio.run(profile.of_echo(*echo, work))
+                asyncio.run(profile.of_broker(*broker, work, beside=echo[1]))
             except NoLook as error:
                 part.missing.append(f"no profile: {error}")
-    options.tell(part.figures)
+            if store == DRAWN and name == str(SHAPES[0]) and not options.quick:
+                profile.draw()
+    options.tell(part.figures[first:])
+
+
+def calls(
+    part: Part, shape: Shape, seconds: float, channel: grpc.aio.Channel
+) -> Iterator[tuple[str, Work]]:
+    asked = Calls(channel, shape.batch)
+    pushed = 0
+
+    async def push() -> bool:
+        nonlocal pushed
+        await asked.push()
+        pushed += 1
+        return True
+
+    async def work() -> bool:
+        nonlocal pushed
+        pushed -= 1
+        if pushed < 0:
+            return False
+        await asked.work()
+        return True
+
+    yield "Push", lambda: repeat(push, shape, seconds)
+    if asked.refused:
+        told = f"{asked.refused:,} refusals of {pushed:,} calls, which were made again"
+        part.missing.append(f"Push, {shape} without refusals: {told}")
+    yield "Reserve + Ack", lambda: repeat(work, shape, seconds)
+
+
+async def repeat(call: Callable[[], Awaitable[bool]], shape: Shape, seconds: float) -> int:
+    """Until it says that there is nothing left, or the time is over: how many jobs that was."""
+    began = time.perf_counter()
+
+    async def client() -> int:
+        done = 0
+        while time.perf_counter() - began < seconds and await call():
+            done += shape.batch
+        return done
+
+    return sum(await asyncio.gather(*(client() for _ in range(shape.clients))))
+
+
+def streams(shape: Shape, seconds: float, channel: grpc.aio.Channel) -> Iterator[tuple[str, Work]]:
+    asked = Streams(channel, shape.clients)
+    yield "PushStream", lambda: asked.push(seconds)
+    yield "Work", asked.work_off
 
 
 class NoLook(Exception):
@@ -77,82 +148,67 @@ class NoLook(Exception):
 
 
 class Profile:
-    """Of calls of one shape, so many seconds for each."""
+    """Of work over a store."""
 
-    def __init__(self, part: Part, shape: Shape, seconds: float, folder: Path) -> None:
+    def __init__(self, part: Part, store: str, shape: str, folder: Path) -> None:
         self._part = part
+        self._store = store
         self._shape = shape
-        self._seconds = seconds
         self._folder = folder
+        self._stacks: dict[str, list[str]] = {}
 
-    async def of_echo(self, address: str, pid: int) -> None:
-        await self._without(address, pid, "empty server")
-
-    async def of_broker(self, address: str, pid: int, *, keep: bool) -> None:
-        await self._without(address, pid, "whole broker")
+    async def of_echo(self, address: str, pid: int, works: Works) -> None:
         async with grpc.aio.insecure_channel(address) as channel:
-            for what, call in self._calls(channel):
+            for what, work in works(channel):
+                before, own = Used.of(pid), time.process_time()
+                jobs = await work()
+                self._add("empty server", what, Used.of(pid).since(before).all / jobs)
+                self._add("its clients", what, (time.process_time() - own) / jobs)
+
+    async def of_broker(self, address: str, pid: int, works: Works, *, beside: int) -> None:
+        """``beside``: the process that is neither the broker nor of the store."""
+        async with grpc.aio.insecure_channel(address) as channel:
+            for what, work in works(channel):
+                before, own, store = Used.of(pid), time.process_time(), _others(pid, beside)
+                jobs = await work()
+                self._add("whole broker", what, Used.of(pid).since(before).all / jobs)
+                self._add("clients of the broker", what, (time.process_time() - own) / jobs)
+                if used := _others(pid, beside) - store:
+                    self._add("server of the store", what, used / jobs)
+        async with grpc.aio.insecure_channel(address) as channel:
+            for what, work in works(channel):
                 looking, before = Looking(pid, self._folder / "stacks.txt"), Used.of(pid)
-                jobs = await self._repeat(call)
-                used = Used.of(pid).since(before)
-                stacks = looking.end()
-                self._add("broker under py-spy", what, used.all / jobs)
-                for room, seconds in costs(stacks, used):
+                jobs = await work()
+                used_by = Used.of(pid).since(before)
+                self._stacks[what] = looking.end()
+                self._add("broker under py-spy", what, used_by.all / jobs)
+                rooms = costs(self._stacks[what], used_by)
+                ours = sum(seconds for room, seconds in rooms if room not in TRANSPORT)
+                self._add("of it ours", what, ours / jobs)
+                for room, seconds in rooms:
                     self._add(room, what, seconds / jobs)
-                if keep and self._shape is SHAPES[0]:
-                    title = f"{what}, {self._shape.batch} jobs a call, {STORE} store"
-                    plain = [_THREAD.sub("", stack) for stack in stacks]
-                    write_flames(Path("docs") / GRAPHS[what], title, plain)
 
-    async def _without(self, address: str, pid: int, who: str) -> None:
-        """A round that nobody looks at."""
-        async with grpc.aio.insecure_channel(address) as channel:
-            for what, call in self._calls(channel):
-                before = Used.of(pid)
-                jobs = await self._repeat(call)
-                self._add(who, what, Used.of(pid).since(before).all / jobs)
+    def draw(self) -> None:
+        for what, stacks in self._stacks.items():
+            title = f"{what}, {self._shape} clients, {self._store} store"
+            write_flames(
+                Path("docs") / GRAPHS[what], title, [_THREAD.sub("", each) for each in stacks]
+            )
 
     def _add(self, who: str, what: str, seconds: float) -> None:
-        self._part.figures.append(Figure(STORE, who, what, str(self._shape), "µs", [seconds * 1e6]))
+        figure = Figure(self._store, who, what, self._shape, "µs", [seconds * 1e6])
+        self._part.figures.append(figure)
 
-    def _calls(
-        self, channel: grpc.aio.Channel
-    ) -> Iterator[tuple[str, Callable[[], Awaitable[bool]]]]:
-        """What is called again and again, until it says that there is nothing left."""
-        calls = Calls(channel, self._shape.batch)
-        pushed = 0
 
-        async def push() -> bool:
-            nonlocal pushed
-            await calls.push()
-            pushed += 1
-            return True
-
-        async def work() -> bool:
-            nonlocal pushed
-            pushed -= 1
-            if pushed < 0:
-                return False
-            await calls.work()
-            return True
-
-        yield "Push", push
-        if calls.refused:
-            told = f"{calls.refused:,} refusals of {pushed:,} calls, which were made again"
-            self._part.missing.append(f"Push, {self._shape} without refusals: {told}")
-        yield "Reserve + Ack", work
-
-    async def _repeat(self, call: Callable[[], Awaitable[bool]]) -> int:
-        """How many jobs that was."""
-        began = time.perf_counter()
-
-        async def client() -> int:
-            done = 0
-            while time.perf_counter() - began < self._seconds and await call():
-                done += self._shape.batch
-            return done
-
-        return sum(await asyncio.gather(*(client() for _ in range(self._shape.clients))))
+def _others(*pids: int) -> float:
+    """Seconds of the processor of the processes that were started here, without these."""
+    used = 0.0
+    for process in psutil.Process().children(recursive=True):
+        if process.pid not in pids:
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                used += times.user + times.system
+    return used
 
 
 @dataclass(frozen=True)

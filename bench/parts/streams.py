@@ -37,15 +37,23 @@ class Streams:
 
     async def round(self, seconds: float) -> tuple[float, float]:
         """Jobs a second of pushing for so long, and of working off what was pushed."""
-        pushed, push_took = await self._together(lambda: self._push_for(seconds))
-        self._left = pushed
-        _, work_took = await self._together(self._work_off)
-        return pushed / push_took, pushed / work_took
-
-    async def _together(self, one: Callable[[], Awaitable[int]]) -> tuple[int, float]:
         began = time.perf_counter()
-        jobs = sum(await asyncio.gather(*(one() for _ in range(self._clients))))
-        return jobs, time.perf_counter() - began
+        jobs = await self.push(seconds)
+        pushed = time.perf_counter()
+        await self.work_off()
+        return jobs / (pushed - began), jobs / (time.perf_counter() - pushed)
+
+    async def push(self, seconds: float) -> int:
+        """How many jobs that was."""
+        self._left = await self._together(lambda: self._push_for(seconds))
+        return self._left
+
+    async def work_off(self) -> int:
+        """All that was pushed."""
+        return await self._together(self._work_through)
+
+    async def _together(self, one: Callable[[], Awaitable[int]]) -> int:
+        return sum(await asyncio.gather(*(one() for _ in range(self._clients))))
 
     async def _push_for(self, seconds: float) -> int:
         call = self._push_stream()
@@ -63,7 +71,7 @@ class Streams:
         await call.done_writing()
         return sequence
 
-    async def _work_off(self) -> int:
+    async def _work_through(self) -> int:
         """A job at a time: its ack goes with the credit for the next."""
         call = self._work()
         opening = pb.WorkOpening(queues=[pb.QueueChoice(name=messages.QUEUE)])

@@ -182,12 +182,19 @@ def _room(results: Results, part: Part) -> str:
 
 
 def _profile(results: Results, part: Part) -> str:
-    columns = list(dict.fromkeys((figure.what, figure.shape) for figure in part.figures))
+    stores = dict.fromkeys(figure.run for figure in part.figures)
+    return "\n\n".join(_profile_of(store, part) for store in stores)
+
+
+def _profile_of(store: str, part: Part) -> str:
+    figures = [figure for figure in part.figures if figure.run == store]
+    columns = list(dict.fromkeys((figure.what, figure.shape) for figure in figures))
     rows = []
-    for room in dict.fromkeys(figure.who for figure in part.figures):
-        found = [part.find("file", room, *column) for column in columns]
+    for room in dict.fromkeys(figure.who for figure in figures):
+        found = [part.find(store, room, *column) for column in columns]
         rows.append([room, *(_short(figure.median) if figure else "" for figure in found)])
-    return table(("µs a job", *(f"{what}, {shape}" for what, shape in columns)), rows)
+    head = f"{NAMES[store]}: µs a job"
+    return table((head, *(f"{what}, {shape}" for what, shape in columns)), rows)
 
 
 def _rate(figure: Figure) -> list[str]:

@@ -30,7 +30,7 @@ def test_what_is_settled_after_a_stream_was_left_is_counted_off(
     for _ in range(5):
         owner = Owner()
         session, _ = known.take_up(KEY, owner, [])
-        session.written(leases)  # type: ignore[arg-type]
+        session.written(leases)  # type: ignore[arg-type]  # it asks for no more than a ref
         known.leave(session, owner)
         session.settled([each.ref for each in leases[:2]])
     _, lost = known.take_up(KEY, Owner(), [])

@@ -311,7 +311,8 @@ async def test_acks_that_a_defect_fails_fail_none_of_other_streams() -> None:
     class Stream:
         def __init__(self, job_id: str) -> None:
             ref = SimpleNamespace(queue="q", job_id=job_id)
-            self.acks: Any = ReadAcks(1, [SimpleNamespace(ref=ref)], 1)  # type: ignore[list-item]
+            ack: Any = SimpleNamespace(ref=ref)
+            self.acks: Any = ReadAcks(1, [ack], 1)
 
         def acked(self, acks: ReadAcks, outcomes: Any) -> None:
             heard.append((acks, outcomes))

@@ -21,8 +21,7 @@ ASK_AGAIN = 1.0
 class Giving:
     """``deliver`` is given leases for the stream; :meth:`written` is to be called when some of them
     are on the wire. Until all are there are no others: nothing is leased for a reader who does not
-    read.
-    ``failed`` hears why there are none for now.
+    read. ``failed`` hears why there are none for now.
 
     Its task is the broker's own and never cancelled, so that a claim comes to its end whatever
     becomes of the stream: what nobody wants any more goes back.
