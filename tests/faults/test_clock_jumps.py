@@ -54,7 +54,7 @@ def test_p10_no_lease_and_no_delay_changes_when_the_clocks_of_brokers_and_store_
     with (
         clocked(kind, tmp_path) as (clocks, brokers),
         Link(addresses(brokers)) as link,
-        Standstill() as standstill,
+        Standstill(tmp_path) as standstill,
     ):
         timed = Timed(link)
         for clock in clocks:

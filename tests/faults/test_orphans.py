@@ -61,7 +61,11 @@ def test_p8_an_orphaned_job_is_back_within_its_lease_and_a_second(
 ) -> None:
     late: list[float] = []
     brokers_killed = 0
-    with STORES[kind](tmp_path) as store, ExitStack() as running, Standstill() as standstill:
+    with (
+        STORES[kind](tmp_path) as store,
+        ExitStack() as running,
+        Standstill(tmp_path) as standstill,
+    ):
         shared = kind in SHARED or STORES[kind] is redis_cluster
         granting, *others = [
             running.enter_context(store.broker(tmp_path, name))

@@ -161,7 +161,7 @@ def test_p8_a_job_is_with_a_worker_that_waits_as_soon_as_it_is_ready(
     kind: str, tmp_path: Path, figures: Figures
 ) -> None:
     took: dict[str, float] = {}
-    with links(kind, tmp_path) as (here, there), Standstill() as standstill:
+    with links(kind, tmp_path) as (here, there), Standstill(tmp_path) as standstill:
         push(there)
         ack(there, Worker(there).lease())  # the queue is known to both
         for way in WAYS:

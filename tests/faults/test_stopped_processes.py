@@ -76,7 +76,7 @@ def test_p8_the_jobs_of_a_stopped_worker_are_given_to_another_and_its_late_acks_
         EVERY[kind](tmp_path) as store,
         BrokerProcess(store.url, folder=tmp_path) as broker,
         Client(broker.address) as client,
-        Standstill() as standstill,
+        Standstill(tmp_path) as standstill,
     ):
         for _ in range(STOPS):
             # They are at work when it is stopped, and done when it goes on.

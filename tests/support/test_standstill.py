@@ -5,6 +5,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
+
+import pytest
+
+from tests.support.standstill import Standstill
 
 ROOT = Path(__file__).parents[2]
 STOPPED = 0.7
@@ -33,3 +38,19 @@ def test_a_process_that_was_stopped_has_stood_still() -> None:
         process.send_signal(signal.SIGCONT)
         told, _ = process.communicate("\n")
     assert float(told) > STOPPED / 2
+
+
+def test_a_disk_that_does_not_answer_has_stood_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Event()
+
+    def slow_sync(_: int) -> None:
+        if not asked.is_set():
+            asked.set()
+            time.sleep(STOPPED)
+
+    monkeypatch.setattr("os.fsync", slow_sync)
+    with Standstill(tmp_path) as standstill:
+        assert asked.wait(5)
+    assert standstill.longest > STOPPED / 2
