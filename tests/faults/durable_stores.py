@@ -1,7 +1,7 @@
 """Every durable store, new and empty, for a test that may do anything to it: where it has a server,
 that is the test's own, and set up to sync."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -99,3 +99,8 @@ SHARED: dict[str, MakeStore] = {
     "valkey": valkey,
 }
 EVERY = EMBEDDED | SHARED
+
+
+def without_the_like(kinds: Iterable[str]) -> list[str]:
+    """For a plain test run, without what differs little from another of them."""
+    return [kind for kind in kinds if kind != "valkey"]

@@ -110,9 +110,12 @@ FAMILIES: dict[str, Family] = {
         {"ATTACK_SECONDS": (3, 10), "IDLE": (3000, 10_000), "PARKED": (2000, 5000)},
     ),
     "planted": Family(
-        "bugs planted in a copy of the code, to see that the suite finds each",
-        [("tests.planted", "--seed", "{seed}")],
-        {},
+        "bugs planted in a copy of the code and in stores, to see that the suite finds each",
+        [
+            ("tests.planted", "--seed", "{seed}"),
+            (*_PYTEST, "tests/contract/test_suite_catches_planted_bugs.py"),
+        ],
+        {"LATE_BUGS": (1, 1)},
     ),
     "overload": Family(
         "pushes at ten times the rate that a store can take",

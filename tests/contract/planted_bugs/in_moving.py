@@ -334,7 +334,7 @@ def as_it_stands(engine: Engine, one: Any) -> Any:
     return one if job is None else replace(one, state=job.state, attempt=job.attempt)
 
 
-@bug("test_p3_a_job_that_has_changed_since_it_was_seen_is_not_dropped")
+@bug("test_p3_a_job_that_has_changed_since_it_was_seen_is_not_dropped", found_late=True)
 def a_job_is_dropped_whatever_has_become_of_it(engine: Engine) -> None:
     wrap(
         engine,

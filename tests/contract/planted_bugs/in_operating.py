@@ -37,7 +37,7 @@ def a_requeued_job_keeps_its_attempts(engine: Engine) -> None:
     wrap(engine._state, "revive", make)
 
 
-@bug("test_p7_requeueing_keeps_to_its_limit_oldest_death_first")
+@bug("test_p7_requeueing_keeps_to_its_limit_oldest_death_first", found_late=True)
 def requeueing_ignores_its_limit(engine: Engine) -> None:
     def make(requeue: Any) -> Any:
         return lambda selection: requeue(replace(selection, limit=1_000_000))

@@ -46,7 +46,7 @@ def a_unique_key_is_lost(engine: Engine) -> None:
     engine._state.keys.take = lambda *arguments: None  # type: ignore[method-assign]
 
 
-@bug("test_p3_a_key_is_held_until_the_job_has_ended")
+@bug("test_p3_a_key_is_held_until_the_job_has_ended", found_late=True)
 def a_unique_key_is_never_freed(engine: Engine) -> None:
     engine._state.keys.job_ended = lambda *arguments: None  # type: ignore[method-assign]
 

@@ -39,7 +39,7 @@ def the_watch_over_deadlines_ignores_heartbeats(engine: Engine) -> None:
     wrap(engine._state, "set_lease", make)
 
 
-@bug("test_p10_an_extension_counts_from_now")
+@bug("test_p10_an_extension_counts_from_now", found_late=True)
 def an_extension_changes_the_length_that_was_granted(engine: Engine) -> None:
     def make(extend: Any) -> Any:
         def broken(item: Any, now: Any) -> Any:
@@ -54,7 +54,7 @@ def an_extension_changes_the_length_that_was_granted(engine: Engine) -> None:
     wrap(engine, "_extend", make)
 
 
-@bug("test_progress_is_kept_and_a_checkpoint_stays_until_the_next")
+@bug("test_progress_is_kept_and_a_checkpoint_stays_until_the_next", found_late=True)
 def a_later_progress_wipes_the_checkpoint(engine: Engine) -> None:
     def make(extend: Any) -> Any:
         def broken(item: Any, now: Any) -> Any:

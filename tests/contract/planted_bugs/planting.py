@@ -15,6 +15,8 @@ class Bug:
     plant: Callable[[Engine], None]
     #: Random operations come upon it soon enough to be asked to.
     found_at_random: bool = True
+    #: But only after many seconds of them.
+    found_late: bool = False
 
     @property
     def name(self) -> str:
@@ -25,10 +27,10 @@ BUGS: list[Bug] = []
 
 
 def bug(
-    caught_by: str, *, found_at_random: bool = True
+    caught_by: str, *, found_at_random: bool = True, found_late: bool = False
 ) -> Callable[[Callable[[Engine], None]], Callable[[Engine], None]]:
     def add(plant: Callable[[Engine], None]) -> Callable[[Engine], None]:
-        BUGS.append(Bug(caught_by, plant, found_at_random))
+        BUGS.append(Bug(caught_by, plant, found_at_random, found_late))
         return plant
 
     return add
