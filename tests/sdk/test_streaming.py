@@ -1,11 +1,12 @@
 """Pushes that come often go over a stream, and nobody can tell but by the time that they take."""
 
 import asyncio
-import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,17 @@ async def dispatch(client: Any, *arguments: Any, **options: Any) -> Any:
     return await asyncio.get_running_loop().run_in_executor(
         THREADS, lambda: client.dispatch(*arguments, **options)
     )
+
+
+@contextmanager
+def short_turns() -> Iterator[None]:
+    """Threads take turns often, so that they meet in the middle of whatever they do."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 async def streaming(client: Any, broker: StreamBroker) -> None:
@@ -262,6 +274,25 @@ async def test_a_stream_that_is_old_is_replaced_without_a_gap(
     assert await asyncio.to_thread(broker.streams[0].ended.wait, IDLE - 1)
 
 
+def test_threads_notice_nothing_when_their_stream_is_replaced(
+    broker: StreamBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten(monkeypatch, "AGE", 0.02)
+    until = time.monotonic() + 3
+    with Client(broker.address) as client, ThreadPoolExecutor(8) as threads, short_turns():
+        while not broker.streamed:
+            client.dispatch("warm")
+        calls = len(broker.called("Push"))
+
+        def caller(_: int) -> None:
+            while time.monotonic() < until:
+                client.dispatch("x")
+
+        list(threads.map(caller, range(8)))
+    assert len(broker.streams) > 10
+    assert len(broker.called("Push")) == calls
+
+
 async def test_an_idle_stream_ends(
     client: Any, broker: StreamBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,27 +369,6 @@ async def test_each_stream_has_the_token_of_its_time(
         await asyncio.sleep(1.1)  # the file is looked at once a second
         await streaming(client, broker)
     assert [stream.token for stream in broker.streams] == ["Bearer first", "Bearer second"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_fork_leaves_the_stream_to_the_parent(broker: StreamBroker) -> None:
-    with Client(broker.address) as client:
-        while not broker.streamed:
-            client.dispatch("warm")
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                for _ in range(3 * OFTEN):
-                    client.dispatch("child")
-                code = 0
-            finally:
-                os._exit(code)
-        client.dispatch("parent")
-        assert [job.type for job in broker.streamed].count("parent") == 1
-        assert os.waitpid(child, 0)[1] == 0
-        client.dispatch("parent")
-    assert len([info for info in broker.jobs.values() if info.job.type == "child"]) == 3 * OFTEN
 
 
 def test_p1_many_threads_lose_and_mix_nothing(broker: StreamBroker) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from contextlib import suppress
 from typing import TypeVar
 
 import grpc
 
 from towline.channel import Connection
 from towline.errors import ClientClosed, DeadlineExceeded, TowlineError
-from towline.forks import in_forked_children
+from towline.forks import around_forks, in_forked_children
 from towline.transport.joining import Joining
 from towline.transport.streaming import Streaming
 from towline.unreached import explained
@@ -43,6 +44,42 @@ def _begin_anew() -> None:
 
 
 in_forked_children(_begin_anew)
+
+#: Seconds that a fork waits for streams to end.
+_PATIENCE = 1.0
+
+
+def _rest() -> None:
+    """gRPC leaves its state in the child as it was in the parent if a call is under way there, and
+    a stream is one that nobody sees. It is ended in a thread of its own: what forks may be the
+    handler of a signal, above the holder of a lock."""
+    running = []
+    for streaming in _all_streaming():
+        streaming.rest()
+        if streaming.running:
+            running.append(streaming)
+
+    def end() -> None:
+        for streaming in running:
+            streaming.end()
+
+    if running:
+        ending = threading.Thread(target=end, name="towline-fork", daemon=True)
+        with suppress(RuntimeError):  # no more threads: as if there were no streams
+            ending.start()
+            ending.join(_PATIENCE)
+
+
+def _go_on() -> None:
+    for streaming in _all_streaming():
+        streaming.go_on()
+
+
+def _all_streaming() -> list[Streaming]:
+    return [found for transport in _transports if (found := transport.streaming) is not None]
+
+
+around_forks(_rest, _go_on)
 
 
 class _Open:
@@ -126,6 +163,12 @@ class GrpcTransport:
             opened, self._open = self._open, None
         if opened is not None:
             opened.close()
+
+    @property
+    def streaming(self) -> Streaming | None:
+        """None if it pushes by calls only, or has not begun."""
+        opened = self._open
+        return opened.streaming if opened is not None else None
 
     def forked(self) -> None:
         """Begin anew in a process that was forked off, where nothing of the parent's works."""

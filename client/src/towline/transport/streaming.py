@@ -44,6 +44,29 @@ class Streaming:
         self._demand = Demand()
         self._stream: _Stream | None = None
         self._opening = False
+        self._readers: dict[_Stream, threading.Thread] = {}
+        self._resting = False
+
+    @property
+    def running(self) -> bool:
+        """Whether a stream is open, or about to be."""
+        return bool(self._readers)
+
+    def rest(self) -> None:
+        """Open no stream until ``go_on``. Waits for no lock."""
+        self._resting = True
+
+    def end(self) -> None:
+        """Return when all streams have ended, which answer what they took."""
+        with self._lock:
+            readers = dict(self._readers)
+        for stream in readers:
+            stream.finish()
+        for reader in readers.values():
+            reader.join()
+
+    def go_on(self) -> None:
+        self._resting = False
 
     def push(self, request: PushRequest, timeout: float) -> PushResponse | None:
         """Return the answer; None: make this push by a call. Raises what Push fails with."""
@@ -51,27 +74,39 @@ class Streaming:
         stream = self._stream
         if (stream is None or began > stream.replaced_at) and self._demand.pushed():
             self._open()
-        if stream is None:
-            return None
-        caller = stream.send(request, began)
-        if caller is None:
-            return None
-        result = stream.wait(caller, began + timeout)
-        return None if result is None else outcome_of(result)
+        while stream is not None:
+            caller = stream.send(request, began)
+            if caller is not None:
+                result = stream.wait(caller, began + timeout)
+                return None if result is None else outcome_of(result)
+            before, stream = stream, self._stream
+            if stream is before:  # else it has been replaced in this moment
+                break
+        return None
 
     def _open(self) -> None:
         with self._lock:
-            if self._opening:
+            if self._opening or self._resting:
                 return
             self._opening = True
-        stream = _Stream(self._accepted, self._ended)
-        reader = threading.Thread(
-            target=stream.run, args=(self._method,), name="towline-pushes", daemon=True
-        )
+            stream = _Stream(self._accepted, self._ended)
+            reader = threading.Thread(
+                target=self._read, args=(stream,), name="towline-pushes", daemon=True
+            )
+            self._readers[stream] = reader
+            try:
+                reader.start()
+                return
+            except RuntimeError:  # no more threads, or the interpreter is about to end
+                del self._readers[stream]
+        self._ended(stream, failed=True)
+
+    def _read(self, stream: _Stream) -> None:
         try:
-            reader.start()
-        except RuntimeError:  # no more threads, or the interpreter is about to end
-            self._ended(stream, failed=True)
+            stream.run(self._method)
+        finally:
+            with self._lock:
+                self._readers.pop(stream, None)
 
     def _accepted(self, stream: _Stream) -> None:
         with self._lock:
