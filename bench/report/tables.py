@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from bench.report.bounds import bound
 from bench.report.goals import (
     NAMES,
     RABBITS,
@@ -193,6 +194,16 @@ def _profile_of(store: str, part: Part) -> str:
     for room in dict.fromkeys(figure.who for figure in figures):
         found = [part.find(store, room, *column) for column in columns]
         rows.append([room, *(_short(figure.median) if figure else "" for figure in found)])
+    bounds = [bound(part, store, *column) for column in columns]
+    if any(bounds):
+        ours = [_short(one.ours) if one else "" for one in bounds]
+        shares = [f"{one.share:.2f}" if one else "" for one in bounds]
+        alone = [f"{one.alone:.2f}" if one else "" for one in bounds]
+        rows += [
+            ["ours, if nobody looked", *ours],
+            ["*share of the echo, by the processor*", *shares],
+            ["*the same, if ours took nothing*", *alone],
+        ]
     head = f"{NAMES[store]}: µs a job"
     return table((head, *(f"{what}, {shape}" for what, shape in columns)), rows)
 

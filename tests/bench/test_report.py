@@ -9,6 +9,7 @@ from bench import messages
 from bench.parts import PARTS
 from bench.parts.scale import STORES_HERE
 from bench.report import page, reasons
+from bench.report.bounds import Bound, bound
 from bench.report.charts import write_charts
 from bench.report.flames import write_flames
 from bench.report.goals import NAMES, SCALED, Goal, factors, goals
@@ -202,6 +203,24 @@ def test_dispatch_is_shown_beside_every_client_of_rabbitmq() -> None:
     found = part("brokers", ours, *theirs)
     told = TABLES["brokers"](Results([found]), found)
     assert "| Towline SDK, file | 32 |  | 2.00 | 0.75 |  |" in told
+
+
+def test_the_profile_tells_which_share_the_processor_allows() -> None:
+    shape = "1 x 64"
+    took = {
+        "empty server": 30.0,
+        "its clients": 20.0,
+        "whole broker": 60.0,
+        "clients of the broker": 25.0,
+        "server of the store": 15.0,
+        "broker under py-spy": 90.0,
+        "of it ours": 75.0,
+    }
+    figures = [figure(who, "Push", each, run="redis", shape=shape) for who, each in took.items()]
+    found = part("profile", *figures)
+    assert bound(found, "redis", "Push", shape) == Bound(ours=50, share=0.5, alone=1.0)
+    assert bound(part("profile", *figures[1:]), "redis", "Push", shape) is None
+    assert "| *share of the echo, by the processor* | 0.50 |" in of_part(Results([found]), found)
 
 
 def test_charts_are_images(results: Results, tmp_path: Path) -> None:
