@@ -17,6 +17,9 @@ Between them are *everysec* (an append-only file of Redis, synced each second) a
 asks for: *transient* is a queue in memory without confirms, as its tutorial begins. Of Towline's
 memory store nothing is kept: it shows what the disk takes of the rest. In brackets is what a figure
 is of that of *Towline, file*; p99 is of the samples of all rounds together.
+
+What the processor did meanwhile is that of the whole machine, servers, client and kernel, for each
+job; all but one of the servers are idle then.
 """
 
 import asyncio
@@ -41,6 +44,8 @@ from tests.support.servers.redis import RedisServer
 RUN = "brokers"
 CALLERS = (1, 32)
 BULK = {"batch": 100, "clients": 8}
+#: Of the processor.
+USED = {"all": "CPU of all", "own": "CPU of the client"}
 CUTS = {"p50": 0.5, "p99": 0.99}
 
 
@@ -149,6 +154,9 @@ async def _measure(clients: dict[str, RawClient], part: Part, options: Options) 
         for what, name in (("Push", "push"), ("Drain", "work")):
             rates = [answer[name] for answer in found]
             part.figures.append(Figure(RUN, who, what, shape, "jobs/s", rates))
+            for whose, told in USED.items():
+                used = [answer[f"{name}_used"][whose] for answer in found]
+                part.figures.append(Figure(RUN, who, f"{what}, {told}", shape, "µs", used))
     for callers in CALLERS:
         asked = {"do": "dispatch", "seconds": seconds, "callers": callers}
         for who, found in (

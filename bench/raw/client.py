@@ -4,9 +4,10 @@ and answers with a line of JSON.
     python -m bench.raw.client KIND ADDRESS SETTING
 
 ``{"do": "bulk", "seconds": 0.5, "batch": 100, "clients": 8}`` pushes for so long and works off what
-it has pushed; ``{"do": "dispatch", "seconds": 0.5, "callers": 32}`` lets so many callers push one
-job after the other, each waiting for its answer; ``{"do": "start", "times": 500}`` measures from
-the push of a job to its arrival where it was waited for.
+it has pushed, and tells what both took of the processor; ``{"do": "dispatch", "seconds": 0.5,
+"callers": 32}`` lets so many callers push one job after the other, each waiting for its answer;
+``{"do": "start", "times": 500}`` measures from the push of a job to its arrival where it was waited
+for.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from typing import Any
 
 from bench.raw.queue import RawQueue, Tally
 from bench.raw.threads import Dispatched
+from bench.raw.used import Used
 
 #: Seconds between two jobs whose way is measured: all is quiet by then.
 PAUSE = 0.005
@@ -48,10 +50,15 @@ class Client:
 
     async def _bulk(self, seconds: float, batch: int, clients: int) -> dict[str, Any]:
         connections = await self._some(clients)
+        before = Used.now()
         pushed, took = await self._push(connections, batch, seconds)
+        between = Used.now()
+        worked = await self._work(connections, batch, pushed)
         return {
             "push": pushed / took,
-            "work": pushed / await self._work(connections, batch, pushed),
+            "push_used": between.since(before, pushed),
+            "work": pushed / worked,
+            "work_used": Used.now().since(between, pushed),
         }
 
     async def _dispatch(self, seconds: float, callers: int) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from bench.report.goals import (
 from bench.results import Figure, Part, Results
 
 Rows = list[list[str]]
+#: What was told of the processor when many jobs came at once.
+USED = [(verb, f"CPU of {whose}") for verb in ("Push", "Drain") for whose in ("all", "the client")]
 #: Durable clients of RabbitMQ: from threads, as the SDK is asked, and on an event loop.
 RABBITS_ASKED = (*THREADED_RABBITS, *RABBITS)
 
@@ -101,9 +103,10 @@ def _brokers(results: Results, part: Part) -> str:
         ("Push to start, p50", "idle", "push to start p50, ms"),
         ("Push to start, p99", "idle", "p99, ms"),
     ]
-    names = list(dict.fromkeys(figure.who for figure in part.figures))
+    found = dict.fromkeys(figure.who for figure in part.figures)
+    names = sorted(found, key=lambda name: not name.startswith("Towline"))
     rows = []
-    for name in sorted(names, key=lambda name: not name.startswith("Towline")):
+    for name in names:
         row = [name]
         for what, shape, _ in columns:
             figure = part.find("brokers", name, what, shape)
@@ -111,10 +114,22 @@ def _brokers(results: Results, part: Part) -> str:
             row.append(_with_ratio(figure, ours))
         rows.append(row)
     shown = [table(("", *(column[2] for column in columns)), rows)]
+    if used := _bulk_used(part, names):
+        head = ("processor, 100 x 8, µs a job", *(f"{verb}, {whose}" for verb, whose in USED))
+        shown.append(table(head, used))
     if beside := _dispatch_beside(part):
         head = ("one at a time, times the rate of", "callers", *RABBITS_ASKED)
         shown.append(table(head, beside))
     return "\n\n".join(shown)
+
+
+def _bulk_used(part: Part, names: Iterable[str]) -> Rows:
+    rows = []
+    for name in names:
+        found = [part.find("brokers", name, f"{verb}, {whose}", "100 x 8") for verb, whose in USED]
+        if any(found):
+            rows.append([name, *(_short(figure.median) if figure else "" for figure in found)])
+    return rows
 
 
 def _dispatch_beside(part: Part) -> Rows:
