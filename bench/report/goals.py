@@ -116,7 +116,7 @@ def _shares(results: Results) -> Iterator[Goal]:
         name, why = NAMES[store], reasons.ONE_CALL
         found = share(results, "calls", store, PUSH, FEW, "echo")
         yield Goal(
-            f"{name}: Push, share of the echo, {told}", push, found, why=why.get((store, PUSH), "")
+            f"{name}: Push, share of the echo, {told}", push, found, why=why[store, PUSH]
         )
         # Two readings of one goal: a job takes the broker two calls here. The first is the
         # stricter, for half of the echo's rate is the most that anybody could reach.
@@ -128,7 +128,7 @@ def _shares(results: Results) -> Iterator[Goal]:
             ("own Reserve + Ack, two calls for each job as well", same_calls),
         ):
             what = f"{name}: Reserve + Ack, share of the echo's {reading}, {told}"
-            yield Goal(what, work, figure, why=why.get((store, WORK), ""))
+            yield Goal(what, work, figure, why=why[store, WORK])
     for store, least in HUNDRED.items():
         for verb, goal in zip((PUSH, WORK), least, strict=True):
             what = f"{NAMES[store]}: {verb}, share of the echo, 100 jobs a call, 8 clients"
@@ -141,7 +141,7 @@ def _of_streams(results: Results) -> Iterator[Goal]:
         for verb, goal in zip(("PushStream", "Work"), least, strict=True):
             found = share(results, "streams", store, verb, "1 x 8", "echo")
             what = f"{NAMES[store]}: {verb}, share of the echo, 1 job a message, 8 clients"
-            yield Goal(what, goal, found, why=reasons.STREAMS.get((store, verb), ""))
+            yield Goal(what, goal, found, why=reasons.STREAMS[store, verb])
 
 
 def _of_bare(results: Results) -> Iterator[Goal]:
@@ -172,13 +172,13 @@ def _brokers(results: Results) -> Iterator[Goal]:
             here = results.find("brokers", "brokers", ours, verb, MANY)
             there = results.find("brokers", "brokers", other, verb, MANY)
             what = f"{ours}: {verb} in bulk, against {other}"
-            yield Goal(what, times, against(here, there), " x")
+            yield Goal(what, times, against(here, there), " x", why=reasons.BOUND)
 
 
 def _libraries(results: Results) -> Iterator[Goal]:
     for told, ours, library, theirs, times in LIBRARIES:
         found = against(_fastest(results, ours), _fastest(results, theirs))
-        yield Goal(f"No-op jobs, {told}, against {library}", times, found, " x")
+        yield Goal(f"No-op jobs, {told}, against {library}", times, found, " x", why=reasons.BOUND)
 
 
 def _fastest(results: Results, names: Sequence[str]) -> Figure | None:
@@ -200,7 +200,7 @@ def _dispatch(results: Results) -> Iterator[Goal]:
 def _latency(results: Results) -> Iterator[Goal]:
     for cut, most in (("p50", 1.2), ("p99", 4.0)):
         what = f"Push to start, {cut}"
-        why = reasons.STARTING.get(cut, "")
+        why = reasons.STARTING[cut]
         idle = results.find("start", "sqlite", "raw client", what, "alone")
         found = idle.median if idle else None
         yield Goal(f"SQLite: {what}, on an idle worker", most, found, " ms", most=True, why=why)

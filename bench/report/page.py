@@ -11,13 +11,14 @@ from bench.report.tables import of_goals, of_part
 from bench.results import Part, Results
 
 PAGE = Path("docs") / "performance.md"
+SUM = "[0058](decisions/0058-what-is-out-of-reach.md)"
 GOALS = (
     "A share is held against an empty gRPC server (the echo) with the same messages, or the bare "
     "store, measured by turns, and is the median of the shares of each round. Reserve + Ack with "
     "one job a call has two rows with one goal: against the echo's Push, of which there is one for "
     "each job, half is the most that two calls can reach; against the echo's own Reserve + Ack, as "
-    "in the table below, like is held against like. Where a goal is not met, and a decision tells "
-    "what the time goes into, the last column names it."
+    "in the table below, like is held against like. Where a goal is not met, the last column names "
+    f"the decision that tells what the time goes into, and {SUM} what would change it."
 )
 QUICK = (
     " Some of these figures are of quick runs beside other work, and say little: see below which."
