@@ -115,9 +115,7 @@ def _shares(results: Results) -> Iterator[Goal]:
         told = "1 job a call, 64 clients"
         name, why = NAMES[store], reasons.ONE_CALL
         found = share(results, "calls", store, PUSH, FEW, "echo")
-        yield Goal(
-            f"{name}: Push, share of the echo, {told}", push, found, why=why[store, PUSH]
-        )
+        yield Goal(f"{name}: Push, share of the echo, {told}", push, found, why=why[store, PUSH])
         # Two readings of one goal: a job takes the broker two calls here. The first is the
         # stricter, for half of the echo's rate is the most that anybody could reach.
         whole = results.find("calls", store, "broker", WORK, FEW)
