@@ -212,7 +212,8 @@ def _scale(results: Results) -> Iterator[Goal]:
     for kind, large in LARGE.items():
         for store in SCALED:
             found = factors(results, store, kind).get(large)
-            yield Goal(f"{NAMES[store]}: cost with {large} {kind}", 2.0, found, " x", most=True)
+            what = f"{NAMES[store]}: cost with {large} {kind}"
+            yield Goal(what, 2.0, found, " x", most=True, why=reasons.BOUND)
 
 
 def factors(results: Results, store: str, kind: str) -> dict[str, float]:
