@@ -14,8 +14,9 @@ from tests.support.waiting import until
 from towline_broker.core.broker import Broker
 from towline_broker.core.calls import AckCall, Directive, HeartbeatItem, LeaseOutcome
 from towline_broker.domain.errors import WorkerNotFound
-from towline_broker.domain.jobs import JobState
+from towline_broker.domain.jobs import JobState, Leased
 from towline_broker.domain.time import HOUR, MINUTE, SECOND
+from towline_broker.drivers.interface import ReserveRequest
 from towline_broker.drivers.memory.events import Events
 
 
@@ -204,20 +205,55 @@ async def test_a_notice_that_cannot_be_read_hides_no_other(notice: bytes) -> Non
     await one.stop()
 
 
-async def test_a_waiting_reserve_finds_its_job_even_if_the_news_is_lost(clock: ManualClock) -> None:
-    class Deaf(SharedDriver):
-        def hear(self, events: Events) -> None:
-            """It is cut off from its peers."""
+class Deaf(SharedDriver):
+    """It is cut off from its peers; counts its Reserves."""
 
+    reserves = 0
+
+    def hear(self, events: Events) -> None:
+        pass
+
+    async def reserve(self, request: ReserveRequest) -> list[Leased]:
+        self.reserves += 1
+        return await super().reserve(request)
+
+
+@pytest.fixture
+async def deaf(clock: ManualClock) -> AsyncIterator[tuple[Broker, Deaf, Broker]]:
+    """One that is, its driver, and another broker on the same store."""
     server = Server()
-    deaf, other = Broker(Deaf(server), clock=clock), Broker(SharedDriver(server), clock=clock)
+    driver = Deaf(server)
+    deaf, other = Broker(driver, clock=clock), Broker(SharedDriver(server), clock=clock)
     await deaf.start()
     await other.start()
-    waiting = asyncio.create_task(deaf.leasing.reserve(reserve(wait=MINUTE)))
+    yield deaf, driver, other
+    await deaf.stop()
+    await other.stop()
+
+
+async def test_a_waiting_reserve_finds_its_job_even_if_the_news_is_lost(
+    clock: ManualClock, deaf: tuple[Broker, Deaf, Broker]
+) -> None:
+    broker, _, other = deaf
+    waiting = asyncio.create_task(broker.leasing.reserve(reserve(wait=MINUTE)))
     await clock.advance(SECOND)
     await other.jobs.push([job()])
     await clock.advance(15 * SECOND)
     assert waiting.done()
     assert len(await waiting) == 1
-    await deaf.stop()
-    await other.stop()
+
+
+async def test_in_case_that_news_is_lost_one_looks_for_all_who_wait(
+    clock: ManualClock, deaf: tuple[Broker, Deaf, Broker]
+) -> None:
+    broker, driver, other = deaf
+    waiting = [
+        asyncio.create_task(broker.leasing.reserve(reserve(wait=10 * MINUTE))) for _ in range(50)
+    ]
+    await clock.advance(SECOND)
+    before = driver.reserves
+    await clock.advance(5 * MINUTE)
+    assert 20 <= driver.reserves - before <= 60
+    await other.jobs.push([job() for _ in waiting])
+    await clock.advance(40 * SECOND)
+    assert [len(await each) for each in waiting] == [1] * 50

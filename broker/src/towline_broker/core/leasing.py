@@ -15,7 +15,7 @@ from towline_broker.core.queue_options import RuleBook
 from towline_broker.core.repeats import Repeats
 from towline_broker.core.settings import CoreSettings
 from towline_broker.core.statistics import Timings
-from towline_broker.core.stores import Store, Stores
+from towline_broker.core.stores import LOST_NEWS, Store, Stores
 from towline_broker.core.waiting import ReserveLine, Waiter, WaitLimit
 from towline_broker.core.workers import Workers
 from towline_broker.domain.errors import Draining, StoreError
@@ -146,11 +146,12 @@ class Leasing:
         timer = self._clock.call_at(deadline, waiter.end)
         try:
             while not self._draining and not waiter.superseded:
+                began = self._clock.now()
                 leases = await self._claim(call, waiter)
                 self._line.looked(waiter)
                 if leases:
                     return leases
-                await waiter.stirred(self._clock, self._look_again(waiter))
+                await self._stirred(waiter, began)
                 if waiter.over and not waiter.woken:
                     break
                 self._line.join(waiter, first=True)
@@ -160,15 +161,34 @@ class Leasing:
             self._line.leave(waiter)
             self._line.pass_on(waiter)
 
-    def _look_again(self, waiter: Waiter) -> Micros | None:
-        """Who waits for a store that does not tell of every job, or has just given no answer, has
-        to ask it again before long."""
-        intervals = [
-            self._stores.poll_interval(waiter.queues),
-            ASK_AGAIN if waiter.unheard else None,
-        ]
-        soonest = min((each for each in intervals if each is not None), default=None)
-        return None if soonest is None else self._clock.now() + soonest
+    async def _stirred(self, waiter: Waiter, looked: Micros) -> None:
+        """Returns when there is a reason to look again, after a look that began then and found
+        nothing.
+
+        Who waits for a store that does not tell of every job, or has just given no answer, has to
+        ask it again before long. Where it is only that news can be lost, one look is for all who
+        wait for the same queues; the next is up to half as late again, or all would come at once.
+        """
+        interval = self._stores.poll_interval(waiter.queues)
+        in_common = interval == LOST_NEWS and not waiter.unheard
+        if waiter.unheard:
+            interval = ASK_AGAIN if interval is None else min(interval, ASK_AGAIN)
+        if interval is None:
+            await waiter.stirred(self._clock, None)
+            return
+        if in_common:
+            self._line.looked_in_vain(waiter, looked)
+        look_at = self._clock.now() + interval
+        while True:
+            await waiter.stirred(self._clock, look_at)
+            if waiter.woken or waiter.over or not in_common:
+                return
+            last = self._line.last_in_vain(waiter.queues)
+            # The clock may have been set back meanwhile.
+            if last is None or not 0 <= self._clock.now() - last < interval:
+                return
+            waiter.reset()
+            look_at = last + interval + self._rng.randrange(interval // 2)
 
     async def _claim(self, call: ReserveCall, waiter: Waiter) -> list[Leased]:
         while True:

@@ -18,7 +18,8 @@ from towline_broker.drivers.interface import Capabilities, Driver, Feature, Queu
 
 log = logging.getLogger("towline.broker")
 
-#: How long a waiting Reserve can overlook a job if the news of it from another broker was lost.
+#: How long none of those who wait looks for a job of which news from another broker was lost; half
+#: as long again where several wait.
 LOST_NEWS: Micros = 10 * SECOND
 
 #: A full store takes a job each time that one has gone: it has room when it was not full for so

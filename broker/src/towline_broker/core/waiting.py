@@ -120,6 +120,8 @@ class ReserveLine:
         self._lines: dict[str, OrderedDict[Waiter, None]] = {}
         #: By queue, who was woken for how many jobs that were not told of yet.
         self._ahead: dict[str, dict[Waiter, int]] = {}
+        #: By queue that somebody waits for, when the last look began that found nothing.
+        self._in_vain: dict[str, Micros] = {}
 
     @property
     def queues(self) -> list[str]:
@@ -140,6 +142,17 @@ class ReserveLine:
         if self._ahead and not waiter.woken:
             self._forget_ahead(waiter)
 
+    def looked_in_vain(self, waiter: Waiter, at: Micros) -> None:
+        """For everybody who waits for the same queues. ``at``: when the look began."""
+        for queue in waiter.queues:
+            if queue in self._lines:
+                self._in_vain[queue] = at
+
+    def last_in_vain(self, queues: Sequence[str]) -> Micros | None:
+        """When each of these had been looked at since; None: not all were."""
+        looks = [self._in_vain[queue] for queue in queues if queue in self._in_vain]
+        return min(looks) if len(looks) == len(queues) else None
+
     def leave(self, waiter: Waiter) -> None:
         if self._ahead:
             self._forget_ahead(waiter)
@@ -149,6 +162,7 @@ class ReserveLine:
                 line.pop(waiter, None)
                 if not line:
                     del self._lines[queue]
+                    self._in_vain.pop(queue, None)
 
     def wake(self, queue: str, count: int, *, ahead: bool = False) -> None:
         """Wakes waiters for ``count`` jobs, each for as many as it can take. ``ahead``: these are
