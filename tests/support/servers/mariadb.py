@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.support.servers.binaries import find_program, require_server
-from tests.support.servers.process import HOST, ServerProcess
+from tests.support.servers.process import HOST, ServerProcess, text_of
 
 _USER, _PASSWORD = "towline", "mariadb-of-the-tests"
 #: What makes tests fast that do not pull the plug.
@@ -92,8 +92,7 @@ class MariaDBServer(ServerProcess):
 
     def _answers(self) -> bool:
         # The server writes its number there when it listens.
-        path = self.folder / "pid"
-        return path.exists() and path.read_text().strip() == str(self.pid)
+        return text_of(self.folder / "pid").strip() == str(self.pid)
 
     def _run(self, command: list[str], text: str = "") -> str:
         done = subprocess.run(

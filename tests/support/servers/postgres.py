@@ -15,7 +15,14 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from tests.support.servers.binaries import require_server
-from tests.support.servers.process import HOST, ServerProcess, as_account, gone, wait_until
+from tests.support.servers.process import (
+    HOST,
+    ServerProcess,
+    as_account,
+    gone,
+    text_of,
+    wait_until,
+)
 
 _ROLE = "towline"
 #: Whom the server runs as if we are root, which it refuses to run as.
@@ -104,8 +111,7 @@ class PostgresServer(ServerProcess):
 
     def _answers(self) -> bool:
         # What pg_ctl goes by: the server's number in the first line, its state in the eighth.
-        path = self._data / "postmaster.pid"
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = text_of(self._data / "postmaster.pid").splitlines()
         return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
 
     def _run(self, program: str, *arguments: str) -> str:

@@ -55,6 +55,15 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_
         time.sleep(0.02)
 
 
+def text_of(path: Path) -> str:
+    """What a server has written there; nothing if the file is not there, or no longer: a server
+    that starts takes away what one that was killed has left."""
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
 def gone(pid: int) -> bool:
     """No such process runs any more (its parent may not have asked for its end yet)."""
     try:
@@ -145,8 +154,7 @@ class ServerProcess(ABC):
     @property
     def log(self) -> str:
         """All that it has said."""
-        path = self.folder / "server.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return text_of(self.folder / "server.log")
 
     def start(self) -> Self:
         """Returns once it takes calls."""
