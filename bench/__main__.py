@@ -99,6 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             + "\n  ".join(changed)
             + "\nCommit them or put them aside, or add --no-write to have the figures printed only."
         )
+    # Before what may take an hour.
+    if partial and options.write is None:
+        print(
+            "printed only, as each quick run, and each of some stores: or add --write", flush=True
+        )
     found = Results()
     for name in options.only or PARTS:
         part = measure(name, asked, how(name, options))

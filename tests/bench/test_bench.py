@@ -28,4 +28,5 @@ def test_a_quick_look_at_one_part_says_what_it_found_and_keeps_nothing() -> None
         (what, shape) for what in ("Push", "Reserve + Ack") for shape in ("1 x 64", "100 x 8")
     }
     assert "memory: Push, share of the echo, 1 job a call, 64 clients" in done.stdout
+    assert done.stdout.startswith("printed only")
     assert page.read_text() == before
