@@ -73,7 +73,8 @@ class Nginx(Balancer):
 
     def _configuration(self) -> Path:
         path = super()._configuration()
-        head = "daemon off; pid nginx.pid; error_log stderr;\n"
+        # One process: the worker of a master that is killed goes on.
+        head = "daemon off; master_process off; pid nginx.pid; error_log stderr;\n"
         path.write_text(head + path.read_text())
         return path
 

@@ -7,9 +7,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.support.servers import binaries
+from tests.support.servers.balancers import Balancer, Behind, HAProxy, Nginx, NginxForCalls
 from tests.support.servers.mariadb import MariaDBServer
 from tests.support.servers.postgres import PostgresServer
 from tests.support.servers.process import gone, wait_until
@@ -97,6 +99,15 @@ def test_sentinels_make_the_replica_the_master_when_that_dies() -> None:
         sentinels.wait_ok()
         assert sentinels.master() is second
         assert second.execute("GET", "key") == "value"
+
+
+@pytest.mark.parametrize("kind", [HAProxy, Nginx, NginxForCalls])
+def test_a_balancer_leaves_no_process_behind(kind: type[Balancer]) -> None:
+    with kind([Behind(1, 2), Behind(3, 4)]) as server:
+        started = psutil.Process(server.pid)
+        processes = [started, *started.children(recursive=True)]
+    _, left = psutil.wait_procs(processes, timeout=5)
+    assert not left
 
 
 def test_a_port_taken_by_another_is_given_up_for_a_free_one() -> None:
